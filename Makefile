@@ -1,0 +1,59 @@
+# Everything runs from .venv, which the first target that needs it makes and fills.
+# The stamps in it are older than pyproject.toml or constraints.txt when it has to be filled again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+.PHONY: help demo dev test test-slow lint format types layers clean
+.DEFAULT_GOAL := help
+
+help: ## Say what there is to make.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+# torch comes first and by its exact version: asked for through another package's range, pip may take one of several GB
+# that is built for other hardware.
+$(VENV)/.torch: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gvsl needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH) -c constraints.txt
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.torch pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/.package
+
+dev: $(VENV)/.dev ## Install gvsl and the tools that test it into .venv.
+
+# A demo that is there stays: the next one goes beside it, as demo-2, demo-3, ...
+demo: $(VENV)/.package ## Phantom, store, pre-training, linear probe, report; about five minutes.
+	@out=demo; n=1; while [ -e "$$out" ]; do n=$$((n + 1)); out="demo-$$n"; done; \
+	$(BIN)/gvsl demo --out "$$out"
+
+test: $(VENV)/.dev ## The tests, but for the slow ones.
+	$(BIN)/pytest
+
+test-slow: $(VENV)/.dev ## The slow tests, the demo among them.
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/.dev ## ruff: rules and layout.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(VENV)/.dev ## Let ruff mend what it can.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(VENV)/.dev ## mypy.
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev ## import-linter: who may import whom.
+	$(BIN)/lint-imports
+
+clean: ## Remove .venv, the caches and the wheels; demos and runs stay.
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,17 @@
+"""Geometric visual similarity learning: pre-train 3D medical image networks by matching unlabelled scans."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gvsl.backbones.weights import load_backbone
+
+__all__ = ["load_backbone"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the language fixes this signature
+    """Import what is exported here at its first use, so that `import gvsl` needs no torch."""
+    if name == "load_backbone":
+        from gvsl.backbones.weights import load_backbone
+
+        return load_backbone
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,43 @@
+"""The convolution group that the backbone and the heads are built of (Fig. 12)."""
+
+import torch
+from torch import Tensor, nn
+
+CHANNELS_PER_GROUP = 8
+SLOPE = 0.2
+
+
+def conv_group(in_channels: int, out_channels: int) -> nn.Sequential:
+    """A 3x3x3 convolution, GroupNorm with out_channels / 8 groups, LeakyReLU 0.2 (Appendix D.2).
+
+    Args:
+        in_channels: channels in.
+        out_channels: channels out, a multiple of 8.
+    """
+    convolution = Convolution(in_channels, out_channels)
+    nn.init.kaiming_normal_(convolution.weight, a=SLOPE, nonlinearity="leaky_relu")
+    return nn.Sequential(
+        convolution,
+        nn.GroupNorm(out_channels // CHANNELS_PER_GROUP, out_channels),
+        nn.LeakyReLU(SLOPE, inplace=True),
+    )
+
+
+class Convolution(nn.Conv3d):
+    """A 3x3x3 convolution that keeps the size and starts without a bias.
+
+    On the CPU, PyTorch 2.13 leaves the weights' gradient of a bf16 convolution partly uninitialised where the first
+    side is 2, as it is at the bottleneck for a crop of 32: there this computes in float32.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
+        assert self.bias is not None
+        nn.init.zeros_(self.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Convolve: (B, in_channels, D, H, W) to (B, out_channels, D, H, W)."""
+        if features.device.type == "cpu" and features.shape[2] == 2:
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(features.to(self.weight.dtype))
+        return super().forward(features)

@@ -1,0 +1,100 @@
+"""The 3D U-Net that every method pre-trains (Section 4.1, Appendix D.2, Fig. 12 a)."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from gvsl.backbones.blocks import conv_group
+from gvsl.types import Features
+
+LEVELS = 5
+MULTIPLE = 2 ** (LEVELS - 1)
+"""Sides are padded to a multiple of this inside, and cropped back."""
+
+
+@dataclass(frozen=True)
+class UNet3DSettings:
+    """The backbone's shape."""
+
+    in_channels: int = 1
+    """Channels of the input volume."""
+    width: int = 32
+    """Channels of the first level, a multiple of 8, doubled at each of the four levels below (paper: 32 to 512)."""
+    checkpoint_activations: bool = False
+    """Recompute each level's activations in the backward pass: less memory, about a third more time."""
+
+
+class UNet3D(nn.Module):
+    """3D U-Net with group normalisation: 32-64-128-256-512 channels and back, 23.5 M parameters at full width.
+
+    Two 3x3x3 convolutions a level, GroupNorm with channels / 8 groups, LeakyReLU 0.2, max-pooling, trilinear
+    upsampling, skip concatenation.
+
+    Raises:
+        ValueError: `width` is not a positive multiple of 8.
+    """
+
+    def __init__(self, in_channels: int = 1, width: int = 32, checkpoint_activations: bool = False) -> None:
+        super().__init__()
+        if width < 8 or width % 8:
+            raise ValueError(f"width {width} is not a positive multiple of 8, which group normalisation needs")
+        self.in_channels = in_channels
+        self.width = width
+        self.checkpoint_activations = checkpoint_activations
+        channels = [width * 2**level for level in range(LEVELS)]
+        self.encoder = nn.ModuleList(
+            nn.Sequential(conv_group(below, above), conv_group(above, above))
+            for below, above in pairwise([in_channels, *channels])
+        )
+        self.decoder = nn.ModuleList(
+            nn.Sequential(conv_group(deep + skip, skip), conv_group(skip, skip))
+            for skip, deep in reversed(list(pairwise(channels)))
+        )
+
+    def forward(self, image: Tensor) -> Features:
+        """Represent volumes of any size of at least one voxel a side.
+
+        Args:
+            image: (B, in_channels, D, H, W).
+
+        Returns:
+            Features: `global_` (B, 16 * width, d, h, w) with d = ceil(D / 16), `local` (B, width, D, H, W).
+        """
+        size = image.shape[2:]
+        skips, bottleneck = self._encode(_pad_to_multiple(image))
+        local = bottleneck
+        for level, skip in zip(self.decoder, reversed(skips), strict=True):
+            local = functional.interpolate(local, size=skip.shape[2:], mode="trilinear", align_corners=True)
+            local = self._run(level, torch.cat([local, skip], dim=1))
+        return Features(bottleneck, local[:, :, : size[0], : size[1], : size[2]])
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The global features alone, without the decoder: (B, C, D, H, W) to (B, 16 * width, d, h, w)."""
+        return self._encode(_pad_to_multiple(image))[1]
+
+    def _encode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        skips: list[Tensor] = []
+        features = image
+        for index, level in enumerate(self.encoder):
+            if index:
+                skips.append(features)
+                features = functional.max_pool3d(features, 2)
+            features = self._run(level, features)
+        return skips, features
+
+    def _run(self, level: nn.Module, features: Tensor) -> Tensor:
+        if self.checkpoint_activations and self.training and torch.is_grad_enabled():
+            return checkpoint(level, features, use_reentrant=False)
+        return level(features)
+
+
+def _pad_to_multiple(image: Tensor) -> Tensor:
+    """Repeat the last plane of each axis until its side is a multiple of 16."""
+    missing = [-side % MULTIPLE for side in image.shape[2:]]
+    if not any(missing):
+        return image
+    return functional.pad(image, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")

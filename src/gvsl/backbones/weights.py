@@ -1,0 +1,221 @@
+"""Weights as a folder: model.safetensors and config.json. Nothing here ever unpickles."""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gvsl.backbones.unet3d import UNet3D
+from gvsl.errors import UserError
+from gvsl.files import whole_folder, write_text
+from gvsl.store import Preprocessing, parse_preprocessing
+
+FORMAT = 1
+FOLDER_NAME = "weights"
+MODEL_NAME = "model.safetensors"
+HEADS_NAME = "heads.safetensors"
+CONFIG_NAME = "config.json"
+SHOWN_KEYS = 3
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """How the tensors of a file fit those of a module, by name."""
+
+    matched: tuple[str, ...]
+    """In both, of one shape."""
+    missing: tuple[str, ...]
+    """Only in the module."""
+    unexpected: tuple[str, ...]
+    """Only in the file."""
+    mismatched: tuple[str, ...]
+    """In both, of different shapes, which stand behind the name: file, then module."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every key matched."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        """The counts in one line, each with the first few names that do not match."""
+        parts = [f"{len(self.matched)} matched"]
+        for what in ("missing", "unexpected", "mismatched"):
+            keys: tuple[str, ...] = getattr(self, what)
+            names = ", ".join(keys[:SHOWN_KEYS]) + (", ..." if len(keys) > SHOWN_KEYS else "")
+            parts.append(f"{len(keys)} {what}" + (f" ({names})" if keys else ""))
+        return "keys: " + ", ".join(parts)
+
+
+class PretrainedUNet3D(UNet3D):
+    """A U-Net with the weights of a run, and what has to be known to use them."""
+
+    preprocessing: Preprocessing
+    """The contract that its input has to keep."""
+    method: str
+    """The method that trained it."""
+    provenance: dict[str, Any]
+    """Where the weights came from: store, steps, seed, versions."""
+
+
+def save_weights(
+    folder: Path,
+    backbone: UNet3D,
+    *,
+    method: str,
+    preprocessing: Preprocessing,
+    provenance: dict[str, Any],
+    heads: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """Write `folder`/weights, whole or not at all, and return its path; weights that are there are replaced.
+
+    Args:
+        folder: the run's folder.
+        backbone: on any device.
+        method: the name of the method that trained it.
+        preprocessing: the contract of the volumes it was trained on.
+        provenance: where it came from: `store` (name and hash), `steps`, `seed`, `versions`; JSON values.
+        heads: tensors of the method's heads, written beside the backbone as heads.safetensors.
+    """
+    config = {
+        "format": FORMAT,
+        "method": method,
+        "backbone": {"in_channels": backbone.in_channels, "width": backbone.width},
+        "preprocessing": asdict(preprocessing),
+        "provenance": provenance,
+    }
+    target = folder / FOLDER_NAME
+    fresh = folder / f".{FOLDER_NAME}.{uuid4().hex[:8]}.new"
+    with whole_folder(fresh) as temporary:
+        save_file(_plain(backbone.state_dict()), temporary / MODEL_NAME)
+        if heads:
+            save_file(_plain(heads), temporary / HEADS_NAME)
+        write_text(temporary / CONFIG_NAME, json.dumps(config, indent=1, allow_nan=False) + "\n")
+    if target.exists():
+        old = fresh.with_suffix(".old")
+        target.rename(old)
+        fresh.rename(target)
+        shutil.rmtree(old)
+    else:
+        fresh.rename(target)
+    return target
+
+
+def load_backbone(path: str | Path) -> PretrainedUNet3D:
+    """Load the backbone of a run, in eval mode, on the CPU.
+
+    Args:
+        path: a run's folder, or the weights folder in it.
+
+    Returns:
+        The U-Net with `.preprocessing` to apply to a volume before, `.method` and `.provenance`.
+
+    Raises:
+        UserError: `path` is neither, a file in it is broken or of a newer format, or any key does not match.
+    """
+    folder = find_weights(Path(path))
+    config = read_config(folder / CONFIG_NAME)
+    backbone = _build(config, folder)
+    tensors = read_tensors(folder / MODEL_NAME)
+    report = compare_keys(backbone.state_dict(), tensors)
+    if not report.complete:
+        raise UserError(
+            f"{folder / MODEL_NAME} does not fit the backbone of its {CONFIG_NAME} ({report}): "
+            "copy both from one run"
+        )
+    backbone.load_state_dict(tensors)
+    logger.info("%s: %s", folder, report)
+    return backbone.eval()
+
+
+def find_weights(path: Path) -> Path:
+    """The weights folder that `path`, a run's folder or the weights folder itself, names.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if path.is_file():
+        raise UserError(f"{path} is a file; name the folder of a run, or its {FOLDER_NAME} folder")
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist; name the folder of a run, or its {FOLDER_NAME} folder")
+    for folder in (path, path / FOLDER_NAME):
+        if (folder / MODEL_NAME).is_file() and (folder / CONFIG_NAME).is_file():
+            return folder
+    raise UserError(
+        f"{path} holds no {MODEL_NAME} and {CONFIG_NAME}, nor does a {FOLDER_NAME} folder in it: "
+        "name the folder of a finished run"
+    )
+
+
+def compare_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> KeyReport:
+    """Compare the tensors of a module with those of a file by name and shape."""
+    shared = expected.keys() & found.keys()
+    wrong = {key for key in shared if expected[key].shape != found[key].shape}
+    return KeyReport(
+        matched=tuple(sorted(shared - wrong)),
+        missing=tuple(sorted(expected.keys() - found.keys())),
+        unexpected=tuple(sorted(found.keys() - expected.keys())),
+        mismatched=tuple(
+            f"{key} {tuple(found[key].shape)} for {tuple(expected[key].shape)}" for key in sorted(wrong)
+        ),
+    )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a JSON object of this format.
+
+    Raises:
+        UserError: it can't be read, is no object, or has another format.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} can't be read: {error}; copy it from the run again") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not a JSON object; copy it from the run again")
+    if config.get("format") != FORMAT:
+        raise UserError(f"{path} has format {config.get('format')}; this gvsl reads format {FORMAT}")
+    return config
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file onto the CPU.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} can't be read: {error}; copy it from the run again") from None
+
+
+def _build(config: dict[str, Any], folder: Path) -> PretrainedUNet3D:
+    """The backbone that `config` describes, with random weights."""
+    try:
+        shape = config["backbone"]
+        with torch.random.fork_rng(devices=[]):  # weights soon overwritten must not move the caller's seed
+            backbone = PretrainedUNet3D(in_channels=int(shape["in_channels"]), width=int(shape["width"]))
+        backbone.preprocessing = parse_preprocessing(config["preprocessing"])
+        backbone.method = str(config["method"])
+        backbone.provenance = dict(config["provenance"])
+    except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+        raise UserError(
+            f"{folder / CONFIG_NAME} is no config of weights ({error}); copy it from the run again"
+        ) from None
+    return backbone
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, contiguous on the CPU and none sharing memory, as safetensors wants them."""
+    return {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}

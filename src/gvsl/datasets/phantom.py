@@ -1,0 +1,234 @@
+"""The embedded cohort: made-up hearts, each with its own shape, contrast, noise and field of view.
+
+A subject is the canonical anatomy of `phantom_anatomy`, read at points that a diffeomorphism and an affine
+map have moved. So edges stay sharp at any shape, and any two subjects can be matched exactly.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator, SeedSequence, default_rng
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from gvsl.datasets.phantom_anatomy import CENTRE, HEART_LABELS, Array, as_column, layers
+from gvsl.errors import UserError
+from gvsl.files import whole_folder, write_text
+from gvsl.io import Volume, write_nifti
+from gvsl.progress import Advance
+
+__all__ = ["HEART_LABELS", "anatomical_points", "subject", "write_phantom"]
+
+Shape = tuple[int, int, int]
+
+SMALLEST_SIDE = 16
+"""Voxels; below this the structures are thinner than a voxel."""
+FIELD_OF_VIEW = 205.0
+"""Millimetres of the adult body that the shortest side shows on average; 64 mm make a miniature."""
+
+PERIOD = 1.5
+"""Shortest sides after which the random fields repeat: they are periodic, to be the same at any shape."""
+LATTICE = 36
+"""Lattice points in a period."""
+SQUARINGS = 6
+WAVES = ((0.20, 0.019), (0.085, 0.009))
+"""Two bands of velocity: standard deviation of the smoothing and of each component, in shortest sides."""
+ROTATION_DEGREES = 10.0
+LOG_ZOOM = (0.10, 0.07)
+"""Bounds of the logarithm of the zoom, common to the axes and of each on top."""
+SHEAR = 0.08
+SHIFT_MM = 7.0
+
+TISSUES: dict[str, tuple[float, float]] = {
+    "air": (-1000, 5),
+    "lung": (-840, 30),
+    "lung vessel": (20, 50),
+    "fat": (-95, 12),
+    "muscle": (55, 10),
+    "thin wall": (85, 12),
+    "cartilage": (130, 25),
+    "cortex": (620, 90),
+    "marrow": (210, 50),
+    "disc": (85, 12),
+    "canal": (25, 10),
+    "liver": (95, 20),
+    "spleen": (115, 20),
+    "myocardium": (105, 14),
+    "papillary": (120, 14),
+}
+"""Mean and standard deviation over subjects in Hounsfield units, of all but the contrast medium."""
+
+
+def subject(seed: int, index: int, shape: Shape = (64, 64, 64)) -> tuple[Array, NDArray[np.uint8]]:
+    """Make one subject, a pure function of the arguments; another shape shows the same body at another scale.
+
+    Returns:
+        The image (D, H, W), float32 in Hounsfield units from -1024 to 3071, in RAS+ axes, and its label map
+        (D, H, W), 0 or a key of HEART_LABELS. The noise belongs to the voxels, so it differs between shapes.
+
+    Raises:
+        UserError: a negative seed or index, or a shape that is not three sides of 16 voxels or more.
+    """
+    check(seed, index, shape)
+    _, look, grain = streams(seed, index)
+    points, voxel_mm = anatomical_points(seed, index, shape)
+    values = appearance(look)
+    image = np.full(shape, np.float32(values["air"]))
+    label = np.zeros(shape, np.uint8)
+    for layer in layers(points):
+        cover = np.clip(0.5 - layer.distance / np.float32(voxel_mm), 0, 1)  # the partial volume of an edge
+        image += cover * (np.float32(values[layer.tissue]) - image)
+        if layer.label:
+            label[layer.distance < 0] = layer.label
+    image = (image + 1024) * bias_field(look, shape) - 1024 + noise(grain, shape)
+    return np.clip(image, -1024, 3071), label
+
+
+def write_phantom(
+    out: Path,
+    count: int = 60,
+    seed: int = 0,
+    shape: Shape = (64, 64, 64),
+    *,
+    train: int | None = None,
+    val: int | None = None,
+    test: int | None = None,
+    progress: Advance | None = None,
+) -> None:
+    """Write a cohort in the layout that `folder` reads: images/, labels/, splits.json and labels.json.
+
+    The volumes are NIfTI of 1 mm, images rounded to whole Hounsfield units. The last `test` subjects are the
+    test split (a quarter unless told), the `val` before them the validation split (an eighth), and all others
+    pretrain; the first `train` of those are the training split too (a quarter of all). `progress` is called
+    when a subject is written.
+
+    Raises:
+        UserError: `out` exists, the splits don't fit into `count`, or `subject` refuses its arguments.
+    """
+    check(seed, 0, shape)
+    train = max(count // 4, 1) if train is None else train
+    val = max(count // 8, 1) if val is None else val
+    test = max(count // 4, 1) if test is None else test
+    pretrain = count - val - test
+    if min(train, val, test) < 0 or pretrain < max(train, 1):
+        raise UserError(
+            f"{count} phantoms can't hold {train} train, {val} val and {test} test ones;"
+            f" ask for {max(train, 1) + max(val, 0) + max(test, 0)} or more, or for smaller splits"
+        )
+    ids = [f"phantom_{index:03d}" for index in range(count)]
+    splits = {
+        "pretrain": ids[:pretrain],
+        "train": ids[:train],
+        "val": ids[pretrain : pretrain + val],
+        "test": ids[pretrain + val :],
+    }
+    affine = np.eye(4)
+    affine[:3, 3] = [-(size - 1) / 2 for size in shape]
+    with whole_folder(out) as folder:
+        for index, name in enumerate(ids):
+            image, label = subject(seed, index, shape)
+            write_nifti(folder / "images" / f"{name}.nii.gz", Volume(np.rint(image).astype(np.int16), affine))
+            write_nifti(folder / "labels" / f"{name}.nii.gz", Volume(label, affine))
+            if progress is not None:
+                progress()
+        write_text(folder / "splits.json", json.dumps(splits, indent=1) + "\n")
+        names = {str(value): structure for value, structure in HEART_LABELS.items()}
+        write_text(folder / "labels.json", json.dumps(names, indent=1) + "\n")
+
+
+def anatomical_points(seed: int, index: int, shape: Shape = (64, 64, 64)) -> tuple[Array, float]:
+    """Say which point of the canonical anatomy each voxel of a subject shows: the true map between subjects.
+
+    Returns:
+        Points (3, D, H, W) in mm of the canonical anatomy, one to one and without folds, and the mean of
+        the mm that a voxel is wide there.
+    """
+    generator, _, _ = streams(seed, index)
+    side = min(shape)
+    axes = [((np.arange(size) - (size - 1) / 2) / side).astype(np.float32) for size in shape]
+    points = np.stack(np.meshgrid(*axes, indexing="ij")) + sample(displacement(generator), shape)
+    angles = np.deg2rad(generator.uniform(-ROTATION_DEGREES, ROTATION_DEGREES, 3))
+    rotation = Rotation.from_euler("xyz", angles).as_matrix()
+    shear = np.eye(3) + np.triu(generator.uniform(-SHEAR, SHEAR, (3, 3)), 1)
+    common, own = LOG_ZOOM
+    zoom = np.exp(generator.uniform(-common, common) + generator.uniform(-own, own, 3)) * FIELD_OF_VIEW
+    shift = as_column(CENTRE) + generator.uniform(-SHIFT_MM, SHIFT_MM, (3, 1, 1, 1))
+    matrix = rotation @ shear @ np.diag(zoom)
+    moved = np.tensordot(matrix.astype(np.float32), points, axes=1) + shift.astype(np.float32)
+    return moved, float(zoom.mean() / side)
+
+
+def check(seed: int, index: int, shape: Sequence[int]) -> None:
+    """Refuse arguments that make no subject."""
+    if seed < 0 or index < 0:
+        raise UserError(f"a phantom's seed and index are 0 or more, not {seed} and {index}")
+    if len(shape) != 3 or min(shape) < SMALLEST_SIDE:
+        sides = " x ".join(map(str, shape))
+        raise UserError(f"a phantom has three sides of {SMALLEST_SIDE} voxels or more, not {sides}")
+
+
+def streams(seed: int, index: int) -> tuple[Generator, Generator, Generator]:
+    """Open a subject's three streams of chance, of its body, look and noise: none disturbs another."""
+    body, look, grain = (default_rng(child) for child in SeedSequence([seed, index]).spawn(3))
+    return body, look, grain
+
+
+def appearance(generator: Generator) -> dict[str, float]:
+    """Draw a value in Hounsfield units for every tissue; the heart's two sides fill with contrast apart."""
+    values = {name: float(generator.normal(mean, spread)) for name, (mean, spread) in TISSUES.items()}
+    values["left blood"] = float(generator.uniform(300, 480))
+    values["right blood"] = float(generator.uniform(190, 420))
+    values["left atrial blood"] = values["left blood"] + float(generator.uniform(-20, 45))
+    values["right atrial blood"] = values["right blood"] + float(generator.uniform(-45, 45))
+    values["coronary"] = values["left blood"] - 30
+    return values
+
+
+def smooth_noise(generator: Generator, sigma: float) -> Array:
+    """Draw a periodic field on the lattice, mean square 1, smoothed by `sigma` shortest sides."""
+    white = generator.standard_normal((LATTICE, LATTICE, LATTICE), dtype=np.float32)
+    smooth = ndimage.gaussian_filter(white, sigma * LATTICE / PERIOD, mode="wrap")
+    result: Array = smooth / np.sqrt(np.mean(smooth**2))
+    return result
+
+
+def displacement(generator: Generator) -> Array:
+    """Integrate a random velocity by scaling and squaring, on the lattice: (3, ...) in shortest sides."""
+    bands = [size * np.stack([smooth_noise(generator, sigma) for _ in range(3)]) for sigma, size in WAVES]
+    flow = np.sum(bands, axis=0) * np.float32(LATTICE / PERIOD / 2**SQUARINGS)
+    grid = np.indices((LATTICE, LATTICE, LATTICE), dtype=np.float32)
+    for _ in range(SQUARINGS):
+        moved = grid + flow
+        flow += np.stack([ndimage.map_coordinates(part, moved, order=1, mode="grid-wrap") for part in flow])
+    result: Array = flow * np.float32(PERIOD / LATTICE)
+    return result
+
+
+def sample(fields: Array, shape: Shape) -> Array:
+    """Read fields (C, ...) on the periodic lattice at the voxels, by cubic splines: (C, D, H, W)."""
+    for size in shape:
+        # A spline is separable: one small matrix for each axis, found by interpolating the unit vectors.
+        where = (np.arange(size) - (size - 1) / 2) / min(shape) * (LATTICE / PERIOD) + LATTICE / 2
+        places = np.meshgrid(where, np.arange(LATTICE), indexing="ij")
+        weights = ndimage.map_coordinates(np.eye(LATTICE), places, order=3, mode="grid-wrap")
+        # The axis that was read goes last, and the next one comes to its place.
+        fields = np.tensordot(fields, weights.astype(np.float32), axes=(1, 1))
+    return fields
+
+
+def bias_field(generator: Generator, shape: Shape) -> Array:
+    """Draw a slow gain (D, H, W) about one."""
+    strength = np.float32(generator.uniform(0.01, 0.04))
+    result: Array = np.exp(strength * sample(smooth_noise(generator, 0.22)[None], shape)[0])
+    return result
+
+
+def noise(generator: Generator, shape: Shape) -> Array:
+    """Draw grainy noise (D, H, W) of 12 to 32 Hounsfield units."""
+    strength = np.float32(generator.uniform(12, 32))
+    grain = ndimage.gaussian_filter(generator.standard_normal(shape, dtype=np.float32), 0.6)
+    result: Array = strength * (grain / grain.std())
+    return result

@@ -1,0 +1,123 @@
+"""What must hold before a transfer begins, each said in one line that names the mend."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.errors import UserError
+from gvsl.store import PRESETS, Preprocessing, Store
+from gvsl.transfer import TransferSettings
+
+VOXEL_FIELDS = ("orientation", "spacing", "intensity", "lower", "upper")
+"""What decides the meaning of a voxel; crop and margin only decide how much of the surroundings is there."""
+NAMED = 3
+
+
+def check_mode(weights: Path | None, settings: TransferSettings) -> None:
+    """Refuse a mode that does not go with the weights.
+
+    Raises:
+        UserError: fine-tuning of random weights, or pre-trained weights for a run from scratch.
+    """
+    if weights is None and settings.mode == "finetune":
+        raise UserError(
+            "mode finetune needs weights: name the folder of a pre-training run, or choose mode scratch"
+        )
+    if weights is not None and settings.mode == "scratch":
+        raise UserError(
+            f"mode scratch starts from random weights: leave out {weights}, or choose mode finetune"
+        )
+
+
+def check_contract(backbone: PretrainedUNet3D, weights: Path, store: Store) -> None:
+    """Refuse weights that were trained on volumes prepared otherwise than the store's.
+
+    Raises:
+        UserError: orientation, spacing, intensity range or the number of channels differ.
+    """
+    wanted, found = backbone.preprocessing, store.preprocessing
+    odd = [name for name in VOXEL_FIELDS if getattr(wanted, name) != getattr(found, name)]
+    if odd:
+        raise UserError(
+            f"{weights} was trained on volumes with {_said(wanted, odd)}, but {store.path} was prepared with "
+            f"{_said(found, odd)}: prepare it again with `gvsl prepare SOURCE NEW_STORE {_options(wanted)}`"
+        )
+    if backbone.in_channels != 1:
+        raise UserError(
+            f"{weights} takes {backbone.in_channels} channels, but {store.path} has 1: name other weights"
+        )
+
+
+def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) -> dict[int, str]:
+    """The structures to segment, by rising label value.
+
+    Args:
+        store: their label maps' values and names.
+        train: the training cases that were drawn.
+        others: the cases of the validation and test splits.
+
+    Raises:
+        UserError: a case has no label map, there is no structure, or one has no voxel in a training case.
+    """
+    bare = [case for case in (*train, *others) if not store.has_label(case)]
+    if bare:
+        raise UserError(
+            f"{store.path} has no label map for {_few(bare)}: add labels, or take the cases out of train, "
+            "val and test, and prepare it again"
+        )
+    labels = {value: store.label_names[value] for value in sorted(store.label_names)}
+    if not labels:
+        raise UserError(f"{store.path} has no labelled voxel: add label maps, and prepare it again")
+    seen = {value for case in train for value in store.cases[case].label_values or ()}
+    unseen = [f"{name} ({value})" for value, name in labels.items() if value not in seen]
+    if unseen:
+        raise UserError(
+            f"{_few(unseen)} has no voxel in the {len(train)} training cases of {store.path}: "
+            "use more labels or another seed, or take it out of the label maps and their names"
+        )
+    return labels
+
+
+def find_device(name: str) -> torch.device:
+    """The device to compute on: `cpu`, `cuda`, or with `auto` a GPU if there is one.
+
+    Raises:
+        UserError: `cuda` was asked for, and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is cuda, but torch finds no CUDA device here: choose cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _said(contract: Preprocessing, names: Sequence[str]) -> str:
+    """Some fields of a contract in words."""
+    return ", ".join(f"{name} {_value(contract, name)}" for name in names)
+
+
+def _options(contract: Preprocessing) -> str:
+    """The options of `gvsl prepare` that give this contract."""
+    alike = {
+        name: sum(_same(contract, preset, field) for field in VOXEL_FIELDS)
+        for name, preset in PRESETS.items()
+    }
+    best = max(alike, key=lambda name: alike[name])
+    others = [field.name for field in fields(Preprocessing) if not _same(contract, PRESETS[best], field.name)]
+    return " ".join([f"--preset {best}", *(f"--{name} {_value(contract, name)}" for name in others)])
+
+
+def _same(one: Preprocessing, other: Preprocessing, name: str) -> bool:
+    return bool(getattr(one, name) == getattr(other, name))
+
+
+def _value(contract: Preprocessing, name: str) -> str:
+    value = getattr(contract, name)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

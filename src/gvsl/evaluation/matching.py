@@ -1,0 +1,165 @@
+"""How well a pre-trained method matches and restores volumes that it never saw."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gvsl.augment import change_appearance, draw_appearance
+from gvsl.data import DataSettings, centre_crop, read_crop
+from gvsl.data.crop import Shape
+from gvsl.errors import UserError
+from gvsl.evaluation.dice import dice_per_structure
+from gvsl.files import whole_file
+from gvsl.geometry import folded_share, identity_grid, inside, warp
+from gvsl.heads import Matching
+from gvsl.losses import local_ncc_loss
+from gvsl.methods import GVSL
+from gvsl.results import RunRecord, read_record, write_record
+from gvsl.store import Store
+from gvsl.training.saved import load_method
+
+PICTURED_PAIRS = 3
+PICTURED_RESTORATIONS = 2
+
+
+def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunRecord:
+    """Match held-out pairs and restore held-out volumes, and add the figures and pictures to the run's record.
+
+    Each volume of the split is the fixed one once, with the next as the moving one. Labels, where there are any,
+    are only carried across to measure the overlap; nothing is chosen by it.
+
+    Args:
+        run: the folder of a finished pre-training.
+        store: prepared by the contract that the weights were trained on.
+        split: whose volumes are matched; `pretrain` stands in, and is named, where a store has no such split.
+
+    Raises:
+        UserError: the run is not finished, or the store keeps another contract.
+    """
+    record = read_record(run)
+    method = load_method(run)
+    if not isinstance(method, GVSL):
+        return record
+    if method.backbone.preprocessing != store.preprocessing:
+        raise UserError(f"{store.path} was prepared by another contract than {run}: prepare it with the run's settings")
+    split, ids = _held_out(store, split)
+    crop: Shape = tuple(record.config["data"]["crop"])
+    rows: list[dict[str, Any]] = []
+    record.pictures = []
+    if method.matching is not None and len(ids) > 1:
+        for index, (moving, fixed) in enumerate(zip(ids[1:] + ids[:1], ids, strict=True)):
+            row, picture = match_pair(method, store, moving, fixed, crop)
+            rows.append(row)
+            if index < PICTURED_PAIRS:
+                name = f"pictures/pair-{index}.npz"
+                _write_picture(run / name, picture)
+                record.pictures.append({"file": name, "kind": "pair", "title": f"{moving} onto {fixed} ({split})"})
+    if method.restoration is not None:
+        for index, case in enumerate(ids[:PICTURED_RESTORATIONS]):
+            name = f"pictures/restoration-{index}.npz"
+            _write_picture(run / name, restore_case(method, store, case, crop, seed=index))
+            record.pictures.append({"file": name, "kind": "restoration", "title": f"{case} ({split})"})
+    record.cases = rows
+    names = [name for name in rows[0] if name != "id"] if rows else []
+    record.metrics |= {f"{split}/{name}": float(np.mean([row[name] for row in rows])) for name in names}
+    record.labels = {str(value): name for value, name in store.label_names.items()}
+    write_record(record, run)
+    return record
+
+
+@torch.no_grad()
+def match_pair(
+    method: GVSL, store: Store, moving: str, fixed: str, crop: Shape
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Match one pair: its figures, and the arrays of its picture.
+
+    The figures are the three NCC losses (1 - mean), the share of folded voxels and, with labels, the mean Dice of
+    the structures before and after. Labels are carried across by nearest-neighbour interpolation.
+    """
+    images = [read_crop(store, case, crop)[None] for case in (moving, fixed)]
+    matching = method.match(*images)
+    losses = _ncc_losses(method, matching, *images)
+    row = {"id": f"{moving}->{fixed}", **losses, "folded": float(folded_share(matching.dvf))}
+    arrays = {"moving": images[0], "fixed": images[1], "affine": warp(images[0], matching.affine)}
+    arrays["warped"] = warp(images[0], matching.dvf)
+    if store.has_label(moving) and store.has_label(fixed):
+        labels = [_label_crop(store, case, crop) for case in (moving, fixed)]
+        carried = warp(labels[0].float(), matching.dvf, mode="nearest").to(labels[0].dtype)
+        classes = 1 + len(store.label_names)
+        row["dice_before"] = float(np.mean(dice_per_structure(labels[0], labels[1], classes)))
+        row["dice_after"] = float(np.mean(dice_per_structure(carried, labels[1], classes)))
+        arrays |= {"moving_label": labels[0], "fixed_label": labels[1], "warped_label": carried}
+    centre = _centre(arrays.get("fixed_label"), crop)
+    picture: dict[str, Any] = {name: row[name] for name in row if name not in ("id", "folded")}
+    positions = identity_grid(crop, dtype=torch.float32, device="cpu")[0] + matching.dvf[0]
+    for axis, index in enumerate(centre):
+        picture |= {f"{name}_{axis}": _plane(value[0, 0], axis, index) for name, value in arrays.items()}
+        in_plane = [other for other in range(3) if other != axis]
+        picture[f"grid_{axis}"] = np.stack([_plane(positions[other], axis, index) for other in in_plane])
+    return row, picture
+
+
+@torch.no_grad()
+def restore_case(method: GVSL, store: Store, case: str, crop: Shape, seed: int) -> dict[str, Any]:
+    """Damage a volume by the method's own transforms and restore it: the arrays of its picture."""
+    original = read_crop(store, case, crop)[None]
+    settings = replace(method.settings.appearance, shuffle_rate=1.0, intensity_rate=1.0, inpaint_rate=1.0)
+    damaged = change_appearance(original, draw_appearance(1, crop, settings, torch.Generator().manual_seed(seed)))
+    arrays = {"original": original, "damaged": damaged, "restored": method.restore(damaged)}
+    return {
+        f"{name}_{axis}": _plane(value[0, 0], axis, crop[axis] // 2)
+        for axis in range(3)
+        for name, value in arrays.items()
+    }
+
+
+def _ncc_losses(method: GVSL, matching: Matching, moving: Tensor, fixed: Tensor) -> dict[str, float]:
+    """The NCC loss after the whole field, after the affine map alone, and without either."""
+    settings = method.settings
+    fields = {"ncc": matching.dvf, "ncc_affine": matching.affine, "ncc_identity": torch.zeros_like(matching.dvf)}
+    return {
+        name: float(
+            local_ncc_loss(
+                fixed,
+                warp(moving, dvf),
+                window=settings.window,
+                floor=settings.variance_floor,
+                mask=inside(dvf) if settings.mask_outside else None,
+            )
+        )
+        for name, dvf in fields.items()
+    }
+
+
+def _held_out(store: Store, split: str) -> tuple[str, list[str]]:
+    """The split and its ids, or `pretrain` where a store of unlabelled volumes has nothing held out."""
+    present = {name for case in store.cases.values() for name in case.splits}
+    split = split if split in present else "pretrain"
+    return split, store.split(split)
+
+
+def _label_crop(store: Store, case: str, crop: Shape) -> Tensor:
+    """A case's structures as class indices, 0 the background: (1, 1, D, H, W)."""
+    voxels = centre_crop(lambda box: store.label(case, box), store.cases[case].shape, crop)
+    return torch.from_numpy(np.searchsorted([0, *sorted(store.label_names)], voxels))[None, None]
+
+
+def _centre(label: Tensor | None, crop: Shape) -> Shape:
+    """The voxel through which the picture's planes go: the middle of the labelled structures, or of the volume."""
+    if label is None or not bool(label.any()):
+        return crop[0] // 2, crop[1] // 2, crop[2] // 2
+    middle = (label[0, 0] > 0).nonzero().float().mean(dim=0).round().long().tolist()
+    return middle[0], middle[1], middle[2]
+
+
+def _write_picture(path: Path, arrays: dict[str, Any]) -> None:
+    with whole_file(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
+def _plane(volume: Tensor, axis: int, index: int) -> np.ndarray[Any, Any]:
+    return volume.select(axis, index).numpy()

@@ -1,0 +1,41 @@
+"""Fusing the affine map and the local field into one displacement vector field (Eq. 12, Appendix D.3)."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from gvsl.geometry.affine import affine_dvf, affine_positions
+from gvsl.geometry.grid import identity_grid
+from gvsl.geometry.warp import warp
+
+Fusion = Literal["compose", "paper"]
+
+
+def fuse(matrix: Tensor, local: Tensor, fusion: Fusion = "compose") -> Tensor:
+    r"""One field for an affine map followed by a local field on the fixed grid.
+
+    With T the affine map about the centre and u the local field:
+
+    - "compose": dvf(p) = T(p + u(p)) - p, the exact composition: warping once by it samples the moving image where
+      warping by the affine map and then by u does, without the second interpolation.
+    - "paper": dvf(p) = u(T(p)) + T(p) - p, Eq. 12, which reads the local field at the affinely moved point.
+
+    Args:
+        matrix: (B, 4, 4) from `affine_matrix`.
+        local: (B, 3, D, H, W) in voxels, on the fixed image's grid.
+        fusion: which of the two.
+
+    Returns:
+        (B, 3, D, H, W) in voxels.
+
+    Raises:
+        ValueError: `fusion` is neither.
+    """
+    shape = (local.shape[2], local.shape[3], local.shape[4])
+    if fusion == "compose":
+        grid = identity_grid(shape, dtype=local.dtype, device=local.device)
+        return affine_positions(matrix, grid + local, shape) - grid
+    if fusion == "paper":
+        affine = affine_dvf(matrix, shape)
+        return warp(local, affine, padding="border") + affine
+    raise ValueError(f"fusion {fusion!r} is not one of compose, paper")

@@ -1,0 +1,8 @@
+"""What sits on the backbone during pre-training."""
+
+from gvsl.heads.affine import AffineHead
+from gvsl.heads.deformable import DeformableHead
+from gvsl.heads.restoration import RestorationHead
+from gvsl.heads.z_matching import Matching, ZMatchingHead
+
+__all__ = ["AffineHead", "DeformableHead", "Matching", "RestorationHead", "ZMatchingHead"]

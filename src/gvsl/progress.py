@@ -1,0 +1,77 @@
+"""Progress of long work, with rate and time left: a bar on a terminal, plain lines on a pipe or in a log."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+Advance = Callable[[], None]
+"""Call it once for each thing that is done."""
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def progress(total: int, title: str, unit: str, stream: TextIO | None = None) -> Iterator[Advance]:
+    """Show how far `total` things have come, on standard error unless `stream` is given.
+
+    Yields a function to call when one thing is done. `unit` is the plural that is counted, such as "volumes".
+    """
+    out = sys.stderr if stream is None else stream
+    shown = _bar(total, title, unit, out) if out.isatty() else _lines(total, title, unit, out)
+    with shown as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(total: int, title: str, unit: str, out: TextIO) -> Iterator[Advance]:
+    from rich.console import Console  # not needed where there is no terminal
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+    )
+    with Progress(*columns, console=Console(file=out)) as bar:
+        task = bar.add_task(title, total=total, pace=unit)
+        began, done = time.monotonic(), 0
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            bar.update(task, advance=1, pace=_pace(done, total, unit, time.monotonic() - began))
+
+        yield advance
+
+
+@contextmanager
+def _lines(total: int, title: str, unit: str, out: TextIO) -> Iterator[Advance]:
+    began = last = time.monotonic()
+    done = 0
+
+    def advance() -> None:
+        nonlocal done, last
+        done += 1
+        now = time.monotonic()
+        if done >= total or now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            print(f"{title} {done}/{total} {_pace(done, total, unit, now - began)}", file=out, flush=True)
+
+    yield advance
+
+
+def _pace(done: int, total: int, unit: str, seconds: float) -> str:
+    """The rate, and the time left or, at the end, the time taken."""
+    rate = done / max(seconds, 1e-9)
+    left = (total - done) / rate
+    ending = f"{_clock(left)} left" if done < total else f"in {_clock(seconds)}"
+    return f"{unit}, {60 * rate:.{0 if 60 * rate >= 10 else 1}f} a minute, {ending}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,142 @@
+"""What is wrong with the runs, said plainly: pure functions of the runs."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from gvsl.report.numbers import number, percent, plural
+from gvsl.report.runs import Run
+from gvsl.report.summary import (
+    RANDOM,
+    Group,
+    case_ids,
+    curve_end,
+    difference,
+    differing_settings,
+    held_out,
+    mean_of_cases,
+)
+
+MOST_FOLDED = 0.01
+"""The share of folded voxels above which a run is warned of."""
+SEEDS_ASKED_FOR = 3
+MEAN_TOLERANCE = 1e-3
+
+Level = Literal["failed", "broken", "caution"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the reader must know before believing a figure."""
+
+    level: Level
+    subject: str
+    """The run, or the comparison, that it is about."""
+    text: str
+
+
+def findings(runs: Sequence[Run], compared: Sequence[Group]) -> list[Finding]:
+    """All findings about the runs and their comparisons, the gravest first."""
+    found = [finding for run in runs for finding in _of_run(run)]
+    found += [finding for group in compared for finding in _of_group(group)]
+    order = {"failed": 0, "broken": 1, "caution": 2}
+    return sorted(found, key=lambda finding: order[finding.level])
+
+
+def wrong_order(ncc: float | None, affine: float | None, identity: float | None) -> str | None:
+    """Say how three matching losses break ncc < ncc_affine < ncc_identity, or None where they hold it."""
+    if ncc is None or affine is None or identity is None:
+        return None
+    if ncc < affine < identity:
+        return None
+    return (
+        f"ncc {number(ncc)}, ncc_affine {number(affine)}, ncc_identity {number(identity)}: "
+        "each must be below the next, so this run is broken"
+    )
+
+
+def _of_run(run: Run) -> list[Finding]:
+    status = run.record.status
+    found = []
+    if status == "failed":
+        found.append(
+            Finding(
+                "failed", run.label, "the run failed; what it wrote before is shown, and counts for nothing"
+            )
+        )
+    elif status != "finished":
+        found.append(
+            Finding("caution", run.label, f"the run is {status}: its figures are of an unfinished run")
+        )
+    found += _of_curves(run)
+    checks = _of_pretraining if run.record.kind == "pretrain" else _of_transfer
+    return found + list(checks(run))
+
+
+def _of_curves(run: Run) -> Iterable[Finding]:
+    for name, curve in run.curves.items():
+        bad = int((~np.isfinite(curve.values)).sum())
+        if bad:
+            yield Finding("broken", run.label, f"{plural(bad, 'logged value')} of {name} not finite")
+        elif name.startswith("gradient_norm_") and not curve.values.any():
+            part = name.removeprefix("gradient_norm_")
+            yield Finding("broken", run.label, f"the {part} part never had a gradient: it was not trained")
+
+
+def _of_pretraining(run: Run) -> Iterable[Finding]:
+    names = ("ncc", "ncc_affine", "ncc_identity")
+    ends = [curve_end(run.curves[name]) if name in run.curves else None for name in names]
+    at_end = wrong_order(*ends)
+    if at_end:
+        yield Finding("broken", run.label, f"at the end of training {at_end}")
+    on_pairs = wrong_order(*(held_out(run, name) for name in names))
+    if on_pairs:
+        yield Finding("broken", run.label, f"on held-out pairs {on_pairs}")
+    folded = held_out(run, "folded")
+    end = curve_end(run.curves["folded"]) if "folded" in run.curves else None
+    for share, where in ((folded, "on held-out pairs"), (end, "at the end of training")):
+        if share is not None and share > MOST_FOLDED:
+            text = f"{percent(share)} of voxels folded {where}, above {percent(MOST_FOLDED, 0)}"
+            yield Finding("caution", run.label, text)
+    before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
+    if before is not None and after is not None and after <= before:
+        text = f"labels overlap no better after matching ({number(after)}) than before ({number(before)})"
+        yield Finding("broken", run.label, text)
+    if run.record.status == "finished" and not run.record.cases:
+        yield Finding("caution", run.label, "no held-out pairs were matched: all its figures are of training")
+
+
+def _of_transfer(run: Run) -> Iterable[Finding]:
+    mean = mean_of_cases(run, "dice")
+    stated = run.record.metrics.get("test/dice")
+    if run.record.status == "finished" and mean is None:
+        yield Finding("broken", run.label, "the run finished without a DSC for any test case")
+    if mean is not None and stated is not None and abs(mean - stated) > MEAN_TOLERANCE:
+        text = f"the recorded test DSC {number(stated)} is not the mean of its cases, {number(mean)}"
+        yield Finding("broken", run.label, text)
+
+
+def _of_group(group: Group) -> Iterable[Finding]:
+    subject = f"{group.store}, {group.protocol}" + (f", {group.settings}" if group.settings else "")
+    if len(group.sides) == 1:
+        other = "pre-trained" if RANDOM in group.sides else "random"
+        yield Finding("caution", subject, f"no finished run on {other} features to compare with")
+        return
+    shared = set(case_ids(group.runs))
+    lost = {str(row["id"]) for run in group.runs for row in run.record.cases} - shared
+    if lost:
+        yield Finding("caution", subject, f"{plural(len(lost), 'case')} left out: not scored in every run")
+    for name, values in differing_settings(group.runs).items():
+        text = f"the runs differ in more than their weights: {name} is {' or '.join(values)}"
+        yield Finding("caution", subject, text)
+    seeds = {name: len({run.record.seed for run in runs}) for name, runs in group.sides.items()}
+    if min(seeds.values()) < SEEDS_ASKED_FOR:
+        counts = ", ".join(f"{name} features {plural(count, 'seed')}" for name, count in seeds.items())
+        yield Finding("caution", subject, f"fewer than {SEEDS_ASKED_FOR} seeds: {counts}")
+    for method in group.methods if RANDOM in group.sides else ():
+        gap = difference(group.sides[method], group.sides[RANDOM], sorted(shared), "dice")
+        if not gap.mean > 0:
+            text = f"{method} features are not ahead of random ones ({number(gap.mean, signed=True)} DSC)"
+            yield Finding("caution", subject, text)

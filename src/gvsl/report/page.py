@@ -1,0 +1,122 @@
+"""The page's skeleton and its pieces, each of which escapes the text it is given."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from typing import NamedTuple
+
+from gvsl.report.figures.chart import DASHES, css_colour
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""The page may load nothing from anywhere and run no script."""
+
+
+class Html(NamedTuple):
+    """A piece of the page; text becomes one by `text`, so that nothing unescaped slips in."""
+
+    code: str
+
+
+def text(value: object) -> Html:
+    """Escape text for the page."""
+    return Html(escape(str(value)))
+
+
+def join(pieces: Iterable[Html]) -> Html:
+    """Lay pieces one after the other."""
+    return Html("".join(piece.code for piece in pieces))
+
+
+def element(tag: str, *children: Html | str, css: str = "", **attributes: str) -> Html:
+    """An element; a child or an attribute that is a plain string is escaped."""
+    given = ({"class": css} if css else {}) | {
+        name.replace("_", "-"): value for name, value in attributes.items()
+    }
+    opening = "".join(f' {name}="{escape(value)}"' for name, value in given.items())
+    inner = "".join(child.code if isinstance(child, Html) else escape(child) for child in children)
+    return Html(f"<{tag}{opening}>{inner}</{tag}>")
+
+
+def section(anchor: str, title: str, lead: str, *body: Html) -> Html:
+    """A section with its heading and a sentence or two on what to see in it."""
+    return element("section", element("h2", title), element("p", lead, css="lead"), *body, id=anchor)
+
+
+def figure(drawing: Html, caption: str, title: str = "", legend: Html | None = None, css: str = "") -> Html:
+    """A drawing, its title and legend above, its caption below: always four parts, so neighbours align."""
+    head = element("h4", title) if title else element("span")
+    return element(
+        "figure", head, legend or element("span"), drawing, element("figcaption", caption), css=css
+    )
+
+
+def line_legend(entries: Sequence[tuple[str, str, str]]) -> Html:
+    """A legend of lines: name, a colour of the charts' and a dash."""
+    keys = []
+    for name, colour, dash in entries:
+        swatch = (
+            f'<svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path d="M1 4H23" '
+            f'style="stroke:{css_colour(colour)};stroke-dasharray:{DASHES[dash][1] or "none"}"/></svg>'
+        )
+        keys.append(element("li", Html(swatch), name))
+    return element("ul", *keys, css="legend")
+
+
+def patch_legend(entries: Sequence[tuple[str, str]]) -> Html:
+    """A legend of filled patches: name and a CSS colour."""
+    keys = [element("li", element("i", css="patch", style=f"--fill:{fill}"), name) for name, fill in entries]
+    return element("ul", *keys, css="legend")
+
+
+def outline_legend(entries: Sequence[tuple[str, str]]) -> Html:
+    """A legend of outlines over slices: name and the outline's class in the style sheet."""
+    keys = []
+    for name, css in entries:
+        line = f'<path class="outline {css}" d="M3 6H21"/>'
+        swatch = f'<svg class="key on-image" viewBox="0 0 24 12" aria-hidden="true">{line}</svg>'
+        keys.append(element("li", Html(swatch), name))
+    return element("ul", *keys, css="legend")
+
+
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[Html | str]], numeric_from: int, caption: str = ""
+) -> Html:
+    """A table that scrolls sideways on a narrow screen; columns from `numeric_from` on hold figures."""
+
+    def cells(tag: str, row: Sequence[Html | str]) -> Html:
+        return join(
+            element(tag, cell, css="figure" if place >= numeric_from else "")
+            for place, cell in enumerate(row)
+        )
+
+    body = join(element("tr", cells("td", row)) for row in rows)
+    head = element("thead", element("tr", cells("th", header)))
+    named = [element("caption", caption)] if caption else []
+    return element("div", element("table", *named, head, element("tbody", body)), css="scroll")
+
+
+def details(summary: Html | str, *body: Html, open_at_first: bool = False) -> Html:
+    """A part that opens at a click."""
+    inner = element("summary", summary).code + join(body).code
+    return Html(f"<details{' open' if open_at_first else ''}>{inner}</details>")
+
+
+def chip(word: str, css: str) -> Html:
+    """A small mark with a word in it."""
+    return element("span", word, css=f"chip {css}")
+
+
+def page(title: str, contents: Sequence[tuple[str, str]], *body: Html) -> str:
+    """The whole file: head, style, contents (anchor, name) and body."""
+    style = files("gvsl.report").joinpath("style.css").read_text(encoding="utf-8")
+    links = [element("a", name, href=f"#{anchor}") for anchor, name in contents]
+    head = (
+        '<meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="color-scheme" content="light dark">'
+        f"{element('title', title).code}<style>{style}</style>"
+    )
+    nav = element("nav", *links, aria_label="Contents")
+    whole = f"<head>{head}</head><body>{nav.code}<main>{join(body).code}</main></body>"
+    return f'<!DOCTYPE html>\n<html lang="en">{whole}</html>\n'

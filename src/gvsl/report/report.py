@@ -1,0 +1,76 @@
+"""Make the report: one HTML file, all of it inlined, from run folders alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gvsl.files import refuse_existing, write_text
+from gvsl.report.checks import findings
+from gvsl.report.numbers import number, percent, plural
+from gvsl.report.page import page
+from gvsl.report.runs import read_runs
+from gvsl.report.sections.curves import curves
+from gvsl.report.sections.dice import dice
+from gvsl.report.sections.overview import overview, top
+from gvsl.report.sections.pairs import pairs
+from gvsl.report.sections.restorations import restorations
+from gvsl.report.sections.runs_table import runs_table
+from gvsl.report.sections.segmentations import segmentations
+from gvsl.report.summary import groups, headline, held_out, verdict
+from gvsl.results import utc_now
+
+CONTENTS = (
+    ("summary", "Summary"),
+    ("curves", "Curves"),
+    ("pairs", "Pairs"),
+    ("restorations", "Restorations"),
+    ("dice", "DSC"),
+    ("segmentations", "Segmentations"),
+    ("runs", "Runs"),
+)
+
+
+def write_report(folders: Sequence[Path], out: Path) -> Path:
+    """Render the runs in and below `folders` as one HTML file, opened without a network; return its path.
+
+    Raises:
+        UserError: `out` exists, a folder holds no record, or a record, curve file or picture is missing or
+            broken.
+    """
+    refuse_existing(out)
+    runs = read_runs(folders)
+    compared = groups(runs)
+    found = findings(runs, compared)
+    body = (
+        top(runs, compared, found, utc_now()[:10]),
+        overview(runs, compared, found),
+        curves(runs),
+        pairs(runs),
+        restorations(runs),
+        dice(compared),
+        segmentations(runs),
+        runs_table(runs),
+    )
+    write_text(out, page(f"gvsl report: {headline(runs, compared)}", CONTENTS, *body))
+    return out
+
+
+def summary_lines(folders: Sequence[Path]) -> list[str]:
+    """The report's summary as plain lines for a terminal: the verdicts, the matching figures, the findings.
+
+    Raises:
+        UserError: as `write_report`, but for `out`.
+    """
+    runs = read_runs(folders)
+    compared = groups(runs)
+    lines = [f"{group.store}: {verdict(group, method)}" for group in compared for method in group.methods]
+    for run in runs:
+        if run.record.kind == "pretrain":
+            values = ", ".join(
+                f"{name} {number(held_out(run, name))}" for name in ("ncc", "ncc_affine", "ncc_identity")
+            )
+            pairs_said = plural(len(run.record.cases), "held-out pair")
+            lines.append(
+                f"{run.label}, {pairs_said}: {values}; label DSC {number(held_out(run, 'dice_after'))} from "
+                f"{number(held_out(run, 'dice_before'))}; {percent(held_out(run, 'folded'))} folded"
+            )
+    return lines + [f"{item.level}: {item.subject}: {item.text}" for item in findings(runs, compared)]

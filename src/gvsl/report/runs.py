@@ -1,0 +1,212 @@
+"""Read run folders whole: the record, the curves and the pictures, each checked."""
+
+import csv
+import io
+import math
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvsl.errors import UserError
+from gvsl.results import RunRecord, find_records
+
+Array = NDArray[np.float64]
+
+AXES = (0, 1, 2)
+PICTURE_ARRAYS: dict[str, tuple[str, ...]] = {
+    "pair": ("moving", "fixed", "affine", "warped", "grid"),
+    "restoration": ("original", "damaged", "restored"),
+    "segmentation": ("image", "truth", "prediction"),
+}
+OPTIONAL_ARRAYS: dict[str, tuple[str, ...]] = {"pair": ("moving_label", "fixed_label", "warped_label")}
+OWN_GRID = ("moving", "moving_label")
+"""The arrays of a pair that lie on the moving image's grid; all others lie on the fixed one's."""
+TRANSFER_SETTINGS = ("mode", "weights", "method")
+
+
+def read_runs(folders: Iterable[Path]) -> list["Run"]:
+    """Read every run in or below `folders`, sorted by folder.
+
+    Raises:
+        UserError: a folder holds no record, or a record, curve file or picture is missing or broken.
+    """
+    found = find_records(folders)
+    labels = _labels([folder for folder, _ in found], [record.name for _, record in found])
+    return [_read_run(folder, record, label) for (folder, record), label in zip(found, labels, strict=True)]
+
+
+def read_curves(path: Path) -> dict[str, "Curve"]:
+    """Read a CSV file with a `step` column into one curve a column; a blank cell was not logged.
+
+    Raises:
+        UserError: the file is missing, or is not such a table of numbers.
+    """
+    try:
+        rows = list(csv.reader(io.StringIO(_read_bytes(path).decode("utf-8"))))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} can't be read as a table of curves: {error}") from None
+    if not rows or "step" not in rows[0] or len(set(rows[0])) != len(rows[0]):
+        raise UserError(
+            f"{path} is not a table of curves: its first line must name its columns, `step` among them"
+        )
+    header = rows[0]
+    table = np.full((len(rows) - 1, len(header)), np.nan)
+    logged = np.zeros(table.shape, dtype=bool)
+    for line, row in enumerate(rows[1:]):
+        if len(row) != len(header):
+            raise UserError(
+                f"{path}, line {line + 2}: {len(row)} cells where the first line has {len(header)}"
+            )
+        for column, cell in enumerate(row):
+            if cell.strip():
+                table[line, column] = _cell_number(cell, path, line + 2)
+                logged[line, column] = True
+    steps = table[:, header.index("step")]
+    if not np.isfinite(steps).all():
+        raise UserError(f"{path} has a row without a step")
+    return {
+        name: Curve(steps[logged[:, column]], table[logged[:, column], column])
+        for column, name in enumerate(header)
+        if name != "step" and logged[:, column].any()
+    }
+
+
+def read_picture(path: Path, kind: str, title: str) -> "Picture":
+    """Read one picture: 2D arrays for the three axes, named as the kind asks, and its scalars.
+
+    Raises:
+        UserError: the file is missing, is not an npz file, or lacks or misshapes an array.
+    """
+    if kind not in PICTURE_ARRAYS:
+        raise UserError(
+            f"{path} is said to be of kind {kind!r}; a picture is one of {', '.join(PICTURE_ARRAYS)}"
+        )
+    try:
+        file = np.load(io.BytesIO(_read_bytes(path)), allow_pickle=False)
+        stored = {name: np.asarray(file[name], dtype=np.float64) for name in getattr(file, "files", ())}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} can't be read as a picture: {error}") from None
+    arrays = {name: array for name, array in stored.items() if array.ndim > 0}
+    for problem in _array_problems(arrays, kind):
+        raise UserError(f"{path} is a broken picture: {problem}")
+    scalars = {name: float(array) for name, array in stored.items() if array.ndim == 0}
+    return Picture(kind, title, arrays, scalars)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One logged figure over the steps; both (N,), blanks left out."""
+
+    steps: Array
+    values: Array
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The slices of one example, by name and axis, such as `moving_0`."""
+
+    kind: str
+    title: str
+    arrays: dict[str, Array]
+    scalars: dict[str, float]
+
+    def planes(self, name: str) -> list[Array] | None:
+        """The array `name` for the three axes, or None where the picture has none."""
+        if f"{name}_0" not in self.arrays:
+            return None
+        return [self.arrays[f"{name}_{axis}"] for axis in AXES]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the report sees it."""
+
+    folder: Path
+    label: str
+    """The record's name, with the folder where the name alone is not unique."""
+    record: RunRecord
+    curves: dict[str, Curve]
+    pictures: list[Picture]
+
+    def pictures_of(self, kind: str) -> list[Picture]:
+        """The pictures of one kind, in the record's order."""
+        return [picture for picture in self.pictures if picture.kind == kind]
+
+
+def _read_run(folder: Path, record: RunRecord, label: str) -> Run:
+    missing = [name for name in TRANSFER_SETTINGS if name not in record.config]
+    if record.kind == "transfer" and missing:
+        raise UserError(
+            f"{folder}: the record's config lacks {', '.join(missing)}; a transfer run states them"
+        )
+    ids = [row.get("id") for row in record.cases]
+    if None in ids or (record.kind == "transfer" and len(set(ids)) < len(ids)):
+        raise UserError(f"{folder}: a case in the record has no id, or two have the same")
+    curves = read_curves(_inside(folder, record.curves)) if record.curves else {}
+    pictures = []
+    for entry in record.pictures:
+        if not {"file", "kind", "title"} <= entry.keys():
+            raise UserError(f"{folder}: a picture in the record lacks its file, kind or title")
+        pictures.append(read_picture(_inside(folder, entry["file"]), entry["kind"], entry["title"]))
+    return Run(folder, label, record, curves, pictures)
+
+
+def _labels(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """The runs' names, made unique by as little of the folder as does it."""
+    short = [f"{name} ({folder.name})" for folder, name in zip(folders, names, strict=True)]
+    long = [f"{name} ({folder})" for folder, name in zip(folders, names, strict=True)]
+    counts, short_counts = Counter(names), Counter(short)
+    return [
+        name if counts[name] == 1 else tail if short_counts[tail] == 1 else whole
+        for name, tail, whole in zip(names, short, long, strict=True)
+    ]
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A path of the record's, which must stay in the run's folder."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{folder}: the record names {name}, which is not in the run's folder")
+    return path
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} is named by its run's record but can't be read: {error.strerror}") from None
+
+
+def _cell_number(cell: str, path: Path, line: int) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        raise UserError(f"{path}, line {line}: {cell[:40]!r} is not a number") from None
+    return value if math.isfinite(value) else math.nan
+
+
+def _array_problems(arrays: dict[str, Array], kind: str) -> list[str]:
+    """What is wrong with a picture's arrays, in words; empty where nothing is."""
+    needed = [f"{name}_{axis}" for name in PICTURE_ARRAYS[kind] for axis in AXES]
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        return [f"it lacks {', '.join(missing)}"]
+    reference = "fixed" if kind == "pair" else PICTURE_ARRAYS[kind][0]
+    problems = []
+    for name in (*PICTURE_ARRAYS[kind], *OPTIONAL_ARRAYS.get(kind, ())):
+        there = [f"{name}_{axis}" in arrays for axis in AXES]
+        if any(there) and not all(there):
+            problems.append(f"{name} is not there for all three axes")
+        for axis in AXES if all(there) else ():
+            plane = arrays[f"{name}_{axis}"].shape
+            grid = arrays[f"{'moving' if name in OWN_GRID else reference}_{axis}"].shape
+            wanted = (2, *grid) if name == "grid" else grid
+            if plane != wanted or len(grid) != 2 or min(grid) < 2:
+                problems.append(f"{name}_{axis} has shape {plane}, not {wanted}, or is no 2D slice")
+    return problems

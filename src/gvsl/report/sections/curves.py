@@ -1,0 +1,110 @@
+"""Loss curves: matching beside its two baselines, then every other logged figure."""
+
+from collections.abc import Sequence
+
+from gvsl.report.figures.chart import SERIES
+from gvsl.report.figures.curves import Line, curves_chart
+from gvsl.report.page import Html, element, figure, line_legend, section
+from gvsl.report.runs import Run
+from gvsl.report.sections.names import run_heading, side_colours
+from gvsl.report.summary import RANDOM, feature_name, protocol, side
+
+MATCHING_LINES = (
+    ("ncc", SERIES[0], "solid"),
+    ("ncc_affine", SERIES[2], "dashed"),
+    ("ncc_identity", SERIES[1], "dotted"),
+)
+GRADIENTS = "gradient_norm_"
+SINGLE = {
+    "smoothness": ("Smoothness", "The penalty on a displacement field that is not smooth (Eq. 2)."),
+    "restoration": ("Restoration", "Mean squared error of the restored image; it should fall."),
+    "folded": (
+        "Folded voxels",
+        "The share of voxels where the displacement field folds; it should stay under the dotted 1 %.",
+    ),
+    "loss": ("Whole loss", "The weighted sum that is minimised."),
+}
+
+
+def curves(runs: Sequence[Run]) -> Html:
+    """The section: a block for each pre-training run, one for each set of transfer runs."""
+    lead = (
+        "The strong line is a running mean over 4 % of the logged values, the faint one is what was logged."
+    )
+    blocks = [_pretraining(run) for run in runs if run.record.kind == "pretrain"]
+    blocks += _transfer([run for run in runs if run.record.kind == "transfer"])
+    return section("curves", "Loss curves", lead, *(blocks or [element("p", "No run logged a curve.")]))
+
+
+def _pretraining(run: Run) -> Html:
+    if not run.curves:
+        return element("div", run_heading(run), element("p", "This run logged no curves."))
+    return element("div", run_heading(run), element("div", *_panels(run), css="charts"))
+
+
+def _panels(run: Run) -> list[Html]:
+    panels = []
+    matching = [entry for entry in MATCHING_LINES if entry[0] in run.curves]
+    if matching:
+        lines = [Line(run.curves[name], colour, dash) for name, colour, dash in matching]
+        svg, note = curves_chart(lines, f"ncc of {run.label} over the steps, beside its two baselines")
+        caption = "1 minus the local correlation: ncc must end lowest, affine alone between, no warp on top."
+        panels.append(figure(Html(svg), _with(caption, note), "Matching", line_legend(matching), "chart"))
+    for name, (title, caption) in SINGLE.items():
+        if name in run.curves:
+            svg, note = curves_chart(
+                [Line(run.curves[name], SERIES[0])],
+                f"{name} of {run.label} over the steps",
+                may_be_logarithmic=name in ("loss", "restoration"),
+                share=name == "folded",
+                limit=0.01 if name == "folded" else None,
+            )
+            panels.append(figure(Html(svg), _with(caption, note), title, css="chart"))
+    parts = [name for name in run.curves if name.startswith(GRADIENTS)]
+    if parts:
+        dashes = ("solid", "dashed", "dotted", "dashed", "solid", "dotted")
+        entries = [
+            (name, SERIES[place % len(SERIES)], dashes[place % len(dashes)])
+            for place, name in enumerate(parts)
+        ]
+        lines = [Line(run.curves[name], colour, dash) for name, colour, dash in entries]
+        svg, note = curves_chart(lines, f"Gradient norms of {run.label}", may_be_logarithmic=True)
+        legend = line_legend([(name.removeprefix(GRADIENTS), colour, dash) for name, colour, dash in entries])
+        caption = "The gradient's norm in each part: one at zero is a part that is not trained."
+        panels.append(figure(Html(svg), _with(caption, note), "Gradient norms", legend, "chart"))
+    return panels
+
+
+def _transfer(runs: Sequence[Run]) -> list[Html]:
+    """One block for each store and protocol: every run a line, coloured by its features."""
+    blocks = []
+    for key in sorted({(run.record.store.get("name", ""), protocol(run)) for run in runs}):
+        members = [run for run in runs if (run.record.store.get("name", ""), protocol(run)) == key]
+        colours = side_colours({side(run) for run in members})
+        legend = line_legend(
+            [(feature_name(name, key[1]), colour, _dash(name)) for name, colour in colours.items()]
+        )
+        panels = []
+        for name, title, caption in (
+            ("loss", "Training loss", "Soft Dice loss on the labelled cases, a line for each run."),
+            ("val_dice", "Validation DSC", "The best of these picks the weights that are tested."),
+        ):
+            shown = [run for run in members if name in run.curves]
+            if shown:
+                lines = [Line(run.curves[name], colours[side(run)], _dash(side(run))) for run in shown]
+                svg, note = curves_chart(lines, f"{title} of {len(shown)} runs on {key[0]}")
+                panels.append(figure(Html(svg), _with(caption, note), title, legend, "chart"))
+        heading = element("h3", f"{key[0]}: transfer, {key[1]}")
+        body = (
+            element("div", *panels, css="charts") if panels else element("p", "These runs logged no curves.")
+        )
+        blocks.append(element("div", heading, body))
+    return blocks
+
+
+def _dash(name: str) -> str:
+    return "dashed" if name == RANDOM else "solid"
+
+
+def _with(caption: str, note: str) -> str:
+    return f"{caption} {note}".strip()

@@ -1,0 +1,107 @@
+"""DSC of every structure: a dot for every case, pre-trained against random features."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from gvsl.report.figures.dots import Column, common_limits, dots_chart
+from gvsl.report.numbers import MINUS, number, plural, plus_minus
+from gvsl.report.page import Html, details, element, figure, section, table
+from gvsl.report.runs import Run
+from gvsl.report.sections.names import side_colours
+from gvsl.report.summary import RANDOM, Group, case_ids, difference, feature_name, scores, spread, structures
+
+SHOWN_AT_ONCE = 11
+MEAN = "mean of structures"
+HOW_TO_READ = (
+    "A dot is a case (mean over seeds), its thin bar the range over seeds, a line joins the same case: lines "
+    "should rise to the right. Diamonds are the seeds' means, the line across and the number the mean of all."
+)
+
+
+def dice(compared: Sequence[Group]) -> Html:
+    """The section: for each group of comparable runs a chart a structure, and the figures in a table."""
+    blocks = [_block(group) for group in compared]
+    nothing = element("p", "No transfer run has finished with scores.")
+    return section("dice", "DSC of every structure", HOW_TO_READ, *(blocks or [nothing]))
+
+
+def mean_chart(group: Group, method: str) -> Html:
+    """The chart of the mean over structures of one method and of random features, for the summary."""
+    caption = f"Test DSC, {plural(len(case_ids(group.runs)), 'case')}, a dot each."
+    names = [name for name in group.sides if name in (RANDOM, method)]
+    return figure(_chart(group, "dice", _limits(group, ["dice"]), names), caption, css="chart")
+
+
+def _block(group: Group) -> Html:
+    names = structures(group.runs)
+    keys = {MEAN: "dice"} | {name: f"dice/{name}" for name in names}
+    limits = _limits(group, list(keys.values()))
+    cases = case_ids(group.runs)
+    charts = []
+    for name, key in keys.items():
+        counts = [spread(scores(runs, cases, key)).cases for runs in group.sides.values()]
+        fewer = " and ".join(str(count) for count in dict.fromkeys(counts))
+        caption = (
+            f"{fewer} of {plural(len(cases), 'case')}."
+            if min(counts) < len(cases)
+            else f"{plural(len(cases), 'case')}."
+        )
+        charts.append(figure(_chart(group, key, limits, group.sides), caption, name, css="chart"))
+    title = f"{group.store}: {group.protocol}" + (f", {group.settings}" if group.settings else "")
+    runs = "; ".join(
+        f"{feature_name(name, group.protocol)}: seed {', '.join(str(run.record.seed) for run in members)}"
+        for name, members in group.sides.items()
+    )
+    body = [element("div", *charts[:SHOWN_AT_ONCE], css="charts dots")]
+    if charts[SHOWN_AT_ONCE:]:
+        more = element("div", *charts[SHOWN_AT_ONCE:], css="charts dots")
+        body.append(details(plural(len(charts) - SHOWN_AT_ONCE, "more structure"), more))
+    return element(
+        "div", element("h3", title), element("p", f"{runs}.", css="quiet"), *body, _table(group, keys)
+    )
+
+
+def _chart(group: Group, key: str, limits: tuple[float, float], names: Iterable[str]) -> Html:
+    cases = case_ids(group.runs)
+    colours = side_colours(group.sides)
+    columns = [Column(name, colours[name], scores(group.sides[name], cases, key)) for name in names]
+    means = ", ".join(f"{column.name} {number(spread(column.table).mean)}" for column in columns)
+    return Html(dots_chart(columns, limits, f"DSC of {len(cases)} cases on {group.store}, {key}: {means}"))
+
+
+def _limits(group: Group, keys: Sequence[str]) -> tuple[float, float]:
+    cases = case_ids(group.runs)
+    tables = [scores(runs, cases, key) for runs in group.sides.values() for key in keys]
+    return (
+        common_limits(tables)
+        if np.isfinite(np.concatenate([table.ravel() for table in tables])).any()
+        else (0.0, 1.0)
+    )
+
+
+def _table(group: Group, keys: dict[str, str]) -> Html:
+    """The same in figures: mean and spread over cases of each side, then each method's lead."""
+    cases = case_ids(group.runs)
+    leads = [name for name in group.methods if RANDOM in group.sides]
+    header = ["Structure", *(f"{name} features" for name in group.sides)]
+    for name in leads:
+        header += ["Difference" if len(leads) == 1 else f"{name} {MINUS} random", "Cases ahead"]
+    rows = []
+    for name, key in keys.items():
+        row: list[Html | str] = [name]
+        row += [_mean_and_spread(runs, cases, key) for runs in group.sides.values()]
+        for method in leads:
+            gap = difference(group.sides[method], group.sides[RANDOM], cases, key)
+            row += [_cell(number(gap.mean, signed=True), gap.over_cases), f"{gap.cases_ahead} of {gap.cases}"]
+        rows.append(row)
+    return table(header, rows, 1, "Mean DSC ± standard deviation over cases, seeds averaged first.")
+
+
+def _mean_and_spread(runs: Sequence[Run], cases: Sequence[str], key: str) -> Html:
+    value = spread(scores(runs, cases, key))
+    return _cell(number(value.mean), value.over_cases)
+
+
+def _cell(value: str, deviation: float | None) -> Html:
+    return Html(element("b", value).code + " " + element("small", plus_minus(deviation)).code)

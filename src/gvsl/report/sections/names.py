@@ -1,0 +1,40 @@
+"""Names and colours that several sections share."""
+
+from collections.abc import Iterable, Sequence
+
+from gvsl.report.figures.chart import SERIES
+from gvsl.report.page import Html, chip, element, text
+from gvsl.report.runs import Run
+from gvsl.report.summary import RANDOM
+
+STRUCTURE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
+"""Okabe and Ito's palette in an order that keeps neighbours apart, for structures over dark images."""
+
+
+def run_heading(run: Run) -> Html:
+    """The heading of what belongs to one run, with a mark where it has not finished."""
+    status = (
+        [] if run.record.status == "finished" else [text(" "), chip(run.record.status, run.record.status)]
+    )
+    return element("h3", f"{run.record.store.get('name', '')}: {run.label}", *status)
+
+
+def side_colours(names: Iterable[str]) -> dict[str, str]:
+    """A chart colour for each kind of features: random ones always have the second, methods the others."""
+    methods = sorted(set(names) - {RANDOM})
+    free = [colour for colour in SERIES if colour != SERIES[1]]
+    colours = {RANDOM: SERIES[1]} if RANDOM in set(names) else {}
+    return colours | {name: free[place % len(free)] for place, name in enumerate(methods)}
+
+
+def structure_names(runs: Sequence[Run]) -> dict[int, str]:
+    """Label values and their structures' names, as the runs' records have them, by value."""
+    found = {int(value): name for run in runs for value, name in run.record.labels.items()}
+    return dict(sorted(found.items()))
+
+
+def structure_colours(values: Iterable[int]) -> dict[int, str]:
+    """A colour for each label value, the same wherever the same values are shown."""
+    return {
+        value: STRUCTURE_COLOURS[place % len(STRUCTURE_COLOURS)] for place, value in enumerate(sorted(values))
+    }

@@ -1,0 +1,168 @@
+"""The top of the page: the answer in words and figures, then what to mind."""
+
+from collections.abc import Sequence
+
+from gvsl.report.checks import Finding
+from gvsl.report.figures.chart import INK, MUTED, SERIES, css_colour
+from gvsl.report.numbers import capital, number, percent, plural, plus_minus
+from gvsl.report.page import Html, chip, element, join, section
+from gvsl.report.runs import Run
+from gvsl.report.sections.dice import mean_chart
+from gvsl.report.sections.names import run_heading, side_colours
+from gvsl.report.summary import (
+    RANDOM,
+    Group,
+    Spread,
+    case_ids,
+    difference,
+    feature_name,
+    headline,
+    held_out,
+    scores,
+    spread,
+    standing,
+)
+
+MATCHING = (
+    ("ncc_identity", "no matching", SERIES[1]),
+    ("ncc_affine", "affine alone", SERIES[2]),
+    ("ncc", "affine and local", SERIES[0]),
+)
+
+
+def top(runs: Sequence[Run], compared: Sequence[Group], found: Sequence[Finding], written: str) -> Html:
+    """The head of the page: what this is, and the one line to take away."""
+    kinds = [(name, sum(run.record.kind == kind for run in runs)) for kind, name in KINDS]
+    counted = ", ".join(f"{count} {name}" for name, count in kinds if count)
+    marks = []
+    for level in ("failed", "broken"):
+        count = len({item.subject for item in found if item.level == level})
+        marks += [chip(f"{plural(count, 'run')} {level}", level)] if count else []
+    return element(
+        "header",
+        element("p", f"gvsl report · {written} · {plural(len(runs), 'run')} ({counted})", css="eyebrow"),
+        element("h1", headline(runs, compared)),
+        *([element("p", *marks, css="marks")] if marks else []),
+    )
+
+
+KINDS = (("pretrain", "pre-training"), ("transfer", "transfer"))
+
+
+def overview(runs: Sequence[Run], compared: Sequence[Group], found: Sequence[Finding]) -> Html:
+    """The summary: a card for every comparison and every pre-training run, and all findings."""
+    cards = [_comparison(group, method) for group in compared for method in group.methods or [RANDOM]]
+    cards += [_matching(run) for run in runs if run.record.kind == "pretrain"]
+    lead = (
+        "DSC is the Dice overlap of prediction and truth, 0 to 1, averaged over structures in each test "
+        "case. ncc is 1 minus the mean local correlation of two images: lower is more alike."
+    )
+    return section("summary", "Summary", lead, element("div", *cards, css="cards wide"), _findings(found))
+
+
+def _comparison(group: Group, method: str) -> Html:
+    cases = case_ids(group.runs)
+    names = [name for name in (method, RANDOM) if name in group.sides]
+    stats = [
+        _score(name, group, spread(scores(group.sides[name], cases, "dice"))) for name in dict.fromkeys(names)
+    ]
+    words = "There is nothing to compare with yet."
+    if len(names) == 2 and method != RANDOM:
+        gap = difference(group.sides[method], group.sides[RANDOM], cases, "dice")
+        spreads = [(gap.over_cases, "over cases"), (gap.over_seeds, f"over {plural(gap.seeds, 'seed')}")]
+        said = [f"{plus_minus(value)} {where}" for value, where in spreads if value is not None]
+        stats.append(_stat(number(gap.mean, signed=True), "difference in DSC", said, INK))
+        words = f"{capital(standing(gap))}."
+    title = f"{group.store}: {feature_name(method, group.protocol)}"
+    settings = [element("p", group.settings, css="quiet")] if group.settings else []
+    return element(
+        "article",
+        element(
+            "div", element("h3", title), *settings, element("div", *stats, css="stats"), element("p", words)
+        ),
+        mean_chart(group, method),
+        css="card comparison",
+    )
+
+
+def _score(name: str, group: Group, value: Spread) -> Html:
+    said = [f"{plus_minus(value.over_cases)} over {plural(value.cases, 'case')}"]
+    seeds = (
+        f"{plus_minus(value.over_seeds)} over {plural(value.runs, 'seed')}" if value.runs > 1 else "one seed"
+    )
+    colour = side_colours(group.sides)[name]
+    return _stat(number(value.mean), feature_name(name, group.protocol), [*said, seeds], colour)
+
+
+def _stat(value: str, name: str, said: Sequence[str], colour: str) -> Html:
+    return element(
+        "div",
+        element("b", value),
+        element("span", name),
+        *(element("small", words) for words in said),
+        css="stat",
+        style=f"--mark:{css_colour(colour)}",
+    )
+
+
+def _matching(run: Run) -> Html:
+    """How well a pre-training run matches its held-out pairs."""
+    bars = []
+    for key, name, colour in MATCHING:
+        value = held_out(run, key)
+        width = 0.0 if value is None else 100 * min(max(value, 0.0), 1.0)
+        bar = element("i", style=f"width:{width:.1f}%;--mark:{css_colour(colour)}")
+        bars.append(
+            join(
+                [
+                    element("dt", name),
+                    element("dd", element("span", bar, css="track"), element("b", number(value))),
+                ]
+            )
+        )
+    before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
+    facts = []
+    if before is not None or after is not None:
+        facts.append(
+            _stat(number(after), "label overlap (DSC)", [f"{number(before)} before matching"], SERIES[0])
+        )
+    facts.append(
+        _stat(percent(held_out(run, "folded")), "of voxels folded", ["1 % is the most to accept"], MUTED)
+    )
+    title = run_heading(run)
+    if all(held_out(run, key) is None for key, _, _ in MATCHING):
+        return element(
+            "article",
+            title,
+            element("p", "It has no figures of held-out pairs.", css="quiet"),
+            css="card whole",
+        )
+    pairs = plural(len(run.record.cases), "held-out pair")
+    return element(
+        "article",
+        element(
+            "div",
+            title,
+            element("p", f"ncc over {pairs}, lower is better", css="quiet"),
+            element("dl", *bars, css="bars"),
+        ),
+        element("div", *facts, css="stats"),
+        css="card matching",
+    )
+
+
+def _findings(found: Sequence[Finding]) -> Html:
+    if not found:
+        words = (
+            "No check found anything wrong. Checked, where logged: ncc below ncc_affine below "
+            "ncc_identity, folding under 1 %, a gradient in every part, labels better matched than "
+            "before, three seeds a side, and settings that differ in nothing but weights and seed."
+        )
+        return element("p", words, css="card good")
+    items = [
+        element(
+            "li", chip(item.level, item.level), element("div", element("b", item.subject), f": {item.text}.")
+        )
+        for item in found
+    ]
+    return element("div", element("h3", "What to mind"), element("ul", *items, css="findings"), css="card")

@@ -1,0 +1,95 @@
+"""Every run with what its figures depend on, and all its settings at a click."""
+
+import json
+from collections.abc import Sequence
+
+from gvsl.report.numbers import MISSING, duration, number
+from gvsl.report.page import Html, chip, details, element, join, section
+from gvsl.report.runs import Run
+
+HEADER = ("Run", "Status", "Seed", "Steps", "Store", "Versions", "Hardware", "Began (UTC)", "Took")
+NUMERIC = ("Seed", "Steps", "Took")
+
+
+def runs_table(runs: Sequence[Run]) -> Html:
+    """The section: a row for each run, and under it its settings, surroundings and figures."""
+    lead = (
+        "What the figures above depend on. Open a run for all its settings; runs with the same store hash used "
+        "the same data."
+    )
+    head = element("thead", element("tr", *(_cell("th", place, name) for place, name in enumerate(HEADER))))
+    bodies = [element("tbody", _row(run), _more(run)) for run in runs]
+    return section(
+        "runs", "Runs", lead, element("div", element("table", head, *bodies, css="runs"), css="scroll")
+    )
+
+
+def _row(run: Run) -> Html:
+    record, found = run.record, run.record.environment
+    versions = [element("span", f"{name} {found[name]}") for name in ("gvsl", "torch") if name in found]
+    hardware = ", ".join(
+        said.format(found[name])
+        for name, said in (("processor", "{}"), ("cores", "{} cores"))
+        if name in found
+    )
+    cells: list[Html | str] = [
+        join([element("b", run.label), element("small", _what(run))]),
+        chip(record.status, record.status),
+        str(record.seed),
+        _last_step(run),
+        join(
+            [
+                element("span", record.store.get("name", MISSING)),
+                element("code", record.store.get("hash", MISSING)[:12]),
+            ]
+        ),
+        join(versions) if versions else MISSING,
+        hardware or MISSING,
+        record.created.replace("T", " ").replace("+00:00", "")[:16] or MISSING,
+        duration(record.seconds),
+    ]
+    return element("tr", *(_cell("td", place, cell) for place, cell in enumerate(cells)))
+
+
+def _cell(tag: str, place: int, inner: Html | str) -> Html:
+    """A cell of a run's row; on a phone the style sheet sets the column's name before it."""
+    css = "figure" if HEADER[place] in NUMERIC else ""
+    return element(tag, inner, css=css, data_label=HEADER[place])
+
+
+def _what(run: Run) -> str:
+    config = run.record.config
+    if run.record.kind == "pretrain":
+        return f"pre-training, {config.get('method', 'method not recorded')}"
+    return f"transfer, {config['mode']} on {config['weights']}"
+
+
+def _last_step(run: Run) -> str:
+    steps = [int(curve.steps[-1]) for curve in run.curves.values()]
+    return f"{max(steps):,}" if steps else MISSING
+
+
+def _more(run: Run) -> Html:
+    record = run.record
+    settings = element(
+        "pre", json.dumps(record.config, indent=2, sort_keys=True, default=str, ensure_ascii=False)
+    )
+    lists = [
+        _pairs("Figures", {name: number(value, 4) for name, value in record.metrics.items()}),
+        _pairs("Surroundings", record.environment),
+        _pairs("Where", {"folder": str(run.folder), "store hash": record.store.get("hash", MISSING)}),
+    ]
+    body = element(
+        "div",
+        element("div", element("h4", "Resolved settings"), settings),
+        element("div", *lists),
+        css="more",
+    )
+    cell = details("settings, versions and figures", body)
+    return element("tr", element("td", cell, colspan=str(len(HEADER))), css="more-row")
+
+
+def _pairs(title: str, values: dict[str, str]) -> Html:
+    rows = [join([element("dt", name), element("dd", str(value))]) for name, value in values.items()]
+    shown = element("dl", *rows, css="facts") if rows else element("p", "None recorded.")
+    return join([element("h4", title), shown])

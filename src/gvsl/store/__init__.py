@@ -1,0 +1,18 @@
+"""Volumes prepared once: one orientation, one spacing, one intensity range, chunked and compressed."""
+
+from gvsl.store.describe import describe
+from gvsl.store.prepare import prepare
+from gvsl.store.preprocess import preprocess
+from gvsl.store.preprocessing import PRESETS, Preprocessing, parse_preprocessing
+from gvsl.store.store import Store, StoredCase
+
+__all__ = [
+    "PRESETS",
+    "Preprocessing",
+    "Store",
+    "StoredCase",
+    "describe",
+    "parse_preprocessing",
+    "prepare",
+    "preprocess",
+]

@@ -1,0 +1,21 @@
+"""Names of cases that are safe as names of files."""
+
+import hashlib
+import re
+import unicodedata
+
+LONGEST = 100
+
+
+def safe_id(name: str) -> str:
+    """`name` with all but letters, digits, dots, hyphens and underscores replaced, short enough for a file.
+
+    A name that had to be shortened ends in a hash of the whole, so that two don't become one.
+    """
+    plain = re.sub(r"[^\w.-]", "_", unicodedata.normalize("NFC", name))
+    if plain.startswith((".", "-")):
+        plain = "_" + plain[1:]
+    if len(plain.encode()) > LONGEST:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        plain = plain.encode()[: LONGEST - 9].decode("utf-8", "ignore") + "-" + digest
+    return plain or "_"

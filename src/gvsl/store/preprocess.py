@@ -1,0 +1,111 @@
+"""Applying the contract to one volume, and to its label map on the same grid."""
+
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_opening
+
+from gvsl.io import UnusableFile, Volume, resample, to_canonical
+from gvsl.store.preprocessing import Preprocessing
+
+FOREGROUND = 0.1
+"""Of the range that the contract maps to [0, 1]; what is brighter is foreground."""
+PADDING_SHARE = 0.02
+"""From this share of voxels on, a volume's lowest value is taken for padding or a removed background."""
+COARSE_VOXELS = 128
+"""The foreground is looked for on every n-th voxel, so that no axis has more than this many."""
+
+Box = tuple[slice, slice, slice]
+
+
+def preprocess(
+    image: Volume, label: Volume | None, contract: Preprocessing
+) -> tuple[Volume, Volume | None, int]:
+    """Turn, crop, scale and resample an image and its label map as `contract` says.
+
+    The image is cropped and scaled to [0, 1] on its own grid, then resampled, so that no interpolated value
+    decides the range. Returns the image (float32), the label map in its own integer type, and how many
+    labelled voxels of the original grid the crop cut away.
+
+    Raises:
+        UnusableFile: nothing of the image is left to see after scaling, or it is too large at this spacing.
+    """
+    image = to_canonical(image)
+    lost = 0
+    if label is not None:
+        label = to_canonical(label)
+    if contract.crop == "foreground":
+        box = foreground_box(scale(image.array, contract), _margins(image, contract))
+        image = _cut(image, box)
+        if label is not None:
+            labelled = int(np.count_nonzero(label.array))
+            label = _cut(label, box)
+            lost = labelled - int(np.count_nonzero(label.array))
+    image = resample(Volume(scale(image.array, contract), image.affine), contract.spacing)
+    if label is not None:
+        label = resample(label, contract.spacing, label=True)
+    return image, label, lost
+
+
+def scale(array: NDArray[np.float32], contract: Preprocessing) -> NDArray[np.float32]:
+    """Map the contract's lower and upper bound to 0 and 1, and clip what is outside.
+
+    Percentiles are taken over all voxels but those of the lowest value where these are padding (2 % of the
+    volume or more), so that a removed background, or the size of the field of view, doesn't move them.
+
+    Raises:
+        UnusableFile: the bounds fall on one value, or all voxels lie outside them on the same side.
+    """
+    lower, upper = contract.lower, contract.upper
+    if contract.intensity == "percentiles":
+        lowest = array.min()
+        padding = array == lowest
+        values = array[~padding] if padding.mean() >= PADDING_SHARE else array
+        low, high = np.percentile(values, [contract.lower, contract.upper])
+        if not low < high:
+            raise UnusableFile(
+                f"its {lower:g} and {upper:g} percentiles are both {low:g}: it has hardly any contrast"
+            )
+        lower, upper = float(low), float(high)
+    with np.errstate(over="ignore"):  # what overflows is clipped
+        scaled = array - np.float32(lower)
+        scaled *= np.float32(1 / (upper - lower))
+        np.clip(scaled, 0, 1, out=scaled)
+    if scaled.min() == scaled.max():
+        raise UnusableFile(
+            f"all of it lies outside {lower:g} to {upper:g}; is this the preset for this kind of scan?"
+        )
+    return scaled
+
+
+def foreground_box(scaled: NDArray[np.float32], margins: tuple[int, int, int]) -> Box:
+    """The box about what is brighter than a tenth of the range, lone voxels left out, and `margins` more."""
+    steps = [max(1, ceil(size / COARSE_VOXELS)) for size in scaled.shape]
+    mask = scaled[:: steps[0], :: steps[1], :: steps[2]] > FOREGROUND
+    opened = binary_opening(mask)
+    mask = opened if opened.any() else mask
+    sides = []
+    for axis, (size, step, margin) in enumerate(zip(scaled.shape, steps, margins, strict=True)):
+        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis))) * step
+        if not found.size:
+            return slice(None), slice(None), slice(None)
+        sides.append(
+            slice(max(int(found[0]) - step - margin, 0), min(int(found[-1]) + step + margin + 1, size))
+        )
+    return sides[0], sides[1], sides[2]
+
+
+def _margins(volume: Volume, contract: Preprocessing) -> tuple[int, int, int]:
+    """The contract's margin in voxels of the volume's own grid."""
+    first, second, third = (ceil(contract.margin * contract.spacing / spacing) for spacing in volume.spacing)
+    return first, second, third
+
+
+def _cut(volume: Volume, box: Box) -> Volume:
+    affine = volume.affine.copy()
+    starts = [part.indices(size)[0] for part, size in zip(box, volume.array.shape, strict=True)]
+    affine[:3, 3] += affine[:3, :3] @ np.array(starts, dtype=np.float64)
+    array: NDArray[Any] = np.ascontiguousarray(volume.array[box])
+    return Volume(array, affine)

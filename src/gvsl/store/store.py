@@ -1,0 +1,170 @@
+"""A prepared store, opened for reading."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvsl.errors import UserError
+from gvsl.store.arrays import Box, read_array
+from gvsl.store.manifest import read_manifest
+from gvsl.store.preprocessing import Preprocessing, parse_preprocessing
+
+
+def image_path(store: Path, case_id: str) -> Path:
+    """Where a case's image lies in a store."""
+    return store / "images" / f"{case_id}.b2nd"
+
+
+def label_path(store: Path, case_id: str) -> Path:
+    """Where a case's label map lies in a store."""
+    return store / "labels" / f"{case_id}.b2nd"
+
+
+@dataclass(frozen=True, eq=False)
+class StoredCase:
+    """One case of a store, without its voxels."""
+
+    id: str
+    splits: tuple[str, ...]
+    shape: tuple[int, int, int]
+    """(D, H, W) of the stored arrays."""
+    label_values: tuple[int, ...] | None
+    """The values other than 0 in the label map, sorted; None if there is no label map."""
+    affine: NDArray[np.float64]
+    """4 x 4, from voxels of the stored array to millimetres in RAS+."""
+    source: str
+    """The image's file, relative to the folder that it came from."""
+    source_affine: NDArray[np.float64]
+    """4 x 4, from voxels of the source file to millimetres in RAS+."""
+    source_shape: tuple[int, int, int]
+    labels_cropped: int
+    """Labelled voxels of the source that lay outside the foreground crop."""
+    hash: str
+    """SHA-256, in hex, of the stored voxels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """A folder of prepared volumes. It holds no open file, so it can be sent to other processes."""
+
+    path: Path
+    preprocessing: Preprocessing
+    cases: dict[str, StoredCase]
+    """By id, sorted."""
+    refused: tuple[tuple[str, str], ...]
+    """File and reason of everything that could not be used."""
+    label_names: dict[int, str]
+    """A name for every label value in the store."""
+    source: str
+    """What it was prepared from."""
+    hash: str
+    """SHA-256, in hex, over contract, cases and voxels."""
+
+    @classmethod
+    def open(cls, path: Path) -> "Store":
+        """Open the store at `path`.
+
+        Raises:
+            UserError: there is none, it was written in another format, or it is broken or incomplete.
+        """
+        manifest = read_manifest(path)
+        try:
+            cases = {item["id"]: _parse_case(item) for item in manifest["cases"]}
+            store = cls(
+                path=path,
+                preprocessing=parse_preprocessing(manifest["preprocessing"]),
+                cases=cases,
+                refused=tuple((item["file"], item["reason"]) for item in manifest["refused"]),
+                label_names={int(value): str(name) for value, name in manifest["label_names"].items()},
+                source=manifest["source"],
+                hash=manifest["hash"],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{path} has a broken manifest ({error!r}); prepare the store again") from None
+        _check_files(store)
+        return store
+
+    def split(self, name: str) -> list[str]:
+        """The ids of a split, sorted.
+
+        Raises:
+            UserError: no case is in this split.
+        """
+        ids = [case.id for case in self.cases.values() if name in case.splits]
+        if not ids:
+            present = ", ".join(sorted({split for case in self.cases.values() for split in case.splits}))
+            raise UserError(
+                f"{self.path} has no case in the split {name!r}; its splits are {present or 'none'}"
+            )
+        return ids
+
+    def image(self, case_id: str, box: Box | None = None) -> NDArray[np.float32]:
+        """The image, or the part of it in `box`: (D, H, W), float32 in [0, 1].
+
+        Raises:
+            UserError: the store has no such case, or its file is damaged.
+        """
+        case = self._case(case_id)
+        return read_array(image_path(self.path, case_id), case.shape, box).astype(np.float32)
+
+    def label(self, case_id: str, box: Box | None = None) -> NDArray[Any]:
+        """The label map, or the part of it in `box`: (D, H, W), uint8 or int16.
+
+        Raises:
+            UserError: the store has no such case, the case has no label map, or its file is damaged.
+        """
+        if not self.has_label(case_id):
+            raise UserError(f"case {case_id} of {self.path} has no label map")
+        return read_array(label_path(self.path, case_id), self._case(case_id).shape, box)
+
+    def has_label(self, case_id: str) -> bool:
+        """Whether a case has a label map.
+
+        Raises:
+            UserError: the store has no such case.
+        """
+        return self._case(case_id).label_values is not None
+
+    def _case(self, case_id: str) -> StoredCase:
+        if case_id not in self.cases:
+            raise UserError(
+                f"{self.path} has no case {case_id!r}; `gvsl inspect {self.path}` lists what it holds"
+            )
+        return self.cases[case_id]
+
+
+def _parse_case(item: dict[str, Any]) -> StoredCase:
+    geometry = item["geometry"]
+    return StoredCase(
+        id=item["id"],
+        splits=tuple(item["splits"]),
+        shape=_three(item["shape"]),
+        label_values=None if item["labels"] is None else tuple(item["labels"]),
+        affine=np.array(geometry["affine"], dtype=np.float64),
+        source=item["source"],
+        source_affine=np.array(geometry["source_affine"], dtype=np.float64),
+        source_shape=_three(geometry["source_shape"]),
+        labels_cropped=item["labels_cropped"],
+        hash=item["hash"],
+    )
+
+
+def _three(sizes: list[int]) -> tuple[int, int, int]:
+    first, second, third = sizes
+    return first, second, third
+
+
+def _check_files(store: Store) -> None:
+    """Compare names alone: a store may hold 100,000 volumes on a slow disk."""
+    labelled = {case.id for case in store.cases.values() if case.label_values is not None}
+    for folder, expected in (("images", set(store.cases)), ("labels", labelled)):
+        present = {file.name.removesuffix(".b2nd") for file in (store.path / folder).glob("*.b2nd")}
+        missing = sorted(expected - present)
+        if missing:
+            first = f"{folder}/{missing[0]}.b2nd" + (f" and {len(missing) - 1} more" if missing[1:] else "")
+            raise UserError(
+                f"{store.path} is incomplete: {first} is missing; copy it again, or prepare it again"
+            )

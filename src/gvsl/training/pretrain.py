@@ -1,0 +1,186 @@
+"""One pre-training run, from a store to a folder of weights, curves and checkpoints."""
+
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from gvsl.backbones import UNet3D
+from gvsl.backbones.weights import save_weights
+from gvsl.data import PairStream, pair_loader
+from gvsl.errors import UserError
+from gvsl.files import refuse_existing
+from gvsl.methods import METHODS
+from gvsl.results import RunRecord, environment, read_record, utc_now, write_record
+from gvsl.store import Store
+from gvsl.training.logbook import Logbook
+from gvsl.training.module import PretrainModule
+from gvsl.training.settings import PretrainSettings
+
+CURVES_NAME = "curves.csv"
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+LAST_STEPS = 100
+"""Steps over which the record's final values are averaged."""
+
+
+def pretrain(
+    store: Store, out: Path, settings: PretrainSettings, method: str = "gvsl", resume: bool = False
+) -> RunRecord:
+    """Pre-train a backbone on a store's volumes, without labels.
+
+    Writes `out`/record.json, curves.csv, weights/, checkpoints/ and tensorboard/. The same seed gives the same
+    weights on the CPU, also when the run was stopped and resumed.
+
+    Args:
+        store: at least two volumes in the split that the settings name.
+        out: the run's folder, which must not exist unless `resume`.
+        settings: every setting; `pretext` is the method's own.
+        method: a name in `gvsl.methods.METHODS`.
+        resume: go on from the last checkpoint in `out`.
+
+    Raises:
+        UserError: the method or the pairs don't exist, `out` exists, or there is nothing to resume.
+    """
+    network = build_method(method, settings)
+    config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
+    first_step = _first_step(out, config, resume)
+    stream = PairStream(store, settings.data, settings.seed, first_step)
+    config["data"]["crop"] = list(stream.crop)
+    record = RunRecord(
+        kind="pretrain",
+        name=out.name,
+        seed=settings.seed,
+        config=config,
+        store={"name": store.path.name, "hash": store.hash},
+        created=utc_now(),
+        environment=environment(),
+        curves=CURVES_NAME,
+    )
+    before = 0.0
+    if resume:
+        earlier = read_record(out)
+        record.created, before = earlier.created, earlier.seconds
+    out.mkdir(parents=True, exist_ok=True)
+    write_record(record, out)
+    began = time.monotonic()
+    try:
+        logbook = _fit(network, stream, out, settings, resume)
+    except BaseException:
+        record.status, record.seconds = "failed", before + time.monotonic() - began
+        write_record(record, out)
+        raise
+    record.seconds = before + time.monotonic() - began
+    record.metrics = _final_values(logbook)
+    save_weights(
+        out,
+        network.backbone,
+        method=method,
+        preprocessing=store.preprocessing,
+        provenance={
+            "store": record.store,
+            "steps": settings.trainer.max_steps,
+            "seed": settings.seed,
+            "versions": record.environment,
+        },
+        heads={name: value for name, value in network.state_dict().items() if not name.startswith("backbone.")},
+    )
+    record.status = "finished"
+    write_record(record, out)
+    return record
+
+
+def build_method(method: str, settings: PretrainSettings) -> nn.Module:
+    """The method on its backbone, with the weights that the seed gives.
+
+    Raises:
+        UserError: there is no such method, or the settings don't make one.
+    """
+    if method not in METHODS:
+        raise UserError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            return METHODS[method](UNet3D(**asdict(settings.backbone)), settings.pretext)
+    except ValueError as error:
+        raise UserError(f"{method}: {error}") from error
+
+
+def _fit(
+    network: nn.Module, stream: PairStream, out: Path, settings: PretrainSettings, resume: bool
+) -> Logbook:
+    chosen = settings.trainer
+    logbook = Logbook(out / CURVES_NAME, chosen.log_every, "pre-training")
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if chosen.compile:
+        network.backbone.compile()
+    trainer = lightning.Trainer(
+        max_steps=chosen.max_steps,
+        accelerator=chosen.accelerator,
+        devices=chosen.devices,
+        precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
+        gradient_clip_val=settings.optimiser.clip_norm,
+        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        callbacks=[
+            logbook,
+            ModelCheckpoint(
+                out / CHECKPOINT.parent,
+                filename="last",
+                every_n_train_steps=chosen.checkpoint_every,
+                save_on_train_epoch_end=False,
+                enable_version_counter=False,
+            ),
+        ],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=out,
+    )
+    module = PretrainModule(network, settings.optimiser, settings.seed, chosen.max_steps)
+    with warnings.catch_warnings():
+        # The stream starts at the checkpoint's step by itself, and one reading process is enough for small crops.
+        warnings.filterwarnings("ignore", message=".*(resuming from a checkpoint|does not have many workers|LeafSpec).*")
+        trainer.fit(
+            module,
+            pair_loader(stream),
+            ckpt_path=out / CHECKPOINT if resume else None,
+            weights_only=True if resume else None,
+        )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return logbook
+
+
+def _first_step(out: Path, config: dict[str, Any], resume: bool) -> int:
+    """The step that a run starts at, once it is sure that it may."""
+    if not resume:
+        refuse_existing(out)
+        return 0
+    earlier = read_record(out)
+    if earlier.status == "finished":
+        raise UserError(f"{out} is finished; there is nothing to resume")
+    if not (out / CHECKPOINT).is_file():
+        raise UserError(f"{out} holds no {CHECKPOINT} to resume from; remove {out} and start again")
+    changed = [name for name in config if not _same(config[name], earlier.config.get(name))]
+    if changed:
+        raise UserError(f"{out} was started with other settings of {', '.join(changed)}; resume it with the same")
+    return int(torch.load(out / CHECKPOINT, map_location="cpu", weights_only=True)["global_step"])
+
+
+def _same(now: Any, earlier: Any) -> bool:
+    """Whether two settings agree; a crop that was chosen by the store agrees with none given."""
+    if isinstance(now, dict) and isinstance(earlier, dict):
+        return all(_same(now.get(name), earlier.get(name)) or (name == "crop" and now[name] is None) for name in now)
+    return (list(now) if isinstance(now, tuple) else now) == earlier
+
+
+def _final_values(logbook: Logbook) -> dict[str, float]:
+    """Each logged value's mean over the last steps."""
+    rows = logbook.rows[-LAST_STEPS:]
+    names = [name for name in rows[-1] if name != "step"] if rows else []
+    return {f"train/{name}": sum(row[name] for row in rows) / len(rows) for name in names}

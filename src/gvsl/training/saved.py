@@ -1,0 +1,58 @@
+"""A finished run's method, with its heads, ready to be used."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from torch import nn
+
+from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_backbone, read_tensors
+from gvsl.errors import UserError
+from gvsl.methods import METHODS
+from gvsl.results import read_record
+
+
+def load_method(run: Path) -> nn.Module:
+    """Load a run's method with backbone and heads, in eval mode, on the CPU; the backbone has `.preprocessing`.
+
+    Raises:
+        UserError: `run` is not the folder of a finished pre-training, or its files don't fit each other.
+    """
+    record = read_record(run)
+    backbone = load_backbone(run)
+    factory = METHODS.get(backbone.method)
+    if factory is None:
+        raise UserError(f"{run} was trained by {backbone.method!r}, which this gvsl does not have")
+    try:
+        settings = _from_values(_settings_type(factory), record.config["pretext"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{run} has settings that this gvsl does not know ({error})") from None
+    method = factory(backbone, settings)
+    heads = read_tensors(find_weights(run) / HEADS_NAME)
+    expected = {name: value for name, value in method.state_dict().items() if not name.startswith("backbone.")}
+    report = compare_keys(expected, heads)
+    if not report.complete:
+        raise UserError(f"{run} has heads that do not fit its settings ({report}): copy the run again")
+    method.load_state_dict(heads, strict=False)
+    return method.eval()
+
+
+def _settings_type(factory: Any) -> type:
+    """The dataclass of a method's settings, from its factory's signature."""
+    hint = get_type_hints(factory.__init__ if isinstance(factory, type) else factory)["settings"]
+    kind: type = next(kind for kind in (hint, *get_args(hint)) if is_dataclass(kind))
+    return kind
+
+
+def _from_values(kind: type, values: dict[str, Any]) -> Any:
+    """The dataclass that `dataclasses.asdict` made `values` from."""
+    hints = get_type_hints(kind)
+    known = {item.name for item in fields(kind)}
+    if values.keys() != known:
+        raise ValueError(f"lacks or adds {', '.join(sorted(values.keys() ^ known))}")
+    return kind(
+        **{
+            name: _from_values(hints[name], value) if is_dataclass(hints[name]) else value
+            for name, value in values.items()
+        }
+    )

@@ -1,0 +1,80 @@
+"""The labelled cases of a store as tensors, and a seeded draw of a few of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gvsl.errors import UserError
+from gvsl.store import Store
+from gvsl.store.arrays import Box
+from gvsl.transfer.settings import TransferSettings
+from gvsl.transfer.windows import random_box, windows
+
+DRAW_LABELS, DRAW_ORDER = 0, 1
+"""Streams of a run's seed, one for each use, so that a change in one leaves the other's draws alone."""
+
+
+@dataclass(frozen=True)
+class LabelledCases:
+    """Images and label maps of a store, for one list of structures."""
+
+    store: Store
+    labels: dict[int, str]
+    """Label value to the structure's name, by rising value, without the background; class i is the i-th."""
+    device: torch.device
+
+    @property
+    def values(self) -> NDArray[np.int64]:
+        """The label value of each class, the background's 0 first."""
+        return np.array([0, *self.labels], dtype=np.int64)
+
+    def shape(self, case: str) -> tuple[int, ...]:
+        """The sides of a case in voxels."""
+        return tuple(self.store.cases[case].shape)
+
+    def image(self, case: str, box: Box | None = None) -> Tensor:
+        """A case's image, or a box of it: (1, 1, D, H, W), float32 in [0, 1]."""
+        return torch.from_numpy(self.store.image(case, box))[None, None].to(self.device)
+
+    def target(self, case: str, box: Box | None = None) -> Tensor:
+        """A case's class indices, or a box of them: (1, 1, D, H, W), int64."""
+        classes = np.searchsorted(self.values, self.store.label(case, box))
+        return torch.from_numpy(classes)[None, None].to(self.device)
+
+
+def draw_labelled(cases: Sequence[str], count: int | None, seed: int) -> list[str]:
+    """Draw `count` of the cases with the seed, sorted; the draws of one seed are nested, fewer within more.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if count is None:
+        return sorted(cases)
+    if count > len(cases):
+        raise UserError(
+            f"labels is {count}, but the training split has {len(cases)} labelled cases: give fewer"
+        )
+    order = np.random.default_rng([seed, DRAW_LABELS]).permutation(len(cases))
+    return sorted(sorted(cases)[index] for index in order[:count])
+
+
+def draw_boxes(shapes: Mapping[str, Sequence[int]], settings: TransferSettings) -> Iterator[tuple[str, Box]]:
+    """Draw a case and a box of it without end: every case once in a new order, and again.
+
+    Where the backbone is frozen the boxes are the windows that prediction uses, so that their features can be
+    kept; elsewhere they lie anywhere. A volume that fits the crop is taken whole.
+    """
+    generator = np.random.default_rng([settings.seed, DRAW_ORDER])
+    ids = sorted(shapes)
+    while True:
+        for index in generator.permutation(len(ids)):
+            case = ids[index]
+            if settings.mode == "linear":
+                choices = windows(shapes[case], settings.crop, settings.overlap)
+                yield case, choices[generator.integers(len(choices))]
+            else:
+                yield case, random_box(shapes[case], settings.crop, generator)

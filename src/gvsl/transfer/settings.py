@@ -1,0 +1,71 @@
+"""What a transfer run can be told (Appendix E.3)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gvsl.errors import UserError
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """How a backbone is put to use on labelled cases; the defaults are the paper's (Appendix E.3).
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    mode: Literal["scratch", "linear", "finetune"] = "linear"
+    """`linear`: a head on frozen features; `finetune`: all; `scratch`: all, from random weights."""
+    seed: int = 0
+    """Decides the labelled cases drawn, their order, the crops and every random weight."""
+    labels: int | None = None
+    """How many labelled training cases to draw with the seed; all of them if not given."""
+    learning_rate: float = 1e-4
+    """Of Adam."""
+    max_steps: int = 40_000
+    """Optimiser steps."""
+    batch: int = 1
+    """Cases a step, their losses averaged; they may differ in size."""
+    validate_every: int = 200
+    """Steps between two scores on the validation split, by which the best weights are kept."""
+    crop: tuple[int, int, int] = (128, 128, 128)
+    """Voxels a side at most seen at once; a volume that fits is taken whole."""
+    overlap: float = 0.5
+    """Share of a window that its neighbour covers too, where a volume is larger than the crop."""
+    width: int = 32
+    """First-level channels of a backbone with random weights; loaded weights bring their own."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Number format of the backbone's passes; head and loss are always float32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; `auto` takes a GPU if there is one."""
+    cache_gigabytes: float = 4.0
+    """Memory for frozen features (float16, on the CPU); what does not fit is computed anew at each use."""
+
+    def __post_init__(self) -> None:
+        choices = {
+            "mode": ("scratch", "linear", "finetune"),
+            "precision": ("fp32", "bf16"),
+            "device": ("auto", "cpu", "cuda"),
+        }
+        for name, values in choices.items():
+            if getattr(self, name) not in values:
+                raise UserError(
+                    f"{name} {getattr(self, name)!r} does not exist: choose of {', '.join(values)}"
+                )
+        for name in ("max_steps", "batch", "validate_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}: give 1 or more")
+        if self.labels is not None and self.labels < 1:
+            raise UserError(f"labels is {self.labels}: give 1 or more, or leave it out for all")
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}: give 0 or more")
+        if not self.learning_rate > 0:
+            raise UserError(f"learning_rate is {self.learning_rate}: give more than 0")
+        if min(self.crop) < 1:
+            raise UserError(f"crop is {self.crop}: give three sides of 1 voxel or more")
+        if not 0 <= self.overlap < 1:
+            raise UserError(f"overlap is {self.overlap}: give 0 or more and less than 1")
+        if self.width < 8 or self.width % 8:
+            raise UserError(f"width is {self.width}: give a multiple of 8")
+        if self.cache_gigabytes < 0:
+            raise UserError(f"cache_gigabytes is {self.cache_gigabytes}: give 0 or more")

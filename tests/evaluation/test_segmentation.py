@@ -1,0 +1,201 @@
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gvsl.backbones import UNet3D
+from gvsl.backbones.weights import load_backbone, save_weights
+from gvsl.errors import UserError
+from gvsl.evaluation import dice_per_structure, predict_classes, transfer
+from gvsl.results import RunRecord, read_record
+from gvsl.store import Store
+from gvsl.transfer import LabelledCases, TransferSettings, load_segmenter
+
+LINEAR = TransferSettings(
+    mode="linear", width=8, max_steps=40, validate_every=10, learning_rate=1e-2, crop=(16, 24, 16)
+)
+
+
+@pytest.fixture
+def weights(tmp_path: Path, store: Store) -> Path:
+    torch.manual_seed(3)
+    provenance = {"store": {"name": "made", "hash": "x"}}
+    backbone = UNet3D(width=16)
+    save_weights(
+        tmp_path / "gvsl", backbone, method="gvsl", preprocessing=store.preprocessing, provenance=provenance
+    )
+    return tmp_path / "gvsl"
+
+
+def scores(record: RunRecord) -> list[float]:
+    return [row["dice"] for row in record.cases]
+
+
+def tensors(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "head.safetensors") | load_file(run / "weights" / "model.safetensors")
+
+
+def same(one: Path, other: Path) -> bool:
+    first, second = tensors(one), tensors(other)
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_run_folder_holds_what_the_report_reads(tmp_path: Path, store: Store) -> None:
+    out = tmp_path / "run"
+    record = transfer(store, None, out, replace(LINEAR, labels=3))
+    assert asdict(read_record(out)) == {**asdict(record), "config": {**record.config, "crop": [16, 24, 16]}}
+    assert (record.kind, record.name, record.status, record.seed) == ("transfer", "run", "finished", 0)
+    assert (record.config["mode"], record.config["weights"], record.config["method"]) == (
+        "linear",
+        "scratch",
+        "scratch",
+    )
+    assert (record.config["labels"], len(record.config["train_cases"])) == (3, 3)
+    assert record.store == {"name": "store", "hash": store.hash}
+    assert record.labels == {"1": "ball", "7": "box"}
+    assert [row["id"] for row in record.cases] == ["s7", "s8", "s9"]
+    for row in record.cases:
+        assert row["dice"] == pytest.approx((row["dice/ball"] + row["dice/box"]) / 2)
+    assert record.metrics["test/dice"] == pytest.approx(np.mean(scores(record)))
+    assert record.metrics["test/dice_std"] == pytest.approx(np.std(scores(record), ddof=1))
+    lines = (out / "curves.csv").read_text().splitlines()
+    assert lines[0] == "step,loss,val_dice"
+    best = max(lines[1:], key=lambda line: float(line.split(",")[2]))
+    assert best.split(",")[::2] == [str(record.metrics["best_step"]), str(record.metrics["val/dice"])]
+    assert [picture["kind"] for picture in record.pictures] == ["segmentation"] * 3
+    for picture in record.pictures:
+        truth = np.load(out / picture["file"])["truth_0"]
+        assert np.unique(truth).tolist() in ([0, 1, 7], [0, 1], [0, 7])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_it_learns(tmp_path: Path, store: Store) -> None:
+    settings = replace(LINEAR, width=16, learning_rate=3e-2, max_steps=300, validate_every=100)
+    record = transfer(store, None, tmp_path / "run", settings)
+    assert record.metrics["test/dice"] > 0.55
+
+
+def test_linear_leaves_the_backbone_as_it_was_and_finetune_does_not(
+    tmp_path: Path, store: Store, weights: Path
+) -> None:
+    before = load_file(weights / "weights" / "model.safetensors")
+    modes: tuple[Literal["linear", "finetune"], ...] = ("linear", "finetune")
+    for mode in modes:
+        settings = replace(LINEAR, mode=mode, max_steps=2)
+        record = transfer(store, weights, tmp_path / mode, settings)
+        after = load_file(tmp_path / mode / "weights" / "model.safetensors")
+        assert all(torch.equal(before[key], after[key]) for key in before) is (mode == "linear")
+        assert (record.config["weights"], record.config["method"]) == (str(weights), "gvsl")
+        assert record.config["width"] == 16
+    assert load_backbone(tmp_path / "linear").provenance["weights"]["store"]["name"] == "made"
+
+
+@pytest.mark.parametrize("mode", ["linear", "scratch"])
+def test_the_same_seed_gives_the_same_scores_and_weights(
+    tmp_path: Path, store: Store, mode: Literal["linear", "scratch"]
+) -> None:
+    settings = replace(LINEAR, mode=mode, labels=3, max_steps=3 if mode == "scratch" else 20)
+    first = transfer(store, None, tmp_path / "a", settings)
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002 - what must not matter
+    second = transfer(store, None, tmp_path / "b", settings)
+    other = transfer(store, None, tmp_path / "c", replace(settings, seed=1))
+    assert first.cases == second.cases
+    assert same(tmp_path / "a", tmp_path / "b")
+    assert not same(tmp_path / "a", tmp_path / "c")
+    assert first.config["train_cases"] != other.config["train_cases"]
+
+
+def test_what_is_kept_and_what_is_computed_anew_give_the_same(tmp_path: Path, store: Store) -> None:
+    settings = replace(LINEAR, max_steps=20)
+    kept = transfer(store, None, tmp_path / "kept", settings)
+    anew = transfer(store, None, tmp_path / "anew", replace(settings, cache_gigabytes=0.0))
+    assert kept.cases == anew.cases
+    assert same(tmp_path / "kept", tmp_path / "anew")
+
+
+def test_test_labels_have_no_say_in_what_is_chosen(
+    tmp_path: Path, store: Store, build_store: Callable[..., Store]
+) -> None:
+    def scramble(number: int, label: np.ndarray) -> np.ndarray:
+        return (
+            np.random.default_rng(0).permutation(label.ravel()).reshape(label.shape) if number >= 7 else label
+        )
+
+    scrambled = build_store(scramble)
+    plain = transfer(store, None, tmp_path / "plain", LINEAR)
+    other = transfer(scrambled, None, tmp_path / "other", LINEAR)
+    assert same(tmp_path / "plain", tmp_path / "other")
+    assert (tmp_path / "plain" / "curves.csv").read_text() == (tmp_path / "other" / "curves.csv").read_text()
+    assert plain.metrics["test/dice"] > other.metrics["test/dice"]
+
+
+def test_validation_labels_have_a_say(
+    tmp_path: Path, store: Store, build_store: Callable[..., Store]
+) -> None:
+    emptied = build_store(lambda number, label: np.zeros_like(label) if number in (5, 6) else label)
+    settings = replace(LINEAR, learning_rate=1e-1)
+    transfer(store, None, tmp_path / "plain", settings)
+    transfer(emptied, None, tmp_path / "other", settings)
+    assert not same(tmp_path / "plain", tmp_path / "other")
+
+
+def test_the_saved_network_gives_the_recorded_scores(tmp_path: Path, store: Store) -> None:
+    record = transfer(store, None, tmp_path / "run", LINEAR)
+    saved = load_segmenter(tmp_path / "run")
+    cases = LabelledCases(store, saved.labels, torch.device("cpu"))
+    for row in record.cases:
+        case = row["id"]
+        with torch.no_grad():
+            prediction = predict_classes(
+                lambda box, case=case: saved.network(cases.image(case, box)),  # type: ignore[misc]
+                cases.shape(case),
+                saved.crop,
+                saved.overlap,
+                torch.device("cpu"),
+            )
+        # The run rounds frozen features to float16; a voxel on the fence may fall on the other side.
+        found = np.mean(dice_per_structure(prediction, cases.target(case), 3))
+        assert found == pytest.approx(row["dice"], abs=0.01)
+
+
+def test_an_output_that_is_there_is_refused_and_kept(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine").touch()
+    with pytest.raises(UserError, match="exists already"):
+        transfer(store, None, tmp_path / "run", LINEAR)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]
+
+
+def test_mistakes_leave_nothing_behind(tmp_path: Path, store: Store, weights: Path) -> None:
+    for settings, start in (
+        (replace(LINEAR, mode="finetune"), None),
+        (replace(LINEAR, labels=6), None),
+        (replace(LINEAR, mode="scratch", learning_rate=1e30, max_steps=3), None),
+        (LINEAR, tmp_path / "nowhere"),
+    ):
+        with pytest.raises(UserError) as caught:
+            transfer(store, start, tmp_path / "run", settings)
+        assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["gvsl"]
+
+
+def test_another_contract_is_refused_before_training(
+    tmp_path: Path, weights: Path, build_store: Callable[..., Store]
+) -> None:
+    coarse = build_store(spacing=2.0)
+    with pytest.raises(UserError, match=r"spacing 1, .* spacing 2: .*gvsl prepare SOURCE NEW_STORE"):
+        transfer(coarse, weights, tmp_path / "run", LINEAR)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_missing_split_is_refused(tmp_path: Path, store: Store, split: str) -> None:
+    cases = {key: case for key, case in store.cases.items() if split not in case.splits}
+    with pytest.raises(UserError, match=f"no case in the split '{split}'"):
+        transfer(replace(store, cases=cases), None, tmp_path / "run", LINEAR)

@@ -1,0 +1,128 @@
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from gvsl.backbones import UNet3D
+from gvsl.errors import UserError
+from gvsl.store.arrays import Box
+from gvsl.transfer import FitResult, FrozenFeatures, Represent, SegmentationNetwork, TransferSettings, fit
+
+BOX: Box = (slice(0, 16), slice(0, 16), slice(0, 16))
+
+
+def image(case: str, box: Box) -> Tensor:
+    return torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(int(case)))[..., *box]
+
+
+def target(case: str, box: Box) -> Tensor:
+    return (image(case, box) > 0.6).long()
+
+
+def boxes() -> Iterator[tuple[str, Box]]:
+    while True:
+        yield "1", BOX
+        yield "2", BOX
+
+
+def build(frozen: bool = True) -> tuple[SegmentationNetwork, Represent]:
+    torch.manual_seed(0)
+    network = SegmentationNetwork(UNet3D(width=8), 2, frozen=frozen)
+    if frozen:
+        return network, FrozenFeatures(network, image, 1e9)
+    return network, lambda case, box: network.features(image(case, box))
+
+
+def run(
+    network: SegmentationNetwork,
+    represent: Represent,
+    validate: Callable[[], float] = lambda: 0.0,
+    advance: Callable[[], object] = lambda: None,
+    **settings: object,
+) -> FitResult:
+    options = TransferSettings(**{"learning_rate": 1e-2, "max_steps": 40, **settings})  # type: ignore[arg-type]
+    return fit(network, represent, target, boxes(), validate, options, advance)
+
+
+def scripted(scores: list[float], network: SegmentationNetwork, seen: list[Tensor]) -> Callable[[], float]:
+    """Validation that gives the scores in turn and remembers the weights it was asked about."""
+
+    def validate() -> float:
+        assert not network.training
+        assert not torch.is_grad_enabled()
+        seen.append(network.head.weight.detach().clone())
+        return scores[len(seen) - 1]
+
+    return validate
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_loss_falls(frozen: bool) -> None:
+    rows = run(*build(frozen), max_steps=60).rows
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.02
+
+
+def test_a_frozen_backbone_is_not_changed_by_a_bit() -> None:
+    network, represent = build()
+    before = {key: value.clone() for key, value in network.backbone.state_dict().items()}
+    modes = []
+
+    def validate() -> float:
+        modes.append(any(part.training for part in network.backbone.modules()))
+        return 0.0
+
+    run(network, represent, validate, advance=validate, validate_every=10)
+    after = network.backbone.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    assert len(modes) == 44
+    assert not any(modes)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_weights_that_scored_best_are_left_and_the_first_of_equals(frozen: bool) -> None:
+    network, represent = build(frozen)
+    seen: list[Tensor] = []
+    validate = scripted([0.1, 0.7, 0.3, 0.7], network, seen)
+    result = run(network, represent, validate, validate_every=10)
+    assert (result.best_step, result.best_score) == (20, 0.7)
+    assert torch.equal(network.head.weight, seen[1])
+    assert not torch.equal(seen[1], seen[3])
+    assert not network.training
+
+
+def test_the_last_step_is_validated_too() -> None:
+    network, represent = build()
+    seen: list[Tensor] = []
+    result = run(network, represent, scripted([0.1, 0.2], network, seen), validate_every=25)
+    assert result.best_step == 40
+    assert [row["step"] for row in result.rows] == [20, 25, 40]
+    assert [row.get("val_dice") for row in result.rows] == [None, 0.1, 0.2]
+
+
+def test_a_batch_of_two_has_the_mean_of_their_losses() -> None:
+    network, represent = build()
+    together = run(network, represent, batch=2, max_steps=1).rows[0]["loss"]
+    network, represent = build()
+    apart = run(network, represent, max_steps=2, learning_rate=1e-30, validate_every=1).rows
+    assert together == pytest.approx((apart[0]["loss"] + apart[1]["loss"]) / 2, rel=1e-5)
+
+
+def test_the_same_start_gives_the_same_weights() -> None:
+    ends = []
+    for _ in range(2):
+        network, represent = build(frozen=False)
+        run(network, represent, max_steps=5)
+        ends.append(network.state_dict())
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+
+def test_a_loss_that_is_no_number_is_one_line() -> None:
+    with pytest.raises(UserError, match="no longer a number at step 20: give a lower learning_rate"):
+        run(*build(frozen=False), learning_rate=1e30)
+
+
+def test_each_step_is_told() -> None:
+    told: list[None] = []
+    run(*build(), advance=lambda: told.append(None))
+    assert len(told) == 40
