@@ -163,7 +163,6 @@ def test_installed_command_fails_with_one_line_and_code_2(tmp_path: Path) -> Non
             "no recipe slow: name one of demo, paper, quick",
         ),
         (["pretrain", "a", "--out", "run", "--recipe"], "--recipe: expected one argument"),
-        (["pretrain", "a", "--out", "run", "--resume"], "run"),
         (["transfer", "a"], "weights"),
         (["transfer", "a", "--weights", "scratch", "--out", "b", "--task", "flying"], "no task flying"),
         (["transfer", "a", "--weights", "scratch", "--out", "b", "--mode", "best"], "linear"),
@@ -201,6 +200,11 @@ def test_an_output_that_exists_is_left_alone(
     Path("taken").write_text("mine")
     assert "taken exists already" in complaint(*words, "taken")
     assert Path("taken").read_text() == "mine"
+
+
+def test_there_must_be_something_to_resume(store: Path, tmp_path: Path, complaint: Complaint) -> None:
+    assert "nothing-there" in complaint("pretrain", store, "--out", tmp_path / "nothing-there", "--resume")
+    assert not (tmp_path / "nothing-there").exists()
 
 
 def test_ctrl_c_is_one_line_and_130(capsys: CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,6 +337,8 @@ def test_the_command_line_goes_before_the_recipe_wherever_that_stands(before: bo
         ("pretrain: {trainer: {max_steps: many}}", "--trainer.max_steps"),
         ("pretrain: {pretext: {colour: 3}}", "pretext.colour"),
         ("pretrain: {method: gvls}", "no method gvls"),
+        ("pretrain: {method: 3}", "no method 3"),
+        ("pretrain: {out: here}", "sets out, which"),
         ("pretrain: {}\npredict: {}", "a section predict"),
         ("transfer: {}", "no section pretrain"),
         ("pretrain: 3", "must have sections"),

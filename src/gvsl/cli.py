@@ -9,6 +9,7 @@ import difflib
 import errno
 import inspect as signatures
 import json
+import logging
 import os
 import re
 import shlex
@@ -39,6 +40,8 @@ TASKS = ("segmentation",)
 RECIPE_COMMANDS = ("pretrain", "transfer")
 USUAL = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
 """What a path or a disk may refuse: the user's to mend, so it is said in one line."""
+NEVER_IN_RECIPES = {"--help", "--out", "--recipe", "--resume", "--weights"}
+"""What belongs to one run, not to a recipe."""
 DEMO_CASES = 24
 DEMO_SHAPE = (32, 32, 32)
 DEMO_SEEDS = (0, 1, 2)
@@ -175,6 +178,8 @@ def pretrain(words: Sequence[str]) -> None:
     from gvsl.store import Store
     from gvsl.training import pretrain as train
 
+    # Lightning announces hardware that isn't there and services that nobody asked for.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     store = Store.open(options.store)
     train(store, options.out, options.settings, options.method, options.resume)
     _print_record(options.out, evaluate_pretraining(options.out, store))
@@ -279,16 +284,20 @@ def _demo(out: Path, recipe: str) -> None:
     from gvsl.datasets.phantom import write_phantom
 
     phantom, store, pretrained = out / "phantom", out / "store", out / "pretrain"
-    print(f"# 1. A phantom: {DEMO_CASES} made-up subjects, as NIfTI files in {phantom}", flush=True)
-    write_phantom(phantom, count=DEMO_CASES, seed=0, shape=DEMO_SHAPE)
+    print(f"# 1. Make a phantom: {DEMO_CASES} subjects, as NIfTI files")
+    call = f'write_phantom(Path("{phantom}"), count={DEMO_CASES}, shape={DEMO_SHAPE})'
+    code = f"from pathlib import Path; from gvsl.datasets.phantom import write_phantom; {call}"
+    print(f"$ python -c {shlex.quote(code)}", flush=True)
+    with progress(DEMO_CASES, "Phantom", "subjects") as advance:
+        write_phantom(phantom, count=DEMO_CASES, shape=DEMO_SHAPE, progress=advance)
     _step("2. Prepare it, once", "prepare", phantom, store, "--preset", "ct")
     _step("3. Pre-train without labels", "pretrain", store, "--out", pretrained, "--recipe", recipe)
     print("\n# 4. A linear probe: one convolution, trained with labels, on frozen features", flush=True)
     for seed in DEMO_SEEDS:
         for name, weights in (("gvsl", pretrained), ("scratch", "scratch")):
-            options = ["--task", "segmentation", "--weights", weights, "--mode", "linear"]
-            run = ["--out", out / f"linear-{name}-{seed}", "--seed", seed, "--recipe", recipe]
-            _step("", "transfer", store, *options, *run)
+            options: list[object] = ["--task", "segmentation", "--weights", weights, "--mode", "linear"]
+            options += ["--out", out / f"linear-{name}-{seed}", "--seed", seed, "--recipe", recipe]
+            _step("", "transfer", store, *options)
     _step("5. Look at it", "report", out, "--out", out / "report.html")
 
 
@@ -313,16 +322,13 @@ def recipe_names() -> list[str]:
 def _read_recipe(recipe: str, command: str) -> dict[str, Any]:
     """The settings that a recipe has for a command, flat: {"trainer.max_steps": 100}."""
     shipped = recipe_names()
-    if recipe in shipped:
-        text = files("gvsl").joinpath("recipes", f"{recipe}.yaml").read_text(encoding="utf-8")
-    elif Path(recipe).is_file():
-        text = Path(recipe).read_text(encoding="utf-8")
-    else:
+    place = files("gvsl").joinpath("recipes", f"{recipe}.yaml") if recipe in shipped else Path(recipe)
+    if not place.is_file():
         guess = _nearest(recipe, shipped)
         raise UserError(f"there is no recipe {recipe}{guess}: name one of {_listed(shipped)}, or a YAML file")
     try:
-        sections = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        sections = yaml.safe_load(place.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"recipe {recipe} is not YAML: {_one_line(str(error))}") from None
     if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
         raise UserError(f"recipe {recipe} must have sections ({_listed(RECIPE_COMMANDS)}), each of settings")
@@ -346,7 +352,8 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _recipe_setting(words: Sequence[str], command: str, key: str) -> str | None:
     """What the recipe on a command line says for one setting that must be known before the others."""
     recipe = _peek(words, "--recipe")
-    return _read_recipe(recipe, command).get(key) if recipe else None
+    found = _read_recipe(recipe, command).get(key) if recipe else None
+    return None if found is None else str(found)
 
 
 # --- parsers ------------------------------------------------------------------------------------------------
@@ -405,7 +412,7 @@ def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
     recipe = _peek(words, "--recipe") if command in RECIPE_COMMANDS else None
     if recipe:
         for key, value in _read_recipe(recipe, command).items():
-            if f"--{key}" not in known:
+            if f"--{key}" not in known - NEVER_IN_RECIPES:
                 guess = _nearest(f"--{key}", known)
                 raise UserError(f"recipe {recipe} sets {key}, which {parser.prog} doesn't have{guess}")
             given.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
@@ -491,9 +498,10 @@ def _nearest(name: str, names: Iterable[str]) -> str:
 
 
 def _print_record(folder: Path, record: RunRecord) -> None:
-    """A run's figures, one a line, and where it is."""
+    """What a run is worth on cases that it didn't learn from, one figure a line, and where it is."""
     for name, value in record.metrics.items():
-        print(f"{name:<24} {value:.4g}")
+        if not name.startswith("train/"):
+            print(f"{name:<20} {value:.4g}")
     print(f"{folder}: {record.status} in {record.seconds:.0f} s")
 
 

@@ -43,3 +43,19 @@ def test_memory_stays_within_the_limit_and_results_do_not_depend_on_it(network: 
             assert torch.equal(kept(case, box(0)), bounded(case, box(0)))
     assert (kept.held_bytes, bounded.held_bytes) == (4 * WINDOW_BYTES, 2 * WINDOW_BYTES)
     assert (kept.computed, bounded.computed) == (4, 4 + 2)
+
+
+def test_fitting_says_what_will_be_kept(network: SegmentationNetwork) -> None:
+    features = FrozenFeatures(network, image, 2.5 * WINDOW_BYTES)
+    features("1", box(0))
+    small: Box = (slice(0, 8), slice(0, 16), slice(0, 16))
+    wanted = [("2", box(0)), ("3", box(0)), ("4", small), ("4", box(0))]
+    fitting = features.fitting(wanted)
+    assert fitting == [wanted[0], wanted[2]]
+    for case, part in wanted:
+        features(case, part)
+    before = features.computed
+    for case, part in fitting:
+        features(case, part)
+    assert features.computed == before
+    assert features.held_bytes == 2.5 * WINDOW_BYTES

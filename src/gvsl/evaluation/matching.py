@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 from gvsl.augment import change_appearance, draw_appearance
-from gvsl.data import DataSettings, centre_crop, read_crop
+from gvsl.data import centre_crop, read_crop
 from gvsl.data.crop import Shape
 from gvsl.errors import UserError
 from gvsl.evaluation.dice import dice_per_structure
 from gvsl.files import whole_file
-from gvsl.geometry import folded_share, identity_grid, inside, warp
-from gvsl.heads import Matching
-from gvsl.losses import local_ncc_loss
+from gvsl.geometry import folded_share, identity_grid, warp
 from gvsl.methods import GVSL
 from gvsl.results import RunRecord, read_record, write_record
 from gvsl.store import Store
@@ -45,7 +43,9 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
     if not isinstance(method, GVSL):
         return record
     if method.backbone.preprocessing != store.preprocessing:
-        raise UserError(f"{store.path} was prepared by another contract than {run}: prepare it with the run's settings")
+        raise UserError(
+            f"{store.path} was prepared by another contract than {run}: prepare it with the run's settings"
+        )
     split, ids = _held_out(store, split)
     crop: Shape = tuple(record.config["data"]["crop"])
     rows: list[dict[str, Any]] = []
@@ -57,7 +57,9 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
             if index < PICTURED_PAIRS:
                 name = f"pictures/pair-{index}.npz"
                 _write_picture(run / name, picture)
-                record.pictures.append({"file": name, "kind": "pair", "title": f"{moving} onto {fixed} ({split})"})
+                record.pictures.append(
+                    {"file": name, "kind": "pair", "title": f"{moving} onto {fixed} ({split})"}
+                )
     if method.restoration is not None:
         for index, case in enumerate(ids[:PICTURED_RESTORATIONS]):
             name = f"pictures/restoration-{index}.npz"
@@ -82,8 +84,10 @@ def match_pair(
     """
     images = [read_crop(store, case, crop)[None] for case in (moving, fixed)]
     matching = method.match(*images)
-    losses = _ncc_losses(method, matching, *images)
-    row = {"id": f"{moving}->{fixed}", **losses, "folded": float(folded_share(matching.dvf))}
+    fields = {"ncc": matching.dvf, "ncc_affine": matching.affine, "ncc_identity": None}
+    row: dict[str, Any] = {"id": f"{moving}->{fixed}"}
+    row |= {name: float(method.ncc(*images, dvf)) for name, dvf in fields.items()}
+    row["folded"] = float(folded_share(matching.dvf))
     arrays = {"moving": images[0], "fixed": images[1], "affine": warp(images[0], matching.affine)}
     arrays["warped"] = warp(images[0], matching.dvf)
     if store.has_label(moving) and store.has_label(fixed):
@@ -108,30 +112,14 @@ def restore_case(method: GVSL, store: Store, case: str, crop: Shape, seed: int) 
     """Damage a volume by the method's own transforms and restore it: the arrays of its picture."""
     original = read_crop(store, case, crop)[None]
     settings = replace(method.settings.appearance, shuffle_rate=1.0, intensity_rate=1.0, inpaint_rate=1.0)
-    damaged = change_appearance(original, draw_appearance(1, crop, settings, torch.Generator().manual_seed(seed)))
+    damaged = change_appearance(
+        original, draw_appearance(1, crop, settings, torch.Generator().manual_seed(seed))
+    )
     arrays = {"original": original, "damaged": damaged, "restored": method.restore(damaged)}
     return {
         f"{name}_{axis}": _plane(value[0, 0], axis, crop[axis] // 2)
         for axis in range(3)
         for name, value in arrays.items()
-    }
-
-
-def _ncc_losses(method: GVSL, matching: Matching, moving: Tensor, fixed: Tensor) -> dict[str, float]:
-    """The NCC loss after the whole field, after the affine map alone, and without either."""
-    settings = method.settings
-    fields = {"ncc": matching.dvf, "ncc_affine": matching.affine, "ncc_identity": torch.zeros_like(matching.dvf)}
-    return {
-        name: float(
-            local_ncc_loss(
-                fixed,
-                warp(moving, dvf),
-                window=settings.window,
-                floor=settings.variance_floor,
-                mask=inside(dvf) if settings.mask_outside else None,
-            )
-        )
-        for name, dvf in fields.items()
     }
 
 

@@ -32,6 +32,7 @@ from gvsl.transfer import (
     draw_labelled,
     fit,
     save_segmenter,
+    windows,
 )
 
 GIGABYTE = 1e9
@@ -122,13 +123,27 @@ def _train(
 ) -> FitResult:
     """Train, and leave the network with the weights that did best on the validation cases."""
     represent = _represent(network, cases, settings.cache_gigabytes * GIGABYTE)
+    if isinstance(represent, FrozenFeatures):
+        _compute_features(represent, cases, [*train, *val], settings)
 
     def validate() -> float:
         return float(np.mean([np.mean(_score(network, represent, cases, case, settings)[0]) for case in val]))
 
-    boxes = draw_boxes({case: cases.shape(case) for case in train}, settings)
+    drawn = draw_boxes({case: cases.shape(case) for case in train}, settings)
     with progress(settings.max_steps, "training", unit="steps") as advance:
-        return fit(network, represent, cases.target, boxes, validate, settings, advance)
+        return fit(network, represent, cases.target, drawn, validate, settings, advance)
+
+
+def _compute_features(
+    features: FrozenFeatures, cases: LabelledCases, ids: Sequence[str], settings: TransferSettings
+) -> None:
+    """Compute what will be kept before the steps begin, whose rate is then steady."""
+    places = {case: windows(cases.shape(case), settings.crop, settings.overlap) for case in ids}
+    wanted = features.fitting((case, box) for case in ids for box in places[case])
+    with progress(len(wanted), "features", unit="windows") as advance:
+        for case, box in wanted:
+            features(case, box)
+            advance()
 
 
 def _test(

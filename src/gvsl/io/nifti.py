@@ -1,7 +1,9 @@
 """NIfTI files: read with every check that a hostile file needs, written whole or not at all."""
 
 import gzip
+import logging
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from typing import IO, Any, cast
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.imageglobals import LoggingOutputSuppressor
+from nibabel.imageglobals import logger
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
@@ -98,7 +100,7 @@ def _read(path: Path, scaled: type[np.float32] | None) -> tuple[NDArray[Any], ND
     to the file's own where there is nothing to rescale.
     """
     try:
-        with _open(path) as (stream, compressed), LoggingOutputSuppressor(), np.errstate(all="ignore"):
+        with _open(path) as (stream, compressed), _quiet(), np.errstate(all="ignore"):
             image = _image_class(stream).from_stream(stream)
             shape = _checked_shape(image, path, compressed)
             affine = _checked_affine(image)
@@ -134,6 +136,19 @@ def _open(path: Path) -> Iterator[tuple[IO[bytes], bool]]:
             return
         with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
             yield cast(IO[bytes], stream), True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep nibabel's remarks on odd headers off the screen: what matters of them is checked here."""
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _image_class(stream: IO[bytes]) -> type[nibabel.Nifti1Image]:

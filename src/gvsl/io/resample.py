@@ -11,6 +11,8 @@ from gvsl.io.volume import MAX_VOXELS, UnusableFile, Volume
 SAME_SPACING_MM = 1e-3
 FWHM_TO_SIGMA = 1 / (2 * np.sqrt(2 * np.log(2)))
 CUT_OFF_SIGMAS = 4.0
+TIE = 1e-5
+"""Shares of labels that differ by less are equal: they are sums of float32 weights."""
 
 
 def resample(volume: Volume, spacing_mm: float, label: bool = False) -> Volume:
@@ -102,10 +104,10 @@ def _vote(labels: NDArray[Any], weights: list[csr_array]) -> NDArray[Any]:
         touched = [matrix[part] for matrix, part in zip(inner, new_box, strict=True)]
         share = _apply(mask[old_box].astype(np.float32), touched)
         zero[new_box] -= share
-        ahead = share > best[new_box]
+        ahead = share > best[new_box] + TIE
         winner[new_box][ahead] = value
         best[new_box][ahead] = share[ahead]
-    winner[zero >= best] = 0
+    winner[zero > best - TIE] = 0
     return winner
 
 

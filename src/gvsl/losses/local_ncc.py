@@ -79,8 +79,12 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
         inverse_count = _inverse_count(fixed, window)
         fixed_mean = box_sum(fixed, window).mul_(inverse_count)
         moved_mean = box_sum(moved, window).mul_(inverse_count)
-        fixed_variance = _covariance(fixed, fixed, fixed_mean, fixed_mean, window, inverse_count).clamp_(min=0)
-        moved_variance = _covariance(moved, moved, moved_mean, moved_mean, window, inverse_count).clamp_(min=0)
+        fixed_variance = _covariance(fixed, fixed, fixed_mean, fixed_mean, window, inverse_count).clamp_(
+            min=0
+        )
+        moved_variance = _covariance(moved, moved, moved_mean, moved_mean, window, inverse_count).clamp_(
+            min=0
+        )
         covariance = _covariance(fixed, moved, fixed_mean, moved_mean, window, inverse_count)
         denominator = torch.addcmul(torch.full_like(covariance, floor), fixed_variance, moved_variance)
         correlation = covariance.square().div_(denominator)
@@ -104,15 +108,21 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
         )
         covariance_sum = box_sum(by_covariance, ctx.window)
 
-        def towards(image: Tensor, mean: Tensor, other: Tensor, other_mean: Tensor, other_variance: Tensor) -> Tensor:
+        def towards(
+            image: Tensor, mean: Tensor, other: Tensor, other_mean: Tensor, other_variance: Tensor
+        ) -> Tensor:
             by_variance = by_product * other_variance
             constant = box_sum(torch.addcmul(by_covariance * other_mean, by_variance, mean), ctx.window)
             slope = torch.addcmul(other * covariance_sum, image, box_sum(by_variance, ctx.window))
             return slope.sub_(constant).mul_(gradient)
 
         return (
-            towards(fixed, fixed_mean, moved, moved_mean, moved_variance) if ctx.needs_input_grad[0] else None,
-            towards(moved, moved_mean, fixed, fixed_mean, fixed_variance) if ctx.needs_input_grad[1] else None,
+            towards(fixed, fixed_mean, moved, moved_mean, moved_variance)
+            if ctx.needs_input_grad[0]
+            else None,
+            towards(moved, moved_mean, fixed, fixed_mean, fixed_variance)
+            if ctx.needs_input_grad[1]
+            else None,
             None,
             None,
             None,
@@ -147,7 +157,9 @@ def _line_sum(values: Tensor, axis: int, window: int) -> Tensor:
     total: Tensor | None = None
     run, length, start = padded, 1, 0
     remaining = window
-    while True:  # run holds the sums of `length` neighbours; those the window's binary digits name are added up
+    while (
+        True
+    ):  # run holds the sums of `length` neighbours; those the window's binary digits name are added up
         if remaining & 1:
             part = run.narrow(axis, start, side)
             total = part if total is None else total + part
@@ -164,7 +176,9 @@ def _covariance(
     first: Tensor, second: Tensor, first_mean: Tensor, second_mean: Tensor, window: int, inverse_count: Tensor
 ) -> Tensor:
     """The covariance of two images in each window."""
-    return torch.addcmul(box_sum(first * second, window).mul_(inverse_count), first_mean, second_mean, value=-1)
+    return torch.addcmul(
+        box_sum(first * second, window).mul_(inverse_count), first_mean, second_mean, value=-1
+    )
 
 
 def _inverse_count(like: Tensor, window: int) -> Tensor:

@@ -10,4 +10,3 @@ METHODS: dict[str, Callable[..., nn.Module]] = {"gvsl": GVSL}
 """Name to factory(backbone, settings); the type of `settings` is in the factory's signature."""
 
 __all__ = ["GVSL", "METHODS", "GVSLSettings"]
-

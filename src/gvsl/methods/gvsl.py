@@ -46,7 +46,8 @@ class GVSLSettings:
     variance_floor: float = 1e-6
     """Added to the product of two windows' variances; the published code's is 2e-11."""
     mask_outside: bool = True
-    """Leave windows out of the NCC whose centre looks outside the moving volume."""
+    """Leave windows out of the NCC that are centred on what spatial augmentation or the field brought in from
+    outside a volume, where there is nothing to match."""
     appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
     """The transformation set T (Appendix C)."""
     spatial: SpatialSettings = field(default_factory=SpatialSettings)
@@ -63,9 +64,13 @@ class GVSL(nn.Module):
             raise ValueError("GVSL with neither matching nor restoration has nothing to learn")
         self.backbone = backbone
         self.matching = (
-            ZMatchingHead(backbone.width, affine=settings.affine, fusion=settings.fusion) if settings.matching else None
+            ZMatchingHead(backbone.width, affine=settings.affine, fusion=settings.fusion)
+            if settings.matching
+            else None
         )
-        self.restoration = RestorationHead(backbone.width, backbone.in_channels) if settings.restoration else None
+        self.restoration = (
+            RestorationHead(backbone.width, backbone.in_channels) if settings.restoration else None
+        )
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts whose gradients are watched, by name."""
@@ -87,7 +92,7 @@ class GVSL(nn.Module):
         Returns:
             scalars: `loss` to minimise, and what there is to log.
         """
-        moving, fixed = self._augment_in_space(batch, generator)
+        moving, fixed, seen = self._augment_in_space(batch, generator)
         draw = draw_appearance(len(moving), _shape(moving), self.settings.appearance, generator)
         damaged = change_appearance(moving, draw)
 
@@ -95,7 +100,7 @@ class GVSL(nn.Module):
             return self._restoration_terms(self.backbone(damaged), moving)
         features = self.backbone(torch.cat([damaged, fixed]))
         moving_features, fixed_features = _halves(features)
-        terms = self._matching_terms(self.matching(moving_features, fixed_features), moving, fixed)
+        terms = self._matching_terms(self.matching(moving_features, fixed_features), moving, fixed, seen)
         restoration = self._restoration_terms(moving_features, moving)
         return terms | restoration | {"loss": terms["loss"] + restoration.get("loss", 0)}
 
@@ -109,6 +114,25 @@ class GVSL(nn.Module):
             raise ValueError("this method was built without matching")
         return self.matching(*_halves(self.backbone(torch.cat([moving, fixed]))))
 
+    def ncc(self, moving: Tensor, fixed: Tensor, dvf: Tensor | None, seen: Tensor | None = None) -> Tensor:
+        """The NCC loss, by the method's settings, of a moving volume warped onto a fixed one.
+
+        Args:
+            moving: (B, C, D, H, W).
+            fixed: (B, C, D, H, W).
+            dvf: (B, 3, D, H, W) in voxels; the moving volume stays as it is without it.
+            seen: (B, 1, D, H, W), the voxels whose windows count; all if it is not given.
+        """
+        if dvf is not None:
+            moving = warp(moving, dvf)
+            if self.settings.mask_outside:
+                looks_inside = inside(dvf.detach())
+                seen = looks_inside if seen is None else seen & looks_inside
+        mask = seen if self.settings.mask_outside else None
+        return local_ncc_loss(
+            fixed, moving, window=self.settings.window, floor=self.settings.variance_floor, mask=mask
+        )
+
     def restore(self, damaged: Tensor) -> Tensor:
         """Restore a batch of damaged volumes: (B, C, D, H, W).
 
@@ -120,33 +144,33 @@ class GVSL(nn.Module):
         restored: Tensor = self.restoration(self.backbone(damaged).local)
         return restored
 
-    def _augment_in_space(self, batch: PairBatch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _augment_in_space(
+        self, batch: PairBatch, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Both volumes by one spatial draw, and where they still show what was scanned.
+
+        Beyond the scan the border is repeated: black corners that both volumes share would match by themselves.
+        """
         if self.settings.spatial.rate == 0:
-            return batch.moving, batch.fixed
+            return batch.moving, batch.fixed, None
         dvf = draw_spatial(len(batch.moving), _shape(batch.moving), self.settings.spatial, generator)
         channels = batch.moving.shape[1]
-        both = warp(torch.cat([batch.moving, batch.fixed], dim=1), dvf)
-        return both[:, :channels], both[:, channels:]
+        both = warp(torch.cat([batch.moving, batch.fixed], dim=1), dvf, padding="border")
+        return both[:, :channels], both[:, channels:], inside(dvf)
 
-    def _matching_terms(self, matching: Matching, moving: Tensor, fixed: Tensor) -> dict[str, Tensor]:
-        ncc = self._ncc(matching.dvf, moving, fixed)
+    def _matching_terms(
+        self, matching: Matching, moving: Tensor, fixed: Tensor, seen: Tensor | None
+    ) -> dict[str, Tensor]:
+        ncc = self.ncc(moving, fixed, matching.dvf, seen)
         smoothness = smoothness_loss(matching.dvf if self.settings.smooth_on == "dvf" else matching.local)
         with torch.no_grad():
             logged = {
-                "ncc_affine": self._ncc(matching.affine, moving, fixed),
-                "ncc_identity": local_ncc_loss(
-                    fixed, moving, window=self.settings.window, floor=self.settings.variance_floor
-                ),
+                "ncc_affine": self.ncc(moving, fixed, matching.affine, seen),
+                "ncc_identity": self.ncc(moving, fixed, None, seen),
                 "folded": folded_share(matching.dvf),
             }
         loss = self.settings.ncc_weight * ncc + self.settings.smoothness_weight * smoothness
         return {"loss": loss, "ncc": ncc.detach(), "smoothness": smoothness.detach(), **logged}
-
-    def _ncc(self, dvf: Tensor, moving: Tensor, fixed: Tensor) -> Tensor:
-        mask = inside(dvf.detach()) if self.settings.mask_outside else None
-        return local_ncc_loss(
-            fixed, warp(moving, dvf), window=self.settings.window, floor=self.settings.variance_floor, mask=mask
-        )
 
     def _restoration_terms(self, features: Features, original: Tensor) -> dict[str, Tensor]:
         if self.restoration is None:

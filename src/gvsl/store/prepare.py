@@ -61,7 +61,9 @@ def prepare(
         (folder / "labels").mkdir()
         for _ in refused:
             advance()
-        with closing(_each(unique, folder, root, preprocessing, jobs)) as done:  # no process writes on after this
+        with closing(
+            _each(unique, folder, root, preprocessing, jobs)
+        ) as done:  # no process writes on after this
             for row, refusal in done:
                 if row is not None:
                     stored.append(row)

@@ -89,7 +89,9 @@ def pretrain(
             "seed": settings.seed,
             "versions": record.environment,
         },
-        heads={name: value for name, value in network.state_dict().items() if not name.startswith("backbone.")},
+        heads={
+            name: value for name, value in network.state_dict().items() if not name.startswith("backbone.")
+        },
     )
     record.status = "finished"
     write_record(record, out)
@@ -144,7 +146,9 @@ def _fit(
     module = PretrainModule(network, settings.optimiser, settings.seed, chosen.max_steps)
     with warnings.catch_warnings():
         # The stream starts at the checkpoint's step by itself, and one reading process is enough for small crops.
-        warnings.filterwarnings("ignore", message=".*(resuming from a checkpoint|does not have many workers|LeafSpec).*")
+        warnings.filterwarnings(
+            "ignore", message=".*(resuming from a checkpoint|does not have many workers|LeafSpec).*"
+        )
         trainer.fit(
             module,
             pair_loader(stream),
@@ -168,14 +172,18 @@ def _first_step(out: Path, config: dict[str, Any], resume: bool) -> int:
         raise UserError(f"{out} holds no {CHECKPOINT} to resume from; remove {out} and start again")
     changed = [name for name in config if not _same(config[name], earlier.config.get(name))]
     if changed:
-        raise UserError(f"{out} was started with other settings of {', '.join(changed)}; resume it with the same")
+        raise UserError(
+            f"{out} was started with other settings of {', '.join(changed)}; resume it with the same"
+        )
     return int(torch.load(out / CHECKPOINT, map_location="cpu", weights_only=True)["global_step"])
 
 
 def _same(now: Any, earlier: Any) -> bool:
     """Whether two settings agree; a crop that was chosen by the store agrees with none given."""
     if isinstance(now, dict) and isinstance(earlier, dict):
-        return all(_same(now.get(name), earlier.get(name)) or (name == "crop" and now[name] is None) for name in now)
+        return all(
+            _same(now.get(name), earlier.get(name)) or (name == "crop" and now[name] is None) for name in now
+        )
     return (list(now) if isinstance(now, tuple) else now) == earlier
 
 

@@ -29,7 +29,9 @@ def load_method(run: Path) -> nn.Module:
         raise UserError(f"{run} has settings that this gvsl does not know ({error})") from None
     method = factory(backbone, settings)
     heads = read_tensors(find_weights(run) / HEADS_NAME)
-    expected = {name: value for name, value in method.state_dict().items() if not name.startswith("backbone.")}
+    expected = {
+        name: value for name, value in method.state_dict().items() if not name.startswith("backbone.")
+    }
     report = compare_keys(expected, heads)
     if not report.complete:
         raise UserError(f"{run} has heads that do not fit its settings ({report}): copy the run again")

@@ -1,6 +1,7 @@
 """Frozen features, computed once for each window and kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from math import prod
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from gvsl.store.arrays import Box
 from gvsl.transfer.network import SegmentationNetwork
 
+FLOAT16_BYTES = 2
 Represent = Callable[[str, Box], Tensor]
 """A case's id and a box of it to its local features, (1, width, D, H, W), float32."""
 
@@ -47,8 +49,21 @@ class FrozenFeatures:
         with torch.no_grad():
             features = self.network.features(self.image(case, box)).half()
         self.computed += 1
-        size = features.element_size() * features.numel()
-        if self.held_bytes + size <= self.limit_bytes:
+        if self.held_bytes + self._size(box) <= self.limit_bytes:
             self._kept[key] = features.cpu()
-            self.held_bytes += size
+            self.held_bytes += self._size(box)
         return features.float()
+
+    def fitting(self, boxes: Iterable[tuple[str, Box]]) -> list[tuple[str, Box]]:
+        """Those of the boxes, taken in turn, whose features will be kept if they are asked for in this order."""
+        held, chosen = self.held_bytes, []
+        for case, box in boxes:
+            if held + self._size(box) <= self.limit_bytes:
+                held += self._size(box)
+                chosen.append((case, box))
+        return chosen
+
+    def _size(self, box: Box) -> int:
+        """Bytes of a box's features."""
+        voxels = prod(side.stop - side.start for side in box)
+        return FLOAT16_BYTES * self.network.backbone.width * voxels

@@ -53,7 +53,6 @@ def dots_chart(columns: Sequence[Column], limits: tuple[float, float], alt: str,
     A dot is a case (mean over the runs), its thin bar the range over the runs, a line joins a case's dots.
     The diamonds beside a column are its runs' means, the line across and the number the mean of all.
     """
-    names = [column.name for column in columns]
     means = [case_means(column.table) for column in columns]
     offsets = _offsets(means)
     with chart(alt, width=320, height=250) as (axes, drawn):
@@ -88,11 +87,11 @@ def dots_chart(columns: Sequence[Column], limits: tuple[float, float], alt: str,
                 if len(columns) <= BESIDE_AT_MOST:
                     _write_beside(axes, beside, centre, outwards, digits)
                 else:
-                    names[place] += f"\n{number(centre, digits)}"
+                    _write_below(axes, place, centre, digits)
         axes.set_xlim(-0.85, len(columns) - 1 + 0.85)
         axes.set_ylim(*limits)
         axes.yaxis.set_major_locator(MultipleLocator(tick_step(*limits)))
-        axes.set_xticks(range(len(columns)), names)
+        axes.set_xticks(range(len(columns)), [column.name for column in columns])
         axes.tick_params(axis="x", length=0, labelcolor=INK)
     return drawn[0]
 
@@ -109,6 +108,21 @@ def _write_beside(axes: Axes, across: float, value: float, outwards: int, digits
         fontsize=13,
         fontweight="bold",
         zorder=6,
+    )
+
+
+def _write_below(axes: Axes, place: int, value: float, digits: int) -> None:
+    """Write a mean under its column's name."""
+    axes.annotate(
+        number(value, digits),
+        (place, 0),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, -19),
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        fontsize=12,
+        fontweight="bold",
     )
 
 

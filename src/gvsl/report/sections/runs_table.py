@@ -14,8 +14,8 @@ NUMERIC = ("Seed", "Steps", "Took")
 def runs_table(runs: Sequence[Run]) -> Html:
     """The section: a row for each run, and under it its settings, surroundings and figures."""
     lead = (
-        "What the figures above depend on. Open a run for all its settings; runs with the same store hash used "
-        "the same data."
+        "What the figures above depend on. Open a run for all its settings; runs with the same store hash "
+        "used the same data."
     )
     head = element("thead", element("tr", *(_cell("th", place, name) for place, name in enumerate(HEADER))))
     bodies = [element("tbody", _row(run), _more(run)) for run in runs]

@@ -82,7 +82,7 @@ def _example(shown: Sequence[Shown], colours: dict[int, str]) -> Html:
     ]
     parts = [element("h4", picture.title), stage_row(stages, picture.title)]
     if others:
-        row = stage_row([_prediction(*item, colours) for item in others], picture.title)
+        row = stage_row([_prediction(*item, colours) for item in others], picture.title, len(stages))
         parts.append(details(f"{plural(len(others), 'prediction')} of other seeds", row))
     return element("article", *parts, css="card whole" if len(stages) > STAGES_IN_HALF else "card")
 

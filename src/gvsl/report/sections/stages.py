@@ -20,7 +20,7 @@ class Stage:
     shapes: Sequence[tuple[int, ...]]
 
 
-def stage_row(stages: Sequence[Stage], alt: str) -> Html:
+def stage_row(stages: Sequence[Stage], alt: str, columns_at_least: int = 0) -> Html:
     """Lay stages side by side on a wide page, one below the other on a phone; all slices at one scale."""
     width = max(shape[0] for stage in stages for shape in stage.shapes)
     heights = [max(stage.shapes[axis][1] for stage in stages) for axis in range(3)]
@@ -33,4 +33,4 @@ def stage_row(stages: Sequence[Stage], alt: str) -> Html:
             svg = slice_svg(stage.layers[axis], stage.shapes[axis], (width, heights[axis]), words)
             cells.append(element("div", Html(svg), element("span", plane), css="cell"))
         columns.append(element("div", head, *cells, css="stage"))
-    return element("div", *columns, css="stages", style=f"--columns:{len(stages)}")
+    return element("div", *columns, css="stages", style=f"--columns:{max(len(stages), columns_at_least)}")

@@ -1,0 +1,217 @@
+import gzip
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gvsl.io import UnusableFile, Volume, read_nifti, read_nifti_label, write_nifti
+
+AFFINE = np.array([[-1.0, 0, 0, 12], [0, 1.5, 0, -7], [0, 0, 2, 3], [0, 0, 0, 1]])
+DIM_OFFSET = 40
+"""Of the field `dim` in a NIfTI-1 header: eight int16."""
+
+
+def voxels(shape: tuple[int, ...] = (6, 7, 8), dtype: type = np.int16) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+
+
+def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    nibabel.Nifti1Image(array, affine, dtype=array.dtype).to_filename(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_what_was_written_is_read(tmp_path: Path, name: str, dtype: type) -> None:
+    array = voxels(dtype=dtype)
+    write_nifti(tmp_path / name, Volume(array, AFFINE))
+    volume = read_nifti(tmp_path / name)
+    assert volume.array.dtype == np.float32
+    np.testing.assert_array_equal(volume.array, array)
+    np.testing.assert_allclose(volume.affine, AFFINE)
+    np.testing.assert_allclose(volume.spacing, (1, 1.5, 2))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="dtype"):
+        write_nifti(tmp_path / "a.nii.gz", Volume(np.zeros((2, 2, 2), dtype=object), AFFINE))
+    assert not list(tmp_path.iterdir())
+
+
+def test_nifti_2_and_rescaling_are_read(tmp_path: Path) -> None:
+    image = nibabel.Nifti2Image(voxels(), AFFINE)
+    image.header.set_slope_inter(0.5, -3)
+    image.to_filename(tmp_path / "a.nii")
+    np.testing.assert_allclose(read_nifti(tmp_path / "a.nii").array, voxels(), atol=0.26)
+
+
+def test_one_frame_of_4d_is_a_volume(tmp_path: Path) -> None:
+    assert read_nifti(save(tmp_path / "a.nii", voxels((6, 7, 8, 1)))).array.shape == (6, 7, 8)
+
+
+def test_a_file_is_read_by_what_it_is_not_by_its_name(tmp_path: Path) -> None:
+    plain = save(tmp_path / "a.nii", voxels())
+    plain.rename(tmp_path / "plain.nii.gz")
+    save(tmp_path / "b.nii.gz", voxels()).rename(tmp_path / "zipped.nii")
+    for name in ("plain.nii.gz", "zipped.nii"):
+        np.testing.assert_array_equal(read_nifti(tmp_path / name).array, voxels())
+
+
+def test_units_become_millimetres(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(voxels(), np.diag([250.0, 250, 250, 1]))
+    image.header.set_xyzt_units("micron")
+    image.to_filename(tmp_path / "a.nii")
+    np.testing.assert_allclose(read_nifti(tmp_path / "a.nii").spacing, 0.25)
+
+
+def truncated_gzip(path: Path) -> None:
+    save(path, voxels((30, 30, 30)))
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def truncated_plain(path: Path) -> None:
+    plain = save(path.with_suffix(""), voxels())
+    path.write_bytes(plain.read_bytes()[:-10])
+
+
+def bit_flipped(path: Path) -> None:
+    content = bytearray(gzip.compress(save(path.with_suffix(""), voxels()).read_bytes(), 0))
+    content[len(content) // 2] ^= 1  # stored, not deflated: only the checksum can tell
+    path.write_bytes(content)
+
+
+def with_shape(*sizes: int) -> Callable[[Path], None]:
+    def build(path: Path) -> None:
+        content = bytearray(save(path.with_suffix(""), voxels()).read_bytes())
+        content[DIM_OFFSET : DIM_OFFSET + 16] = struct.pack("<8h", len(sizes), *sizes, *[1] * (7 - len(sizes)))
+        path.write_bytes(gzip.compress(content))
+
+    return build
+
+
+def with_affine(affine: list[list[float]]) -> Callable[[Path], None]:
+    def build(path: Path) -> None:
+        image = nibabel.Nifti1Image(voxels(), np.eye(4))
+        image.header.set_sform(np.array(affine, dtype=float), code=1)
+        nibabel.Nifti1Image(voxels(), None, image.header).to_filename(path)
+
+    return build
+
+
+def with_voxels(array: np.ndarray) -> Callable[[Path], None]:
+    return lambda path: (save(path, array), None)[1]
+
+
+def holding(value: float) -> np.ndarray:
+    array = voxels(dtype=np.float32)
+    array[1, 2, 3] = value
+    return array
+
+
+REFUSED = {
+    "truncated gzip": (truncated_gzip, "is truncated: its compressed data ends early"),
+    "truncated plain": (truncated_plain, "is truncated: its header claims 6 x 7 x 8 voxels"),
+    "flipped bit": (bit_flipped, "its compressed data is damaged"),
+    "no bytes": (lambda path: path.write_bytes(b""), "is empty"),
+    "text": (lambda path: path.write_text("not an image\n" * 99), "is not a NIfTI file"),
+    "gzipped text": (lambda path: path.write_bytes(gzip.compress(b"no image" * 99)), "is not a NIfTI file"),
+    "missing": (lambda path: None, "there is no such file"),
+    "folder": (lambda path: path.mkdir(), "Is a directory"),
+    "2D": (with_voxels(voxels((6, 7))), r"is 2D \(6 x 7\)"),
+    "one slice": (with_voxels(voxels((6, 7, 1))), r"is 2D \(6 x 7 x 1\)"),
+    "4D": (with_voxels(voxels((6, 7, 8, 3))), r"is 4D \(6 x 7 x 8 x 3\)"),
+    "NaN": (with_voxels(holding(np.nan)), "1 of its 336 voxels are NaN or infinite"),
+    "infinite": (with_voxels(holding(np.inf)), "1 of its 336 voxels are NaN or infinite"),
+    "too large for float32": (with_voxels(voxels(dtype=np.float64) * 1e300), "NaN or infinite"),
+    "constant": (with_voxels(np.full((6, 7, 8), 5, np.int16)), "every voxel has the same value, 5"),
+    "absurd shape": (with_shape(32000, 32000, 32000), "header claims 32000 x 32000 x 32000 voxels; at most"),
+    "more than it holds": (with_shape(1000, 1000, 1000), "claims 1000 x 1000 x 1000 voxels, more than the file"),
+    "negative shape": (with_shape(6, -7, 8), "holds no voxels: its header says 6 x -7 x 8"),
+    "no axis": (with_affine([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]), "an axis has no length"),
+    "one plane": (with_affine([[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "two axes point the same"),
+    "no place": (with_affine([[np.nan, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "affine holds NaN"),
+    "sheared": (with_affine([[1, 0, 0.3, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "its axes are sheared"),
+    "complex": (with_voxels(voxels(dtype=np.complex64)), "colour or complex"),
+    "colour": (with_voxels(np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")])), "colour or complex"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_can_not_be_used_is_refused_with_one_line(tmp_path: Path, case: str) -> None:
+    build, reason = REFUSED[case]
+    build(tmp_path / "a.nii.gz")
+    with pytest.raises(UnusableFile, match=reason) as caught:
+        read_nifti(tmp_path / "a.nii.gz")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_header_of_a_pair_is_refused(tmp_path: Path) -> None:
+    nibabel.Nifti1Pair(voxels(), AFFINE).to_filename(tmp_path / "a.hdr")
+    with pytest.raises(UnusableFile, match="convert the pair"):
+        read_nifti(tmp_path / "a.hdr")
+
+
+def test_remarks_on_odd_headers_stay_off_the_screen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(save(tmp_path / "a.nii", voxels()).read_bytes())
+    content[252:254] = struct.pack("<h", 99)  # qform_code
+    (tmp_path / "a.nii").write_bytes(content)
+    read_nifti(tmp_path / "a.nii")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [([0, 1, 2], np.uint8), ([0, 255], np.uint8), ([0, 500, 850], np.int16), ([-1, 0, 3], np.int16)],
+)
+@pytest.mark.parametrize("stored", [np.int16, np.int32, np.float32, np.float64])
+def test_labels_keep_their_values(tmp_path: Path, values: list[int], dtype: type, stored: type) -> None:
+    array = np.random.default_rng(0).choice(values, (6, 7, 8))
+    label = read_nifti_label(save(tmp_path / "a.nii.gz", array.astype(stored)))
+    assert label.array.dtype == dtype
+    np.testing.assert_array_equal(label.array, array)
+
+
+def test_an_empty_label_map_is_one(tmp_path: Path) -> None:
+    assert not read_nifti_label(save(tmp_path / "a.nii", np.zeros((6, 7, 8), np.uint8))).array.any()
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (voxels(dtype=np.float32) + 0.5, "not all whole numbers"),
+        (holding(np.nan), "not all whole numbers"),
+        (voxels(dtype=np.int32) + 40000, "must fit 16 bits"),
+    ],
+)
+def test_labels_that_are_none_are_refused(tmp_path: Path, array: np.ndarray, reason: str) -> None:
+    with pytest.raises(UnusableFile, match=reason):
+        read_nifti_label(save(tmp_path / "a.nii", array))
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), zipped=st.booleans())
+def test_a_damaged_file_is_read_or_refused_and_never_fails_otherwise(
+    tmp_path: Path, seed: int, zipped: bool
+) -> None:
+    draw = random.Random(seed)
+    content = bytearray(save(tmp_path / "a.nii", voxels()).read_bytes())
+    for _ in range(draw.choice([1, 2, 8])):
+        content[draw.randrange(352)] = draw.choice([0, 1, 127, 128, 255, draw.randrange(256)])
+    if draw.random() < 0.2:
+        content = content[: draw.randrange(len(content))]
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(content, 1) if zipped else content)
+    for read in (read_nifti, read_nifti_label):
+        try:
+            volume = read(tmp_path / "b.nii.gz")
+        except UnusableFile as refusal:
+            assert "\n" not in str(refusal)
+        else:
+            assert volume.array.ndim == 3
+            assert np.isfinite(volume.affine).all()

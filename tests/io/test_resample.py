@@ -1,0 +1,136 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gvsl.io import UnusableFile, Volume, resample
+
+
+def places(volume: Volume) -> NDArray[np.float64]:
+    """(3, D, H, W): where each voxel lies, in millimetres."""
+    index = np.indices(volume.array.shape).reshape(3, -1)
+    points = volume.affine[:3, :3] @ index + volume.affine[:3, 3:]
+    return points.reshape(3, *volume.array.shape)
+
+
+def grid(shape: tuple[int, int, int], spacing: tuple[float, float, float], oblique: bool = False) -> Volume:
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = (-7, 5, 11)
+    if oblique:
+        angle = np.deg2rad(15)
+        turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+        affine[:3, :3] = turn @ affine[:3, :3]
+    return Volume(np.zeros(shape, np.float32), affine)
+
+
+def filled(empty: Volume, values: NDArray[Any]) -> Volume:
+    return Volume(values, empty.affine)
+
+
+def test_the_right_spacing_changes_nothing() -> None:
+    volume = grid((6, 7, 8), (1, 1.0005, 0.9995))
+    assert resample(volume, 1.0) is volume
+    assert resample(volume, 1.0, label=True) is volume
+
+
+@pytest.mark.parametrize("oblique", [False, True])
+@pytest.mark.parametrize("spacing", [(1, 1, 3), (0.5, 0.7, 2), (2.5, 1.25, 0.4), (1, 2, 1)])
+@pytest.mark.parametrize("target", [1.0, 2.0])
+def test_values_stay_where_they_are_in_the_patient(
+    spacing: tuple[float, float, float], target: float, oblique: bool
+) -> None:
+    empty = grid((24, 30, 36), spacing, oblique)
+    ramp = np.tensordot([1.0, -2.0, 0.5], places(empty), 1).astype(np.float32)
+    small = resample(filled(empty, ramp), target)
+    np.testing.assert_allclose(small.spacing, target)
+    np.testing.assert_allclose(np.array(small.array.shape) * target, np.multiply((24, 30, 36), spacing), atol=target / 2)
+    expected = np.tensordot([1.0, -2.0, 0.5], places(small), 1)
+    # Near the border the weights are cut: 4 sigmas (1.7 new voxels) in shrinking, half an old voxel in growing.
+    edge = [3 if target > step else int(np.ceil(0.5 * step / target)) for step in spacing]
+    inner = tuple(slice(cut, -cut) for cut in edge)
+    assert small.array[inner].size
+    np.testing.assert_allclose(small.array[inner], expected[inner], atol=1e-3)
+
+
+def test_the_field_of_view_keeps_its_centre() -> None:
+    volume = grid((25, 31, 40), (0.8, 1.3, 3))
+    small = resample(volume, 1.1)
+    centres = [
+        item.affine @ [*(np.array(item.array.shape) - 1) / 2, 1] for item in (volume, small)
+    ]
+    np.testing.assert_allclose(*centres)
+
+
+def test_a_constant_stays_constant_to_the_border() -> None:
+    volume = filled(grid((9, 10, 11), (0.3, 1, 2.2)), np.full((9, 10, 11), 0.7, np.float32))
+    np.testing.assert_allclose(resample(volume, 1.0).array, 0.7, rtol=1e-6)
+
+
+def test_shrinking_does_not_alias() -> None:
+    """A grating above the new grid's limit must fade; picking voxels would fold it back at full strength."""
+    wave = 0.5 + 0.5 * np.cos(2 * np.pi * 0.45 * np.arange(120))
+    volume = filled(grid((120, 8, 8), (1, 1, 1)), np.broadcast_to(wave[:, None, None], (120, 8, 8)).astype(np.float32))
+    assert volume.array[::3].std() > 0.3
+    assert resample(volume, 3.0).array[4:-4].std() < 0.02
+
+
+def test_shrinking_keeps_what_the_new_grid_can_show() -> None:
+    wave = 0.5 + 0.5 * np.cos(2 * np.pi * 0.02 * np.arange(200))
+    volume = filled(grid((200, 8, 8), (1, 1, 1)), np.broadcast_to(wave[:, None, None], (200, 8, 8)).astype(np.float32))
+    assert resample(volume, 3.0).array.std() > 0.95 * wave.std()
+
+
+def test_the_range_is_never_left() -> None:
+    values = np.random.default_rng(0).random((20, 21, 22)).astype(np.float32)
+    for spacing in ((0.4, 1, 3), (2, 2, 2), (0.6, 0.6, 0.6)):
+        out = resample(filled(grid((20, 21, 22), spacing), values), 1.0).array
+        assert out.min() >= values.min() - 1e-6
+        assert out.max() <= values.max() + 1e-6
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 3), (0.5, 0.7, 2), (2.5, 1.25, 0.4)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_labels_go_to_the_largest_share(spacing: tuple[float, float, float], dtype: type) -> None:
+    values = np.array([0, 3, 200, 7], dtype)
+    coarse = np.random.default_rng(0).choice(values, (5, 5, 5))
+    array = coarse.repeat(4, 0).repeat(4, 1).repeat(4, 2)
+    volume = filled(grid((20, 20, 20), spacing), array)
+    out = resample(volume, 1.0, label=True)
+    assert out.array.dtype == dtype
+    assert set(np.unique(out.array)) <= set(values.tolist())
+    shares = np.stack(
+        [resample(filled(volume, (array == value).astype(np.float32)), 1.0).array for value in np.unique(values)]
+    )
+    np.testing.assert_allclose(shares.sum(0), 1, atol=1e-5)
+    clear = np.sort(shares, 0)[-1] - np.sort(shares, 0)[-2] > 1e-4
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(out.array[clear], np.unique(values)[shares.argmax(0)][clear])
+
+
+def test_labels_and_image_stay_together_and_keep_their_volume() -> None:
+    empty = grid((60, 50, 20), (0.7, 0.9, 2.5))
+    centre = places(empty).reshape(3, -1).mean(1)
+    ball = (np.linalg.norm(places(empty) - centre[:, None, None, None], axis=0) < 14).astype(np.uint8)
+    out = resample(filled(empty, ball), 1.0, label=True)
+    found = np.linalg.norm(places(out) - centre[:, None, None, None], axis=0) < 14
+    dice = 2 * (found & (out.array > 0)).sum() / (found.sum() + (out.array > 0).sum())
+    assert dice > 0.96
+    assert abs(out.array.sum() / (ball.sum() * 0.7 * 0.9 * 2.5) - 1) < 0.03
+
+
+def test_of_equal_shares_the_background_wins() -> None:
+    array = np.zeros((40, 4, 4), np.uint8)
+    array[1::2] = 5
+    out = resample(filled(grid((40, 4, 4), (1, 2, 2)), array), 2.0, label=True).array
+    assert not out[3:-3].any()
+
+
+def test_a_label_map_without_background_gets_none() -> None:
+    array = np.random.default_rng(0).choice(np.array([1, 2, 3], np.uint8), (12, 12, 12))
+    assert resample(filled(grid((12, 12, 12), (0.7, 1, 1.6)), array), 1.0, label=True).array.min() >= 1
+
+
+def test_a_spacing_that_can_not_be_right_is_refused_before_memory_is_taken() -> None:
+    with pytest.raises(UnusableFile, match="5000000 x 5000000 x 5000000 voxels at 1 mm"):
+        resample(grid((5, 5, 5), (1e6, 1e6, 1e6)), 1.0)

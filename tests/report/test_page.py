@@ -1,0 +1,33 @@
+"""The page's pieces escape what they are given."""
+
+from gvsl.report.page import Html, details, element, page, table, text
+
+EVIL = "<b>\"'&"
+SAFE = "&lt;b&gt;&quot;&#x27;&amp;"
+
+
+def test_text_and_attributes_are_escaped() -> None:
+    assert text(EVIL).code == SAFE
+    assert (
+        element("p", EVIL, css=EVIL, aria_label=EVIL).code
+        == f'<p class="{SAFE}" aria-label="{SAFE}">{SAFE}</p>'
+    )
+    assert details(EVIL).code == f"<details><summary>{SAFE}</summary></details>"
+
+
+def test_html_passes_as_it_is() -> None:
+    assert element("p", Html("<i></i>"), "a").code == "<p><i></i>a</p>"
+
+
+def test_figures_of_a_table_are_marked() -> None:
+    code = table(["name", "value"], [["a", "1"]], 1, EVIL).code
+    assert '<td>a</td><td class="figure">1</td>' in code and SAFE in code
+
+
+def test_page_forbids_scripts_and_the_network() -> None:
+    code = page(EVIL, [("a", "A")], text("body"))
+    assert (
+        "default-src 'none'" in code
+        and f"<title>{SAFE}</title>" in code
+        and code.startswith("<!DOCTYPE html>")
+    )

@@ -1,0 +1,258 @@
+"""The whole page: self-contained, escaped, honest about failures, and refused where something is broken."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gvsl.errors import UserError
+from gvsl.report import summary_lines, write_report
+
+Maker = Callable[..., Path]
+EVIL = "case_<script>alert(1)</script>&\"'$x^2_$"
+VOID = {"meta", "input", "br", "img"}
+SECTIONS = {"summary", "curves", "pairs", "restorations", "dice", "segmentations", "runs"}
+
+
+class Page(HTMLParser):
+    """What a reader of the page meets: its elements, ids, addresses and words; unclosed elements raise."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.labels: list[str] = []
+        self.words = ""
+        self._open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert not self._open, self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        given = {name: value or "" for name, value in attrs}
+        self.ids += [given["id"]] if "id" in given else []
+        self.labels += [given["aria-label"]] if "aria-label" in given else []
+        self.addresses += [
+            given[name] for name in ("src", "href", "xlink:href", "srcset", "action") if name in given
+        ]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open and self._open[-1] == tag, (tag, self._open[-3:], self.getpos())
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self._open or self._open[-1] != "style":
+            self.words += data
+
+
+@pytest.fixture(scope="module")
+def whole(study: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a whole study."""
+    return write_report(study, tmp_path_factory.mktemp("page") / "report.html")
+
+
+def test_page_needs_nothing_but_itself(whole: Path) -> None:
+    page = Page(whole)
+    text = whole.read_text(encoding="utf-8")
+    assert not [
+        address for address in page.addresses if not address.startswith(("#", "data:image/png;base64,"))
+    ]
+    assert not page.tags.keys() & {"script", "link", "iframe", "object", "img"}
+    assert "@import" not in text and "url(http" not in text and "@font-face" not in text
+
+
+def test_page_has_every_section_and_figure(whole: Path) -> None:
+    page = Page(whole)
+    assert set(page.ids) >= SECTIONS
+    # 3 pairs of 7 stages, 2 restorations of 4, 2 cases with image, truth and 6 predictions: 3 planes each
+    assert page.tags["image"] == 3 * (3 * 7 + 2 * 4 + 2 * 8)
+    # 6 of pre-training, 2 of transfer, 2 of held-out pairs, the mean in the summary, the mean and 2 structures
+    assert page.tags["figure"] == 6 + 2 + 2 + 1 + 3
+    assert page.tags["figcaption"] == page.tags["figure"]
+    assert "3 of 3 seeds" in page.words and "12 of 12 cases" in page.words
+    assert "9f2c4be1d07a" in page.words and "AMD EPYC" in page.words and '"max_steps": 2000' in page.words
+
+
+def test_ids_are_unique_and_every_reference_is_met(whole: Path) -> None:
+    page = Page(whole)
+    assert len(page.ids) == len(set(page.ids))
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
+
+
+def test_no_placeholder_colour_is_left_and_both_schemes_are_there(whole: Path) -> None:
+    text = whole.read_text(encoding="utf-8")
+    assert "#fe00" not in text.lower()
+    assert "prefers-color-scheme: dark" in text
+    for variable in ("--ink", "--muted", "--rule", "--c1", "--c2", "--c3"):
+        assert text.count(f"{variable}:") == 2, variable
+
+
+def test_same_runs_give_the_same_page(study: list[Path], whole: Path, tmp_path: Path) -> None:
+    assert write_report(study, tmp_path / "again.html").read_bytes() == whole.read_bytes()
+
+
+def test_a_folder_above_the_runs_will_do(study: list[Path], whole: Path, tmp_path: Path) -> None:
+    again = write_report([study[0].parent], tmp_path / "again.html")
+    assert again.read_bytes() == whole.read_bytes()
+
+
+def test_user_text_is_escaped(tmp_path: Path, pretrain_folder: Maker, transfer_folder: Maker) -> None:
+    row = {"id": EVIL, "dice": 0.5, f"dice/{EVIL}": 0.5}
+    for seed, pretrained in ((0, True), (0, False)):
+        transfer_folder(
+            tmp_path / f"runs/{pretrained}",
+            seed,
+            pretrained,
+            name=f"{EVIL}{pretrained}",
+            cases=[row, row | {"id": "b", f"dice/{EVIL}": 0.6}],
+            labels={"1": EVIL, "2": "b"},
+            store={"name": EVIL, "hash": EVIL},
+            config={
+                "mode": "linear",
+                "method": EVIL,
+                "weights": EVIL if pretrained else "scratch",
+                "more": {EVIL: EVIL},
+            },
+            environment={"processor": EVIL, "gvsl": EVIL},
+            created=EVIL,
+            metrics={EVIL: 1.0},
+        )
+    pair = {
+        "id": EVIL,
+        "ncc": 0.1,
+        "ncc_affine": 0.2,
+        "ncc_identity": 0.3,
+        "dice_before": 0.1,
+        "dice_after": 0.2,
+    }
+    folder = pretrain_folder(
+        tmp_path / "runs/pretrain", name=EVIL, cases=[pair], store={"name": EVIL, "hash": EVIL}
+    )
+    record = folder / "record.json"
+    record.write_text(record.read_text().replace('"title": "case_00', '"title": "<script>alert(2)</script>'))
+    page = Page(write_report([tmp_path / "runs"], tmp_path / "report.html"))
+    assert page.tags["script"] == 0
+    assert page.words.count(EVIL) > 20 and "<script>alert(2)</script>" in page.words
+    assert any(EVIL in label for label in page.labels)
+
+
+def test_failed_and_unfinished_runs_show_as_such(
+    tmp_path: Path, pretrain_folder: Maker, transfer_folder: Maker
+) -> None:
+    pretrain_folder(tmp_path / "a", status="failed", cases=[], metrics={}, pictures=[], curves=None)
+    transfer_folder(tmp_path / "b", 0, True, status="failed", cases=[], metrics={}, pictures=[])
+    transfer_folder(tmp_path / "c", 1, True, status="running")
+    page = Page(write_report([tmp_path], tmp_path / "report.html"))
+    assert "2 runs failed" in page.words
+    assert "linear on gvsl, seed 1: the run is running" in page.words
+    assert "No transfer run has finished with scores." in page.words
+
+
+def test_a_broken_run_is_said_to_be_broken(tmp_path: Path, pretrain_folder: Maker) -> None:
+    pretrain_folder(tmp_path / "a", metrics={"val/ncc": 0.5, "val/ncc_affine": 0.4, "val/ncc_identity": 0.6})
+    page = Page(write_report([tmp_path], tmp_path / "report.html"))
+    assert "1 run broken" in page.words
+    assert "on held-out pairs ncc 0.500, ncc_affine 0.400, ncc_identity 0.600" in page.words
+
+
+def test_one_kind_of_run_alone_makes_a_page(
+    tmp_path: Path, pretrain_folder: Maker, transfer_folder: Maker
+) -> None:
+    pretrain_folder(tmp_path / "a/run")
+    transfer_folder(tmp_path / "b/run", 0, False)
+    for name in ("a", "b"):
+        assert set(Page(write_report([tmp_path / name], tmp_path / f"{name}.html")).ids) >= SECTIONS
+
+
+def test_curves_that_are_not_there_are_left_out(tmp_path: Path, pretrain_folder: Maker) -> None:
+    ones = np.linspace(1.0, 0.5, 20)
+    pretrain_folder(tmp_path / "a", curves_data={"loss": ones, "restoration": ones}, pictures=[])
+    page = Page(write_report([tmp_path / "a"], tmp_path / "report.html"))
+    assert page.tags["figure"] == 2 + 2
+    assert "This run wrote no pictures of pairs." in page.words
+
+
+def test_images_of_different_grids_are_shown(tmp_path: Path, pretrain_folder: Maker) -> None:
+    folder = pretrain_folder(tmp_path / "a")
+    path = folder / "pictures/pair_0.npz"
+    arrays = dict(np.load(path))
+    for axis in range(3):
+        for name in ("moving", "moving_label"):
+            arrays[f"{name}_{axis}"] = arrays[f"{name}_{axis}"][:-3, :-5]
+    np.savez(path, **arrays)
+    page = Page(write_report([tmp_path / "a"], tmp_path / "report.html"))
+    assert page.tags["image"] == 3 * (3 * 7 + 2 * 4) - 3  # no difference of two grids
+
+
+def test_existing_output_is_refused(study: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    out.write_text("mine")
+    with pytest.raises(UserError, match="exists already"):
+        write_report(study, out)
+    assert out.read_text() == "mine"
+
+
+def test_a_folder_without_a_record_is_refused(study: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=r"record\.json"):
+            write_report([*study, folder], tmp_path / "out/report.html")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("spoil", ["missing", "truncated", "text", "array lost", "array misshapen"])
+def test_a_broken_picture_is_refused_by_name(tmp_path: Path, pretrain_folder: Maker, spoil: str) -> None:
+    path = pretrain_folder(tmp_path / "run") / "pictures/pair_1.npz"
+    arrays = dict(np.load(path))
+    if spoil == "missing":
+        path.unlink()
+    elif spoil == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif spoil == "text":
+        path.write_text("no picture")
+    else:
+        if spoil == "array lost":
+            del arrays["fixed_2"]
+        else:
+            arrays["warped_2"] = arrays["warped_2"][:-1]
+        np.savez(path, **arrays)
+    with pytest.raises(UserError, match=r"pair_1\.npz"):
+        write_report([tmp_path / "run"], tmp_path / "out/report.html")
+    assert not (tmp_path / "out").exists()
+
+
+def test_summary_lines_say_the_figures(study: list[Path]) -> None:
+    lines = summary_lines(study)
+    assert len(lines) == 2
+    assert lines[0].startswith("hippocampus: Linear on gvsl features: DSC 0.69")
+    assert "ahead in 12 of 12 cases and in 3 of 3 seeds" in lines[0]
+    assert "ncc_identity" in lines[1] and "folded" in lines[1]
+
+
+def test_renders_where_torch_is_not_installed(study: list[Path], tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'monai', 'lightning', 'nibabel', 'blosc2'):\n"
+        "    sys.modules[name] = None\n"
+        "from pathlib import Path\n"
+        "from gvsl.report import write_report\n"
+        "write_report([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    out = tmp_path / "report.html"
+    arguments = [sys.executable, "-c", code, str(out), *map(str, study)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert out.stat().st_size > 100_000

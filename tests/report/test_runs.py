@@ -1,0 +1,107 @@
+"""Reading run folders: what is there comes in whole, what is broken is refused by name."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gvsl.errors import UserError
+from gvsl.report.runs import read_curves, read_picture, read_runs
+
+Maker = Callable[..., Path]
+
+
+def change(folder: Path, **changes: object) -> None:
+    """Change fields of a record on disk."""
+    path = folder / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_blank_cells_were_not_logged(tmp_path: Path) -> None:
+    path = tmp_path / "curves.csv"
+    path.write_text("step,loss,val_dice,never\n10,1.5,,\n20,nan,0.25,\n30,0.5,,\n")
+    curves = read_curves(path)
+    assert curves.keys() == {"loss", "val_dice"}
+    np.testing.assert_array_equal(curves["loss"].steps, [10, 20, 30])
+    np.testing.assert_array_equal(curves["loss"].values, [1.5, np.nan, 0.5])
+    np.testing.assert_array_equal(curves["val_dice"].steps, [20])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"loss\n1\n",
+        b"step,loss\n1\n",
+        b"step,loss\n1,low\n",
+        b"step,loss\n,1\n",
+        b"step,a,a\n1,2,3\n",
+        b"\xff\xfe",
+    ],
+)
+def test_broken_curves_are_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "curves.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"curves\.csv"):
+        read_curves(path)
+
+
+def test_missing_curves_are_refused(tmp_path: Path, pretrain_folder: Maker) -> None:
+    (pretrain_folder(tmp_path / "run") / "curves.csv").unlink()
+    with pytest.raises(UserError, match=r"curves\.csv"):
+        read_runs([tmp_path / "run"])
+
+
+def test_a_file_outside_the_run_is_refused(tmp_path: Path, pretrain_folder: Maker) -> None:
+    folder = pretrain_folder(tmp_path / "run")
+    (tmp_path / "secret.csv").write_text("step,loss\n1,2\n")
+    change(folder, curves="../secret.csv")
+    with pytest.raises(UserError, match="not in the run's folder"):
+        read_runs([folder])
+
+
+def test_pickled_pictures_are_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    planes: dict[str, Any] = {
+        f"{name}_{k}": np.zeros((4, 4)) for name in ("image", "truth") for k in range(3)
+    }
+    np.savez(path, **planes, prediction_0=np.array([print], dtype=object))
+    with pytest.raises(UserError, match=r"x\.npz"):
+        read_picture(path, "segmentation", "x")
+
+
+def test_an_unknown_kind_of_picture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="hologram"):
+        read_picture(tmp_path / "x.npz", "hologram", "x")
+
+
+def test_scalars_and_planes_are_told_apart(study: list[Path]) -> None:
+    run = next(run for run in read_runs(study) if run.record.kind == "pretrain")
+    picture = run.pictures_of("pair")[0]
+    assert picture.scalars["dice_after"] == 0.72
+    planes = picture.planes("fixed")
+    assert planes is not None and [plane.shape for plane in planes] == [(52, 34), (38, 34), (38, 52)]
+    assert picture.planes("nothing") is None
+
+
+def test_runs_of_the_same_name_are_told_apart_by_folder(tmp_path: Path, transfer_folder: Maker) -> None:
+    for place in ("a/x", "b/x", "b/y"):
+        transfer_folder(tmp_path / place, 0, True, name="probe", pictures=[])
+    transfer_folder(tmp_path / "z", 0, True, name="other", pictures=[])
+    labels = [run.label for run in read_runs([tmp_path])]
+    assert labels == [f"probe ({tmp_path}/a/x)", f"probe ({tmp_path}/b/x)", "probe (y)", "other"]
+
+
+def test_a_transfer_record_must_state_its_features(tmp_path: Path, transfer_folder: Maker) -> None:
+    transfer_folder(tmp_path / "run", 0, True, config={"mode": "linear"})
+    with pytest.raises(UserError, match="weights, method"):
+        read_runs([tmp_path])
+
+
+def test_cases_need_ids_of_their_own(tmp_path: Path, transfer_folder: Maker) -> None:
+    transfer_folder(tmp_path / "run", 0, True, cases=[{"id": "a", "dice": 0.1}, {"id": "a", "dice": 0.2}])
+    with pytest.raises(UserError, match="two have the same"):
+        read_runs([tmp_path])
