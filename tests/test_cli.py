@@ -100,9 +100,7 @@ def test_version(capsys: CaptureFixture) -> None:
     assert re.fullmatch(r"gvsl \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["prepare", "--help"], ["prepare", "nowhere", "store"], ["demoo"]]
-)
+@pytest.mark.parametrize("words", [["--help"], ["prepare", "--help"], ["prepare", "nowhere", "store"], ["demoo"]])
 def test_what_needs_no_torch_answers_without_it(words: list[str]) -> None:
     code = (
         "import sys\n"
@@ -364,9 +362,7 @@ def test_every_command_with_recipes_is_a_command() -> None:
 @pytest.mark.slow
 def test_demo_makes_a_report_and_says_where(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("gvsl")
-    done = subprocess.run(
-        [command, "demo", "--out", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([command, "demo", "--out", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     page = Path(done.stdout.splitlines()[-1].removeprefix("Report: "))
     assert page == tmp_path / "demo" / "report.html"

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 __all__ = ["load_backbone"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the language fixes this signature
+def __getattr__(name: str) -> Any:
     """Import what is exported here at its first use, so that `import gvsl` needs no torch."""
     if name == "load_backbone":
         from gvsl.backbones.weights import load_backbone

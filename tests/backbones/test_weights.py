@@ -88,9 +88,7 @@ def test_layouts_other_than_contiguous_are_saved(tmp_path: Path, backbone: UNet3
 
 def test_heads_go_beside_the_backbone(tmp_path: Path, backbone: UNet3D) -> None:
     heads = {"affine.weight": torch.arange(6.0).reshape(2, 3)}
-    folder = save_weights(
-        tmp_path, backbone, method="gvsl", preprocessing=CONTRACT, provenance={}, heads=heads
-    )
+    folder = save_weights(tmp_path, backbone, method="gvsl", preprocessing=CONTRACT, provenance={}, heads=heads)
     assert torch.equal(load_file(folder / "heads.safetensors")["affine.weight"], heads["affine.weight"])
     load_backbone(tmp_path)
 

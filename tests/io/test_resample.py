@@ -35,16 +35,18 @@ def test_the_right_spacing_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("oblique", [False, True])
-@pytest.mark.parametrize("spacing", [(1, 1, 3), (0.5, 0.7, 2), (2.5, 1.25, 0.4), (1, 2, 1)])
+@pytest.mark.parametrize("spacing", [(1, 1, 3), (0.7, 0.8, 2), (2.5, 1.25, 0.4), (1, 2, 1)])
 @pytest.mark.parametrize("target", [1.0, 2.0])
 def test_values_stay_where_they_are_in_the_patient(
     spacing: tuple[float, float, float], target: float, oblique: bool
 ) -> None:
-    empty = grid((24, 30, 36), spacing, oblique)
+    empty = grid((24, 30, 40), spacing, oblique)
     ramp = np.tensordot([1.0, -2.0, 0.5], places(empty), 1).astype(np.float32)
     small = resample(filled(empty, ramp), target)
     np.testing.assert_allclose(small.spacing, target)
-    np.testing.assert_allclose(np.array(small.array.shape) * target, np.multiply((24, 30, 36), spacing), atol=target / 2)
+    np.testing.assert_allclose(
+        np.array(small.array.shape) * target, np.multiply((24, 30, 40), spacing), atol=target / 2
+    )
     expected = np.tensordot([1.0, -2.0, 0.5], places(small), 1)
     # Near the border the weights are cut: 4 sigmas (1.7 new voxels) in shrinking, half an old voxel in growing.
     edge = [3 if target > step else int(np.ceil(0.5 * step / target)) for step in spacing]
@@ -56,9 +58,7 @@ def test_values_stay_where_they_are_in_the_patient(
 def test_the_field_of_view_keeps_its_centre() -> None:
     volume = grid((25, 31, 40), (0.8, 1.3, 3))
     small = resample(volume, 1.1)
-    centres = [
-        item.affine @ [*(np.array(item.array.shape) - 1) / 2, 1] for item in (volume, small)
-    ]
+    centres = [item.affine @ [*(np.array(item.array.shape) - 1) / 2, 1] for item in (volume, small)]
     np.testing.assert_allclose(*centres)
 
 
@@ -92,7 +92,7 @@ def test_the_range_is_never_left() -> None:
 @pytest.mark.parametrize("spacing", [(1, 1, 3), (0.5, 0.7, 2), (2.5, 1.25, 0.4)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16])
 def test_labels_go_to_the_largest_share(spacing: tuple[float, float, float], dtype: type) -> None:
-    values = np.array([0, 3, 200, 7], dtype)
+    values: NDArray[np.uint8 | np.int16] = np.array([0, 3, 200, 7], dtype)
     coarse = np.random.default_rng(0).choice(values, (5, 5, 5))
     array = coarse.repeat(4, 0).repeat(4, 1).repeat(4, 2)
     volume = filled(grid((20, 20, 20), spacing), array)

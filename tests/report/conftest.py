@@ -51,10 +51,7 @@ def anatomy(shape: Sequence[int]) -> tuple[Array, Array]:
     label = np.where(tube > 0.4, np.where(y > 0.1, 1.0, 2.0), 0.0)
     tissue = 0.32 + 0.06 * smooth_noise(np.random.default_rng(5), shape, 3.0)
     image = (
-        tissue
-        + 0.34 * tube
-        + 0.16 * np.exp(-(((x + 0.7) / 0.16) ** 2))
-        - 0.25 * np.exp(-(((z - 0.75) / 0.15) ** 2))
+        tissue + 0.34 * tube + 0.16 * np.exp(-(((x + 0.7) / 0.16) ** 2)) - 0.25 * np.exp(-(((z - 0.75) / 0.15) ** 2))
     )
     return np.clip(image, 0, 1), label
 
@@ -83,7 +80,7 @@ def middle(volume: Array) -> list[Array]:
 
 
 def write_picture(
-    path: Path, volumes: Mapping[str, Array], scalars: Mapping[str, float], extra: Mapping[str, Any]
+    path: Path, volumes: Mapping[str, Array], scalars: Mapping[str, Any], extra: Mapping[str, Any]
 ) -> None:
     """Write the middle slices of volumes, and scalars, as the run-folder contract has them."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,9 +96,7 @@ def write_pair(path: Path, seed: int, labels: bool = True) -> None:
     atlas, atlas_label = anatomy(SHAPE)
     affine = turned(SHAPE, rng.uniform(-0.25, 0.25), rng.uniform(-2, 2))
     local = field(rng, SHAPE, 1.6)
-    moving = np.clip(
-        sample(atlas, grid(SHAPE) + field(rng, SHAPE, 0.6)) + 0.02 * rng.standard_normal(SHAPE), 0, 1
-    )
+    moving = np.clip(sample(atlas, grid(SHAPE) + field(rng, SHAPE, 0.6)) + 0.02 * rng.standard_normal(SHAPE), 0, 1)
     moving_label = sample(atlas_label, grid(SHAPE), nearest=True)
     whole = affine + local
     fixed = np.clip(sample(moving, whole) * 0.95 + 0.02 * rng.standard_normal(SHAPE), 0, 1)
@@ -122,9 +117,7 @@ def write_pair(path: Path, seed: int, labels: bool = True) -> None:
     grids = {}
     for axis in range(3):
         inside = [other for other in range(3) if other != axis]
-        grids[f"grid_{axis}"] = np.stack(
-            [np.take(found[other], SHAPE[axis] // 2, axis=axis) for other in inside]
-        )
+        grids[f"grid_{axis}"] = np.stack([np.take(found[other], SHAPE[axis] // 2, axis=axis) for other in inside])
     scalars = {"ncc": 0.27, "ncc_affine": 0.44, "ncc_identity": 0.57, "dice_before": 0.53, "dice_after": 0.72}
     write_picture(path, volumes, scalars, grids)
 
@@ -151,8 +144,7 @@ def write_segmentation(path: Path, case_seed: int, error: float, seed: int) -> N
     wrong = grid(SHAPE) + field(np.random.default_rng(1000 + seed), SHAPE, error)
     volumes = {"image": image + 0.02 * rng.standard_normal(SHAPE)}
     prediction = {
-        f"prediction_{k}": plane.astype(np.uint8)
-        for k, plane in enumerate(middle(sample(truth, wrong, nearest=True)))
+        f"prediction_{k}": plane.astype(np.uint8) for k, plane in enumerate(middle(sample(truth, wrong, nearest=True)))
     }
     truths = {f"truth_{k}": plane.astype(np.uint8) for k, plane in enumerate(middle(truth))}
     write_picture(path, volumes, {}, truths | prediction)
@@ -167,10 +159,7 @@ def write_curves(path: Path, columns: Mapping[str, Array], every: Mapping[str, i
         writer = csv.writer(file)
         writer.writerow(["step", *columns])
         for row in range(count):
-            cells = [
-                f"{values[row]:.6g}" if row % every.get(name, 1) == 0 else ""
-                for name, values in columns.items()
-            ]
+            cells = [f"{values[row]:.6g}" if row % every.get(name, 1) == 0 else "" for name, values in columns.items()]
             writer.writerow([10 * (row + 1), *cells])
 
 
@@ -212,7 +201,7 @@ ENVIRONMENT = {
 STORE = {"name": "hippocampus", "hash": "9f2c4be1d07a55c3"}
 
 
-def write_pretrain(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
+def write_pretrain(folder: Path, **changes: Any) -> Path:
     """A pre-training run's folder; `changes` replace fields of its record, `curves_data` its curves."""
     rng = np.random.default_rng(3)
     rows = []
@@ -238,9 +227,7 @@ def write_pretrain(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
         pictures.append({"file": f"pictures/pair_{number}.npz", "kind": "pair", "title": rows[number]["id"]})
     for number in range(2):
         write_restoration(folder / f"pictures/restoration_{number}.npz", seed=number)
-        pictures.append(
-            {"file": f"pictures/restoration_{number}.npz", "kind": "restoration", "title": CASES[number]}
-        )
+        pictures.append({"file": f"pictures/restoration_{number}.npz", "kind": "restoration", "title": CASES[number]})
     names = ("ncc", "ncc_affine", "ncc_identity", "folded", "dice_before", "dice_after")
     record: dict[str, Any] = {
         "kind": "pretrain",
@@ -284,15 +271,13 @@ def transfer_rows(seed: int, pretrained: bool) -> list[dict[str, Any]]:
     ]
 
 
-def write_transfer(folder: Path, seed: int, pretrained: bool, **changes: Any) -> Path:  # noqa: ANN401
+def write_transfer(folder: Path, seed: int, pretrained: bool, **changes: Any) -> Path:
     """A transfer run's folder: the linear probe on pre-trained or on random features."""
     rng = np.random.default_rng(seed + 7 * pretrained)
     rows = changes.pop("cases", None) or transfer_rows(seed, pretrained)
     end = 0.31 if pretrained else 0.47
     val = 1 - falling(rng, 120, 0.75, end, 0.03)
-    write_curves(
-        folder / "curves.csv", {"loss": falling(rng, 120, 0.8, end, 0.08), "val_dice": val}, {"val_dice": 6}
-    )
+    write_curves(folder / "curves.csv", {"loss": falling(rng, 120, 0.8, end, 0.08), "val_dice": val}, {"val_dice": 6})
     pictures = []
     for number in range(2):
         file = f"pictures/{CASES[number]}.npz"

@@ -51,7 +51,8 @@ def test_bad_figures_of_pretraining(
 ) -> None:
     pretrain_folder(tmp_path, metrics=GOOD | metrics, pictures=[])
     (finding,) = of(tmp_path)
-    assert finding.level == level and words in finding.text
+    assert finding.level == level
+    assert words in finding.text
 
 
 @pytest.mark.parametrize(
@@ -75,18 +76,16 @@ def test_bad_figures_of_pretraining(
         ),
     ],
 )
-def test_bad_curves(tmp_path: Path, pretrain_folder: Maker, spoil: Any, level: str, words: str) -> None:  # noqa: ANN401
+def test_bad_curves(tmp_path: Path, pretrain_folder: Maker, spoil: Any, level: str, words: str) -> None:
     rng = np.random.default_rng(0)
     names = ("ncc", "ncc_affine", "ncc_identity", "smoothness", "folded", "gradient_norm_affine")
     levels = (0.3, 0.4, 0.5, 0.02, 0.001, 1.0)
-    curves = {
-        name: level + 0.01 * level * rng.standard_normal(200)
-        for name, level in zip(names, levels, strict=True)
-    }
+    curves = {name: level + 0.01 * level * rng.standard_normal(200) for name, level in zip(names, levels, strict=True)}
     name, make = spoil
     pretrain_folder(tmp_path, curves_data=curves | {name: make(curves)}, pictures=[])
     (finding,) = of(tmp_path)
-    assert finding.level == level and words in finding.text
+    assert finding.level == level
+    assert words in finding.text
 
 
 def test_failures_come_first(tmp_path: Path, pretrain_folder: Maker, transfer_folder: Maker) -> None:
@@ -98,9 +97,7 @@ def test_failures_come_first(tmp_path: Path, pretrain_folder: Maker, transfer_fo
 def test_comparisons_that_are_not_sound(tmp_path: Path, transfer_folder: Maker) -> None:
     config = {"mode": "linear", "weights": "w", "method": "gvsl", "max_steps": 7, "labelled": 20, "lr": 1e-4}
     rows = [{"id": "case_00", "dice": 0.1}, {"id": "case_01", "dice": 0.2}]
-    transfer_folder(
-        tmp_path / "a", 0, True, config=config, cases=rows, metrics={"test/dice": 0.4}, pictures=[]
-    )
+    transfer_folder(tmp_path / "a", 0, True, config=config, cases=rows, metrics={"test/dice": 0.4}, pictures=[])
     transfer_folder(tmp_path / "b", 0, False, pictures=[])
     said = " | ".join(finding.text for finding in of(tmp_path))
     for words in (

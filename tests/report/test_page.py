@@ -8,10 +8,7 @@ SAFE = "&lt;b&gt;&quot;&#x27;&amp;"
 
 def test_text_and_attributes_are_escaped() -> None:
     assert text(EVIL).code == SAFE
-    assert (
-        element("p", EVIL, css=EVIL, aria_label=EVIL).code
-        == f'<p class="{SAFE}" aria-label="{SAFE}">{SAFE}</p>'
-    )
+    assert element("p", EVIL, css=EVIL, aria_label=EVIL).code == f'<p class="{SAFE}" aria-label="{SAFE}">{SAFE}</p>'
     assert details(EVIL).code == f"<details><summary>{SAFE}</summary></details>"
 
 
@@ -21,13 +18,12 @@ def test_html_passes_as_it_is() -> None:
 
 def test_figures_of_a_table_are_marked() -> None:
     code = table(["name", "value"], [["a", "1"]], 1, EVIL).code
-    assert '<td>a</td><td class="figure">1</td>' in code and SAFE in code
+    assert '<td>a</td><td class="figure">1</td>' in code
+    assert SAFE in code
 
 
 def test_page_forbids_scripts_and_the_network() -> None:
     code = page(EVIL, [("a", "A")], text("body"))
-    assert (
-        "default-src 'none'" in code
-        and f"<title>{SAFE}</title>" in code
-        and code.startswith("<!DOCTYPE html>")
-    )
+    assert "default-src 'none'" in code
+    assert f"<title>{SAFE}</title>" in code
+    assert code.startswith("<!DOCTYPE html>")

@@ -65,9 +65,7 @@ def test_a_file_outside_the_run_is_refused(tmp_path: Path, pretrain_folder: Make
 
 def test_pickled_pictures_are_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
-    planes: dict[str, Any] = {
-        f"{name}_{k}": np.zeros((4, 4)) for name in ("image", "truth") for k in range(3)
-    }
+    planes: dict[str, Any] = {f"{name}_{k}": np.zeros((4, 4)) for name in ("image", "truth") for k in range(3)}
     np.savez(path, **planes, prediction_0=np.array([print], dtype=object))
     with pytest.raises(UserError, match=r"x\.npz"):
         read_picture(path, "segmentation", "x")
@@ -83,7 +81,8 @@ def test_scalars_and_planes_are_told_apart(study: list[Path]) -> None:
     picture = run.pictures_of("pair")[0]
     assert picture.scalars["dice_after"] == 0.72
     planes = picture.planes("fixed")
-    assert planes is not None and [plane.shape for plane in planes] == [(52, 34), (38, 34), (38, 52)]
+    assert planes is not None
+    assert [plane.shape for plane in planes] == [(52, 34), (38, 34), (38, 52)]
     assert picture.planes("nothing") is None
 
 

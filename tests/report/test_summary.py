@@ -32,7 +32,7 @@ from gvsl.results import RunRecord
 Maker = Callable[..., Path]
 
 
-def probe(seed: int, dice: dict[str, float], weights: str = "w", **changes: Any) -> Run:  # noqa: ANN401
+def probe(seed: int, dice: dict[str, float], weights: str = "w", **changes: Any) -> Run:
     """A finished transfer run with the DSC of each case."""
     config = {"mode": "linear", "weights": weights, "method": "scratch" if weights == "scratch" else "gvsl"}
     record: dict[str, Any] = {
@@ -150,9 +150,7 @@ def test_curve_end_is_the_mean_of_the_last_tenth() -> None:
 
 
 def test_held_out_takes_the_recorded_mean_or_makes_it() -> None:
-    record = RunRecord(
-        "pretrain", "p", 0, {}, {}, metrics={"val/ncc": 0.3}, cases=[{"id": "a", "folded": 0.1}]
-    )
+    record = RunRecord("pretrain", "p", 0, {}, {}, metrics={"val/ncc": 0.3}, cases=[{"id": "a", "folded": 0.1}])
     run = Run(Path("p"), "p", record, {}, [])
     assert (held_out(run, "ncc"), held_out(run, "folded"), held_out(run, "dice_after")) == (0.3, 0.1, None)
 
@@ -162,10 +160,7 @@ def test_verdict_and_headline_state_both_means_and_the_difference() -> None:
     said = verdict(group, "gvsl")
     for part in ("DSC 0.583", "random features: 0.450", "+0.133", "3 cases", "2 seeds", "2 of 3 cases"):
         assert part in said, part
-    assert (
-        headline([*MINE, *OTHER], [group])
-        == "Linear on gvsl features: DSC 0.583, against 0.450 from random ones"
-    )
+    assert headline([*MINE, *OTHER], [group]) == "Linear on gvsl features: DSC 0.583, against 0.450 from random ones"
     (alone,) = groups(MINE)
     assert "no run on random features" in verdict(alone, "gvsl")
     assert headline(MINE, [alone]) == "Nothing to compare yet"
@@ -182,4 +177,5 @@ def test_a_study_on_disk_is_recomputed_plainly(study: list[Path]) -> None:
         ]
         plain = fmean(row["dice/anterior"] for run in members for row in run.record.cases)
         found = spread(scores(group.sides[name], case_ids(group.runs), "dice/anterior"))
-        assert found.mean == pytest.approx(plain) and found.runs == 3
+        assert found.mean == pytest.approx(plain)
+        assert found.runs == 3

@@ -32,9 +32,7 @@ def boxes(
     """
     limits = torch.tensor(shape, device=generator.device, dtype=torch.float32)
     sides = (uniform((batch, count, 3), least, most, generator) * limits).round().clamp(min=1)
-    start = (
-        torch.rand((batch, count, 3), generator=generator, device=generator.device) * (limits - sides + 1)
-    ).floor()
+    start = (torch.rand((batch, count, 3), generator=generator, device=generator.device) * (limits - sides + 1)).floor()
     return start.long(), (start + sides).long()
 
 

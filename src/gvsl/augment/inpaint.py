@@ -22,9 +22,7 @@ class InpaintDraw(NamedTuple):
     """(B, 1, D, H, W) in [0, 1)."""
 
 
-def draw_inpaint(
-    batch: int, shape: tuple[int, int, int], rate: float, generator: torch.Generator
-) -> InpaintDraw:
+def draw_inpaint(batch: int, shape: tuple[int, int, int], rate: float, generator: torch.Generator) -> InpaintDraw:
     """Draw up to 30 boxes of 1/10 to 1/5 a side, each next one with probability 0.95, and uniform noise.
 
     Args:

@@ -20,9 +20,7 @@ class IntensityDraw(NamedTuple):
     """(B, 1, 1, 1, 1), bool."""
 
 
-def draw_intensity(
-    batch: int, rate: float, generator: torch.Generator, falling: float = 0.0
-) -> IntensityDraw:
+def draw_intensity(batch: int, rate: float, generator: torch.Generator, falling: float = 0.0) -> IntensityDraw:
     """Draw Bezier curves through (0, 0), two random control points in the unit square, and (1, 1).
 
     A cubic Bezier whose control points lie in the unit square is monotone in both coordinates, so every intensity

@@ -21,9 +21,7 @@ class ShuffleDraw(NamedTuple):
     """(B, tiles, voxels a tile), int64: index in the tile of the voxel that comes here."""
 
 
-def draw_shuffle(
-    batch: int, shape: tuple[int, int, int], rate: float, generator: torch.Generator
-) -> ShuffleDraw:
+def draw_shuffle(batch: int, shape: tuple[int, int, int], rate: float, generator: torch.Generator) -> ShuffleDraw:
     """Draw a local shuffling: one box of random place and sides in each tile of a randomly placed tiling.
 
     Boxes in tiles don't overlap, so a shuffled volume holds exactly the voxels that it held before.
@@ -68,9 +66,7 @@ def shuffle(image: Tensor, draw: ShuffleDraw) -> Tensor:
     tiled = image[(..., *region)].reshape(batch, channels, *split).permute(0, 1, 2, 4, 6, 3, 5, 7)
     order = tiled.shape
     tiled = tiled.reshape(batch, channels, math.prod(counts), math.prod(draw.tile))
-    moved = (
-        tiled.gather(3, draw.source[:, None].expand_as(tiled)).reshape(order).permute(0, 1, 2, 5, 3, 6, 4, 7)
-    )
+    moved = tiled.gather(3, draw.source[:, None].expand_as(tiled)).reshape(order).permute(0, 1, 2, 5, 3, 6, 4, 7)
     shuffled = image.clone()
     shuffled[(..., *region)] = moved.reshape(shuffled[(..., *region)].shape)
     return shuffled
@@ -78,7 +74,4 @@ def shuffle(image: Tensor, draw: ShuffleDraw) -> Tensor:
 
 def _fitting(draw: ShuffleDraw, image: Tensor) -> list[int]:
     """The first voxel of the tiling along each axis."""
-    return [
-        min(first, side % size)
-        for first, side, size in zip(draw.offset, image.shape[2:], draw.tile, strict=True)
-    ]
+    return [min(first, side % size) for first, side, size in zip(draw.offset, image.shape[2:], draw.tile, strict=True)]

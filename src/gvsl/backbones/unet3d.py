@@ -41,9 +41,7 @@ class UNet3D(nn.Module):
     def __init__(self, in_channels: int = 1, width: int = 32, checkpoint_activations: bool = False) -> None:
         super().__init__()
         if width < 8 or width % 8:
-            raise ValueError(
-                f"width {width} is not a positive multiple of 8, which group normalisation needs"
-            )
+            raise ValueError(f"width {width} is not a positive multiple of 8, which group normalisation needs")
         self.in_channels = in_channels
         self.width = width
         self.checkpoint_activations = checkpoint_activations

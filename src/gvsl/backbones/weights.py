@@ -130,8 +130,7 @@ def load_backbone(path: str | Path) -> PretrainedUNet3D:
     report = compare_keys(backbone.state_dict(), tensors)
     if not report.complete:
         raise UserError(
-            f"{folder / MODEL_NAME} does not fit the backbone of its {CONFIG_NAME} ({report}): "
-            "copy both from one run"
+            f"{folder / MODEL_NAME} does not fit the backbone of its {CONFIG_NAME} ({report}): copy both from one run"
         )
     backbone.load_state_dict(tensors)
     logger.info("%s: %s", folder, report)
@@ -165,9 +164,7 @@ def compare_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
         matched=tuple(sorted(shared - wrong)),
         missing=tuple(sorted(expected.keys() - found.keys())),
         unexpected=tuple(sorted(found.keys() - expected.keys())),
-        mismatched=tuple(
-            f"{key} {tuple(found[key].shape)} for {tuple(expected[key].shape)}" for key in sorted(wrong)
-        ),
+        mismatched=tuple(f"{key} {tuple(found[key].shape)} for {tuple(expected[key].shape)}" for key in sorted(wrong)),
     )
 
 

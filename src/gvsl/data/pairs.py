@@ -79,9 +79,7 @@ class PairStream(IterableDataset[PairBatch]):
     def __iter__(self) -> Iterator[PairBatch]:
         """Yield batches; each of several workers makes every n-th, which the loader puts in order again."""
         worker = get_worker_info()
-        step, stride = (
-            (self.first_step, 1) if worker is None else (self.first_step + worker.id, worker.num_workers)
-        )
+        step, stride = (self.first_step, 1) if worker is None else (self.first_step + worker.id, worker.num_workers)
         while True:
             yield self.batch(step)
             step += stride
@@ -90,9 +88,7 @@ class PairStream(IterableDataset[PairBatch]):
         """The batch of one step."""
         pairs = draw_pairs(self.ids, self.settings.batch_size, self.seed, step)
         moving, fixed = ([pair[side] for pair in pairs] for side in (0, 1))
-        images = [
-            torch.stack([read_crop(self.store, case, self.crop) for case in side]) for side in (moving, fixed)
-        ]
+        images = [torch.stack([read_crop(self.store, case, self.crop) for case in side]) for side in (moving, fixed)]
         return PairBatch(images[0], images[1], moving, fixed)
 
 

@@ -39,9 +39,7 @@ def folder(root: Path) -> Dataset:
     files += _files(place, OTHER_VOLUMES)
     orphans = sorted(labels.keys() - {_stem(path) for path in files})
     files += [place / labels[stem].name for stem in orphans]
-    cases = [
-        Case(_stem(path), path, labels.get(_stem(path)), _splits_of(_stem(path), splits)) for path in files
-    ]
+    cases = [Case(_stem(path), path, labels.get(_stem(path)), _splits_of(_stem(path), splits)) for path in files]
     return Dataset(cases, _read_label_names(root / "labels.json"), root.resolve().name)
 
 
@@ -79,9 +77,7 @@ def _nothing_in(place: Path) -> str:
         return f"{place} holds no .nii or .nii.gz file itself, but {below.parent} does; name that folder"
     others = _files(place, OTHER_VOLUMES)
     if others:
-        return (
-            f"{place} holds no .nii or .nii.gz file; convert {others[0].name} and the others to NIfTI first"
-        )
+        return f"{place} holds no .nii or .nii.gz file; convert {others[0].name} and the others to NIfTI first"
     return f"{place} holds no .nii or .nii.gz file; name a folder of volumes"
 
 
@@ -99,9 +95,7 @@ def _read_splits(path: Path, present: set[str]) -> dict[str, set[str]] | None:
     if not isinstance(found, dict) or not all(
         isinstance(ids, list) and all(isinstance(item, str) for item in ids) for ids in found.values()
     ):
-        raise UserError(
-            f'{path} must hold lists of ids by split, like {{"pretrain": ["a", "b"], "test": ["c"]}}'
-        )
+        raise UserError(f'{path} must hold lists of ids by split, like {{"pretrain": ["a", "b"], "test": ["c"]}}')
     for name, ids in found.items():
         if name not in SPLITS:
             raise UserError(f"{path} has a split {name!r}; the splits are {', '.join(SPLITS)}")
@@ -113,9 +107,7 @@ def _read_splits(path: Path, present: set[str]) -> dict[str, set[str]] | None:
     for name in HELD_OUT:
         both = sorted(splits.get(name, set()) & trained)
         if both:
-            raise UserError(
-                f"{path} has cases of {name} in pretrain or train too: {_few(both)}; take them out of one"
-            )
+            raise UserError(f"{path} has cases of {name} in pretrain or train too: {_few(both)}; take them out of one")
     both = sorted(splits.get("val", set()) & splits.get("test", set()))
     if both:
         raise UserError(f"{path} has cases in both val and test: {_few(both)}; take them out of one")
@@ -126,13 +118,12 @@ def _read_label_names(path: Path) -> dict[int, str]:
     if not path.exists():
         return {}
     found = _read_json(path)
-    try:
+    names: dict[int, object] = {0: None}
+    if isinstance(found, dict) and all(value.lstrip("-").isdecimal() for value in found):
         names = {int(value): name for value, name in found.items()}
-    except (AttributeError, ValueError):
-        names = {0: None}
     if not all(isinstance(name, str) and name for name in names.values()):
         raise UserError(f'{path} must name label values, like {{"1": "anterior", "2": "posterior"}}')
-    return {value: name for value, name in names.items() if value != 0}
+    return {value: str(name) for value, name in names.items() if value != 0}
 
 
 def _few(ids: list[str]) -> str:

@@ -188,9 +188,7 @@ def chambers(points: Array) -> dict[str, Array]:
     }
 
 
-def heart_layers(
-    points: Array, parts: dict[str, Array], ascending: Array, pulmonary: Array
-) -> Iterator[Layer]:
+def heart_layers(points: Array, parts: dict[str, Array], ascending: Array, pulmonary: Array) -> Iterator[Layer]:
     """Paint the heart and the roots of its great vessels."""
     beside_aorta = 3 - ascending  # its own wall lies between
     wall, left, right = parts["wall"], parts["left ventricle"], inside(parts["right ventricle"], beside_aorta)

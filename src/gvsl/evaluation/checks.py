@@ -23,13 +23,9 @@ def check_mode(weights: Path | None, settings: TransferSettings) -> None:
         UserError: fine-tuning of random weights, or pre-trained weights for a run from scratch.
     """
     if weights is None and settings.mode == "finetune":
-        raise UserError(
-            "mode finetune needs weights: name the folder of a pre-training run, or choose mode scratch"
-        )
+        raise UserError("mode finetune needs weights: name the folder of a pre-training run, or choose mode scratch")
     if weights is not None and settings.mode == "scratch":
-        raise UserError(
-            f"mode scratch starts from random weights: leave out {weights}, or choose mode finetune"
-        )
+        raise UserError(f"mode scratch starts from random weights: leave out {weights}, or choose mode finetune")
 
 
 def check_contract(backbone: PretrainedUNet3D, weights: Path, store: Store) -> None:
@@ -46,9 +42,7 @@ def check_contract(backbone: PretrainedUNet3D, weights: Path, store: Store) -> N
             f"{_said(found, odd)}: prepare it again with `gvsl prepare SOURCE NEW_STORE {_options(wanted)}`"
         )
     if backbone.in_channels != 1:
-        raise UserError(
-            f"{weights} takes {backbone.in_channels} channels, but {store.path} has 1: name other weights"
-        )
+        raise UserError(f"{weights} takes {backbone.in_channels} channels, but {store.path} has 1: name other weights")
 
 
 def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) -> dict[int, str]:
@@ -99,10 +93,7 @@ def _said(contract: Preprocessing, names: Sequence[str]) -> str:
 
 def _options(contract: Preprocessing) -> str:
     """The options of `gvsl prepare` that give this contract."""
-    alike = {
-        name: sum(_same(contract, preset, field) for field in VOXEL_FIELDS)
-        for name, preset in PRESETS.items()
-    }
+    alike = {name: sum(_same(contract, preset, field) for field in VOXEL_FIELDS) for name, preset in PRESETS.items()}
     best = max(alike, key=lambda name: alike[name])
     others = [field.name for field in fields(Preprocessing) if not _same(contract, PRESETS[best], field.name)]
     return " ".join([f"--preset {best}", *(f"--{name} {_value(contract, name)}" for name in others)])

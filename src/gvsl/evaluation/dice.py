@@ -15,7 +15,5 @@ def dice_per_structure(prediction: Tensor, truth: Tensor, classes: int) -> list[
         truth: class indices, (1, 1, D, H, W).
         classes: how many there are, background included; 2 or more.
     """
-    scores = compute_dice(
-        prediction, truth, include_background=False, ignore_empty=False, num_classes=classes
-    )
+    scores = compute_dice(prediction, truth, include_background=False, ignore_empty=False, num_classes=classes)
     return [float(score) for score in scores[0]]

@@ -43,9 +43,7 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
     if not isinstance(method, GVSL):
         return record
     if method.backbone.preprocessing != store.preprocessing:
-        raise UserError(
-            f"{store.path} was prepared by another contract than {run}: prepare it with the run's settings"
-        )
+        raise UserError(f"{store.path} was prepared by another contract than {run}: prepare it with the run's settings")
     split, ids = _held_out(store, split)
     crop: Shape = tuple(record.config["data"]["crop"])
     rows: list[dict[str, Any]] = []
@@ -57,9 +55,7 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
             if index < PICTURED_PAIRS:
                 name = f"pictures/pair-{index}.npz"
                 _write_picture(run / name, picture)
-                record.pictures.append(
-                    {"file": name, "kind": "pair", "title": f"{moving} onto {fixed} ({split})"}
-                )
+                record.pictures.append({"file": name, "kind": "pair", "title": f"{moving} onto {fixed} ({split})"})
     if method.restoration is not None:
         for index, case in enumerate(ids[:PICTURED_RESTORATIONS]):
             name = f"pictures/restoration-{index}.npz"
@@ -82,21 +78,28 @@ def match_pair(
     The figures are the three NCC losses (1 - mean), the share of folded voxels and, with labels, the mean Dice of
     the structures before and after. Labels are carried across by nearest-neighbour interpolation.
     """
-    images = [read_crop(store, case, crop)[None] for case in (moving, fixed)]
-    matching = method.match(*images)
-    fields = {"ncc": matching.dvf, "ncc_affine": matching.affine, "ncc_identity": None}
-    row: dict[str, Any] = {"id": f"{moving}->{fixed}"}
-    row |= {name: float(method.ncc(*images, dvf)) for name, dvf in fields.items()}
-    row["folded"] = float(folded_share(matching.dvf))
-    arrays = {"moving": images[0], "fixed": images[1], "affine": warp(images[0], matching.affine)}
-    arrays["warped"] = warp(images[0], matching.dvf)
+    image, target = (read_crop(store, case, crop)[None] for case in (moving, fixed))
+    matching = method.match(image, target)
+    row: dict[str, Any] = {
+        "id": f"{moving}->{fixed}",
+        "ncc": float(method.ncc(image, target, matching.dvf)),
+        "ncc_affine": float(method.ncc(image, target, matching.affine)),
+        "ncc_identity": float(method.ncc(image, target, None)),
+        "folded": float(folded_share(matching.dvf)),
+    }
+    arrays = {
+        "moving": image,
+        "fixed": target,
+        "affine": warp(image, matching.affine),
+        "warped": warp(image, matching.dvf),
+    }
     if store.has_label(moving) and store.has_label(fixed):
-        labels = [_label_crop(store, case, crop) for case in (moving, fixed)]
-        carried = warp(labels[0].float(), matching.dvf, mode="nearest").to(labels[0].dtype)
+        label, truth = (_label_crop(store, case, crop) for case in (moving, fixed))
+        carried = warp(label.float(), matching.dvf, mode="nearest").to(label.dtype)
         classes = 1 + len(store.label_names)
-        row["dice_before"] = float(np.mean(dice_per_structure(labels[0], labels[1], classes)))
-        row["dice_after"] = float(np.mean(dice_per_structure(carried, labels[1], classes)))
-        arrays |= {"moving_label": labels[0], "fixed_label": labels[1], "warped_label": carried}
+        row["dice_before"] = float(np.mean(dice_per_structure(label, truth, classes)))
+        row["dice_after"] = float(np.mean(dice_per_structure(carried, truth, classes)))
+        arrays |= {"moving_label": label, "fixed_label": truth, "warped_label": carried}
     centre = _centre(arrays.get("fixed_label"), crop)
     picture: dict[str, Any] = {name: row[name] for name in row if name not in ("id", "folded")}
     positions = identity_grid(crop, dtype=torch.float32, device="cpu")[0] + matching.dvf[0]
@@ -112,9 +115,7 @@ def restore_case(method: GVSL, store: Store, case: str, crop: Shape, seed: int) 
     """Damage a volume by the method's own transforms and restore it: the arrays of its picture."""
     original = read_crop(store, case, crop)[None]
     settings = replace(method.settings.appearance, shuffle_rate=1.0, intensity_rate=1.0, inpaint_rate=1.0)
-    damaged = change_appearance(
-        original, draw_appearance(1, crop, settings, torch.Generator().manual_seed(seed))
-    )
+    damaged = change_appearance(original, draw_appearance(1, crop, settings, torch.Generator().manual_seed(seed)))
     arrays = {"original": original, "damaged": damaged, "restored": method.restore(damaged)}
     return {
         f"{name}_{axis}": _plane(value[0, 0], axis, crop[axis] // 2)

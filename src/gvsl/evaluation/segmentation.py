@@ -99,9 +99,7 @@ def transfer(store: Store, weights: Path | None, out: Path, settings: TransferSe
     return record
 
 
-def _build(
-    store: Store, weights: Path | None, classes: int, settings: TransferSettings
-) -> SegmentationNetwork:
+def _build(store: Store, weights: Path | None, classes: int, settings: TransferSettings) -> SegmentationNetwork:
     """The network before training, its random weights from the seed alone."""
     loaded = None
     if weights is not None:

@@ -9,6 +9,8 @@ from gvsl.geometry.grid import identity_grid
 def affine_matrix(rotation: Tensor, translation: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
     """Rotation, scaling, shearing and translation multiplied in the order of Eq. 11, keeping the gradient.
 
+    The paper prints cos z as the last factor of the first row's third element, which is no rotation; it is sin z.
+
     Args:
         rotation: (B, 3) angles about the three axes in radians; the matrix is Rz Ry Rx.
         translation: (B, 3) in voxels.

@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import re
 import struct
 import warnings
 import zlib
@@ -121,6 +122,9 @@ def _read(path: Path, scaled: type[np.float32] | None) -> tuple[NDArray[Any], ND
     except MemoryError:
         raise UnusableFile("is larger than the memory that is free") from None
     except BROKEN as error:
+        short = re.search(r"Expected (\d+) bytes, got (\d+) bytes", str(error))
+        if short:
+            raise UnusableFile(f"is truncated: it holds {short[2]} of {short[1]} bytes of voxels") from None
         raise UnusableFile(f"can't be read as NIfTI ({_one_line(error)})") from None
     return array.reshape(shape), affine
 
@@ -180,7 +184,7 @@ def _checked_shape(image: nibabel.Nifti1Image, path: Path, compressed: bool) -> 
         raise UnusableFile(f"its header claims {named} voxels; at most {MAX_VOXELS:,} can be taken")
     if image.header.get_data_dtype().kind not in "iuf":
         raise UnusableFile("holds colour or complex values, not one number a voxel")
-    needed = prod(shape) * int(image.header.get_data_dtype().itemsize)
+    needed = image.dataobj.offset + prod(shape) * int(image.header.get_data_dtype().itemsize)
     held = path.stat().st_size * (DEFLATE_RATIO if compressed else 1)
     if held < needed:
         raise UnusableFile(f"is truncated: its header claims {named} voxels, more than the file can hold")
@@ -202,9 +206,7 @@ def _checked_affine(image: nibabel.Nifti1Image) -> NDArray[np.float64]:
     if abs(np.linalg.det(axes / spacing)) < 1e-3:
         raise UnusableFile("its affine is singular: two axes point the same way")
     if cosines.max() > LARGEST_OBLIQUE_COSINE:
-        raise UnusableFile(
-            "its axes are sheared (a tilted gantry?); resample it onto a grid with right angles first"
-        )
+        raise UnusableFile("its axes are sheared (a tilted gantry?); resample it onto a grid with right angles first")
     return affine
 
 

@@ -39,10 +39,7 @@ def resample(volume: Volume, spacing_mm: float, label: bool = False) -> Volume:
             f"would have {named} voxels at {spacing_mm:g} mm; its spacing of {_named(spacing)} looks wrong"
         )
     starts = ((old - 1) - (new - 1) * factors) / 2
-    weights = [
-        _weights(int(old[axis]), int(new[axis]), float(starts[axis]), float(factors[axis]))
-        for axis in range(3)
-    ]
+    weights = [_weights(int(old[axis]), int(new[axis]), float(starts[axis]), float(factors[axis])) for axis in range(3)]
     to_old = np.diag([*factors, 1.0])
     to_old[:3, 3] = starts
     array = _vote(volume.array, weights) if label else _apply(volume.array.astype(np.float32), weights)
@@ -81,9 +78,7 @@ def _apply(array: NDArray[np.float32], weights: list[csr_array]) -> NDArray[np.f
     rows = first @ np.ascontiguousarray(array).reshape(array.shape[0], -1)
     slabs = rows.reshape(-1, *array.shape[1:])
     done = np.empty((first.shape[0], second.shape[0], third.shape[0]), np.float32)
-    for slab, target in zip(
-        slabs, done, strict=True
-    ):  # a slab fits the cache, so transposing it costs little
+    for slab, target in zip(slabs, done, strict=True):  # a slab fits the cache, so transposing it costs little
         target[:] = (third @ (second @ slab).T).T
     return done
 
@@ -113,10 +108,7 @@ def _vote(labels: NDArray[Any], weights: list[csr_array]) -> NDArray[Any]:
 
 def _bounds(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     """The smallest box about the true voxels of a mask that has some."""
-    found = [
-        np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        for axis in range(3)
-    ]
+    found = [np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
     first, second, third = (slice(int(ends[0]), int(ends[-1]) + 1) for ends in found)
     return first, second, third
 

@@ -29,7 +29,7 @@ def local_ncc_loss(
         window: odd side of the window in voxels.
         floor: added to the product of the variances; larger values make flat windows count less.
         mask: (B or 1, 1, D, H, W), the voxels whose windows count, such as those inside the moving image's field
-            of view; all if it is not given.
+            of view; all if it is not given. Each pair of a batch weighs the same, however many count.
 
     Returns:
         a scalar in [0, 1]: 0 for images that are the same up to contrast in every window.
@@ -45,11 +45,10 @@ def local_ncc_loss(
     dtype = torch.promote_types(torch.promote_types(fixed.dtype, moved.dtype), least)
     weight = None
     if mask is not None:
-        weight = mask.to(dtype) / mask.expand(fixed.shape).sum().clamp(min=1)
+        counted = mask.expand(fixed.shape).sum(dim=(1, 2, 3, 4), keepdim=True)
+        weight = mask.to(dtype) / (counted.clamp(min=1) * len(fixed))
     with torch.autocast(fixed.device.type, enabled=False):
-        similarity: Tensor = _MeanSquaredCorrelation.apply(
-            fixed.to(dtype), moved.to(dtype), window, floor, weight
-        )
+        similarity: Tensor = _MeanSquaredCorrelation.apply(fixed.to(dtype), moved.to(dtype), window, floor, weight)
     return (1 - similarity).to(torch.promote_types(moved.dtype, torch.float32))
 
 
@@ -70,21 +69,15 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
     """The weighted mean of the squared correlation, with its gradient written out: nine box sums, not thirty."""
 
     @staticmethod
-    def forward(
-        ctx: Any, fixed: Tensor, moved: Tensor, window: int, floor: float, weight: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, fixed: Tensor, moved: Tensor, window: int, floor: float, weight: Tensor | None) -> Tensor:
         # Centring changes nothing in exact arithmetic, and keeps the squares small in floating point.
         fixed = fixed - fixed.mean(dim=(2, 3, 4), keepdim=True)
         moved = moved - moved.mean(dim=(2, 3, 4), keepdim=True)
         inverse_count = _inverse_count(fixed, window)
         fixed_mean = box_sum(fixed, window).mul_(inverse_count)
         moved_mean = box_sum(moved, window).mul_(inverse_count)
-        fixed_variance = _covariance(fixed, fixed, fixed_mean, fixed_mean, window, inverse_count).clamp_(
-            min=0
-        )
-        moved_variance = _covariance(moved, moved, moved_mean, moved_mean, window, inverse_count).clamp_(
-            min=0
-        )
+        fixed_variance = _covariance(fixed, fixed, fixed_mean, fixed_mean, window, inverse_count).clamp_(min=0)
+        moved_variance = _covariance(moved, moved, moved_mean, moved_mean, window, inverse_count).clamp_(min=0)
         covariance = _covariance(fixed, moved, fixed_mean, moved_mean, window, inverse_count)
         denominator = torch.addcmul(torch.full_like(covariance, floor), fixed_variance, moved_variance)
         correlation = covariance.square().div_(denominator)
@@ -108,21 +101,15 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
         )
         covariance_sum = box_sum(by_covariance, ctx.window)
 
-        def towards(
-            image: Tensor, mean: Tensor, other: Tensor, other_mean: Tensor, other_variance: Tensor
-        ) -> Tensor:
+        def towards(image: Tensor, mean: Tensor, other: Tensor, other_mean: Tensor, other_variance: Tensor) -> Tensor:
             by_variance = by_product * other_variance
             constant = box_sum(torch.addcmul(by_covariance * other_mean, by_variance, mean), ctx.window)
             slope = torch.addcmul(other * covariance_sum, image, box_sum(by_variance, ctx.window))
             return slope.sub_(constant).mul_(gradient)
 
         return (
-            towards(fixed, fixed_mean, moved, moved_mean, moved_variance)
-            if ctx.needs_input_grad[0]
-            else None,
-            towards(moved, moved_mean, fixed, fixed_mean, fixed_variance)
-            if ctx.needs_input_grad[1]
-            else None,
+            towards(fixed, fixed_mean, moved, moved_mean, moved_variance) if ctx.needs_input_grad[0] else None,
+            towards(moved, moved_mean, fixed, fixed_mean, fixed_variance) if ctx.needs_input_grad[1] else None,
             None,
             None,
             None,
@@ -157,9 +144,7 @@ def _line_sum(values: Tensor, axis: int, window: int) -> Tensor:
     total: Tensor | None = None
     run, length, start = padded, 1, 0
     remaining = window
-    while (
-        True
-    ):  # run holds the sums of `length` neighbours; those the window's binary digits name are added up
+    while True:  # run holds the sums of `length` neighbours; those the window's binary digits name are added up
         if remaining & 1:
             part = run.narrow(axis, start, side)
             total = part if total is None else total + part
@@ -176,9 +161,7 @@ def _covariance(
     first: Tensor, second: Tensor, first_mean: Tensor, second_mean: Tensor, window: int, inverse_count: Tensor
 ) -> Tensor:
     """The covariance of two images in each window."""
-    return torch.addcmul(
-        box_sum(first * second, window).mul_(inverse_count), first_mean, second_mean, value=-1
-    )
+    return torch.addcmul(box_sum(first * second, window).mul_(inverse_count), first_mean, second_mean, value=-1)
 
 
 def _inverse_count(like: Tensor, window: int) -> Tensor:

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-from torch import nn
-
 from gvsl.methods.gvsl import GVSL, GVSLSettings
+from gvsl.methods.method import Method
 
-METHODS: dict[str, Callable[..., nn.Module]] = {"gvsl": GVSL}
+METHODS: dict[str, Callable[..., Method]] = {"gvsl": GVSL}
 """Name to factory(backbone, settings); the type of `settings` is in the factory's signature."""
 
-__all__ = ["GVSL", "METHODS", "GVSLSettings"]
+__all__ = ["GVSL", "METHODS", "GVSLSettings", "Method"]

@@ -18,6 +18,7 @@ from gvsl.backbones import UNet3D
 from gvsl.geometry import Fusion, folded_share, inside, warp
 from gvsl.heads import Matching, RestorationHead, ZMatchingHead
 from gvsl.losses import local_ncc_loss, smoothness_loss
+from gvsl.methods.method import Method
 from gvsl.types import Features, PairBatch
 
 
@@ -54,7 +55,7 @@ class GVSLSettings:
     """Spatial augmentation, one draw shared by the two volumes of a pair."""
 
 
-class GVSL(nn.Module):
+class GVSL(Method):
     """The method: a backbone, a Z-matching head and a restoration head, and what one training step does with them."""
 
     def __init__(self, backbone: UNet3D, settings: GVSLSettings | None = None) -> None:
@@ -64,13 +65,9 @@ class GVSL(nn.Module):
             raise ValueError("GVSL with neither matching nor restoration has nothing to learn")
         self.backbone = backbone
         self.matching = (
-            ZMatchingHead(backbone.width, affine=settings.affine, fusion=settings.fusion)
-            if settings.matching
-            else None
+            ZMatchingHead(backbone.width, affine=settings.affine, fusion=settings.fusion) if settings.matching else None
         )
-        self.restoration = (
-            RestorationHead(backbone.width, backbone.in_channels) if settings.restoration else None
-        )
+        self.restoration = RestorationHead(backbone.width, backbone.in_channels) if settings.restoration else None
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts whose gradients are watched, by name."""
@@ -129,9 +126,7 @@ class GVSL(nn.Module):
                 looks_inside = inside(dvf.detach())
                 seen = looks_inside if seen is None else seen & looks_inside
         mask = seen if self.settings.mask_outside else None
-        return local_ncc_loss(
-            fixed, moving, window=self.settings.window, floor=self.settings.variance_floor, mask=mask
-        )
+        return local_ncc_loss(fixed, moving, window=self.settings.window, floor=self.settings.variance_floor, mask=mask)
 
     def restore(self, damaged: Tensor) -> Tensor:
         """Restore a batch of damaged volumes: (B, C, D, H, W).
@@ -144,9 +139,7 @@ class GVSL(nn.Module):
         restored: Tensor = self.restoration(self.backbone(damaged).local)
         return restored
 
-    def _augment_in_space(
-        self, batch: PairBatch, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _augment_in_space(self, batch: PairBatch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """Both volumes by one spatial draw, and where they still show what was scanned.
 
         Beyond the scan the border is repeated: black corners that both volumes share would match by themselves.

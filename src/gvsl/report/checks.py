@@ -62,14 +62,10 @@ def _of_run(run: Run) -> list[Finding]:
     found = []
     if status == "failed":
         found.append(
-            Finding(
-                "failed", run.label, "the run failed; what it wrote before is shown, and counts for nothing"
-            )
+            Finding("failed", run.label, "the run failed; what it wrote before is shown, and counts for nothing")
         )
     elif status != "finished":
-        found.append(
-            Finding("caution", run.label, f"the run is {status}: its figures are of an unfinished run")
-        )
+        found.append(Finding("caution", run.label, f"the run is {status}: its figures are of an unfinished run"))
     found += _of_curves(run)
     checks = _of_pretraining if run.record.kind == "pretrain" else _of_transfer
     return found + list(checks(run))

@@ -29,9 +29,7 @@ def join(pieces: Iterable[Html]) -> Html:
 
 def element(tag: str, *children: Html | str, css: str = "", **attributes: str) -> Html:
     """An element; a child or an attribute that is a plain string is escaped."""
-    given = ({"class": css} if css else {}) | {
-        name.replace("_", "-"): value for name, value in attributes.items()
-    }
+    given = ({"class": css} if css else {}) | {name.replace("_", "-"): value for name, value in attributes.items()}
     opening = "".join(f' {name}="{escape(value)}"' for name, value in given.items())
     inner = "".join(child.code if isinstance(child, Html) else escape(child) for child in children)
     return Html(f"<{tag}{opening}>{inner}</{tag}>")
@@ -45,9 +43,7 @@ def section(anchor: str, title: str, lead: str, *body: Html) -> Html:
 def figure(drawing: Html, caption: str, title: str = "", legend: Html | None = None, css: str = "") -> Html:
     """A drawing, its title and legend above, its caption below: always four parts, so neighbours align."""
     head = element("h4", title) if title else element("span")
-    return element(
-        "figure", head, legend or element("span"), drawing, element("figcaption", caption), css=css
-    )
+    return element("figure", head, legend or element("span"), drawing, element("figcaption", caption), css=css)
 
 
 def line_legend(entries: Sequence[tuple[str, str, str]]) -> Html:
@@ -78,16 +74,11 @@ def outline_legend(entries: Sequence[tuple[str, str]]) -> Html:
     return element("ul", *keys, css="legend")
 
 
-def table(
-    header: Sequence[str], rows: Iterable[Sequence[Html | str]], numeric_from: int, caption: str = ""
-) -> Html:
+def table(header: Sequence[str], rows: Iterable[Sequence[Html | str]], numeric_from: int, caption: str = "") -> Html:
     """A table that scrolls sideways on a narrow screen; columns from `numeric_from` on hold figures."""
 
     def cells(tag: str, row: Sequence[Html | str]) -> Html:
-        return join(
-            element(tag, cell, css="figure" if place >= numeric_from else "")
-            for place, cell in enumerate(row)
-        )
+        return join(element(tag, cell, css="figure" if place >= numeric_from else "") for place, cell in enumerate(row))
 
     body = join(element("tr", cells("td", row)) for row in rows)
     head = element("thead", element("tr", cells("th", header)))

@@ -52,17 +52,13 @@ def read_curves(path: Path) -> dict[str, "Curve"]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} can't be read as a table of curves: {error}") from None
     if not rows or "step" not in rows[0] or len(set(rows[0])) != len(rows[0]):
-        raise UserError(
-            f"{path} is not a table of curves: its first line must name its columns, `step` among them"
-        )
+        raise UserError(f"{path} is not a table of curves: its first line must name its columns, `step` among them")
     header = rows[0]
     table = np.full((len(rows) - 1, len(header)), np.nan)
     logged = np.zeros(table.shape, dtype=bool)
     for line, row in enumerate(rows[1:]):
         if len(row) != len(header):
-            raise UserError(
-                f"{path}, line {line + 2}: {len(row)} cells where the first line has {len(header)}"
-            )
+            raise UserError(f"{path}, line {line + 2}: {len(row)} cells where the first line has {len(header)}")
         for column, cell in enumerate(row):
             if cell.strip():
                 table[line, column] = _cell_number(cell, path, line + 2)
@@ -84,9 +80,7 @@ def read_picture(path: Path, kind: str, title: str) -> "Picture":
         UserError: the file is missing, is not an npz file, or lacks or misshapes an array.
     """
     if kind not in PICTURE_ARRAYS:
-        raise UserError(
-            f"{path} is said to be of kind {kind!r}; a picture is one of {', '.join(PICTURE_ARRAYS)}"
-        )
+        raise UserError(f"{path} is said to be of kind {kind!r}; a picture is one of {', '.join(PICTURE_ARRAYS)}")
     try:
         file = np.load(io.BytesIO(_read_bytes(path)), allow_pickle=False)
         stored = {name: np.asarray(file[name], dtype=np.float64) for name in getattr(file, "files", ())}
@@ -142,9 +136,7 @@ class Run:
 def _read_run(folder: Path, record: RunRecord, label: str) -> Run:
     missing = [name for name in TRANSFER_SETTINGS if name not in record.config]
     if record.kind == "transfer" and missing:
-        raise UserError(
-            f"{folder}: the record's config lacks {', '.join(missing)}; a transfer run states them"
-        )
+        raise UserError(f"{folder}: the record's config lacks {', '.join(missing)}; a transfer run states them")
     ids = [row.get("id") for row in record.cases]
     if None in ids or (record.kind == "transfer" and len(set(ids)) < len(ids)):
         raise UserError(f"{folder}: a case in the record has no id, or two have the same")

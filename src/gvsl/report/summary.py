@@ -119,9 +119,7 @@ def spread(table: Array) -> Spread:
     return Spread(mean, _deviation(cases), _deviation(runs), int(cases.size), int(runs.size))
 
 
-def difference(
-    pretrained: Sequence[Run], random: Sequence[Run], cases: Sequence[str], key: str
-) -> Difference:
+def difference(pretrained: Sequence[Run], random: Sequence[Run], cases: Sequence[str], key: str) -> Difference:
     """Pre-trained minus random in the figure `key` over the same cases."""
     by_case = _finite(case_means(scores(pretrained, cases, key)) - case_means(scores(random, cases, key)))
     by_seed = []
@@ -145,9 +143,7 @@ def difference(
 
 def structures(runs: Sequence[Run]) -> list[str]:
     """The structures that the runs' cases are scored by, in the order of their labels."""
-    found = {
-        key.removeprefix("dice/") for run in runs for row in run.record.cases for key in row if "dice/" in key
-    }
+    found = {key.removeprefix("dice/") for run in runs for row in run.record.cases for key in row if "dice/" in key}
     by_label = {name: None for run in runs for name in run.record.labels.values()}
     return [name for name in by_label if name in found] + sorted(found - by_label.keys())
 
@@ -237,9 +233,7 @@ def headline(runs: Sequence[Run], compared: Sequence[Group]) -> str:
     ]
     if len(gaps) == 1:
         group, method, _ = gaps[0]
-        means = [
-            spread(scores(group.sides[name], case_ids(group.runs), "dice")).mean for name in (method, RANDOM)
-        ]
+        means = [spread(scores(group.sides[name], case_ids(group.runs), "dice")).mean for name in (method, RANDOM)]
         start = capital(feature_name(method, group.protocol))
         return f"{start}: DSC {number(means[0])}, against {number(means[1])} from random ones"
     if gaps:
@@ -261,11 +255,7 @@ def feature_name(name: str, way: str) -> str:
 
 
 def _spread_words(value: Spread) -> str:
-    seeds = (
-        f", {plus_minus(value.over_seeds)} over {plural(value.runs, 'seed')}"
-        if value.runs > 1
-        else ", one seed"
-    )
+    seeds = f", {plus_minus(value.over_seeds)} over {plural(value.runs, 'seed')}" if value.runs > 1 else ", one seed"
     cases = f" {plus_minus(value.over_cases)} over {plural(value.cases, 'case')}" if value.cases > 1 else ""
     return f"{cases}{seeds if cases else seeds.replace(',', '', 1)}"
 

@@ -31,9 +31,7 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
     try:
         blosc2.asarray(whole, chunks=chunks, blocks=blocks, urlpath=str(path), mode="w", cparams=settings)
     except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"{path.name} can't be written to {path.parent} ({error}); is the disk full?"
-        ) from None
+        raise UserError(f"{path.name} can't be written to {path.parent} ({error}); is the disk full?") from None
 
 
 def read_array(path: Path, shape: tuple[int, ...], box: Box | None) -> NDArray[Any]:

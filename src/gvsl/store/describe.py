@@ -11,9 +11,7 @@ def describe(store: Store) -> str:
     """Lines on counts, splits, shapes, contract and labels, and on every refused file with its reason."""
     cases = store.cases.values()
     shapes = [case.shape for case in cases]
-    smallest, largest = (
-        " x ".join(str(pick(sizes)) for sizes in zip(*shapes, strict=True)) for pick in (min, max)
-    )
+    smallest, largest = (" x ".join(str(pick(sizes)) for sizes in zip(*shapes, strict=True)) for pick in (min, max))
     splits = Counter(split for case in cases for split in case.splits)
     named = [f"{name} {splits[name]}" for name in SPLITS if splits[name]]
     without = sum(not case.splits for case in cases)

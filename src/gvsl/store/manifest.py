@@ -22,9 +22,7 @@ def manifest_hash(manifest: dict[str, Any]) -> str:
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write manifest.json with its hash."""
-    text = json.dumps(
-        {**manifest, "hash": manifest_hash(manifest)}, indent=1, allow_nan=False, ensure_ascii=False
-    )
+    text = json.dumps({**manifest, "hash": manifest_hash(manifest)}, indent=1, allow_nan=False, ensure_ascii=False)
     (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
 
 
@@ -40,17 +38,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{folder} is not a store: it has no {MANIFEST_NAME}; make one with `gvsl prepare`"
-        ) from None
+        raise UserError(f"{folder} is not a store: it has no {MANIFEST_NAME}; make one with `gvsl prepare`") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path} can't be read ({error}); prepare the store again") from None
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise UserError(f"{path} is not the manifest of a store")
     if manifest["format"] != FORMAT:
-        raise UserError(
-            f"{folder} has store format {manifest['format']}, this gvsl reads {FORMAT}; prepare it again"
-        )
+        raise UserError(f"{folder} has store format {manifest['format']}, this gvsl reads {FORMAT}; prepare it again")
     if manifest.keys() != KEYS or manifest["hash"] != manifest_hash(manifest):
         raise UserError(f"{path} is broken or was changed by hand; prepare the store again")
     return manifest

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,12 @@ from gvsl.store.preprocessing import Preprocessing
 from gvsl.store.store import Store, image_path, label_path
 from gvsl.types import Case
 
+Row = dict[str, Any]
+"""A case of the manifest."""
 Refusal = dict[str, str]
+"""`file` and `reason`."""
+Outcome = tuple[Row | None, Refusal | None]
+"""One of the two."""
 
 
 def prepare(
@@ -61,10 +67,8 @@ def prepare(
         (folder / "labels").mkdir()
         for _ in refused:
             advance()
-        with closing(
-            _each(unique, folder, root, preprocessing, jobs)
-        ) as done:  # no process writes on after this
-            for row, refusal in done:
+        with _outcomes(unique, folder, root, preprocessing, jobs) as outcomes:
+            for row, refusal in outcomes:
                 if row is not None:
                     stored.append(row)
                 if refusal is not None:
@@ -88,26 +92,27 @@ def prepare(
     return Store.open(out)
 
 
-def _each(
+@contextmanager
+def _outcomes(
     cases: Sequence[Case], folder: Path, root: Path, preprocessing: Preprocessing, jobs: int
-) -> Generator[tuple[dict[str, Any] | None, Refusal | None]]:
-    """Prepare each case, in whatever order they get done."""
+) -> Iterator[Iterable[Outcome]]:
+    """Prepare each case, in whatever order they get done; when the block ends, no process writes on."""
     if jobs == 1:
-        for case in cases:
-            yield _prepare_one(case, folder, root, preprocessing)
+        yield (_prepare_one(case, folder, root, preprocessing) for case in cases)
         return
     pool = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    outcomes = pool(delayed(_prepare_one)(case, folder, root, preprocessing) for case in cases)
     try:
-        yield from pool(delayed(_prepare_one)(case, folder, root, preprocessing) for case in cases)
+        yield outcomes
     except TerminatedWorkerError:
-        raise UserError(
-            "a process was killed, most likely for want of memory; prepare with fewer jobs"
-        ) from None
+        raise UserError("a process was killed, most likely for want of memory; prepare with fewer jobs") from None
+    finally:
+        with warnings.catch_warnings():  # joblib warns of the cases that are cancelled, and that is meant
+            warnings.simplefilter("ignore")
+            outcomes.close()
 
 
-def _prepare_one(
-    case: Case, folder: Path, root: Path, preprocessing: Preprocessing
-) -> tuple[dict[str, Any] | None, Refusal | None]:
+def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocessing) -> Outcome:
     """Write one case's arrays and return its row of the manifest, or why it can't be used."""
     current = case.image
     try:
@@ -156,16 +161,14 @@ def _unique_ids(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[Ref
         safe = replace(case, id=safe_id(case.id))
         key = safe.id.casefold()  # some file systems don't tell A from a
         if key in kept:
-            reason = (
-                f"its id {safe.id} is that of {_relative(kept[key].image, root)} already; rename one of them"
-            )
+            reason = f"its id {safe.id} is that of {_relative(kept[key].image, root)} already; rename one of them"
             refused.append({"file": _relative(case.image, root), "reason": reason})
         else:
             kept[key] = safe
     return list(kept.values()), refused
 
 
-def _complete_names(stored: list[dict[str, Any]], names: Mapping[int, str]) -> dict[str, str]:
+def _complete_names(stored: list[Row], names: Mapping[int, str]) -> dict[str, str]:
     """A name for every value that was given one or that occurs."""
     values = {int(value) for value in names if int(value) != 0} | {
         value for row in stored for value in row["labels"] or []

@@ -20,9 +20,7 @@ COARSE_VOXELS = 128
 Box = tuple[slice, slice, slice]
 
 
-def preprocess(
-    image: Volume, label: Volume | None, contract: Preprocessing
-) -> tuple[Volume, Volume | None, int]:
+def preprocess(image: Volume, label: Volume | None, contract: Preprocessing) -> tuple[Volume, Volume | None, int]:
     """Turn, crop, scale and resample an image and its label map as `contract` says.
 
     The image is cropped and scaled to [0, 1] on its own grid, then resampled, so that no interpolated value
@@ -65,18 +63,14 @@ def scale(array: NDArray[np.float32], contract: Preprocessing) -> NDArray[np.flo
         values = array[~padding] if padding.mean() >= PADDING_SHARE else array
         low, high = np.percentile(values, [contract.lower, contract.upper])
         if not low < high:
-            raise UnusableFile(
-                f"its {lower:g} and {upper:g} percentiles are both {low:g}: it has hardly any contrast"
-            )
+            raise UnusableFile(f"its {lower:g} and {upper:g} percentiles are both {low:g}: it has hardly any contrast")
         lower, upper = float(low), float(high)
     with np.errstate(over="ignore"):  # what overflows is clipped
         scaled = array - np.float32(lower)
         scaled *= np.float32(1 / (upper - lower))
         np.clip(scaled, 0, 1, out=scaled)
     if scaled.min() == scaled.max():
-        raise UnusableFile(
-            f"all of it lies outside {lower:g} to {upper:g}; is this the preset for this kind of scan?"
-        )
+        raise UnusableFile(f"all of it lies outside {lower:g} to {upper:g}; is this the preset for this kind of scan?")
     return scaled
 
 
@@ -91,9 +85,7 @@ def foreground_box(scaled: NDArray[np.float32], margins: tuple[int, int, int]) -
         found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis))) * step
         if not found.size:
             return slice(None), slice(None), slice(None)
-        sides.append(
-            slice(max(int(found[0]) - step - margin, 0), min(int(found[-1]) + step + margin + 1, size))
-        )
+        sides.append(slice(max(int(found[0]) - step - margin, 0), min(int(found[-1]) + step + margin + 1, size)))
     return sides[0], sides[1], sides[2]
 
 

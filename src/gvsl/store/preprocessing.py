@@ -35,13 +35,9 @@ class Preprocessing:
         """Refuse values that mean nothing."""
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise UserError(
-                    f"preprocessing {name} is {getattr(self, name)!r}; it can be {' or '.join(choices)}"
-                )
+                raise UserError(f"preprocessing {name} is {getattr(self, name)!r}; it can be {' or '.join(choices)}")
         if not (isfinite(self.spacing) and 0 < self.spacing <= 100):
-            raise UserError(
-                f"preprocessing spacing is {self.spacing:g} mm; it must be above 0 and at most 100"
-            )
+            raise UserError(f"preprocessing spacing is {self.spacing:g} mm; it must be above 0 and at most 100")
         if not (isfinite(self.lower) and isfinite(self.upper) and self.lower < self.upper):
             raise UserError(
                 f"preprocessing lower is {self.lower:g} and upper {self.upper:g}; lower must be the smaller"
@@ -70,12 +66,8 @@ def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
     expected = {field.name: type(getattr(PRESETS["mr"], field.name)) for field in fields(Preprocessing)}
     if values.keys() != expected.keys():
         odd = ", ".join(sorted(values.keys() ^ expected.keys()))
-        raise UserError(
-            f"this preprocessing contract lacks or adds {odd}; it was written by another version of gvsl"
-        )
+        raise UserError(f"this preprocessing contract lacks or adds {odd}; it was written by another version of gvsl")
     for name, kind in expected.items():
-        if isinstance(values[name], bool) or not isinstance(
-            values[name], (kind, int) if kind is float else kind
-        ):
+        if isinstance(values[name], bool) or not isinstance(values[name], (kind, int) if kind is float else kind):
             raise UserError(f"preprocessing {name} is {values[name]!r}, not {kind.__name__}")
     return Preprocessing(**values)

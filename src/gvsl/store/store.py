@@ -96,9 +96,7 @@ class Store:
         ids = [case.id for case in self.cases.values() if name in case.splits]
         if not ids:
             present = ", ".join(sorted({split for case in self.cases.values() for split in case.splits}))
-            raise UserError(
-                f"{self.path} has no case in the split {name!r}; its splits are {present or 'none'}"
-            )
+            raise UserError(f"{self.path} has no case in the split {name!r}; its splits are {present or 'none'}")
         return ids
 
     def image(self, case_id: str, box: Box | None = None) -> NDArray[np.float32]:
@@ -130,9 +128,7 @@ class Store:
 
     def _case(self, case_id: str) -> StoredCase:
         if case_id not in self.cases:
-            raise UserError(
-                f"{self.path} has no case {case_id!r}; `gvsl inspect {self.path}` lists what it holds"
-            )
+            raise UserError(f"{self.path} has no case {case_id!r}; `gvsl inspect {self.path}` lists what it holds")
         return self.cases[case_id]
 
 
@@ -165,6 +161,4 @@ def _check_files(store: Store) -> None:
         missing = sorted(expected - present)
         if missing:
             first = f"{folder}/{missing[0]}.b2nd" + (f" and {len(missing) - 1} more" if missing[1:] else "")
-            raise UserError(
-                f"{store.path} is incomplete: {first} is missing; copy it again, or prepare it again"
-            )
+            raise UserError(f"{store.path} is incomplete: {first} is missing; copy it again, or prepare it again")

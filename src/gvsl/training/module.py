@@ -4,8 +4,10 @@ import math
 
 import lightning
 import torch
-from torch import Tensor, nn
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
 
+from gvsl.methods import Method
 from gvsl.training.settings import OptimiserSettings
 from gvsl.types import PairBatch
 
@@ -16,7 +18,7 @@ GENERATOR_STRIDE = 1_000_003
 class PretrainModule(lightning.LightningModule):
     """Trains a method of `gvsl.methods`."""
 
-    def __init__(self, method: nn.Module, optimiser: OptimiserSettings, seed: int, max_steps: int) -> None:
+    def __init__(self, method: Method, optimiser: OptimiserSettings, seed: int, max_steps: int) -> None:
         super().__init__()
         self.method = method
         self.optimiser_settings = optimiser
@@ -31,7 +33,7 @@ class PretrainModule(lightning.LightningModule):
         stream = self.global_step * self.trainer.world_size + self.global_rank
         generator.manual_seed(self.seed * GENERATOR_STRIDE**2 + stream)
         batch = batch._replace(moving=channels_last(batch.moving), fixed=channels_last(batch.fixed))
-        terms: dict[str, Tensor] = self.method.training_step(batch, generator)
+        terms = self.method.training_step(batch, generator)
         self.latest = {name: value.detach() for name, value in terms.items()}
         return terms["loss"]
 
@@ -42,7 +44,7 @@ class PretrainModule(lightning.LightningModule):
             norms = torch._foreach_norm(gradients)
             self.latest[f"gradient_norm_{name}"] = torch.stack(norms).norm()
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam with the schedule that was asked for."""
         settings = self.optimiser_settings
         optimiser = torch.optim.Adam(self.method.parameters(), lr=settings.learning_rate, fused=True)

@@ -10,14 +10,13 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import nn
 
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import save_weights
 from gvsl.data import PairStream, pair_loader
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
-from gvsl.methods import METHODS
+from gvsl.methods import METHODS, Method
 from gvsl.results import RunRecord, environment, read_record, utc_now, write_record
 from gvsl.store import Store
 from gvsl.training.logbook import Logbook
@@ -89,16 +88,14 @@ def pretrain(
             "seed": settings.seed,
             "versions": record.environment,
         },
-        heads={
-            name: value for name, value in network.state_dict().items() if not name.startswith("backbone.")
-        },
+        heads={name: value for name, value in network.state_dict().items() if not name.startswith("backbone.")},
     )
     record.status = "finished"
     write_record(record, out)
     return record
 
 
-def build_method(method: str, settings: PretrainSettings) -> nn.Module:
+def build_method(method: str, settings: PretrainSettings) -> Method:
     """The method on its backbone, with the weights that the seed gives.
 
     Raises:
@@ -114,9 +111,7 @@ def build_method(method: str, settings: PretrainSettings) -> nn.Module:
         raise UserError(f"{method}: {error}") from error
 
 
-def _fit(
-    network: nn.Module, stream: PairStream, out: Path, settings: PretrainSettings, resume: bool
-) -> Logbook:
+def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSettings, resume: bool) -> Logbook:
     chosen = settings.trainer
     logbook = Logbook(out / CURVES_NAME, chosen.log_every, "pre-training")
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -172,18 +167,14 @@ def _first_step(out: Path, config: dict[str, Any], resume: bool) -> int:
         raise UserError(f"{out} holds no {CHECKPOINT} to resume from; remove {out} and start again")
     changed = [name for name in config if not _same(config[name], earlier.config.get(name))]
     if changed:
-        raise UserError(
-            f"{out} was started with other settings of {', '.join(changed)}; resume it with the same"
-        )
+        raise UserError(f"{out} was started with other settings of {', '.join(changed)}; resume it with the same")
     return int(torch.load(out / CHECKPOINT, map_location="cpu", weights_only=True)["global_step"])
 
 
 def _same(now: Any, earlier: Any) -> bool:
     """Whether two settings agree; a crop that was chosen by the store agrees with none given."""
     if isinstance(now, dict) and isinstance(earlier, dict):
-        return all(
-            _same(now.get(name), earlier.get(name)) or (name == "crop" and now[name] is None) for name in now
-        )
+        return all(_same(now.get(name), earlier.get(name)) or (name == "crop" and now[name] is None) for name in now)
     return (list(now) if isinstance(now, tuple) else now) == earlier
 
 

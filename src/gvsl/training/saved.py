@@ -1,18 +1,18 @@
 """A finished run's method, with its heads, ready to be used."""
 
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from torch import nn
-
 from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_backbone, read_tensors
 from gvsl.errors import UserError
-from gvsl.methods import METHODS
+from gvsl.methods import METHODS, Method
 from gvsl.results import read_record
 
 
-def load_method(run: Path) -> nn.Module:
+def load_method(run: Path) -> Method:
     """Load a run's method with backbone and heads, in eval mode, on the CPU; the backbone has `.preprocessing`.
 
     Raises:
@@ -29,9 +29,7 @@ def load_method(run: Path) -> nn.Module:
         raise UserError(f"{run} has settings that this gvsl does not know ({error})") from None
     method = factory(backbone, settings)
     heads = read_tensors(find_weights(run) / HEADS_NAME)
-    expected = {
-        name: value for name, value in method.state_dict().items() if not name.startswith("backbone.")
-    }
+    expected = {name: value for name, value in method.state_dict().items() if not name.startswith("backbone.")}
     report = compare_keys(expected, heads)
     if not report.complete:
         raise UserError(f"{run} has heads that do not fit its settings ({report}): copy the run again")
@@ -39,14 +37,13 @@ def load_method(run: Path) -> nn.Module:
     return method.eval()
 
 
-def _settings_type(factory: Any) -> type:
+def _settings_type(factory: Callable[..., Method]) -> type[Any]:
     """The dataclass of a method's settings, from its factory's signature."""
-    hint = get_type_hints(factory.__init__ if isinstance(factory, type) else factory)["settings"]
-    kind: type = next(kind for kind in (hint, *get_args(hint)) if is_dataclass(kind))
-    return kind
+    hint = signature(factory, eval_str=True).parameters["settings"].annotation
+    return next(kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and is_dataclass(kind))
 
 
-def _from_values(kind: type, values: dict[str, Any]) -> Any:
+def _from_values(kind: type[Any], values: dict[str, Any]) -> Any:
     """The dataclass that `dataclasses.asdict` made `values` from."""
     hints = get_type_hints(kind)
     known = {item.name for item in fields(kind)}

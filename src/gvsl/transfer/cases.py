@@ -55,9 +55,7 @@ def draw_labelled(cases: Sequence[str], count: int | None, seed: int) -> list[st
     if count is None:
         return sorted(cases)
     if count > len(cases):
-        raise UserError(
-            f"labels is {count}, but the training split has {len(cases)} labelled cases: give fewer"
-        )
+        raise UserError(f"labels is {count}, but the training split has {len(cases)} labelled cases: give fewer")
     order = np.random.default_rng([seed, DRAW_LABELS]).permutation(len(cases))
     return sorted(sorted(cases)[index] for index in order[:count])
 

@@ -22,9 +22,7 @@ class FrozenFeatures:
     next use.
     """
 
-    def __init__(
-        self, network: SegmentationNetwork, image: Callable[[str, Box], Tensor], limit_bytes: float
-    ) -> None:
+    def __init__(self, network: SegmentationNetwork, image: Callable[[str, Box], Tensor], limit_bytes: float) -> None:
         """Keep nothing yet.
 
         Args:
@@ -55,7 +53,7 @@ class FrozenFeatures:
         return features.float()
 
     def fitting(self, boxes: Iterable[tuple[str, Box]]) -> list[tuple[str, Box]]:
-        """Those of the boxes, taken in turn, whose features will be kept if they are asked for in this order."""
+        """Those of the boxes whose features will be kept if they are asked for in this order."""
         held, chosen = self.held_bytes, []
         for case, box in boxes:
             if held + self._size(box) <= self.limit_bytes:

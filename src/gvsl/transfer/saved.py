@@ -48,9 +48,7 @@ def save_segmenter(
     """Write all that is needed to segment on another machine into a run's folder."""
     save_weights(folder, network.backbone, method=method, preprocessing=preprocessing, provenance=provenance)
     with whole_file(folder / HEAD_NAME) as temporary:
-        save_file(
-            {key: value.cpu().contiguous() for key, value in network.head.state_dict().items()}, temporary
-        )
+        save_file({key: value.cpu().contiguous() for key, value in network.head.state_dict().items()}, temporary)
     config = {
         "format": FORMAT,
         "task": "segmentation",
@@ -84,8 +82,6 @@ def load_segmenter(folder: Path) -> Segmenter:
     tensors = read_tensors(folder / HEAD_NAME)
     report = compare_keys(network.head.state_dict(), tensors)
     if not report.complete:
-        raise UserError(
-            f"{folder / HEAD_NAME} does not fit its {CONFIG_NAME} ({report}): copy both from one run"
-        )
+        raise UserError(f"{folder / HEAD_NAME} does not fit its {CONFIG_NAME} ({report}): copy both from one run")
     network.head.load_state_dict(tensors)
     return Segmenter(network.eval(), labels, backbone.preprocessing, (depth, height, width), overlap)

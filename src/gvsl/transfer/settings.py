@@ -49,9 +49,7 @@ class TransferSettings:
         }
         for name, values in choices.items():
             if getattr(self, name) not in values:
-                raise UserError(
-                    f"{name} {getattr(self, name)!r} does not exist: choose of {', '.join(values)}"
-                )
+                raise UserError(f"{name} {getattr(self, name)!r} does not exist: choose of {', '.join(values)}")
         for name in ("max_steps", "batch", "validate_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: give 1 or more")

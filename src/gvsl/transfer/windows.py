@@ -24,8 +24,7 @@ def windows(shape: Sequence[int], crop: Sequence[int], overlap: float) -> list[B
     """
     size = window_size(shape, crop)
     steps = [
-        side if side == whole else max(1, int(side * (1 - overlap)))
-        for side, whole in zip(size, shape, strict=True)
+        side if side == whole else max(1, int(side * (1 - overlap))) for side, whole in zip(size, shape, strict=True)
     ]
     return [plain_box(box) for box in dense_patch_slices(tuple(shape), size, steps)]
 
@@ -33,8 +32,7 @@ def windows(shape: Sequence[int], crop: Sequence[int], overlap: float) -> list[B
 def random_box(shape: Sequence[int], crop: Sequence[int], generator: np.random.Generator) -> Box:
     """A box of the crop's size anywhere in the volume; the whole volume if that fits the crop."""
     starts = [
-        int(generator.integers(whole - side + 1))
-        for side, whole in zip(window_size(shape, crop), shape, strict=True)
+        int(generator.integers(whole - side + 1)) for side, whole in zip(window_size(shape, crop), shape, strict=True)
     ]
     depth, height, width = (
         slice(start, start + side) for start, side in zip(starts, window_size(shape, crop), strict=True)

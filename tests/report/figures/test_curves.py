@@ -20,7 +20,8 @@ def test_outline_loses_no_spike() -> None:
     values[12_345], values[40_000] = 9.0, -9.0
     found = outline(Curve(steps, values))
     assert found.values.size == 2 * DRAWN_BINS
-    assert found.steps[found.values.argmax()] == 12_345 and found.steps[found.values.argmin()] == 40_000
+    assert found.steps[found.values.argmax()] == 12_345
+    assert found.steps[found.values.argmin()] == 40_000
     assert (np.diff(found.steps) >= 0).all()
 
 
@@ -40,10 +41,12 @@ def test_gaps_single_values_and_nothing_finite_are_drawn() -> None:
     for values in ([np.nan, np.nan], [1.0], [1.0, np.nan, 2.0], [0.0, 0.0]):
         curve = Curve(np.arange(float(len(values))), np.array(values))
         svg, note = curves_chart([Line(curve, SERIES[0])], "x", may_be_logarithmic=True)
-        assert svg.startswith("<svg") and note == ""
+        assert svg.startswith("<svg")
+        assert note == ""
 
 
 def test_wide_positive_ranges_are_logarithmic() -> None:
     curve = Curve(np.arange(100.0), np.logspace(2, -2, 100))
     svg, _ = curves_chart([Line(curve, SERIES[0])], "x", may_be_logarithmic=True)
-    assert ">0.01<" in svg.replace("\n", "") and ">100<" in svg.replace("\n", "")
+    assert ">0.01<" in svg.replace("\n", "")
+    assert ">100<" in svg.replace("\n", "")

@@ -8,20 +8,20 @@ from gvsl.report.figures.dots import Column, common_limits, dots_chart, tick_ste
 
 
 def dots(table: np.ndarray) -> int:
-    """How many markers a chart of two columns of the same table has."""
+    """How many dots a chart of two columns of the same table has."""
     columns = [Column("a", SERIES[0], table), Column("b", SERIES[1], table)]
     return dots_chart(columns, (0.0, 1.0), "x").count("<use ")
 
 
-def test_every_case_and_every_run_has_its_marker() -> None:
+def test_every_case_with_a_figure_has_its_dot() -> None:
     table = np.random.default_rng(0).uniform(0.2, 0.8, (3, 10))
-    ticks = dots(np.full((1, 1), np.nan))
-    assert dots(table) - ticks == 2 * (10 + 3)
+    assert dots(np.full((1, 1), np.nan)) == 0
+    assert dots(table) == 2 * 10
     table[:, 4] = np.nan
-    assert dots(table) - ticks == 2 * (9 + 3)
+    assert dots(table) == 2 * 9
     table[0, 5] = np.nan
-    assert dots(table) - ticks == 2 * (9 + 3)
-    assert dots(table[:1]) - ticks == 2 * 8  # one run has no spread of runs to mark
+    assert dots(table) == 2 * 9  # the other runs have it
+    assert dots(table[:1]) == 2 * 8
 
 
 def test_means_are_written() -> None:
@@ -30,9 +30,7 @@ def test_means_are_written() -> None:
         assert dots_chart(columns, (0.0, 1.0), "x").count("0.375") == count
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "step"), [(0.0, 1.0, 0.2), (0.41, 0.79, 0.1), (0.5, 0.5, 0.0002), (0, 50, 10)]
-)
+@pytest.mark.parametrize(("low", "high", "step"), [(0.0, 1.0, 0.2), (0.41, 0.79, 0.1), (0.5, 0.5, 0.01), (0, 50, 10)])
 def test_tick_steps_are_round(low: float, high: float, step: float) -> None:
     assert tick_step(low, high) == pytest.approx(step)
 

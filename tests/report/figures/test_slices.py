@@ -29,9 +29,7 @@ def points(layer: str) -> np.ndarray:
     """All points of a layer's path, (N, 2), in SVG coordinates: y grows down."""
     found = re.search(r' d="([^"]+)"', layer)
     assert found
-    return np.array(
-        [[float(value) for value in pair.split()] for pair in re.findall(r"[-\d.e]+ [-\d.e]+", found[1])]
-    )
+    return np.array([[float(value) for value in pair.split()] for pair in re.findall(r"[-\d.e]+ [-\d.e]+", found[1])])
 
 
 def test_pixels_are_turned_upright() -> None:
@@ -39,7 +37,8 @@ def test_pixels_are_turned_upright() -> None:
     image[4, 0] = 1.0  # far right, bottom
     shown = pixels(image_layer(image, (0.0, 1.0)))
     assert shown.shape == (3, 5)
-    assert shown[2, 4] == 255 and shown.sum() == 255
+    assert shown[2, 4] == 255
+    assert shown.sum() == 255
 
 
 def test_values_beyond_the_window_are_clipped() -> None:
@@ -86,7 +85,8 @@ def test_a_grid_with_a_gap_is_broken_there() -> None:
     positions = np.stack(np.meshgrid(np.arange(9.0), np.arange(6.0), indexing="ij"))
     positions[0, 2, 2] = np.nan
     layer = grid_layer(positions, (9, 6))
-    assert "nan" not in layer and layer.count("M") > 5 + 3
+    assert "nan" not in layer
+    assert layer.count("M") > 5 + 3
 
 
 def test_one_window_serves_several_images() -> None:

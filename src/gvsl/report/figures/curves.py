@@ -49,9 +49,7 @@ def curves_chart(
     with chart(alt) as (axes, drawn):
         for line, curve, values in zip(lines, shown, smooth, strict=True):
             raw = outline(curve)
-            faint = (
-                0.28 if raw is curve else 0.15
-            )  # an outline goes up and down at every stretch, and so fills
+            faint = 0.28 if raw is curve else 0.15  # an outline goes up and down at every stretch, and so fills
             axes.plot(raw.steps, raw.values, color=line.colour, alpha=faint, linewidth=0.9)
             thin = _thinned(Curve(curve.steps, values))
             dash = DASHES[line.dash][0]

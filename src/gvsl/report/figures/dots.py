@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 
 BESIDE_AT_MOST = 2
 """With more columns than these, means are written under the columns' names: beside them is no room."""
+NARROWEST = 0.05
+"""The narrowest range that ticks are made for; equal values still need an axis."""
 SPREAD = 0.25
 """How far from a column's middle a case's dot may lie, in columns."""
 
@@ -37,12 +39,13 @@ def common_limits(tables: Sequence[Array]) -> tuple[float, float]:
     if not values.size:
         return 0.0, 1.0
     step = tick_step(float(values.min()), float(values.max()))
-    return math.floor(values.min() / step) * step, math.ceil(values.max() / step) * step or step
+    low, high = math.floor(values.min() / step) * step, math.ceil(values.max() / step) * step
+    return low, max(high, low + step)
 
 
 def tick_step(low: float, high: float) -> float:
     """The distance of ticks that splits a range into about five."""
-    rough = max(high - low, 1e-3) / 5
+    rough = max(high - low, NARROWEST) / 5
     scale = 10.0 ** math.floor(math.log10(rough))
     return next((step * scale for step in (1, 2, 5) if step * scale >= rough), 10 * scale)
 
@@ -81,9 +84,7 @@ def dots_chart(columns: Sequence[Column], limits: tuple[float, float], alt: str,
                 )
             if seen.any():
                 centre = float(mean[seen].mean())
-                axes.hlines(
-                    centre, place - SPREAD - 0.06, place + SPREAD + 0.06, color=INK, linewidth=1.6, zorder=5
-                )
+                axes.hlines(centre, place - SPREAD - 0.06, place + SPREAD + 0.06, color=INK, linewidth=1.6, zorder=5)
                 if len(columns) <= BESIDE_AT_MOST:
                     _write_beside(axes, beside, centre, outwards, digits)
                 else:

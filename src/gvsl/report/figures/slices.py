@@ -94,9 +94,7 @@ def _outline(mask: NDArray[np.bool_]) -> str:
     """The closed outlines of a mask, halfway between its pixels and the others, as an SVG path."""
     height = mask.shape[1]
     padded = np.pad(mask, 1).astype(np.float64)  # an outline that meets the border closes along it
-    lines = [
-        np.asarray(line, dtype=np.float64) for line in contourpy.contour_generator(z=padded.T).lines(0.5)
-    ]
+    lines = [np.asarray(line, dtype=np.float64) for line in contourpy.contour_generator(z=padded.T).lines(0.5)]
     return "".join(_polyline(line[:, 0] - 0.5, height + 0.5 - line[:, 1]) + "Z" for line in lines)
 
 

@@ -28,9 +28,7 @@ SINGLE = {
 
 def curves(runs: Sequence[Run]) -> Html:
     """The section: a block for each pre-training run, one for each set of transfer runs."""
-    lead = (
-        "The strong line is a running mean over 4 % of the logged values, the faint one is what was logged."
-    )
+    lead = "The strong line is a running mean over 4 % of the logged values, the faint one is what was logged."
     blocks = [_pretraining(run) for run in runs if run.record.kind == "pretrain"]
     blocks += _transfer([run for run in runs if run.record.kind == "transfer"])
     return section("curves", "Loss curves", lead, *(blocks or [element("p", "No run logged a curve.")]))
@@ -63,10 +61,7 @@ def _panels(run: Run) -> list[Html]:
     parts = [name for name in run.curves if name.startswith(GRADIENTS)]
     if parts:
         dashes = ("solid", "dashed", "dotted", "dashed", "solid", "dotted")
-        entries = [
-            (name, SERIES[place % len(SERIES)], dashes[place % len(dashes)])
-            for place, name in enumerate(parts)
-        ]
+        entries = [(name, SERIES[place % len(SERIES)], dashes[place % len(dashes)]) for place, name in enumerate(parts)]
         lines = [Line(run.curves[name], colour, dash) for name, colour, dash in entries]
         svg, note = curves_chart(lines, f"Gradient norms of {run.label}", may_be_logarithmic=True)
         legend = line_legend([(name.removeprefix(GRADIENTS), colour, dash) for name, colour, dash in entries])
@@ -81,9 +76,7 @@ def _transfer(runs: Sequence[Run]) -> list[Html]:
     for key in sorted({(run.record.store.get("name", ""), protocol(run)) for run in runs}):
         members = [run for run in runs if (run.record.store.get("name", ""), protocol(run)) == key]
         colours = side_colours({side(run) for run in members})
-        legend = line_legend(
-            [(feature_name(name, key[1]), colour, _dash(name)) for name, colour in colours.items()]
-        )
+        legend = line_legend([(feature_name(name, key[1]), colour, _dash(name)) for name, colour in colours.items()])
         panels = []
         for name, title, caption in (
             ("loss", "Training loss", "Soft Dice loss on the labelled cases, a line for each run."),
@@ -95,9 +88,7 @@ def _transfer(runs: Sequence[Run]) -> list[Html]:
                 svg, note = curves_chart(lines, f"{title} of {len(shown)} runs on {key[0]}")
                 panels.append(figure(Html(svg), _with(caption, note), title, legend, "chart"))
         heading = element("h3", f"{key[0]}: transfer, {key[1]}")
-        body = (
-            element("div", *panels, css="charts") if panels else element("p", "These runs logged no curves.")
-        )
+        body = element("div", *panels, css="charts") if panels else element("p", "These runs logged no curves.")
         blocks.append(element("div", heading, body))
     return blocks
 

@@ -57,9 +57,7 @@ def _block(group: Group) -> Html:
     if charts[SHOWN_AT_ONCE:]:
         more = element("div", *charts[SHOWN_AT_ONCE:], css="charts dots")
         body.append(details(plural(len(charts) - SHOWN_AT_ONCE, "more structure"), more))
-    return element(
-        "div", element("h3", title), element("p", f"{runs}.", css="quiet"), *body, _table(group, keys)
-    )
+    return element("div", element("h3", title), element("p", f"{runs}.", css="quiet"), *body, _table(group, keys))
 
 
 def _chart(group: Group, key: str, limits: tuple[float, float], names: Iterable[str]) -> Html:
@@ -74,9 +72,7 @@ def _limits(group: Group, keys: Sequence[str]) -> tuple[float, float]:
     cases = case_ids(group.runs)
     tables = [scores(runs, cases, key) for runs in group.sides.values() for key in keys]
     return (
-        common_limits(tables)
-        if np.isfinite(np.concatenate([table.ravel() for table in tables])).any()
-        else (0.0, 1.0)
+        common_limits(tables) if np.isfinite(np.concatenate([table.ravel() for table in tables])).any() else (0.0, 1.0)
     )
 
 

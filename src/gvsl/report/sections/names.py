@@ -13,9 +13,7 @@ STRUCTURE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D5
 
 def run_heading(run: Run) -> Html:
     """The heading of what belongs to one run, with a mark where it has not finished."""
-    status = (
-        [] if run.record.status == "finished" else [text(" "), chip(run.record.status, run.record.status)]
-    )
+    status = [] if run.record.status == "finished" else [text(" "), chip(run.record.status, run.record.status)]
     return element("h3", f"{run.record.store.get('name', '')}: {run.label}", *status)
 
 
@@ -35,6 +33,4 @@ def structure_names(runs: Sequence[Run]) -> dict[int, str]:
 
 def structure_colours(values: Iterable[int]) -> dict[int, str]:
     """A colour for each label value, the same wherever the same values are shown."""
-    return {
-        value: STRUCTURE_COLOURS[place % len(STRUCTURE_COLOURS)] for place, value in enumerate(sorted(values))
-    }
+    return {value: STRUCTURE_COLOURS[place % len(STRUCTURE_COLOURS)] for place, value in enumerate(sorted(values))}

@@ -63,9 +63,7 @@ def overview(runs: Sequence[Run], compared: Sequence[Group], found: Sequence[Fin
 def _comparison(group: Group, method: str) -> Html:
     cases = case_ids(group.runs)
     names = [name for name in (method, RANDOM) if name in group.sides]
-    stats = [
-        _score(name, group, spread(scores(group.sides[name], cases, "dice"))) for name in dict.fromkeys(names)
-    ]
+    stats = [_score(name, group, spread(scores(group.sides[name], cases, "dice"))) for name in dict.fromkeys(names)]
     words = "There is nothing to compare with yet."
     if len(names) == 2 and method != RANDOM:
         gap = difference(group.sides[method], group.sides[RANDOM], cases, "dice")
@@ -77,9 +75,7 @@ def _comparison(group: Group, method: str) -> Html:
     settings = [element("p", group.settings, css="quiet")] if group.settings else []
     return element(
         "article",
-        element(
-            "div", element("h3", title), *settings, element("div", *stats, css="stats"), element("p", words)
-        ),
+        element("div", element("h3", title), *settings, element("div", *stats, css="stats"), element("p", words)),
         mean_chart(group, method),
         css="card comparison",
     )
@@ -87,9 +83,7 @@ def _comparison(group: Group, method: str) -> Html:
 
 def _score(name: str, group: Group, value: Spread) -> Html:
     said = [f"{plus_minus(value.over_cases)} over {plural(value.cases, 'case')}"]
-    seeds = (
-        f"{plus_minus(value.over_seeds)} over {plural(value.runs, 'seed')}" if value.runs > 1 else "one seed"
-    )
+    seeds = f"{plus_minus(value.over_seeds)} over {plural(value.runs, 'seed')}" if value.runs > 1 else "one seed"
     colour = side_colours(group.sides)[name]
     return _stat(number(value.mean), feature_name(name, group.protocol), [*said, seeds], colour)
 
@@ -123,12 +117,8 @@ def _matching(run: Run) -> Html:
     before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
     facts = []
     if before is not None or after is not None:
-        facts.append(
-            _stat(number(after), "label overlap (DSC)", [f"{number(before)} before matching"], SERIES[0])
-        )
-    facts.append(
-        _stat(percent(held_out(run, "folded")), "of voxels folded", ["1 % is the most to accept"], MUTED)
-    )
+        facts.append(_stat(number(after), "label overlap (DSC)", [f"{number(before)} before matching"], SERIES[0]))
+    facts.append(_stat(percent(held_out(run, "folded")), "of voxels folded", ["1 % is the most to accept"], MUTED))
     title = run_heading(run)
     if all(held_out(run, key) is None for key, _, _ in MATCHING):
         return element(
@@ -160,9 +150,7 @@ def _findings(found: Sequence[Finding]) -> Html:
         )
         return element("p", words, css="card good")
     items = [
-        element(
-            "li", chip(item.level, item.level), element("div", element("b", item.subject), f": {item.text}.")
-        )
+        element("li", chip(item.level, item.level), element("div", element("b", item.subject), f": {item.text}."))
         for item in found
     ]
     return element("div", element("h3", "What to mind"), element("ul", *items, css="findings"), css="card")

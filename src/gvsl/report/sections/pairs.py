@@ -101,10 +101,7 @@ def _pair(picture: Picture) -> Html:
         return layers
 
     def apart(name: str) -> list[list[str]]:
-        return [
-            [image_layer(np.abs(arrays[name][axis] - arrays["fixed"][axis]), contrast, "magma")]
-            for axis in AXES
-        ]
+        return [[image_layer(np.abs(arrays[name][axis] - arrays["fixed"][axis]), contrast, "magma")] for axis in AXES]
 
     grids = [
         [image_layer(moving, limits), grid_layer(positions, moving.shape)]

@@ -63,9 +63,7 @@ def _restoration(picture: Picture) -> Html:
             [[image_layer(array, limits)] for array in restored],
             shapes,
         ),
-        Stage(
-            "absolute error", "restored", [[image_layer(array, half, "magma")] for array in errors], shapes
-        ),
+        Stage("absolute error", "restored", [[image_layer(array, half, "magma")] for array in errors], shapes),
     ]
     caption = "Error: mean absolute difference from the original over the slices shown."
     return element(

@@ -19,18 +19,14 @@ def runs_table(runs: Sequence[Run]) -> Html:
     )
     head = element("thead", element("tr", *(_cell("th", place, name) for place, name in enumerate(HEADER))))
     bodies = [element("tbody", _row(run), _more(run)) for run in runs]
-    return section(
-        "runs", "Runs", lead, element("div", element("table", head, *bodies, css="runs"), css="scroll")
-    )
+    return section("runs", "Runs", lead, element("div", element("table", head, *bodies, css="runs"), css="scroll"))
 
 
 def _row(run: Run) -> Html:
     record, found = run.record, run.record.environment
     versions = [element("span", f"{name} {found[name]}") for name in ("gvsl", "torch") if name in found]
     hardware = ", ".join(
-        said.format(found[name])
-        for name, said in (("processor", "{}"), ("cores", "{} cores"))
-        if name in found
+        said.format(found[name]) for name, said in (("processor", "{}"), ("cores", "{} cores")) if name in found
     )
     cells: list[Html | str] = [
         join([element("b", run.label), element("small", _what(run))]),
@@ -71,9 +67,7 @@ def _last_step(run: Run) -> str:
 
 def _more(run: Run) -> Html:
     record = run.record
-    settings = element(
-        "pre", json.dumps(record.config, indent=2, sort_keys=True, default=str, ensure_ascii=False)
-    )
+    settings = element("pre", json.dumps(record.config, indent=2, sort_keys=True, default=str, ensure_ascii=False))
     lists = [
         _pairs("Figures", {name: number(value, 4) for name, value in record.metrics.items()}),
         _pairs("Surroundings", record.environment),

@@ -29,12 +29,9 @@ def segmentations(runs: Sequence[Run]) -> Html:
     found = [(run, picture) for run in runs for picture in run.pictures_of("segmentation")]
     stores = sorted({_store(run) for run, _ in found})
     blocks = [
-        _store_block(name, [shown for shown in found if _store(shown[0]) == (name, mark)])
-        for name, mark in stores
+        _store_block(name, [shown for shown in found if _store(shown[0]) == (name, mark)]) for name, mark in stores
     ]
-    return section(
-        "segmentations", "Segmentations", lead, *(blocks or [element("p", "No run wrote segmentations.")])
-    )
+    return section("segmentations", "Segmentations", lead, *(blocks or [element("p", "No run wrote segmentations.")]))
 
 
 def _store(run: Run) -> tuple[str, str]:
@@ -44,10 +41,7 @@ def _store(run: Run) -> tuple[str, str]:
 def _store_block(name: str, found: Sequence[Shown]) -> Html:
     names = structure_names([run for run, _ in found])
     values = {
-        int(value)
-        for _, picture in found
-        for part in ("truth", "prediction")
-        for value in _values(picture, part)
+        int(value) for _, picture in found for part in ("truth", "prediction") for value in _values(picture, part)
     }
     colours = structure_colours((values | names.keys()) - {0})
     legend = patch_legend([(names.get(value, f"label {value}"), colour) for value, colour in colours.items()])

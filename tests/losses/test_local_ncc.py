@@ -1,0 +1,225 @@
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from gvsl.augment import AppearanceSettings, SpatialSettings, change_appearance, draw_appearance, draw_spatial
+from gvsl.datasets.phantom import subject
+from gvsl.geometry import inside, warp
+from gvsl.losses import LocalNCCLoss, box_sum, local_ncc_loss
+from gvsl.losses.local_ncc import FLOOR
+
+PAIRS = 100
+SIDE = 32
+SUBJECTS = 4
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def plain(fixed: NDArray[np.float64], moved: NDArray[np.float64], window: int, floor: float) -> NDArray[np.float64]:
+    """The squared correlation at each voxel of two (D, H, W) images, window by window, each centred on its own mean."""
+    half = window // 2
+    result = np.empty(fixed.shape)
+    for voxel in np.ndindex(fixed.shape):
+        box = tuple(slice(max(0, place - half), place + half + 1) for place in voxel)
+        one, other = fixed[box] - fixed[box].mean(), moved[box] - moved[box].mean()
+        result[voxel] = np.mean(one * other) ** 2 / (np.mean(one**2) * np.mean(other**2) + floor)
+    return result
+
+
+def reference(fixed: Tensor, moved: Tensor, window: int, floor: float, mask: Tensor | None = None) -> Tensor:
+    """The loss by PyTorch's own average pooling and autograd in float64."""
+
+    def mean(values: Tensor) -> Tensor:
+        for axis in range(3):
+            size = [window if axis == other else 1 for other in range(3)]
+            values = functional.avg_pool3d(values, size, 1, [side // 2 for side in size], count_include_pad=False)
+        return values
+
+    fixed, moved = (image.double() - image.double().mean() for image in (fixed, moved))
+    fixed_mean, moved_mean = mean(fixed), mean(moved)
+    product = (mean(fixed**2) - fixed_mean**2) * (mean(moved**2) - moved_mean**2)
+    squared = (mean(fixed * moved) - fixed_mean * moved_mean) ** 2 / (product + floor)
+    return 1 - (squared.mean() if mask is None else squared[mask].mean())
+
+
+@cache
+def volume(index: int) -> Tensor:
+    """A phantom in [0, 1] by the CT window."""
+    image, _ = subject(0, index, (SIDE, SIDE, SIDE))
+    return ((torch.from_numpy(image) + 1024) / 2048).clamp(0, 1)[None, None]
+
+
+def augmented_pairs() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Random pairs as training meets them, and worse: saturated, padded and with constant blocks; and their mask."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (SIDE, SIDE, SIDE)
+    for number in range(PAIRS):
+        fixed, moving = volume(number % SUBJECTS), volume((number + 1 + number // SUBJECTS % 3) % SUBJECTS)
+        pair = warp(torch.cat([fixed, moving], dim=1), draw_spatial(1, shape, SpatialSettings(), generator))
+        fixed, moving = pair[:, :1], pair[:, 1:]
+        if number % 2:  # saturated bone, and air cut off
+            fixed, moving = ((2.5 * image - 0.6).clamp(0, 1) for image in (fixed, moving))
+        if number % 3 == 0:
+            moving = change_appearance(moving, draw_appearance(1, shape, AppearanceSettings(), generator))
+        if number % 4 == 0:  # padded volumes
+            fixed[:, :, : number % 12], moving[..., SIDE - number % 16 :] = 0, 0
+        if number % 5 == 0:  # a constant block, with almost nothing in it
+            moving[:, :, 8:24, 8:24, 8:24] = 0.7 + 1e-4 * noise(1, 1, 16, 16, 16, seed=number).float()
+        dvf = draw_spatial(1, shape, SpatialSettings(rotation=5, scale=0.05), generator)
+        yield fixed.contiguous(), warp(moving, dvf), inside(dvf)
+
+
+def cosine(one: Tensor, other: Tensor) -> float:
+    return float(functional.cosine_similarity(one.double().flatten(), other.double().flatten(), dim=0))
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 8), (6, 9, 11)])
+@pytest.mark.parametrize("window", [3, 5, 9])
+@pytest.mark.parametrize("floor", [FLOOR, 1e-6])
+def test_value_is_the_plain_one(shape: tuple[int, int, int], window: int, floor: float) -> None:
+    fixed, moved = noise(2, 1, *shape, seed=1), noise(2, 1, *shape, seed=2)
+    moved[0, :, 2:, 3:] = fixed[0, :, 2:, 3:] ** 2  # well correlated, and
+    fixed[1, :, :5], moved[1, :, :, :4] = 1.0, 0.0  # constant
+    expected = 1 - np.mean([plain(f[0].numpy(), m[0].numpy(), window, floor) for f, m in zip(fixed, moved, strict=True)])
+    for dtype in (torch.float64, torch.float32):
+        found = local_ncc_loss(fixed.to(dtype), moved.to(dtype), window=window, floor=floor)
+        assert found.dtype == dtype
+        assert found.item() == pytest.approx(expected, abs=1e-5)
+    assert reference(fixed, moved, window, floor).item() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("floor", [FLOOR, 1e-6])
+def test_value_and_gradient_hold_in_the_worst_of_many_augmented_pairs(floor: float) -> None:
+    errors, cosines, flat = [], [], 0
+    for number, (fixed, moved, seen) in enumerate(augmented_pairs()):
+        mask = seen if number % 2 else None
+        losses, gradients = [], []
+        for loss in (local_ncc_loss, reference):
+            images = fixed.clone().requires_grad_(), moved.clone().requires_grad_()
+            value = loss(*images, window=9, floor=floor, mask=mask)  # type: ignore[operator]
+            losses.append(value.item())
+            gradients.append(torch.autograd.grad(value, images))
+        errors.append(abs(losses[0] - losses[1]))
+        cosines += [cosine(*pair) for pair in zip(*gradients, strict=True)]
+        flat += int((functional.max_pool3d(moved, 9, 1) == -functional.max_pool3d(-moved, 9, 1)).any())
+    assert max(errors) < 1e-5
+    assert min(cosines) > 0.9999
+    assert flat > PAIRS / 10  # the pairs do hold constant windows
+
+
+def test_a_large_value_elsewhere_disturbs_no_flat_window() -> None:
+    """What running sums get wrong: their rounding errors travel along the line."""
+    fixed, moved = 1e-3 * noise(1, 1, 8, 8, 40, seed=3).float(), 1e-3 * noise(1, 1, 8, 8, 40, seed=4).float()
+    fixed[..., 0], moved[..., 0] = 100, 100
+    images = fixed.requires_grad_(), moved.requires_grad_()
+    found, expected = (
+        torch.autograd.grad(loss(*images, window=9, floor=FLOOR), images)  # type: ignore[operator]
+        for loss in (local_ncc_loss, reference)
+    )
+    for one, other in zip(found, expected, strict=True):
+        assert cosine(one[..., 10:], other[..., 10:]) > 0.9999
+
+
+@pytest.mark.parametrize("needed", ["fixed", "moved", "both"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradient(needed: str, masked: bool) -> None:
+    fixed = noise(2, 2, 4, 5, 6, seed=5).requires_grad_(needed != "moved")
+    moved = noise(2, 2, 4, 5, 6, seed=6).requires_grad_(needed != "fixed")
+    mask = noise(2, 1, 4, 5, 6, seed=7) > 0.4 if masked else None
+    for floor in (FLOOR, 1e-3):
+        function: Callable[[Tensor, Tensor], Tensor] = lambda f, m, floor=floor: local_ncc_loss(  # noqa: E731
+            f, m, window=3, floor=floor, mask=mask
+        )
+        assert torch.autograd.gradcheck(function, (fixed, moved))
+
+
+def test_only_windows_of_the_mask_count() -> None:
+    fixed, moved = noise(1, 1, 6, 7, 8, seed=8), noise(1, 1, 6, 7, 8, seed=9)
+    mask = torch.zeros(1, 1, 6, 7, 8, dtype=torch.bool)
+    mask[..., 2:5, 5:] = True
+    squared = plain(fixed[0, 0].numpy(), moved[0, 0].numpy(), 3, FLOOR)
+    expected = 1 - squared[mask[0, 0].numpy()].mean()
+    assert local_ncc_loss(fixed, moved, window=3, mask=mask).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_mask_that_leaves_nothing_gives_no_gradient() -> None:
+    fixed, moved = noise(1, 1, 5, 5, 5, seed=8), noise(1, 1, 5, 5, 5, seed=9).requires_grad_()
+    loss = local_ncc_loss(fixed, moved, mask=torch.zeros(1, 1, 5, 5, 5, dtype=torch.bool))
+    loss.backward()
+    assert loss == 1
+    assert moved.grad is not None
+    assert not moved.grad.any()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_batch_has_the_mean_of_its_pairs(masked: bool) -> None:
+    fixed, moved = noise(3, 2, 5, 6, 7, seed=10), noise(3, 2, 5, 6, 7, seed=11)
+    mask = noise(3, 1, 5, 6, 7, seed=12) > torch.tensor([0.1, 0.5, 0.9]).view(3, 1, 1, 1, 1) if masked else None
+    alone = [
+        local_ncc_loss(fixed[[i]], moved[[i]], window=3, mask=None if mask is None else mask[[i]]) for i in range(3)
+    ]
+    torch.testing.assert_close(local_ncc_loss(fixed, moved, window=3, mask=mask), torch.stack(alone).mean())
+
+
+@settings(max_examples=15, deadline=None)
+@given(scale=st.floats(0.5, 4), offset=st.floats(-3, 3), negative=st.booleans(), seed=st.integers(0, 99))
+def test_contrast_and_brightness_are_left_out(scale: float, offset: float, negative: bool, seed: int) -> None:
+    fixed, moved = noise(1, 1, 6, 7, 8, seed=seed), noise(1, 1, 6, 7, 8, seed=seed + 1000)
+    changed = (-scale if negative else scale) * moved + offset
+    expected = local_ncc_loss(fixed, moved, window=5)
+    torch.testing.assert_close(local_ncc_loss(fixed, changed, window=5), expected, rtol=0, atol=1e-6)
+    assert local_ncc_loss(fixed, -scale * fixed + offset, window=5) < 1e-6
+    assert 0 <= expected <= 1
+
+
+def test_constant_images_have_nothing_in_common_and_a_finite_gradient() -> None:
+    fixed, moved = torch.zeros(1, 1, 12, 12, 12), torch.full((1, 1, 12, 12, 12), 0.3).requires_grad_()
+    loss = local_ncc_loss(fixed, moved)
+    loss.backward()
+    assert loss.item() == pytest.approx(1)
+    assert moved.grad is not None
+    assert moved.grad.isfinite().all()
+
+
+def test_autocast_costs_no_precision() -> None:
+    fixed, moved = noise(1, 1, 12, 12, 12, seed=1).float(), noise(1, 1, 12, 12, 12, seed=2).float()
+    expected = local_ncc_loss(fixed, moved)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = local_ncc_loss(fixed, moved)
+    assert found.dtype == torch.float32
+    assert found == expected
+    assert local_ncc_loss(fixed.bfloat16(), moved.bfloat16()).dtype == torch.float32
+
+
+def test_the_module_is_the_function() -> None:
+    fixed, moved = noise(1, 1, 6, 7, 8, seed=1), noise(1, 1, 6, 7, 8, seed=2)
+    mask = noise(1, 1, 6, 7, 8, seed=3) > 0.5
+    expected = local_ncc_loss(fixed, moved, window=5, floor=1e-3, mask=mask)
+    assert LocalNCCLoss(window=5, floor=1e-3)(fixed, moved, mask) == expected
+    assert LocalNCCLoss()(fixed, moved) == local_ncc_loss(fixed, moved)
+
+
+@pytest.mark.parametrize("window", [1, 3, 5, 7, 9, 11, 13])
+def test_box_sums_are_those_of_a_convolution(window: int) -> None:
+    values = noise(2, 1, 5, 9, 14)
+    expected = functional.conv3d(values, torch.ones(1, 1, *[window] * 3, dtype=torch.float64), padding=window // 2)
+    torch.testing.assert_close(box_sum(values, window), expected)
+
+
+def test_mistakes_are_refused() -> None:
+    image = torch.zeros(1, 1, 4, 4, 4)
+    with pytest.raises(ValueError, match="differ in shape"):
+        local_ncc_loss(image, image[..., :3])
+    for window in (0, 4, -1):
+        with pytest.raises(ValueError, match=f"window {window} is not a positive odd number"):
+            local_ncc_loss(image, image, window=window)
