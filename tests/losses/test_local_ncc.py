@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -59,10 +59,12 @@ def volume(index: int) -> Tensor:
     return ((torch.from_numpy(image) + 1024) / 2048).clamp(0, 1)[None, None]
 
 
-def augmented_pairs() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+@cache
+def augmented_pairs() -> list[tuple[Tensor, Tensor, Tensor]]:
     """Random pairs as training meets them, and worse: saturated, padded and with constant blocks; and their mask."""
     generator = torch.Generator().manual_seed(0)
     shape = (SIDE, SIDE, SIDE)
+    pairs = []
     for number in range(PAIRS):
         fixed, moving = volume(number % SUBJECTS), volume((number + 1 + number // SUBJECTS % 3) % SUBJECTS)
         pair = warp(torch.cat([fixed, moving], dim=1), draw_spatial(1, shape, SpatialSettings(), generator))
@@ -76,14 +78,15 @@ def augmented_pairs() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         if number % 5 == 0:  # a constant block, with almost nothing in it
             moving[:, :, 8:24, 8:24, 8:24] = 0.7 + 1e-4 * noise(1, 1, 16, 16, 16, seed=number).float()
         dvf = draw_spatial(1, shape, SpatialSettings(rotation=5, scale=0.05), generator)
-        yield fixed.contiguous(), warp(moving, dvf), inside(dvf)
+        pairs.append((fixed.contiguous(), warp(moving, dvf), inside(dvf)))
+    return pairs
 
 
 def cosine(one: Tensor, other: Tensor) -> float:
     return float(functional.cosine_similarity(one.double().flatten(), other.double().flatten(), dim=0))
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 8), (6, 9, 11)])
+@pytest.mark.parametrize("shape", [(9, 9, 9), (9, 10, 12)])
 @pytest.mark.parametrize("window", [3, 5, 9])
 @pytest.mark.parametrize("floor", [FLOOR, 1e-6])
 def test_value_is_the_plain_one(shape: tuple[int, int, int], window: int, floor: float) -> None:
@@ -119,7 +122,7 @@ def test_value_and_gradient_hold_in_the_worst_of_many_augmented_pairs(floor: flo
 
 def test_a_large_value_elsewhere_disturbs_no_flat_window() -> None:
     """What running sums get wrong: their rounding errors travel along the line."""
-    fixed, moved = 1e-3 * noise(1, 1, 8, 8, 40, seed=3).float(), 1e-3 * noise(1, 1, 8, 8, 40, seed=4).float()
+    fixed, moved = 1e-3 * noise(1, 1, 9, 9, 40, seed=3).float(), 1e-3 * noise(1, 1, 9, 9, 40, seed=4).float()
     fixed[..., 0], moved[..., 0] = 100, 100
     images = fixed.requires_grad_(), moved.requires_grad_()
     found, expected = (

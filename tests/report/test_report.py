@@ -165,7 +165,7 @@ def test_a_broken_run_is_said_to_be_broken(tmp_path: Path, pretrain_folder: Make
     pretrain_folder(tmp_path / "a", metrics={"val/ncc": 0.5, "val/ncc_affine": 0.4, "val/ncc_identity": 0.6})
     page = Page(write_report([tmp_path], tmp_path / "report.html"))
     assert "1 run broken" in page.words
-    assert "on held-out pairs ncc 0.500, ncc_affine 0.400, ncc_identity 0.600" in page.words
+    assert "on held-out pairs ncc 0.5000, ncc_affine 0.4000, ncc_identity 0.6000" in page.words
 
 
 def test_one_kind_of_run_alone_makes_a_page(tmp_path: Path, pretrain_folder: Maker, transfer_folder: Maker) -> None:

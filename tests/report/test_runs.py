@@ -104,3 +104,9 @@ def test_cases_need_ids_of_their_own(tmp_path: Path, transfer_folder: Maker) -> 
     transfer_folder(tmp_path / "run", 0, True, cases=[{"id": "a", "dice": 0.1}, {"id": "a", "dice": 0.2}])
     with pytest.raises(UserError, match="two have the same"):
         read_runs([tmp_path])
+
+
+def test_stores_of_the_same_name_are_told_apart_by_hash(tmp_path: Path, transfer_folder: Maker) -> None:
+    for place, name, mark in (("a", "store", "111111aa"), ("b", "store", "222222bb"), ("c", "hearts", "33")):
+        transfer_folder(tmp_path / place, 0, True, name=place, store={"name": name, "hash": mark}, pictures=[])
+    assert [run.store for run in read_runs([tmp_path])] == ["store (111111)", "store (222222)", "hearts"]

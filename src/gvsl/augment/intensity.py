@@ -48,7 +48,7 @@ def draw_intensity(batch: int, rate: float, generator: torch.Generator, falling:
 
 def change_intensity(image: Tensor, draw: IntensityDraw) -> Tensor:
     """Map intensities through each volume's curve: (B, C, D, H, W) in [0, 1] to the same."""
-    position = image.clamp(0, 1).flatten(1) * STEPS
+    position = image.clamp(0, 1).flatten(1).to(draw.table.dtype) * STEPS
     index = position.long().clamp(max=STEPS - 1)
     low, high = draw.table.gather(1, index), draw.table.gather(1, index + 1)
     changed = torch.lerp(low, high, position - index).view_as(image)

@@ -12,8 +12,6 @@ from gvsl.backbones.blocks import conv_group
 from gvsl.types import Features
 
 LEVELS = 5
-MULTIPLE = 2 ** (LEVELS - 1)
-"""Sides are padded to a multiple of this inside, and cropped back."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,8 @@ class UNet3D(nn.Module):
     """3D U-Net with group normalisation: 32-64-128-256-512 channels and back, 23.5 M parameters at full width.
 
     Two 3x3x3 convolutions a level, GroupNorm with channels / 8 groups, LeakyReLU 0.2, max-pooling, trilinear
-    upsampling, skip concatenation.
+    upsampling, skip concatenation. Odd sides are pooled to half their size rounded up and upsampled to the skip's, so
+    that no volume needs padding, which would enter the normalisation and cost time.
 
     Raises:
         ValueError: `width` is not a positive multiple of 8.
@@ -64,17 +63,16 @@ class UNet3D(nn.Module):
         Returns:
             Features: `global_` (B, 16 * width, d, h, w) with d = ceil(D / 16), `local` (B, width, D, H, W).
         """
-        size = image.shape[2:]
-        skips, bottleneck = self._encode(_pad_to_multiple(image))
+        skips, bottleneck = self._encode(image)
         local = bottleneck
         for level, skip in zip(self.decoder, reversed(skips), strict=True):
             local = functional.interpolate(local, size=skip.shape[2:], mode="trilinear", align_corners=True)
             local = self._run(level, torch.cat([local, skip], dim=1))
-        return Features(bottleneck, local[:, :, : size[0], : size[1], : size[2]])
+        return Features(bottleneck, local)
 
     def encode(self, image: Tensor) -> Tensor:
         """The global features alone, without the decoder: (B, C, D, H, W) to (B, 16 * width, d, h, w)."""
-        return self._encode(_pad_to_multiple(image))[1]
+        return self._encode(image)[1]
 
     def _encode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         skips: list[Tensor] = []
@@ -82,7 +80,7 @@ class UNet3D(nn.Module):
         for index, level in enumerate(self.encoder):
             if index:
                 skips.append(features)
-                features = functional.max_pool3d(features, 2)
+                features = functional.max_pool3d(features, 2, ceil_mode=True)
             features = self._run(level, features)
         return skips, features
 
@@ -90,11 +88,3 @@ class UNet3D(nn.Module):
         if self.checkpoint_activations and self.training and torch.is_grad_enabled():
             return checkpoint(level, features, use_reentrant=False)
         return level(features)
-
-
-def _pad_to_multiple(image: Tensor) -> Tensor:
-    """Repeat the last plane of each axis until its side is a multiple of 16."""
-    missing = [-side % MULTIPLE for side in image.shape[2:]]
-    if not any(missing):
-        return image
-    return functional.pad(image, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from gvsl.augment import change_appearance, draw_appearance
+from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.data import centre_crop, read_crop
 from gvsl.data.crop import Shape
-from gvsl.errors import UserError
+from gvsl.evaluation.checks import check_contract
 from gvsl.evaluation.dice import dice_per_structure
 from gvsl.files import whole_file
 from gvsl.geometry import folded_share, identity_grid, warp
@@ -42,8 +43,8 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
     method = load_method(run)
     if not isinstance(method, GVSL):
         return record
-    if method.backbone.preprocessing != store.preprocessing:
-        raise UserError(f"{store.path} was prepared by another contract than {run}: prepare it with the run's settings")
+    assert isinstance(method.backbone, PretrainedUNet3D)  # load_method puts it there
+    check_contract(method.backbone, run, store)
     split, ids = _held_out(store, split)
     crop: Shape = tuple(record.config["data"]["crop"])
     rows: list[dict[str, Any]] = []
@@ -62,8 +63,9 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
             _write_picture(run / name, restore_case(method, store, case, crop, seed=index))
             record.pictures.append({"file": name, "kind": "restoration", "title": f"{case} ({split})"})
     record.cases = rows
-    names = [name for name in rows[0] if name != "id"] if rows else []
-    record.metrics |= {f"{split}/{name}": float(np.mean([row[name] for row in rows])) for name in names}
+    for name in dict.fromkeys(name for row in rows for name in row if name != "id"):
+        # A pair of which one volume has no label map has no Dice.
+        record.metrics[f"{split}/{name}"] = float(np.mean([row[name] for row in rows if name in row]))
     record.labels = {str(value): name for value, name in store.label_names.items()}
     write_record(record, run)
     return record

@@ -13,13 +13,12 @@ from torch import Tensor
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import PretrainedUNet3D, load_backbone
 from gvsl.evaluation.checks import check_contract, check_mode, check_structures, find_device
-from gvsl.evaluation.curves import write_curves
 from gvsl.evaluation.dice import dice_per_structure
 from gvsl.evaluation.pictures import Slices, segmentation_slices, write_segmentations
 from gvsl.evaluation.prediction import predict_classes
 from gvsl.files import refuse_existing, whole_folder
 from gvsl.progress import progress
-from gvsl.results import RunRecord, environment, utc_now, write_record
+from gvsl.results import RunRecord, environment, utc_now, write_curves, write_record
 from gvsl.store import Store
 from gvsl.transfer import (
     FitResult,
@@ -37,7 +36,6 @@ from gvsl.transfer import (
 
 GIGABYTE = 1e9
 CURVES_NAME = "curves.csv"
-COLUMNS = ("step", "loss", "val_dice")
 
 
 def transfer(store: Store, weights: Path | None, out: Path, settings: TransferSettings) -> RunRecord:
@@ -92,7 +90,7 @@ def transfer(store: Store, weights: Path | None, out: Path, settings: TransferSe
             curves=CURVES_NAME,
             pictures=write_segmentations(folder, rows, slices),
         )
-        write_curves(folder / CURVES_NAME, COLUMNS, result.rows)
+        write_curves(folder / CURVES_NAME, result.rows)
         _save_network(folder, network, cases, settings, record)
         record.seconds = time.monotonic() - began
         write_record(record, folder)
@@ -109,7 +107,9 @@ def _build(store: Store, weights: Path | None, classes: int, settings: TransferS
         torch.manual_seed(settings.seed)
         backbone = UNet3D(width=settings.width) if loaded is None else loaded
         frozen = settings.mode == "linear"
-        return SegmentationNetwork(backbone, classes, frozen=frozen, precision=settings.precision)
+        return SegmentationNetwork(
+            backbone, classes, kernel=settings.kernel, frozen=frozen, precision=settings.precision
+        )
 
 
 def _train(

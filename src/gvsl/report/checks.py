@@ -52,7 +52,7 @@ def wrong_order(ncc: float | None, affine: float | None, identity: float | None)
     if ncc < affine < identity:
         return None
     return (
-        f"ncc {number(ncc)}, ncc_affine {number(affine)}, ncc_identity {number(identity)}: "
+        f"ncc {number(ncc, 4)}, ncc_affine {number(affine, 4)}, ncc_identity {number(identity, 4)}: "
         "each must be below the next, so this run is broken"
     )
 
@@ -98,8 +98,8 @@ def _of_pretraining(run: Run) -> Iterable[Finding]:
             yield Finding("caution", run.label, text)
     before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
     if before is not None and after is not None and after <= before:
-        text = f"labels overlap no better after matching ({number(after)}) than before ({number(before)})"
-        yield Finding("broken", run.label, text)
+        text = f"labels overlap no better after matching ({number(after, 4)}) than before ({number(before, 4)})"
+        yield Finding("caution", run.label, text)
     if run.record.status == "finished" and not run.record.cases:
         yield Finding("caution", run.label, "no held-out pairs were matched: all its figures are of training")
 
@@ -116,6 +116,9 @@ def _of_transfer(run: Run) -> Iterable[Finding]:
 
 def _of_group(group: Group) -> Iterable[Finding]:
     subject = f"{group.store}, {group.protocol}" + (f", {group.settings}" if group.settings else "")
+    for name, values in differing_settings(group.runs).items():
+        text = f"the runs differ in more than their weights: {name} is {' or '.join(values)}"
+        yield Finding("caution", subject, text)
     if len(group.sides) == 1:
         other = "pre-trained" if RANDOM in group.sides else "random"
         yield Finding("caution", subject, f"no finished run on {other} features to compare with")
@@ -124,9 +127,6 @@ def _of_group(group: Group) -> Iterable[Finding]:
     lost = {str(row["id"]) for run in group.runs for row in run.record.cases} - shared
     if lost:
         yield Finding("caution", subject, f"{plural(len(lost), 'case')} left out: not scored in every run")
-    for name, values in differing_settings(group.runs).items():
-        text = f"the runs differ in more than their weights: {name} is {' or '.join(values)}"
-        yield Finding("caution", subject, text)
     seeds = {name: len({run.record.seed for run in runs}) for name, runs in group.sides.items()}
     if min(seeds.values()) < SEEDS_ASKED_FOR:
         counts = ", ".join(f"{name} features {plural(count, 'seed')}" for name, count in seeds.items())

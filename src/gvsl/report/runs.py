@@ -38,7 +38,11 @@ def read_runs(folders: Iterable[Path]) -> list["Run"]:
     """
     found = find_records(folders)
     labels = _labels([folder for folder, _ in found], [record.name for _, record in found])
-    return [_read_run(folder, record, label) for (folder, record), label in zip(found, labels, strict=True)]
+    stores = _stores([record for _, record in found])
+    return [
+        _read_run(folder, record, label, store)
+        for (folder, record), label, store in zip(found, labels, stores, strict=True)
+    ]
 
 
 def read_curves(path: Path) -> dict[str, "Curve"]:
@@ -124,6 +128,8 @@ class Run:
     folder: Path
     label: str
     """The record's name, with the folder where the name alone is not unique."""
+    store: str
+    """The store's name, with the beginning of its hash where another store has the same name."""
     record: RunRecord
     curves: dict[str, Curve]
     pictures: list[Picture]
@@ -133,7 +139,7 @@ class Run:
         return [picture for picture in self.pictures if picture.kind == kind]
 
 
-def _read_run(folder: Path, record: RunRecord, label: str) -> Run:
+def _read_run(folder: Path, record: RunRecord, label: str, store: str) -> Run:
     missing = [name for name in TRANSFER_SETTINGS if name not in record.config]
     if record.kind == "transfer" and missing:
         raise UserError(f"{folder}: the record's config lacks {', '.join(missing)}; a transfer run states them")
@@ -146,7 +152,7 @@ def _read_run(folder: Path, record: RunRecord, label: str) -> Run:
         if not {"file", "kind", "title"} <= entry.keys():
             raise UserError(f"{folder}: a picture in the record lacks its file, kind or title")
         pictures.append(read_picture(_inside(folder, entry["file"]), entry["kind"], entry["title"]))
-    return Run(folder, label, record, curves, pictures)
+    return Run(folder, label, store, record, curves, pictures)
 
 
 def _labels(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
@@ -158,6 +164,14 @@ def _labels(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
         name if counts[name] == 1 else tail if short_counts[tail] == 1 else whole
         for name, tail, whole in zip(names, short, long, strict=True)
     ]
+
+
+def _stores(records: Sequence[RunRecord]) -> list[str]:
+    """The names of the runs' stores, made unique by the hash where the same name means several."""
+    names = [record.store.get("name", "") for record in records]
+    hashes = [record.store.get("hash", "") for record in records]
+    counts = Counter(name for name, _ in set(zip(names, hashes, strict=True)))
+    return [name if counts[name] == 1 else f"{name} ({mark[:6]})" for name, mark in zip(names, hashes, strict=True)]
 
 
 def _inside(folder: Path, name: str) -> Path:

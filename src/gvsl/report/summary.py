@@ -52,7 +52,6 @@ class Group:
     """Transfer runs that can be set against each other: one store, one protocol, several features."""
 
     store: str
-    store_hash: str
     protocol: str
     settings: str
     """The settings that set this group apart from another of the same store and protocol, or nothing."""
@@ -157,16 +156,16 @@ def groups(runs: Sequence[Run]) -> list[Group]:
     """
     usable = [run for run in runs if run.record.kind == "transfer" and _has_scores(run)]
     found: list[Group] = []
-    for (name, store_hash, way), members in _sorted_into(usable, _group_key).items():
+    for (name, way), members in _sorted_into(usable, _group_key).items():
         parts = _sorted_into(members, lambda run: json.dumps(_settings(run), sort_keys=True, default=str))
         if len(parts) > 1 and all(_has_both_sides(part) for part in parts.values()):
             varying = differing_settings(members)
             for part in parts.values():
                 said = ", ".join(f"{key} {_settings(part[0]).get(key)}" for key in varying)
-                found.append(Group(name, store_hash, way, said, _sides(part)))
+                found.append(Group(name, way, said, _sides(part)))
         else:
-            found.append(Group(name, store_hash, way, "", _sides(members)))
-    return sorted(found, key=lambda group: (group.store, group.store_hash, group.protocol, group.settings))
+            found.append(Group(name, way, "", _sides(members)))
+    return sorted(found, key=lambda group: (group.store, group.protocol, group.settings))
 
 
 def differing_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
@@ -278,8 +277,8 @@ def _has_scores(run: Run) -> bool:
     return run.record.status == "finished" and mean_of_cases(run, "dice") is not None
 
 
-def _group_key(run: Run) -> tuple[str, str, str]:
-    return run.record.store.get("name", ""), run.record.store.get("hash", ""), protocol(run)
+def _group_key(run: Run) -> tuple[str, str]:
+    return run.store, protocol(run)
 
 
 def _sorted_into(runs: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[Run]]:

@@ -11,8 +11,10 @@ from gvsl.methods import Method
 from gvsl.training.settings import OptimiserSettings
 from gvsl.types import PairBatch
 
-GENERATOR_STRIDE = 1_000_003
-"""Seeds of two runs' generators coincide only after this many steps and processes."""
+GENERATOR_STRIDE = 1_000_003**2
+"""Generators of runs with neighbouring seeds coincide only after this many steps and processes."""
+GENERATOR_SEEDS = 2**63
+"""A generator takes no larger seed."""
 
 
 class PretrainModule(lightning.LightningModule):
@@ -31,7 +33,7 @@ class PretrainModule(lightning.LightningModule):
         """Run the method's step with randomness that depends on seed, step and process alone."""
         generator = torch.Generator(self.device)
         stream = self.global_step * self.trainer.world_size + self.global_rank
-        generator.manual_seed(self.seed * GENERATOR_STRIDE**2 + stream)
+        generator.manual_seed((self.seed * GENERATOR_STRIDE + stream) % GENERATOR_SEEDS)
         batch = batch._replace(moving=channels_last(batch.moving), fixed=channels_last(batch.fixed))
         terms = self.method.training_step(batch, generator)
         self.latest = {name: value.detach() for name, value in terms.items()}

@@ -9,7 +9,7 @@ from gvsl.backbones import UNet3D
 
 
 class SegmentationNetwork(nn.Module):
-    """A 1x1x1 convolution on the backbone's local features; the softmax is the loss's and the reader's.
+    """A convolution on the backbone's local features; the softmax is the loss's and the reader's.
 
     A frozen backbone asks for no gradient and is in eval mode whatever `train` says, so that a step changes
     neither its parameters nor its buffers.
@@ -20,12 +20,13 @@ class SegmentationNetwork(nn.Module):
         backbone: UNet3D,
         classes: int,
         *,
+        kernel: int = 3,
         frozen: bool = False,
         precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Conv3d(backbone.width, classes, kernel_size=1)
+        self.head = nn.Conv3d(backbone.width, classes, kernel, padding=kernel // 2)
         self.frozen = frozen
         self.precision = precision
         if frozen:

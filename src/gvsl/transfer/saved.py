@@ -56,6 +56,7 @@ def save_segmenter(
         "crop": list(settings.crop),
         "overlap": settings.overlap,
         "precision": network.precision,
+        "kernel": settings.kernel,
     }
     write_text(folder / CONFIG_NAME, json.dumps(config, indent=1) + "\n")
 
@@ -72,7 +73,7 @@ def load_segmenter(folder: Path) -> Segmenter:
     config = read_config(folder / CONFIG_NAME)
     try:
         labels = {int(value): str(name) for value, name in config["labels"].items()}
-        network = SegmentationNetwork(backbone, 1 + len(labels), precision=config["precision"])
+        network = SegmentationNetwork(backbone, 1 + len(labels), kernel=config["kernel"], precision=config["precision"])
         depth, height, width = (int(side) for side in config["crop"])
         overlap = float(config["overlap"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:

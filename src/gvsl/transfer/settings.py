@@ -18,6 +18,9 @@ class TransferSettings:
     """`linear`: a head on frozen features; `finetune`: all; `scratch`: all, from random weights."""
     seed: int = 0
     """Decides the labelled cases drawn, their order, the crops and every random weight."""
+    kernel: int = 3
+    """Side of the head's convolution, odd; 1 asks what each voxel's features tell by themselves (the paper has "a
+    convolutional layer")."""
     labels: int | None = None
     """How many labelled training cases to draw with the seed; all of them if not given."""
     learning_rate: float = 1e-4
@@ -53,6 +56,8 @@ class TransferSettings:
         for name in ("max_steps", "batch", "validate_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: give 1 or more")
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise UserError(f"kernel is {self.kernel}: give an odd number")
         if self.labels is not None and self.labels < 1:
             raise UserError(f"labels is {self.labels}: give 1 or more, or leave it out for all")
         if self.seed < 0:

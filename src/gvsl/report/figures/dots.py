@@ -90,10 +90,12 @@ def dots_chart(columns: Sequence[Column], limits: tuple[float, float], alt: str,
                 else:
                     _write_below(axes, place, centre, digits)
         axes.set_xlim(-0.85, len(columns) - 1 + 0.85)
-        axes.set_ylim(*limits)
+        room = 0.03 * (limits[1] - limits[0])  # a dot on the border is whole
+        axes.set_ylim(limits[0] - room, limits[1] + room)
         axes.yaxis.set_major_locator(MultipleLocator(tick_step(*limits)))
         axes.set_xticks(range(len(columns)), [column.name for column in columns])
         axes.tick_params(axis="x", length=0, labelcolor=INK)
+        axes.spines["bottom"].set_visible(False)  # the lowest tick's line is there already
     return drawn[0]
 
 

@@ -73,8 +73,8 @@ def _panels(run: Run) -> list[Html]:
 def _transfer(runs: Sequence[Run]) -> list[Html]:
     """One block for each store and protocol: every run a line, coloured by its features."""
     blocks = []
-    for key in sorted({(run.record.store.get("name", ""), protocol(run)) for run in runs}):
-        members = [run for run in runs if (run.record.store.get("name", ""), protocol(run)) == key]
+    for key in sorted({(run.store, protocol(run)) for run in runs}):
+        members = [run for run in runs if (run.store, protocol(run)) == key]
         colours = side_colours({side(run) for run in members})
         legend = line_legend([(feature_name(name, key[1]), colour, _dash(name)) for name, colour in colours.items()])
         panels = []

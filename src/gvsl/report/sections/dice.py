@@ -35,7 +35,9 @@ def mean_chart(group: Group, method: str) -> Html:
 
 def _block(group: Group) -> Html:
     names = structures(group.runs)
-    keys = {MEAN: "dice"} | {name: f"dice/{name}" for name in names}
+    keys = {name: f"dice/{name}" for name in names}
+    if len(names) != 1:  # the mean of one structure is that structure
+        keys = {MEAN: "dice"} | keys
     limits = _limits(group, list(keys.values()))
     cases = case_ids(group.runs)
     charts = []

@@ -14,7 +14,7 @@ STRUCTURE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D5
 def run_heading(run: Run) -> Html:
     """The heading of what belongs to one run, with a mark where it has not finished."""
     status = [] if run.record.status == "finished" else [text(" "), chip(run.record.status, run.record.status)]
-    return element("h3", f"{run.record.store.get('name', '')}: {run.label}", *status)
+    return element("h3", f"{run.store}: {run.label}", *status)
 
 
 def side_colours(names: Iterable[str]) -> dict[str, str]:

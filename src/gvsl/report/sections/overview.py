@@ -51,7 +51,8 @@ KINDS = (("pretrain", "pre-training"), ("transfer", "transfer"))
 
 def overview(runs: Sequence[Run], compared: Sequence[Group], found: Sequence[Finding]) -> Html:
     """The summary: a card for every comparison and every pre-training run, and all findings."""
-    cards = [_comparison(group, method) for group in compared for method in group.methods or [RANDOM]]
+    ordered = sorted(compared, key=lambda group: len(group.sides) == 1)  # what can be compared comes first
+    cards = [_comparison(group, method) for group in ordered for method in group.methods or [RANDOM]]
     cards += [_matching(run) for run in runs if run.record.kind == "pretrain"]
     lead = (
         "DSC is the Dice overlap of prediction and truth, 0 to 1, averaged over structures in each test "

@@ -18,8 +18,8 @@ SHOWN_AT_ONCE = 3
 CAPTION = (
     "The moving image should come to look like the fixed one, stage by stage, and the difference after "
     "matching should be darker than before. The grid is the fixed image's, drawn where it looks in the "
-    "moving image: smooth and without crossings is good. Differences run from 0 (black) to half the grey "
-    "range (bright); two subjects differ in brightness too, so they never vanish."
+    "moving image: smooth and without crossings is good. Differences run from 0 (black) to the whole "
+    "grey range (bright); two subjects differ in brightness too, so they never vanish."
 )
 
 
@@ -86,7 +86,7 @@ def _charts(run: Run) -> list[Html]:
 def _pair(picture: Picture) -> Html:
     arrays = {name: _planes(picture, name) for name in ("moving", "affine", "warped", "fixed", "grid")}
     limits = window([*arrays["moving"], *arrays["fixed"]])
-    contrast = (0.0, (limits[1] - limits[0]) / 2)
+    contrast = (0.0, limits[1] - limits[0])
     outlines = {name: picture.planes(f"{name}_label") for name in ("moving", "warped", "fixed")}
     same_grid = all(a.shape == b.shape for a, b in zip(arrays["moving"], arrays["fixed"], strict=True))
 

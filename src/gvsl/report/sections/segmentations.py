@@ -27,15 +27,9 @@ def segmentations(runs: Sequence[Run]) -> Html:
         "The first seed of each kind of features is shown; the other seeds open below."
     )
     found = [(run, picture) for run in runs for picture in run.pictures_of("segmentation")]
-    stores = sorted({_store(run) for run, _ in found})
-    blocks = [
-        _store_block(name, [shown for shown in found if _store(shown[0]) == (name, mark)]) for name, mark in stores
-    ]
+    stores = sorted({run.store for run, _ in found})
+    blocks = [_store_block(name, [shown for shown in found if shown[0].store == name]) for name in stores]
     return section("segmentations", "Segmentations", lead, *(blocks or [element("p", "No run wrote segmentations.")]))
-
-
-def _store(run: Run) -> tuple[str, str]:
-    return run.record.store.get("name", ""), run.record.store.get("hash", "")
 
 
 def _store_block(name: str, found: Sequence[Shown]) -> Html:

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from gvsl.data import centre_crop, fit_crop
+from gvsl.data.crop import Box, Shape
+
+SIDES = st.tuples(*[st.integers(1, 20)] * 3)
+
+
+def crop_of(volume: NDArray[np.int64], crop: Shape) -> NDArray[np.int64]:
+    return centre_crop(lambda box: volume[box], (volume.shape[0], volume.shape[1], volume.shape[2]), crop)
+
+
+def along(count: int) -> NDArray[np.int64]:
+    """A line of voxels 1, 2, 3 ... along the first axis."""
+    return np.arange(1, count + 1).reshape(count, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "most", "expected"),
+    [
+        ([(35, 51, 35)], 128**3, (32, 48, 32)),
+        ([(20, 90, 41), (40, 100, 40), (200, 110, 39)], 128**3, (48, 96, 48)),  # the median of 20, 40, 200 is 40
+        ([(5, 5, 5)], 128**3, (16, 16, 16)),
+        ([(300, 200, 100)], 128**3, (144, 144, 96)),
+        ([(300, 200, 100)], 1, (16, 16, 16)),
+    ],
+)
+def test_the_crop_fits_the_median_volume(shapes: list[Shape], most: int, expected: Shape) -> None:
+    assert fit_crop(shapes, most) == expected
+
+
+@settings(max_examples=30, deadline=None)
+@given(shapes=st.lists(st.tuples(*[st.integers(1, 600)] * 3), min_size=1, max_size=5), most=st.integers(16**3, 200**3))
+def test_the_crop_is_of_whole_multiples_within_its_voxels(shapes: list[Shape], most: int) -> None:
+    crop = fit_crop(shapes, most)
+    assert all(side >= 16 and side % 16 == 0 for side in crop)
+    assert np.prod(crop) <= most
+    for axis, side in enumerate(crop):
+        assert side <= max(16, np.median([shape[axis] for shape in shapes]) + 8)
+
+
+@pytest.mark.parametrize(
+    ("side", "crop", "expected"),
+    [
+        (6, 6, [1, 2, 3, 4, 5, 6]),
+        (6, 2, [3, 4]),
+        (7, 4, [2, 3, 4, 5]),
+        (2, 6, [0, 0, 1, 2, 0, 0]),
+        (3, 6, [0, 1, 2, 3, 0, 0]),
+        (1, 2, [1, 0]),
+    ],
+)
+def test_it_is_about_the_centre_and_padded_with_air(side: int, crop: int, expected: list[int]) -> None:
+    assert crop_of(along(side), (crop, 1, 1))[:, 0, 0].tolist() == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=SIDES, crop=SIDES)
+def test_each_axis_is_cropped_by_itself(shape: Shape, crop: Shape) -> None:
+    volume = np.arange(1, 1 + np.prod(shape)).reshape(shape)
+    found = crop_of(volume, crop)
+    assert found.shape == crop
+    assert found.dtype == volume.dtype
+    lines = [crop_of(along(side), (wanted, 1, 1))[:, 0, 0] for side, wanted in zip(shape, crop, strict=True)]
+    for voxel in np.ndindex(crop):
+        places = [line[at] - 1 for line, at in zip(lines, voxel, strict=True)]
+        assert found[voxel] == (volume[tuple(places)] if min(places) >= 0 else 0)
+
+
+def test_nothing_outside_of_the_crop_is_read() -> None:
+    read: list[Box] = []
+
+    def reader(box: Box) -> NDArray[np.float32]:
+        read.append(box)
+        return np.ones([part.stop - part.start for part in box], dtype=np.float32)
+
+    assert centre_crop(reader, (100, 8, 30), (16, 16, 16)).sum() == 16 * 8 * 16
+    assert read == [(slice(42, 58), slice(0, 8), slice(7, 23))]

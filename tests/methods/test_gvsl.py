@@ -1,0 +1,200 @@
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gvsl.augment import AppearanceSettings, SpatialSettings, change_appearance, draw_appearance, draw_spatial
+from gvsl.backbones import UNet3D
+from gvsl.geometry import Fusion, folded_share, inside, warp
+from gvsl.losses import local_ncc_loss, smoothness_loss
+from gvsl.methods import GVSL, GVSLSettings
+from gvsl.types import PairBatch
+
+FUSIONS: list[Fusion] = ["compose", "paper"]
+AS_THEY_ARE = GVSLSettings(appearance=AppearanceSettings(0, 0, 0), spatial=SpatialSettings(rate=0))
+"""Without augmentation."""
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def make(settings: GVSLSettings | None = None, moving: bool = False) -> GVSL:
+    """A method from its initialisation, or with last layers that do move voxels."""
+    torch.manual_seed(0)
+    method = GVSL(UNet3D(width=8), settings)
+    if moving and method.matching is not None:
+        nn.init.normal_(method.matching.deformable.field.weight, std=0.03)
+        if method.matching.affine is not None:
+            for layer in linear_layers(method):
+                nn.init.normal_(layer.weight, std=0.1)
+    return method
+
+
+def linear_layers(method: GVSL) -> list[nn.Linear]:
+    assert method.matching is not None
+    head = method.matching.affine
+    assert head is not None
+    return [head.rotation, head.translation, head.scale, head.shear]
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_each_of_the_fifteen_affine_outputs_gets_a_gradient(
+    fusion: Fusion, precision: str, batch: PairBatch
+) -> None:
+    method = make(GVSLSettings(fusion=fusion))
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        method.training_step(batch, generator())["loss"].backward()
+    outputs = 0
+    for layer in linear_layers(method):
+        assert layer.weight.grad is not None
+        assert layer.bias.grad is not None
+        assert layer.weight.grad.isfinite().all()
+        assert (layer.weight.grad != 0).any(dim=1).all()
+        assert layer.bias.grad.isfinite().all()
+        assert (layer.bias.grad != 0).all()
+        outputs += len(layer.bias)
+    assert outputs == 15
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_voxels_move_by_less_than_a_twentieth_at_the_start(fusion: Fusion, batch: PairBatch) -> None:
+    matching = make(GVSLSettings(fusion=fusion)).match(batch.moving, batch.fixed)
+    for field in matching:
+        assert 0 < field.abs().max() < 0.05
+
+
+def test_a_step_logs_what_the_issue_names(batch: PairBatch) -> None:
+    terms = make().training_step(batch, generator())
+    assert list(terms) == ["loss", "ncc", "smoothness", "ncc_affine", "ncc_identity", "folded", "restoration"]
+    assert 0 <= terms["folded"] <= 1
+    # Nothing has moved yet.
+    assert terms["ncc"].item() == pytest.approx(terms["ncc_identity"].item(), abs=0.02)
+    assert terms["ncc_affine"].item() == pytest.approx(terms["ncc_identity"].item(), abs=0.02)
+
+
+@pytest.mark.parametrize("smooth_on", ["dvf", "local"])
+@pytest.mark.parametrize("mask", [True, False])
+def test_terms_are_those_of_algorithm_1(
+    smooth_on: Literal["dvf", "local"], mask: bool, batch: PairBatch
+) -> None:
+    settings = replace(
+        AS_THEY_ARE, smooth_on=smooth_on, mask_outside=mask, ncc_weight=2.0, smoothness_weight=3.0, restoration_weight=5.0
+    )
+    method = make(settings, moving=True)
+    terms = method.training_step(batch, generator())
+    matching = method.match(batch.moving, batch.fixed)
+    assert matching.affine.abs().max() > 0.3
+
+    def ncc(field: Tensor) -> Tensor:
+        seen = inside(field) if mask else None
+        return local_ncc_loss(batch.fixed, warp(batch.moving, field), window=9, floor=1e-6, mask=seen)
+
+    expected = {
+        "ncc": ncc(matching.dvf),
+        "ncc_affine": ncc(matching.affine),
+        "ncc_identity": local_ncc_loss(batch.fixed, batch.moving, window=9, floor=1e-6),
+        "smoothness": smoothness_loss(matching.dvf if smooth_on == "dvf" else matching.local),
+        "folded": folded_share(matching.dvf),
+        "restoration": functional.mse_loss(method.restore(batch.moving), batch.moving),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value.detach(), rtol=1e-3, atol=1e-5, msg=name)
+    total = 2 * expected["ncc"] + 3 * expected["smoothness"] + 5 * expected["restoration"]
+    torch.testing.assert_close(terms["loss"], total, rtol=1e-3, atol=1e-5)
+
+
+def test_the_damaged_volume_is_seen_and_the_undamaged_one_restored_and_matched(batch: PairBatch) -> None:
+    settings = replace(AS_THEY_ARE, appearance=AppearanceSettings(1, 1, 1))
+    method = make(settings)
+    terms = method.training_step(batch, generator(4))
+    damaged = change_appearance(batch.moving, draw_appearance(2, (32, 16, 32), settings.appearance, generator(4)))
+    expected = functional.mse_loss(method.restore(damaged), batch.moving)
+    torch.testing.assert_close(terms["restoration"], expected.detach(), rtol=1e-3, atol=1e-5)
+    undamaged = local_ncc_loss(batch.fixed, batch.moving, floor=1e-6)
+    torch.testing.assert_close(terms["ncc_identity"], undamaged)
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_one_spatial_draw_is_shared_by_a_pair_and_what_was_never_scanned_is_left_out(
+    mask: bool, batch: PairBatch
+) -> None:
+    terms = make(GVSLSettings(mask_outside=mask)).training_step(batch, generator(4))
+    dvf = draw_spatial(2, (32, 16, 32), SpatialSettings(), generator(4))
+    moving, fixed = (warp(image, dvf, padding="border") for image in (batch.moving, batch.fixed))
+    expected = local_ncc_loss(fixed, moving, floor=1e-6, mask=inside(dvf) if mask else None)
+    torch.testing.assert_close(terms["ncc_identity"], expected)
+
+
+def test_a_batch_is_what_its_pairs_are_alone(batch: PairBatch) -> None:
+    method = make(AS_THEY_ARE, moving=True)
+    alone = [
+        method.training_step(PairBatch(batch.moving[[i]], batch.fixed[[i]], [""], [""]), generator()) for i in range(2)
+    ]
+    for name, value in method.training_step(batch, generator()).items():
+        expected = torch.stack([terms[name] for terms in alone]).mean()
+        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_volumes_that_are_no_multiple_of_16_pass_through(batch: PairBatch) -> None:
+    odd = PairBatch(batch.moving[..., :21, :13, :18], batch.fixed[..., :21, :13, :18], [""] * 2, [""] * 2)
+    terms = make().training_step(odd, generator())
+    terms["loss"].backward()
+    assert terms["loss"].isfinite()
+    assert make().match(odd.moving, odd.fixed).dvf.shape == (2, 3, 21, 13, 18)
+
+
+def test_without_matching_it_restores() -> None:
+    method = make(GVSLSettings(matching=False))
+    image = torch.rand(1, 1, 16, 16, 16)
+    assert method.matching is None
+    assert set(method.parts()) == {"backbone", "restoration"}
+    assert set(method.training_step(PairBatch(image, image, [""], [""]), generator())) == {"loss", "restoration"}
+    assert method.restore(image).shape == image.shape
+    with pytest.raises(ValueError, match="without matching"):
+        method.match(image, image)
+
+
+def test_without_restoration_it_matches() -> None:
+    method = make(GVSLSettings(restoration=False))
+    image = torch.rand(1, 1, 16, 16, 16)
+    assert method.restoration is None
+    assert set(method.parts()) == {"backbone", "affine", "deformable"}
+    terms = method.training_step(PairBatch(image, image, [""], [""]), generator())
+    assert "restoration" not in terms
+    torch.testing.assert_close(terms["loss"].detach(), terms["ncc"] + terms["smoothness"])
+    with pytest.raises(ValueError, match="without restoration"):
+        method.restore(image)
+
+
+def test_without_the_affine_head_the_affine_field_is_zero() -> None:
+    method = make(replace(AS_THEY_ARE, affine=False))
+    one, other = torch.rand(2, 1, 1, 16, 16, 16, generator=generator())
+    assert set(method.parts()) == {"backbone", "restoration", "deformable"}
+    terms = method.training_step(PairBatch(one, other, [""], [""]), generator())
+    torch.testing.assert_close(terms["ncc_affine"], terms["ncc_identity"])
+
+
+def test_with_nothing_to_learn_it_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to learn"):
+        make(GVSLSettings(matching=False, restoration=False))
+
+
+def test_it_learns_to_match_a_pair(batch: PairBatch) -> None:
+    """From the initialisation, by its own loss: both stages help, and nothing folds."""
+    pair = PairBatch(batch.moving[:1], batch.fixed[:1], ["0"], ["2"])
+    method = make(AS_THEY_ARE)
+    optimiser = torch.optim.Adam(method.parameters(), lr=2e-3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        terms = method.training_step(pair, generator())
+        terms["loss"].backward()
+        optimiser.step()
+    print({name: round(value.item(), 4) for name, value in terms.items()})
+    assert terms["ncc"] < terms["ncc_affine"] - 0.02
+    assert terms["ncc_affine"] < terms["ncc_identity"] - 0.02
+    assert terms["folded"] < 0.01
