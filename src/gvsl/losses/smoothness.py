@@ -8,7 +8,7 @@ def smoothness_loss(dvf: Tensor) -> Tensor:
     r"""The squared gradient of the field, \|\nabla\psi(p)\|^2, as a mean over voxels, components and axes (Eq. 2).
 
     Eq. 2 sums over all of them. The sum grows with the volume, and even its mean over the voxels is nine times this:
-    beside the NCC at weight 1 it hardly let the field move on MR of the hippocampus (docs/method.md).
+    beside the NCC at weight 1 it hardly let the field move on MR of the hippocampus (docs/methods/gvsl.md).
     Computed in float32 at least.
 
     Args:
