@@ -3,8 +3,10 @@
 import gzip
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,6 +214,23 @@ def test_ctrl_c_is_one_line_and_130(capsys: CaptureFixture, monkeypatch: pytest.
     monkeypatch.setitem(COMMANDS, "inspect", interrupted)
     assert main(["inspect", "store"]) == 130
     assert capsys.readouterr().err == "gvsl: stopped\n"
+
+
+def test_a_stopped_pretraining_says_how_to_go_on(store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["pretrain", str(store), "--out", str(run), "--backbone.width", "8", "--data.crop", "[16, 16, 16]"]
+    words += ["--trainer.checkpoint_every", "1", "--data.workers", "0"]
+    command = [str(Path(sys.executable).with_name("gvsl")), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        patience = time.monotonic() + 120
+        while not (run / "checkpoints" / "last.ckpt").is_file() and time.monotonic() < patience:
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert said.splitlines()[-1] == f"gvsl: stopped {run}: --resume goes on with it"
+    assert "Traceback" not in said
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

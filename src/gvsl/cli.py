@@ -70,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in USUAL:
             raise
         return _complain(f"{error.filename or 'the output'}: {error.strerror}")
-    except KeyboardInterrupt:
-        print("gvsl: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("gvsl: stopped", *stop.args, file=sys.stderr)
         return 130
     return 0
 
@@ -177,11 +177,17 @@ def pretrain(words: Sequence[str]) -> None:
     from gvsl.evaluation import evaluate_pretraining
     from gvsl.store import Store
     from gvsl.training import pretrain as train
+    from gvsl.training.pretrain import CHECKPOINT
 
     # Lightning announces hardware that isn't there and services that nobody asked for.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     store = Store.open(options.store)
-    train(store, options.out, options.settings, options.method, options.resume)
+    try:
+        train(store, options.out, options.settings, options.method, options.resume)
+    except (KeyboardInterrupt, SystemExit):  # Lightning makes an exit of Ctrl-C
+        resumable = (options.out / CHECKPOINT).is_file()
+        mend = "--resume goes on with it" if resumable else "there is no checkpoint yet, so start again"
+        raise KeyboardInterrupt(f"{options.out}: {mend}") from None
     _print_record(options.out, evaluate_pretraining(options.out, store))
 
 

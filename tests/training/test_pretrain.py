@@ -1,0 +1,250 @@
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gvsl.augment import AppearanceSettings
+from gvsl.backbones.weights import load_backbone
+from gvsl.datasets.dataset import Dataset
+from gvsl.errors import UserError
+from gvsl.methods import GVSL, METHODS, GVSLSettings
+from gvsl.results import RunRecord, read_record
+from gvsl.store import PRESETS, Store, prepare
+from gvsl.training import PretrainSettings, build_method, pretrain
+from gvsl.training.logbook import read_curves
+from gvsl.types import PairBatch
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    folder = run / "weights"
+    return load_file(folder / "model.safetensors") | load_file(folder / "heads.safetensors")
+
+
+def same(one: Path, other: Path) -> bool:
+    first, second = weights(one), weights(other)
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+class Interrupted(GVSL):
+    """GVSL whose user presses Ctrl-C in the sixth step."""
+
+    def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps == 6:
+            raise KeyboardInterrupt
+        return super().training_step(batch, generator)
+
+
+class OutOfMemory(GVSL):
+    """GVSL that fails in its second step."""
+
+    def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps == 2:
+            raise MemoryError("no more")
+        return super().training_step(batch, generator)
+
+
+@pytest.fixture
+def stopped(phantom_store: Store, tiny: PretrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run that was interrupted in its sixth step, two steps after its last checkpoint."""
+    out = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setitem(METHODS, "gvsl", Interrupted)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            pretrain(phantom_store, out, tiny)
+    return out
+
+
+def test_a_run_leaves_what_is_documented(finished: Path, phantom_store: Store, tiny: PretrainSettings) -> None:
+    assert sorted(path.name for path in finished.iterdir()) == [
+        *("checkpoints", "curves.csv", "record.json", "tensorboard", "weights"),
+    ]
+    assert [path.name for path in (finished / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert sorted(path.name for path in (finished / "weights").iterdir()) == [
+        *("config.json", "heads.safetensors", "model.safetensors"),
+    ]
+    record = read_record(finished)
+    assert (record.kind, record.name, record.status, record.seed) == ("pretrain", "run", "finished", 1)
+    assert record.store == {"name": "phantoms", "hash": phantom_store.hash}
+    assert record.config["method"] == "gvsl"
+    assert record.config["data"]["crop"] == [16, 16, 16]
+    assert record.config["trainer"] == asdict(tiny.trainer)
+    assert record.config["pretext"] == asdict(GVSLSettings())  # every default written out
+    assert record.seconds > 0
+    assert record.environment["torch"] == torch.__version__
+    assert record.curves == "curves.csv"
+
+
+def test_the_record_ends_with_the_mean_of_the_last_steps(finished: Path) -> None:
+    rows = read_curves(finished / "curves.csv")
+    metrics = read_record(finished).metrics
+    assert metrics.keys() == {f"train/{name}" for name in rows[0] if name != "step"}
+    for name in ("loss", "ncc", "folded"):
+        assert metrics[f"train/{name}"] == pytest.approx(sum(row[name] for row in rows) / len(rows))
+
+
+def test_the_weights_load_with_where_they_came_from(finished: Path, phantom_store: Store) -> None:
+    backbone = load_backbone(finished)
+    assert (backbone.width, backbone.method) == (8, "gvsl")
+    assert backbone.preprocessing == phantom_store.preprocessing
+    assert (backbone.provenance["steps"], backbone.provenance["seed"]) == (8, 1)
+    assert backbone.provenance["store"]["hash"] == phantom_store.hash
+
+
+def test_training_changes_every_weight(finished: Path, tiny: PretrainSettings) -> None:
+    trained = weights(finished)
+    for name, before in build_method("gvsl", tiny).state_dict().items():
+        assert not torch.equal(trained[name.removeprefix("backbone.")], before), name
+
+
+def test_the_same_seed_gives_the_same_weights(
+    finished: Path, phantom_store: Store, tiny: PretrainSettings, tmp_path: Path
+) -> None:
+    torch.manual_seed(99)  # whatever was drawn before
+    again = replace(tiny, data=replace(tiny.data, workers=1))
+    pretrain(phantom_store, tmp_path / "again", again)
+    assert same(tmp_path / "again", finished)
+    assert read_curves(tmp_path / "again" / "curves.csv") == read_curves(finished / "curves.csv")
+
+
+def test_another_seed_gives_other_weights(tiny: PretrainSettings) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one, again, other = (build_method("gvsl", replace(tiny, seed=seed)).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not any(torch.equal(one[name], other[name]) for name in one if name.endswith("0.weight"))
+
+
+def test_a_stopped_run_says_so_and_keeps_its_curves(stopped: Path) -> None:
+    record = read_record(stopped)
+    assert record.status == "failed"
+    assert record.seconds > 0
+    assert [row["step"] for row in read_curves(stopped / "curves.csv")] == [0, 1, 2, 3, 4]
+    assert not (stopped / "weights").exists()
+
+
+def test_a_resumed_run_ends_as_an_unbroken_one(
+    stopped: Path, finished: Path, phantom_store: Store, tiny: PretrainSettings
+) -> None:
+    before = read_record(stopped)
+    record = pretrain(phantom_store, stopped, tiny, resume=True)
+    assert same(stopped, finished)
+    assert read_curves(stopped / "curves.csv") == read_curves(finished / "curves.csv")
+    assert record.metrics == read_record(finished).metrics
+    assert record.status == read_record(stopped).status == "finished"
+    assert record.created == before.created
+    assert record.seconds > before.seconds
+
+
+def test_a_chosen_crop_is_resumed_too(
+    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = replace(tiny, data=replace(tiny.data, crop=None, most_voxels=16**3))
+    with monkeypatch.context() as patch:
+        patch.setitem(METHODS, "gvsl", Interrupted)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            pretrain(phantom_store, tmp_path / "run", free)
+    assert pretrain(phantom_store, tmp_path / "run", free, resume=True).status == "finished"
+
+
+def test_only_a_stopped_run_with_the_same_settings_is_resumed(
+    stopped: Path, finished: Path, phantom_store: Store, tiny: PretrainSettings, tmp_path: Path
+) -> None:
+    def refusal(out: Path, settings: PretrainSettings) -> str:
+        with pytest.raises(UserError) as caught:
+            pretrain(phantom_store, out, settings, resume=True)
+        return str(caught.value)
+
+    assert "is finished; there is nothing to resume" in refusal(finished, tiny)
+    assert "holds no record.json" in refusal(tmp_path / "nowhere", tiny)
+    assert "other settings of seed;" in refusal(stopped, replace(tiny, seed=2))
+    gentle = replace(tiny, pretext=GVSLSettings(appearance=AppearanceSettings(shuffle_rate=0.1)))
+    assert "other settings of pretext;" in refusal(stopped, gentle)
+    larger = replace(tiny, data=replace(tiny.data, crop=(32, 16, 16)))
+    assert "other settings of data;" in refusal(stopped, larger)
+    shutil.rmtree(stopped / "checkpoints")
+    assert "to resume from; remove" in refusal(stopped, tiny)
+    assert read_record(stopped).status == "failed"
+
+
+def test_a_run_that_fails_says_so_and_passes_the_error_on(
+    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "gvsl", OutOfMemory)
+    with pytest.raises(MemoryError, match="no more"):
+        pretrain(phantom_store, tmp_path / "run", tiny)
+    assert read_record(tmp_path / "run").status == "failed"
+    assert not (tmp_path / "run" / "weights").exists()
+
+
+def test_mistakes_leave_nothing_behind(
+    phantom_store: Store, phantom_cohort: Dataset, tiny: PretrainSettings, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+
+    def refusal(store: Store, out: Path, settings: PretrainSettings, method: str = "gvsl") -> str:
+        with pytest.raises(UserError) as caught:
+            pretrain(store, out, settings, method)
+        message = str(caught.value)
+        assert "\n" not in message
+        return message
+
+    single = prepare(phantom_cohort.cases[:1], tmp_path / "single", PRESETS["ct"], label_names=None, source="one")
+    before = list(tmp_path.iterdir())
+    assert "there is no method 'guess'; there are gvsl" in refusal(phantom_store, out, tiny, "guess")
+    assert "a pair needs two" in refusal(single, out, tiny)
+    unlearnable = replace(tiny, pretext=GVSLSettings(matching=False, restoration=False))
+    assert "nothing to learn" in refusal(phantom_store, out, unlearnable)
+    assert "test" in refusal(phantom_store, out, replace(tiny, data=replace(tiny.data, split="test")))
+    assert list(tmp_path.iterdir()) == before
+    curves = (finished / "curves.csv").read_bytes()
+    assert "exists already" in refusal(phantom_store, finished, tiny)
+    assert (finished / "curves.csv").read_bytes() == curves
+
+
+@pytest.mark.parametrize("ablation", ["matching", "affine", "restoration"])
+def test_ablations_train_and_log_what_they_have(
+    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path, ablation: str
+) -> None:
+    short = replace(tiny, trainer=replace(tiny.trainer, max_steps=1), pretext=GVSLSettings(**{ablation: False}))  # type: ignore[arg-type]
+    pretrain(phantom_store, tmp_path / "run", short)
+    row = read_curves(tmp_path / "run" / "curves.csv")[0]
+    missing = {
+        "matching": {"ncc", "gradient_norm_affine", "gradient_norm_deformable"},
+        "affine": {"gradient_norm_affine"},
+        "restoration": {"restoration", "gradient_norm_restoration"},
+    }
+    assert not missing[ablation] & row.keys()
+    assert {"loss", "gradient_norm_backbone"} <= row.keys()
+    heads = load_file(tmp_path / "run" / "weights" / "heads.safetensors")
+    removed = {"matching": "matching.", "affine": "matching.affine.", "restoration": "restoration."}
+    assert heads
+    assert not any(name.startswith(removed[ablation]) for name in heads)
+
+
+def test_bf16_with_checkpointed_activations_trains_and_saves_float32(
+    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path
+) -> None:
+    settings = replace(
+        tiny,
+        backbone=replace(tiny.backbone, checkpoint_activations=True),
+        data=replace(tiny.data, crop=(32, 16, 16)),
+        trainer=replace(tiny.trainer, max_steps=3, precision="bf16"),
+    )
+    record: RunRecord = pretrain(phantom_store, tmp_path / "run", settings)
+    assert record.status == "finished"
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights(tmp_path / "run").values())
+    assert len(read_curves(tmp_path / "run" / "curves.csv")) == 3
+
+
+def test_progress_is_told_in_plain_lines(
+    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain(phantom_store, tmp_path / "run", replace(tiny, trainer=replace(tiny.trainer, max_steps=2)))
+    assert "pre-training 2/2 steps, " in capsys.readouterr().err
