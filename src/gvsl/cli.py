@@ -184,7 +184,7 @@ def pretrain(words: Sequence[str]) -> None:
     store = Store.open(options.store)
     try:
         train(store, options.out, options.settings, options.method, options.resume)
-    except (KeyboardInterrupt, SystemExit):  # Lightning makes an exit of Ctrl-C
+    except KeyboardInterrupt:
         resumable = (options.out / CHECKPOINT).is_file()
         mend = "--resume goes on with it" if resumable else "there is no checkpoint yet, so start again"
         raise KeyboardInterrupt(f"{options.out}: {mend}") from None

@@ -46,7 +46,7 @@ def tensors(drawn: object) -> list[Tensor]:
 def test_a_draw_is_made_by_its_generator_alone(name: str) -> None:
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002 - what must not be used
-    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
+    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
     first = tensors(DRAWS[name](generator(5)))
     assert torch.equal(torch.get_rng_state(), torch_before)
     assert np.array_equal(np.random.get_state()[1], numpy_before)  # type: ignore[index]  # noqa: NPY002
@@ -100,5 +100,5 @@ def test_a_mask_is_the_union_of_its_boxes() -> None:
     expected = np.zeros((2, 1, *SHAPE), dtype=bool)
     for batch in range(2):
         for first, last in zip(start[batch].tolist(), stop[batch].tolist(), strict=True):
-            expected[(batch, 0, *[slice(one, two) for one, two in zip(first, last, strict=True)])] = True
+            expected[batch, 0][tuple(slice(one, two) for one, two in zip(first, last, strict=True))] = True
     np.testing.assert_array_equal(box_mask(start, stop, SHAPE).numpy(), expected)

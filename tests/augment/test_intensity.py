@@ -48,7 +48,9 @@ def test_curves_are_those_of_cubic_beziers() -> None:
     table = draw(4000).table.numpy()
     found = table[:, np.rint(at * (table.shape[1] - 1)).astype(int)]
     for share in (10, 25, 50, 75, 90):
-        np.testing.assert_allclose(np.percentile(found, share, axis=0), np.percentile(expected, share, axis=0), atol=0.02)
+        np.testing.assert_allclose(
+            np.percentile(found, share, axis=0), np.percentile(expected, share, axis=0), atol=0.02
+        )
 
 
 def test_intensities_go_through_their_volumes_curve() -> None:

@@ -60,7 +60,7 @@ def test_a_batch_holds_the_volumes_that_it_names(phantom_store: Store) -> None:
         phantom_store.split("pretrain"), 2, seed=3, step=5
     )
     for images, ids in ((batch.moving, batch.moving_ids), (batch.fixed, batch.fixed_ids)):
-        assert 0 <= images.min()
+        assert images.min() >= 0
         assert images.max() <= 1
         for image, case in zip(images, ids, strict=True):
             # 24 x 20 x 18 voxels: cropped along the first axis, padded along the others.

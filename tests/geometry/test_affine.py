@@ -27,16 +27,17 @@ def equation_11(rotation: Float, translation: Float, scale: Float, shear: Float)
 
     The paper prints cos(z) as the last factor of the first row's third element, which is no rotation; it is sin(z).
     """
-    (ax, ay, az), (tx, ty, tz), (sx, sy, sz) = rotation, translation, scale
+    (tx, ty, tz), (a, b, c) = translation, scale
     xy, xz, yx, yz, zx, zy = shear
-    sin, cos = math.sin, math.cos
+    cx, cy, cz = (math.cos(angle) for angle in rotation)
+    sx, sy, sz = (math.sin(angle) for angle in rotation)
     rotate = [
-        [cos(ay) * cos(az), sin(ax) * sin(ay) * cos(az) - sin(az) * cos(ax), sin(ay) * cos(ax) * cos(az) + sin(ax) * sin(az), 0],
-        [cos(ay) * sin(az), cos(ax) * cos(az) + sin(ax) * sin(ay) * sin(az), -sin(ax) * cos(az) + sin(az) * sin(ay) * cos(ax), 0],
-        [-sin(ay), sin(ax) * cos(ay), cos(ax) * cos(ay), 0],
+        [cy * cz, sx * sy * cz - sz * cx, sy * cx * cz + sx * sz, 0],
+        [cy * sz, cx * cz + sx * sy * sz, -sx * cz + sz * sy * cx, 0],
+        [-sy, sx * cy, cx * cy, 0],
         [0, 0, 0, 1],
-    ]  # fmt: skip
-    scaling = [[sx, 0, 0, 0], [0, sy, 0, 0], [0, 0, sz, 0], [0, 0, 0, 1]]
+    ]
+    scaling = [[a, 0, 0, 0], [0, b, 0, 0], [0, 0, c, 0], [0, 0, 0, 1]]
     shearing = [[1, yx, zx, 0], [xy, 1, zy, 0], [xz, yz, 1, 0], [0, 0, 0, 1]]
     translating = [[1, 0, 0, tx], [0, 1, 0, ty], [0, 0, 1, tz], [0, 0, 0, 1]]
     result: Float = np.array(rotate) @ np.array(scaling) @ np.array(shearing) @ np.array(translating)
@@ -120,9 +121,7 @@ def test_a_scaling_leaves_the_centre() -> None:
 def test_positions_are_moved_about_the_centre_one_by_one() -> None:
     shape = (3, 4, 6)
     drawn = parameters(2, seed=3)
-    moved = affine_positions(
-        affine_matrix(*drawn), identity_grid(shape, dtype=torch.float64, device="cpu"), shape
-    )
+    moved = affine_positions(affine_matrix(*drawn), identity_grid(shape, dtype=torch.float64, device="cpu"), shape)
     centre = (np.array(shape) - 1) / 2
     for index in range(2):
         matrix = equation_11(*(value[index].numpy() for value in drawn))

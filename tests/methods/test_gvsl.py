@@ -43,9 +43,7 @@ def linear_layers(method: GVSL) -> list[nn.Linear]:
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_each_of_the_fifteen_affine_outputs_gets_a_gradient(
-    fusion: Fusion, precision: str, batch: PairBatch
-) -> None:
+def test_each_of_the_fifteen_affine_outputs_gets_a_gradient(fusion: Fusion, precision: str, batch: PairBatch) -> None:
     method = make(GVSLSettings(fusion=fusion))
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         method.training_step(batch, generator())["loss"].backward()
@@ -79,11 +77,14 @@ def test_a_step_logs_what_the_issue_names(batch: PairBatch) -> None:
 
 @pytest.mark.parametrize("smooth_on", ["dvf", "local"])
 @pytest.mark.parametrize("mask", [True, False])
-def test_terms_are_those_of_algorithm_1(
-    smooth_on: Literal["dvf", "local"], mask: bool, batch: PairBatch
-) -> None:
+def test_terms_are_those_of_algorithm_1(smooth_on: Literal["dvf", "local"], mask: bool, batch: PairBatch) -> None:
     settings = replace(
-        AS_THEY_ARE, smooth_on=smooth_on, mask_outside=mask, ncc_weight=2.0, smoothness_weight=3.0, restoration_weight=5.0
+        AS_THEY_ARE,
+        smooth_on=smooth_on,
+        mask_outside=mask,
+        ncc_weight=2.0,
+        smoothness_weight=3.0,
+        restoration_weight=5.0,
     )
     method = make(settings, moving=True)
     terms = method.training_step(batch, generator())
@@ -186,15 +187,14 @@ def test_with_nothing_to_learn_it_is_refused() -> None:
 
 def test_it_learns_to_match_a_pair(batch: PairBatch) -> None:
     """From the initialisation, by its own loss: both stages help, and nothing folds."""
-    pair = PairBatch(batch.moving[:1], batch.fixed[:1], ["0"], ["2"])
+    pair = PairBatch(batch.moving[:1, ..., :16], batch.fixed[:1, ..., :16], ["0"], ["2"])
     method = make(AS_THEY_ARE)
     optimiser = torch.optim.Adam(method.parameters(), lr=3e-3)
-    for _ in range(45):
+    for _ in range(25):
         optimiser.zero_grad()
         terms = method.training_step(pair, generator())
         terms["loss"].backward()
         optimiser.step()
-    print({name: round(value.item(), 4) for name, value in terms.items()})
     assert terms["ncc"] < terms["ncc_affine"] - 0.02
     assert terms["ncc_affine"] < terms["ncc_identity"] - 0.02
     assert terms["folded"] < 0.01

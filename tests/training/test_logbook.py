@@ -2,7 +2,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from gvsl.results import write_curves
 from gvsl.training.logbook import read_curves

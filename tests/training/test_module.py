@@ -46,11 +46,12 @@ def train(tmp_path: Path, steps: int, seed: int, optimiser: OptimiserSettings) -
         default_root_dir=tmp_path,
     )
     volumes = torch.rand(1, 2, 4, 4, 4)
-    trainer.fit(module, DataLoader([PairBatch(volumes, volumes, ["a"], ["b"])] * steps, batch_size=None))
+    batches = [PairBatch(volumes, volumes, ["a"], ["b"])] * steps
+    trainer.fit(module, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
     return probe, module
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*lower than the logging interval.*")
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*")
 @pytest.mark.parametrize("seed", [0, 2**80])
 def test_each_step_of_each_run_draws_from_a_generator_of_its_own(tmp_path: Path, seed: int) -> None:
     seeds = [train(tmp_path, 4, seed + run, OptimiserSettings())[0].seeds for run in range(2)]
@@ -59,7 +60,7 @@ def test_each_step_of_each_run_draws_from_a_generator_of_its_own(tmp_path: Path,
     assert train(tmp_path, 4, seed, OptimiserSettings())[0].seeds == seeds[0]
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*lower than the logging interval.*")
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*")
 def test_a_step_logs_its_terms_and_the_norm_of_each_parts_gradient(tmp_path: Path) -> None:
     probe, module = train(tmp_path, 1, 0, OptimiserSettings(clip_norm=None))
     assert {name: value.item() for name, value in module.latest.items()} == pytest.approx(
@@ -76,9 +77,13 @@ def test_gradient_norms_are_those_of_each_part() -> None:
     for number, parameter in enumerate(module.parameters()):
         parameter.grad = torch.full_like(parameter, 1e-3 * number)
     module.on_before_optimizer_step(torch.optim.SGD(module.parameters()))
-    assert set(module.latest) == {f"gradient_norm_{part}" for part in ("backbone", "affine", "deformable", "restoration")}
+    assert set(module.latest) == {
+        f"gradient_norm_{part}" for part in ("backbone", "affine", "deformable", "restoration")
+    }
     for name, part in module.method.parts().items():
-        squares = [parameter.grad.double().square().sum() for parameter in part.parameters() if parameter.grad is not None]
+        squares = [
+            parameter.grad.double().square().sum() for parameter in part.parameters() if parameter.grad is not None
+        ]
         expected = math.sqrt(sum(float(square) for square in squares))
         assert module.latest[f"gradient_norm_{name}"].item() == pytest.approx(expected, rel=1e-3)
 

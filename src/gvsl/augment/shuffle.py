@@ -58,20 +58,18 @@ def shuffle(image: Tensor, draw: ShuffleDraw) -> Tensor:
     """Shuffle volumes: (B, C, D, H, W) to the same shape."""
     batch, channels = image.shape[:2]
     counts = [side // size for side, size in zip(image.shape[2:], draw.tile, strict=True)]
-    region = tuple(
-        slice(first, first + count * size)
-        for first, count, size in zip(_fitting(draw, image), counts, draw.tile, strict=True)
+    region = (
+        *(slice(None), slice(None)),
+        *(
+            slice(first, first + count * size)
+            for first, count, size in zip(draw.offset, counts, draw.tile, strict=True)
+        ),
     )
     split = [part for pair in zip(counts, draw.tile, strict=True) for part in pair]
-    tiled = image[(..., *region)].reshape(batch, channels, *split).permute(0, 1, 2, 4, 6, 3, 5, 7)
+    tiled = image[region].reshape(batch, channels, *split).permute(0, 1, 2, 4, 6, 3, 5, 7)
     order = tiled.shape
     tiled = tiled.reshape(batch, channels, math.prod(counts), math.prod(draw.tile))
     moved = tiled.gather(3, draw.source[:, None].expand_as(tiled)).reshape(order).permute(0, 1, 2, 5, 3, 6, 4, 7)
     shuffled = image.clone()
-    shuffled[(..., *region)] = moved.reshape(shuffled[(..., *region)].shape)
+    shuffled[region] = moved.reshape(shuffled[region].shape)
     return shuffled
-
-
-def _fitting(draw: ShuffleDraw, image: Tensor) -> list[int]:
-    """The first voxel of the tiling along each axis."""
-    return [min(first, side % size) for first, side, size in zip(draw.offset, image.shape[2:], draw.tile, strict=True)]

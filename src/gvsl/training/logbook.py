@@ -62,8 +62,15 @@ class Logbook(Callback):
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Write what is left and close the progress."""
-        self.flush(trainer)
         self.stack.close()
+        self.flush(trainer)
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """The same for a run that stops early, which Lightning doesn't tear down."""
+        self.stack.close()
+        self.flush(trainer)
 
     def flush(self, trainer: lightning.Trainer) -> None:
         """Fetch and write the values that wait."""

@@ -1,5 +1,6 @@
 """One pre-training run, from a store to a folder of weights, curves and checkpoints."""
 
+import signal
 import time
 import warnings
 from dataclasses import asdict
@@ -46,6 +47,7 @@ def pretrain(
 
     Raises:
         UserError: the method or the pairs don't exist, `out` exists, or there is nothing to resume.
+        KeyboardInterrupt: the run was stopped; with `resume` it goes on from its last checkpoint.
     """
     network = build_method(method, settings)
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
@@ -139,19 +141,21 @@ def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSetti
         default_root_dir=out,
     )
     module = PretrainModule(network, settings.optimiser, settings.seed, chosen.max_steps)
+    on_interrupt = signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings():
         # The stream starts at the checkpoint's step by itself, and one reading process is enough for small crops.
-        warnings.filterwarnings(
-            "ignore", message=".*(resuming from a checkpoint|does not have many workers|LeafSpec).*"
-        )
-        trainer.fit(
-            module,
-            pair_loader(stream),
-            ckpt_path=out / CHECKPOINT if resume else None,
-            weights_only=True if resume else None,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        known = "resuming from a checkpoint|Checkpoint directory|does not have many workers|LeafSpec"
+        warnings.filterwarnings("ignore", message=f".*({known}).*")
+        try:
+            trainer.fit(
+                module,
+                pair_loader(stream),
+                ckpt_path=out / CHECKPOINT if resume else None,
+                weights_only=True if resume else None,
+            )
+        except SystemExit:  # Lightning makes an exit of Ctrl-C, and has it ignored from then on
+            signal.signal(signal.SIGINT, on_interrupt)
+            raise KeyboardInterrupt from None
     return logbook
 
 
