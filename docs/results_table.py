@@ -15,7 +15,7 @@ MATCHING = ("ncc_identity", "ncc_affine", "ncc", "dice_before", "dice_after", "f
 def matching_table(records: Sequence[RunRecord]) -> list[str]:
     """One row a pre-training run: means over its held-out pairs, and the spread of the overlap."""
     lines = [
-        "| store | seed | steps | minutes | NCC loss: no warp | affine | whole field | DSC before | DSC after | folded |",
+        "| store | seed | steps | minutes | NCC loss: no warp | affine | all | DSC before | DSC after | folded |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for record in records:

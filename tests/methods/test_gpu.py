@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gvsl.backbones import UNet3D
-from gvsl.methods import METHODS
+from gvsl.methods import GVSL, METHODS
 from gvsl.types import PairBatch
 
 pytestmark = [
@@ -34,7 +34,7 @@ def test_a_step_stays_on_the_device_and_every_gradient_is_finite(name: str, prec
 
 def test_matching_agrees_with_the_cpu() -> None:
     torch.manual_seed(0)
-    method = METHODS["gvsl"](UNet3D(width=8)).eval()
+    method = GVSL(UNet3D(width=8)).eval()
     moving, fixed = pair("cpu")[:2]
     with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
         on_cpu = method.match(moving, fixed).dvf
