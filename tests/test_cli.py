@@ -220,7 +220,9 @@ def test_a_stopped_pretraining_says_how_to_go_on(store: Path, tmp_path: Path) ->
     run = tmp_path / "run"
     words = ["pretrain", str(store), "--out", str(run), "--backbone.width", "8", "--data.crop", "[16, 16, 16]"]
     words += ["--trainer.checkpoint_every", "1", "--data.workers", "0"]
-    command = [str(Path(sys.executable).with_name("gvsl")), *words]
+    # A shell that starts the tests in the background has Ctrl-C ignored, and children inherit that.
+    listens = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{listens}; from gvsl.cli import main; raise SystemExit(main())", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         patience = time.monotonic() + 120
         while not (run / "checkpoints" / "last.ckpt").is_file() and time.monotonic() < patience:

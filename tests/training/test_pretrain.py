@@ -19,6 +19,9 @@ from gvsl.training import PretrainSettings, build_method, pretrain
 from gvsl.training.logbook import read_curves
 from gvsl.types import PairBatch
 
+HANDLER = signal.getsignal(signal.SIGINT)
+"""What Ctrl-C did before any run: nothing, where a shell started the tests in the background."""
+
 
 def weights(run: Path) -> dict[str, Tensor]:
     folder = run / "weights"
@@ -123,7 +126,7 @@ def test_another_seed_gives_other_weights(tiny: PretrainSettings) -> None:
 
 
 def test_a_stopped_run_says_so_and_keeps_its_curves(stopped: Path) -> None:
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # the next Ctrl-C counts again
+    assert signal.getsignal(signal.SIGINT) is HANDLER  # the next Ctrl-C counts again
     record = read_record(stopped)
     assert record.status == "failed"
     assert record.seconds > 0

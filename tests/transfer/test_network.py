@@ -44,7 +44,7 @@ def test_a_step_changes_a_backbone_only_where_it_is_not_frozen(frozen: bool) -> 
 
 def test_logits_are_the_head_on_the_local_features() -> None:
     torch.manual_seed(0)
-    network = SegmentationNetwork(UNet3D(width=8), 4).eval()
+    network = SegmentationNetwork(UNet3D(width=8), 4, kernel=1).eval()
     image = torch.rand(1, 1, 10, 12, 7)
     local = network.backbone(image).local
     expected = torch.einsum("kc,bcdhw->bkdhw", network.head.weight[:, :, 0, 0, 0], local)
