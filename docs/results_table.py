@@ -2,13 +2,15 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gvsl.results import RunRecord, find_records
 
+Scores = NDArray[np.float64]
 MATCHING = ("ncc_identity", "ncc_affine", "ncc", "dice_before", "dice_after", "folded")
 
 
@@ -30,40 +32,48 @@ def matching_table(records: Sequence[RunRecord]) -> list[str]:
     return lines
 
 
-def linear_table(records: Sequence[RunRecord]) -> list[str]:
-    """One row a store, protocol and number of labels: both sides, and their paired difference."""
-    groups: dict[tuple[str, str, int, int], dict[str, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
+def linear_table(records: Sequence[RunRecord], steps: Mapping[str, int]) -> list[str]:
+    """One row a store, protocol, number of labels and length of pre-training, each seed beside the same random one.
+
+    Args:
+        records: the transfer runs.
+        steps: of each pre-training run, by its folder's name.
+    """
+    random: dict[tuple[str, str, int, int], dict[int, Scores]] = defaultdict(dict)
+    trained: dict[tuple[str, str, int, int, int], dict[int, Scores]] = defaultdict(dict)
     for record in records:
         config = record.config
         key = (record.store["name"], config["mode"], config["kernel"], len(config["train_cases"]))
-        groups[key][config["method"]].append(record)
+        scores = np.array([row["dice"] for row in record.cases])
+        if config["method"] == "scratch":
+            random[key][record.seed] = scores
+        else:
+            trained[*key, steps[Path(config["weights"]).name]][record.seed] = scores
     lines = [
-        "| store | mode | head | labels | seeds | random features | GVSL features | difference | cases ahead |",
+        "| store | mode | head | labels | steps | random features | GVSL features | difference | cases ahead |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for (store, mode, kernel, labels), sides in sorted(groups.items()):
-        if sides.keys() != {"scratch", "gvsl"}:
-            continue
-        tables = {
-            name: np.array([[row["dice"] for row in record.cases] for record in runs]) for name, runs in sides.items()
-        }
-        means = {name: table.mean(axis=0) for name, table in tables.items()}
-        gap = means["gvsl"] - means["scratch"]
+    for (store, mode, kernel, labels, length), runs in sorted(trained.items()):
+        seeds = sorted(runs.keys() & random[store, mode, kernel, labels].keys())
+        ours = np.stack([runs[seed] for seed in seeds])
+        theirs = np.stack([random[store, mode, kernel, labels][seed] for seed in seeds])
+        gap = (ours - theirs).mean(axis=0)
         lines.append(
-            f"| {store} | {mode} | {kernel}x{kernel}x{kernel} | {labels} | {len(tables['gvsl'])} "
-            f"| {_said(tables['scratch'])} | {_said(tables['gvsl'])} | {gap.mean():+.3f} ± {gap.std(ddof=1):.3f} "
-            f"| {(gap > 0).sum()} of {len(gap)} |"
+            f"| {store} | {mode} | {kernel}x{kernel}x{kernel} | {labels} | {length} | {_said(theirs)} | {_said(ours)} "
+            f"| {gap.mean():+.3f} ± {gap.std(ddof=1):.3f} | {(gap > 0).sum()} of {len(gap)} |"
         )
     return lines
 
 
-def _said(table: np.ndarray) -> str:
+def _said(table: Scores) -> str:
     """Mean, spread over cases of their means over seeds, and each seed's mean: rows are seeds, columns cases."""
     seeds = ", ".join(f"{mean:.3f}" for mean in table.mean(axis=1))
     return f"{table.mean():.3f} ± {table.mean(axis=0).std(ddof=1):.3f} ({seeds})"
 
 
 if __name__ == "__main__":
-    found = [record for _, record in find_records([Path(folder) for folder in sys.argv[1:]])]
-    print("\n".join(matching_table([record for record in found if record.kind == "pretrain"])), end="\n\n")
-    print("\n".join(linear_table([record for record in found if record.kind == "transfer"])))
+    found = find_records([Path(folder) for folder in sys.argv[1:]])
+    pretrained = {folder.name: record for folder, record in found if record.kind == "pretrain"}
+    lengths = {name: int(record.config["trainer"]["max_steps"]) for name, record in pretrained.items()}
+    print("\n".join(matching_table(list(pretrained.values()))), end="\n\n")
+    print("\n".join(linear_table([record for _, record in found if record.kind == "transfer"], lengths)))
