@@ -153,7 +153,7 @@ def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSetti
                 ckpt_path=out / CHECKPOINT if resume else None,
                 weights_only=True if resume else None,
             )
-        except SystemExit:  # Lightning makes an exit of Ctrl-C, and has it ignored from then on
+        except SystemExit:  # Lightning makes an exit of Ctrl-C and SIGTERM, and has Ctrl-C ignored from then on
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
     return logbook
