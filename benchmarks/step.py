@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gvsl.backbones import UNet3D
+from gvsl.memory import keep_freed_memory
 from gvsl.methods import GVSL
 from gvsl.results import environment, utc_now
 from gvsl.training.module import channels_last
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="pairs")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
+    keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = environment()
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{found['processor']}, {found['cores']} cores"

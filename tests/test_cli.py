@@ -14,7 +14,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from gvsl.cli import COMMANDS, RECIPE_COMMANDS, main, pretrain_options, recipe_names, transfer_options
+from gvsl.cli import COMMANDS, main, pretrain_options, transfer_options
+from gvsl.recipes import RECIPE_COMMANDS, recipe_names
 
 SHAPE = (24, 20, 22)
 CaptureFixture = pytest.CaptureFixture[str]

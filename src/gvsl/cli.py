@@ -4,44 +4,39 @@ What is heavy (torch, Lightning) is imported by the command that needs it, so th
 once.
 """
 
-import argparse
-import difflib
 import errno
-import inspect as signatures
-import json
 import logging
 import os
-import re
 import shlex
 import sys
-from argparse import SUPPRESS, Action, ArgumentError
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-import yaml
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 
+from gvsl.arguments import (
+    Command,
+    add_path,
+    add_recipe,
+    new_parser,
+    parse,
+    peek,
+    pretext_type,
+    recipe_setting,
+    settings_of,
+)
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
 from gvsl.progress import progress
+from gvsl.recipes import read_recipe
 from gvsl.results import RunRecord
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Command = Callable[[Sequence[str]], None]
-Settings = TypeVar("Settings", bound="DataclassInstance")
+from gvsl.words import listed, nearest, one_line, one_of
 
 TASKS = ("segmentation",)
-RECIPE_COMMANDS = ("pretrain", "transfer")
 USUAL = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
 """What a path or a disk may refuse: the user's to mend, so it is said in one line."""
-NEVER_IN_RECIPES = {"--help", "--out", "--recipe", "--resume", "--weights"}
-"""What belongs to one run, not to a recipe."""
 DEMO_CASES = 24
 DEMO_SHAPE = (32, 32, 32)
 DEMO_SEEDS = (0, 1)
@@ -92,7 +87,7 @@ def run(words: Sequence[str]) -> None:
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
         COMMANDS[name](words[1:])
     else:
-        raise UserError(f"there is no command {name}{_nearest(name, COMMANDS)}; gvsl --help lists them")
+        raise UserError(f"there is no command {name}{nearest(name, COMMANDS)}; gvsl --help lists them")
 
 
 # --- the commands -------------------------------------------------------------------------------------------
@@ -104,13 +99,13 @@ def demo(words: Sequence[str]) -> None:
     Prints each step as you would type it, and at the end where the report is and what it says. Takes under
     five minutes on two cores; nothing is downloaded.
     """
-    parser = _parser(demo, "[--out DIR] [--recipe NAME|FILE]")
+    parser = new_parser(demo, "[--out DIR] [--recipe NAME|FILE]")
     what = "the new folder for all of it"
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help=what)
-    _add_recipe(parser, default="demo")
-    options = _parse(parser, words)
+    add_recipe(parser, default="demo")
+    options = parse(parser, words)
     refuse_existing(options.out)
-    _read_recipe(options.recipe, "pretrain")  # a recipe that isn't there is said before anything is made
+    read_recipe(options.recipe, "pretrain")  # a recipe that isn't there is said before anything is made
     _demo(options.out, options.recipe)
 
 
@@ -125,19 +120,19 @@ def prepare(words: Sequence[str]) -> None:
     from gvsl.store import PRESETS, Preprocessing
     from gvsl.store import prepare as prepare_store
 
-    preset = _one_of(PRESETS, "preset", _peek(words, "--preset") or "mr")
-    parser = _parser(prepare, "SOURCE STORE [--dataset NAME] [--preset NAME] [--any.setting VALUE]")
-    _add_path(parser, "source", "SOURCE", "the folder that holds the volumes")
-    _add_path(parser, "store", "STORE", "the new folder to write")
-    how = f"how SOURCE is laid out: {_listed(DATASETS)}"
+    preset = one_of(PRESETS, "preset", peek(words, "--preset") or "mr")
+    parser = new_parser(prepare, "SOURCE STORE [--dataset NAME] [--preset NAME] [--any.setting VALUE]")
+    add_path(parser, "source", "SOURCE", "the folder that holds the volumes")
+    add_path(parser, "store", "STORE", "the new folder to write")
+    how = f"how SOURCE is laid out: {listed(DATASETS)}"
     parser.add_argument("--dataset", default="folder", metavar="NAME", help=how)
-    kinds = f"the kind of scan, which decides the defaults below: {_listed(PRESETS)}"
+    kinds = f"the kind of scan, which decides the defaults below: {listed(PRESETS)}"
     parser.add_argument("--preset", default=preset, metavar="NAME", help=kinds)
     parser.add_argument("--jobs", type=int, default=1, help="processes to prepare with; -1 for one a core")
     parser.add_class_arguments(Preprocessing, default=asdict(PRESETS[preset]))
-    options = _parse(parser, words)
-    load = DATASETS[_one_of(DATASETS, "dataset", options.dataset)]
-    settings = _settings(Preprocessing, options)
+    options = parse(parser, words)
+    load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
+    settings = settings_of(Preprocessing, options)
     refuse_existing(options.store)
     dataset = load(options.source)
     with progress(len(dataset.cases), "Prepare", "volumes") as advance:
@@ -159,9 +154,9 @@ def inspect(words: Sequence[str]) -> None:
     """Say what is in a store, how it was prepared, and what was refused and why."""
     from gvsl.store import Store, describe
 
-    parser = _parser(inspect, "STORE")
-    _add_path(parser, "store", "STORE", "a folder that gvsl prepare made")
-    print(describe(Store.open(_parse(parser, words).store)))
+    parser = new_parser(inspect, "STORE")
+    add_path(parser, "store", "STORE", "a folder that gvsl prepare made")
+    print(describe(Store.open(parse(parser, words).store)))
 
 
 def pretrain(words: Sequence[str]) -> None:
@@ -175,12 +170,14 @@ def pretrain(words: Sequence[str]) -> None:
         refuse_existing(options.out)
 
     from gvsl.evaluation import evaluate_pretraining
+    from gvsl.memory import keep_freed_memory
     from gvsl.store import Store
     from gvsl.training import pretrain as train
     from gvsl.training.pretrain import CHECKPOINT
 
     # Lightning announces hardware that isn't there and services that nobody asked for.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    keep_freed_memory()
     store = Store.open(options.store)
     try:
         train(store, options.out, options.settings, options.method, options.resume)
@@ -200,20 +197,20 @@ def pretrain_options(words: Sequence[str]) -> Namespace:
     from gvsl.methods import METHODS
     from gvsl.training.settings import PretrainSettings
 
-    asked = _peek(words, "--method") or _recipe_setting(words, "pretrain", "method") or "gvsl"
-    method = _one_of(METHODS, "method", asked)
+    asked = peek(words, "--method") or recipe_setting(words, "pretrain", "method") or "gvsl"
+    method = one_of(METHODS, "method", asked)
     usage = "STORE --out RUN [--method NAME] [--recipe NAME|FILE] [--resume] [--any.setting VALUE]"
-    parser = _parser(pretrain, usage)
-    _add_path(parser, "store", "STORE", "a folder that gvsl prepare made")
-    _add_path(parser, "--out", "RUN", "the new folder of this run")
-    what = f"how to learn: {_listed(METHODS)}"
+    parser = new_parser(pretrain, usage)
+    add_path(parser, "store", "STORE", "a folder that gvsl prepare made")
+    add_path(parser, "--out", "RUN", "the new folder of this run")
+    what = f"how to learn: {listed(METHODS)}"
     parser.add_argument("--method", default=method, metavar="NAME", help=what)
-    _add_recipe(parser)
+    add_recipe(parser)
     parser.add_argument("--resume", action="store_true", help="go on with RUN where it stopped")
     parser.add_class_arguments(PretrainSettings, skip={"pretext"})
-    parser.add_class_arguments(_pretext_type(METHODS[method]), "pretext")
-    options = _parse(parser, words)
-    options.settings = _settings(PretrainSettings, options)
+    parser.add_class_arguments(pretext_type(METHODS[method]), "pretext")
+    options = parse(parser, words)
+    options.settings = settings_of(PretrainSettings, options)
     return options
 
 
@@ -223,7 +220,10 @@ def transfer(words: Sequence[str]) -> None:
     refuse_existing(options.out)
 
     from gvsl.evaluation import transfer as evaluate
+    from gvsl.memory import keep_freed_memory
     from gvsl.store import Store
+
+    keep_freed_memory()
 
     weights = None if options.weights == "scratch" else Path(options.weights)
     record = evaluate(Store.open(options.store), weights, options.out, options.settings)
@@ -242,18 +242,18 @@ def transfer_options(words: Sequence[str]) -> Namespace:
         "STORE --task NAME --weights RUN|scratch --mode linear|finetune|scratch --out RUN"
         " [--recipe NAME|FILE] [--any.setting VALUE]"
     )
-    parser = _parser(transfer, usage)
-    _add_path(parser, "store", "STORE", "a folder that gvsl prepare made, with labels")
-    what = f"what to learn: {_listed(TASKS)}"
+    parser = new_parser(transfer, usage)
+    add_path(parser, "store", "STORE", "a folder that gvsl prepare made, with labels")
+    what = f"what to learn: {listed(TASKS)}"
     parser.add_argument("--task", default=TASKS[0], metavar="NAME", help=what)
     what = "the folder of a gvsl pretrain run, or the word scratch for random weights"
     parser.add_argument("--weights", required=True, metavar="RUN|scratch", help=what)
-    _add_path(parser, "--out", "RUN", "the new folder of this run")
-    _add_recipe(parser)
+    add_path(parser, "--out", "RUN", "the new folder of this run")
+    add_recipe(parser)
     parser.add_class_arguments(TransferSettings)
-    options = _parse(parser, words)
-    _one_of(TASKS, "task", options.task)
-    options.settings = _settings(TransferSettings, options)
+    options = parse(parser, words)
+    one_of(TASKS, "task", options.task)
+    options.settings = settings_of(TransferSettings, options)
     return options
 
 
@@ -261,11 +261,11 @@ def report(words: Sequence[str]) -> None:
     """Write what runs found as one HTML file that opens without a network."""
     from gvsl.report import summary_lines, write_report
 
-    parser = _parser(report, "DIR... --out FILE.html")
+    parser = new_parser(report, "DIR... --out FILE.html")
     what = "folders of runs, or folders with such folders in them"
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help=what)
-    _add_path(parser, "--out", "FILE.html", "the new file to write")
-    options = _parse(parser, words)
+    add_path(parser, "--out", "FILE.html", "the new file to write")
+    options = parse(parser, words)
     refuse_existing(options.out)
     page = write_report(options.folders, options.out)
     print("\n".join(summary_lines(options.folders)))
@@ -316,191 +316,13 @@ def _step(title: str, *words: object) -> None:
     run(typed)
 
 
-# --- recipes ------------------------------------------------------------------------------------------------
-
-
-def recipe_names() -> list[str]:
-    """The recipes that come with gvsl."""
-    folder = files("gvsl").joinpath("recipes")
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
-
-
-def _read_recipe(recipe: str, command: str) -> dict[str, Any]:
-    """The settings that a recipe has for a command, flat: {"trainer.max_steps": 100}."""
-    shipped = recipe_names()
-    place = files("gvsl").joinpath("recipes", f"{recipe}.yaml") if recipe in shipped else Path(recipe)
-    if not place.is_file():
-        guess = _nearest(recipe, shipped)
-        raise UserError(f"there is no recipe {recipe}{guess}: name one of {_listed(shipped)}, or a YAML file")
-    try:
-        sections = yaml.safe_load(place.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe {recipe} is not YAML: {_one_line(str(error))}") from None
-    if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
-        raise UserError(f"recipe {recipe} must have sections ({_listed(RECIPE_COMMANDS)}), each of settings")
-    for name in sections:
-        if name not in RECIPE_COMMANDS:
-            raise UserError(f"recipe {recipe} has a section {name}: there may be {_listed(RECIPE_COMMANDS)}")
-    if command not in sections:
-        raise UserError(f"recipe {recipe} has no section {command}, so it says nothing about gvsl {command}")
-    return dict(_flat(sections[command]))
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings by their dotted names."""
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _recipe_setting(words: Sequence[str], command: str, key: str) -> str | None:
-    """What the recipe on a command line says for one setting that must be known before the others."""
-    recipe = _peek(words, "--recipe")
-    found = _read_recipe(recipe, command).get(key) if recipe else None
-    return None if found is None else str(found)
-
-
-# --- parsers ------------------------------------------------------------------------------------------------
-
-
-class _Formatter(DefaultHelpFormatter):
-    """Help in paragraphs, with each setting's default; metavar and default say what type it has."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        paragraphs = text.split("\n\n")
-        return "\n\n".join(super(_Formatter, self)._fill_text(part, width, indent) for part in paragraphs)
-
-    def _get_help_string(self, action: Action) -> str:
-        text = action.help or ""
-        if not action.option_strings or action.nargs == 0 or action.default == SUPPRESS:
-            return text
-        if action.required:
-            return f"{text} (required)"
-        return text if action.default is None else f"{text} (default: %(default)s)"
-
-
-def _parser(command: Command, usage: str) -> ArgumentParser:
-    """An empty parser for a command, described by the docstring of its function."""
-    name = command.__name__
-    return ArgumentParser(
-        prog=f"gvsl {name}",
-        usage=f"gvsl {name} {usage}",
-        description=signatures.cleandoc(command.__doc__ or ""),
-        formatter_class=_Formatter,
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-
-
-def _add_path(parser: ArgumentParser, name: str, metavar: str, text: str) -> None:
-    """A path that must be given."""
-    more = {"required": True} if name.startswith("--") else {}
-    parser.add_argument(name, type=Path, metavar=metavar, help=text, **more)
-
-
-def _add_recipe(parser: ArgumentParser, default: str | None = None) -> None:
-    shipped = _listed(recipe_names())
-    text = f"settings that belong together: {shipped}, or a YAML file; the command line goes before it"
-    parser.add_argument("--recipe", default=default, metavar="NAME|FILE", help=text)
-
-
-def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
-    """What `words` say, over what their recipe says, over the defaults; settings as their classes.
-
-    Raises:
-        UserError: one is unknown, missing or of another type.
-    """
-    known = {option for action in parser._actions for option in action.option_strings}
-    command = parser.prog.removeprefix("gvsl ")
-    given: list[str] = []
-    recipe = _peek(words, "--recipe") if command in RECIPE_COMMANDS else None
-    if recipe:
-        for key, value in _read_recipe(recipe, command).items():
-            if f"--{key}" not in known - NEVER_IN_RECIPES:
-                guess = _nearest(f"--{key}", known)
-                raise UserError(f"recipe {recipe} sets {key}, which {parser.prog} doesn't have{guess}")
-            given.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
-    for word in words:
-        option = word.partition("=")[0]
-        if option.startswith("--") and option not in {"--", *known}:
-            guess = _nearest(option, known)
-            raise UserError(f"{parser.prog} has no setting {option}{guess}; {parser.prog} --help lists them")
-    try:
-        return parser.instantiate(parser.parse_args([*given, *words]))
-    except ArgumentError as error:
-        raise UserError(f"{parser.prog}: {_plain(str(error))}") from None
-
-
-def _peek(words: Sequence[str], option: str) -> str | None:
-    """The value of an option that must be known before the parser can be built, or None.
-
-    Raises:
-        UserError: the option stands there without a value.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument(option, dest="value")
-    try:
-        value: str | None = parser.parse_known_args(list(words))[0].value
-    except ArgumentError as error:
-        raise UserError(str(error)) from None
-    return value
-
-
-def _settings(kind: type[Settings], options: Namespace) -> Settings:
-    """The fields of a settings dataclass from among the parsed options."""
-    return kind(**{item.name: options[item.name] for item in fields(kind)})
-
-
-def _pretext_type(method: Callable[..., object]) -> type:
-    """The settings dataclass that a method's factory takes, by the annotation of its `settings`."""
-    annotation = signatures.signature(method, eval_str=True).parameters["settings"].annotation
-    kinds = [kind for kind in get_args(annotation) or (annotation,) if is_dataclass(kind)]
-    if len(kinds) != 1 or not isinstance(kinds[0], type):
-        raise TypeError(f"{method} must annotate its settings with their dataclass, not with {annotation}")
-    return kinds[0]
-
-
-def _one_of(names: Iterable[str], what: str, name: str) -> str:
-    """`name`, which must be one of `names`.
-
-    Raises:
-        UserError: it isn't.
-    """
-    known = list(names)
-    if name not in known:
-        raise UserError(f"there is no {what} {name}{_nearest(name, known)}: there is {_listed(known)}")
-    return name
-
-
-# --- words --------------------------------------------------------------------------------------------------
+# --- what is said ------------------------------------------------------------------------------------------
 
 
 def _complain(message: str) -> int:
     """Say on one line what a user did wrong, and return the exit code for it."""
-    print(f"gvsl: error: {_one_line(message)}", file=sys.stderr)
+    print(f"gvsl: error: {one_line(message)}", file=sys.stderr)
     return 2
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _plain(message: str) -> str:
-    """The parser's complaint in a user's words."""
-    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", _one_line(message))
-    return re.sub(r'^Parser key "([^"]+)":', r"--\1:", text).replace("typing.", "")
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    """A guess at what was meant, to go behind the name, or nothing."""
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.7)
-    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def _print_record(folder: Path, record: RunRecord) -> None:
