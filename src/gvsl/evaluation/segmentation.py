@@ -27,6 +27,7 @@ from gvsl.transfer import (
     Represent,
     SegmentationNetwork,
     TransferSettings,
+    converge,
     draw_boxes,
     draw_labelled,
     fit,
@@ -127,8 +128,13 @@ def _train(
     def validate() -> float:
         return float(np.mean([np.mean(_score(network, represent, cases, case, settings)[0]) for case in val]))
 
-    drawn = draw_boxes({case: cases.shape(case) for case in train}, settings)
     with progress(settings.max_steps, "training", unit="steps") as advance:
+        if settings.optimiser == "lbfgs":
+            every = [
+                (case, box) for case in train for box in windows(cases.shape(case), settings.crop, settings.overlap)
+            ]
+            return converge(network, represent, cases.target, every, validate, settings, advance)
+        drawn = draw_boxes({case: cases.shape(case) for case in train}, settings)
         return fit(network, represent, cases.target, drawn, validate, settings, advance)
 
 

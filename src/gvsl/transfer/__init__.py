@@ -1,6 +1,7 @@
 """From weights to a task: a head, the paper's linear evaluation, fine-tuning and training from scratch."""
 
 from gvsl.transfer.cases import LabelledCases, draw_boxes, draw_labelled
+from gvsl.transfer.converge import converge
 from gvsl.transfer.features import FrozenFeatures, Represent
 from gvsl.transfer.fit import FitResult, fit
 from gvsl.transfer.network import SegmentationNetwork
@@ -16,6 +17,7 @@ __all__ = [
     "SegmentationNetwork",
     "Segmenter",
     "TransferSettings",
+    "converge",
     "draw_boxes",
     "draw_labelled",
     "fit",

@@ -1,11 +1,49 @@
 """A backbone with a segmentation head on its local features (Appendix E.3)."""
 
+from collections.abc import Iterable
 from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from gvsl.backbones import UNet3D
+
+LEAST_VARIANCE = 1e-6
+"""Of a channel that says nothing, which would else be blown up."""
+
+
+class Head(nn.Conv3d):
+    """A convolution on standardised features: logits from local features.
+
+    Each channel is centred and scaled by what the training cases have on average; until `standardise` is called
+    it is taken as it comes. The map stays linear, but it can be found: channels of a trained backbone differ in
+    scale by orders of magnitude, and where they do a head stops short of its optimum.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, channels: int, classes: int, kernel: int) -> None:
+        super().__init__(channels, classes, kernel, padding=kernel // 2)
+        self.register_buffer("centre", torch.zeros(channels))
+        self.register_buffer("spread", torch.ones(channels))
+
+    def standardise(self, features: Iterable[Tensor]) -> None:
+        """Take each channel's mean and standard deviation over all voxels of (B, channels, D, H, W) tensors."""
+        count, total, squares = 0, torch.zeros_like(self.centre).double(), torch.zeros_like(self.centre).double()
+        for each in features:
+            voxels = each.transpose(0, 1).flatten(1).double()
+            count += voxels.shape[1]
+            total += voxels.sum(1)
+            squares += voxels.square().sum(1)
+        centre = total / count
+        self.centre.copy_(centre)
+        self.spread.copy_((squares / count - centre.square()).clamp_min(LEAST_VARIANCE).sqrt())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The logits: (B, channels, D, H, W) to (B, classes, D, H, W)."""
+        centre, spread = (each.view(1, -1, 1, 1, 1) for each in (self.centre, self.spread))
+        return super().forward((features - centre) / spread)
 
 
 class SegmentationNetwork(nn.Module):
@@ -26,7 +64,7 @@ class SegmentationNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Conv3d(backbone.width, classes, kernel, padding=kernel // 2)
+        self.head = Head(backbone.width, classes, kernel)
         self.frozen = frozen
         self.precision = precision
         if frozen:

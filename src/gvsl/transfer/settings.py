@@ -23,10 +23,17 @@ class TransferSettings:
     convolutional layer")."""
     labels: int | None = None
     """How many labelled training cases to draw with the seed; all of them if not given."""
+    optimiser: Literal["adam", "lbfgs"] = "adam"
+    """`adam`, as the paper has it, or for `linear` alone `lbfgs`: all training windows at once on standardised
+    features, which finds the head's optimum in tens of steps and has no learning rate to tune."""
+    loss: Literal["dice", "dice_ce"] = "dice"
+    """Soft Dice as the paper has it, or with cross-entropy added, which has no plateaus."""
+    weight_penalty: float = 0.0
+    """Times the sum of the head's squared weights, added to the loss of `lbfgs`."""
     learning_rate: float = 1e-4
     """Of Adam."""
     max_steps: int = 40_000
-    """Optimiser steps."""
+    """Optimiser steps; a step of `lbfgs` sees every training window."""
     batch: int = 1
     """Cases a step, their losses averaged; they may differ in size."""
     validate_every: int = 200
@@ -47,6 +54,8 @@ class TransferSettings:
     def __post_init__(self) -> None:
         choices = {
             "mode": ("scratch", "linear", "finetune"),
+            "optimiser": ("adam", "lbfgs"),
+            "loss": ("dice", "dice_ce"),
             "precision": ("fp32", "bf16"),
             "device": ("auto", "cpu", "cuda"),
         }
@@ -58,6 +67,10 @@ class TransferSettings:
                 raise UserError(f"{name} is {getattr(self, name)}: give 1 or more")
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise UserError(f"kernel is {self.kernel}: give an odd number")
+        if self.optimiser == "lbfgs" and self.mode != "linear":
+            raise UserError(f"optimiser lbfgs trains a head on frozen features: not mode {self.mode}; give adam")
+        if self.weight_penalty < 0:
+            raise UserError(f"weight_penalty is {self.weight_penalty}: give 0 or more")
         if self.labels is not None and self.labels < 1:
             raise UserError(f"labels is {self.labels}: give 1 or more, or leave it out for all")
         if self.seed < 0:

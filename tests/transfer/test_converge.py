@@ -1,0 +1,119 @@
+"""A head's optimum by L-BFGS."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gvsl.backbones import UNet3D
+from gvsl.errors import UserError
+from gvsl.store.arrays import Box
+from gvsl.transfer import FitResult, SegmentationNetwork, TransferSettings, converge
+
+BOX: Box = (slice(0, 12), slice(0, 12), slice(0, 12))
+BOXES = [("1", BOX), ("2", BOX)]
+
+
+def features(case: str, box: Box) -> Tensor:
+    """Channels whose scales and offsets differ a thousandfold, as those of a trained network may."""
+    noise = torch.randn(1, 8, 12, 12, 12, generator=torch.Generator().manual_seed(int(case)))
+    return (noise * 10.0 ** torch.linspace(-2, 1, 8).view(1, 8, 1, 1, 1) + 3)[..., *box]
+
+
+def target(case: str, box: Box) -> Tensor:
+    """What one channel of small scale tells."""
+    return (features(case, box)[:, :1] > 3.005).long()
+
+
+def build(kernel: int = 1) -> SegmentationNetwork:
+    torch.manual_seed(0)
+    return SegmentationNetwork(UNet3D(width=8), 2, kernel=kernel, frozen=True)
+
+
+def run(network: SegmentationNetwork, **settings: object) -> FitResult:
+    known: dict[str, object] = {"optimiser": "lbfgs", "loss": "dice_ce", "max_steps": 30, "validate_every": 10}
+    options = TransferSettings(**{**known, **settings})  # type: ignore[arg-type]
+    return converge(network, features, target, BOXES, lambda: 0.0, options)
+
+
+def accuracy(network: SegmentationNetwork) -> float:
+    right = [network.head(features(case, box)).argmax(1) == target(case, box)[:, 0] for case, box in BOXES]
+    return float(torch.cat(right).double().mean())
+
+
+def test_it_finds_what_a_channel_of_small_scale_tells() -> None:
+    network = build()
+    run(network, max_steps=30, validate_every=30)
+
+    # The best weights are the first of equal scores, so the run's only score is its last step's.
+    assert accuracy(network) > 0.99
+
+
+def test_it_ends_where_the_gradient_is_zero() -> None:
+    network = build()
+    run(network, weight_penalty=0.1, max_steps=60, validate_every=60)
+    head = network.head
+    loss = 0.1 * head.weight.square().sum()
+    for case, box in BOXES:
+        logits, truth = head(features(case, box)), target(case, box)
+        share = logits.softmax(1)[:, 1:]
+        dice = 1 - (2 * (share * truth).sum() + 1e-5) / (share.sum() + truth.sum() + 1e-5)
+        loss = loss + (dice + functional.cross_entropy(logits, truth[:, 0])) / 2
+    loss.backward()
+
+    assert head.weight.grad is not None
+    assert head.weight.grad.norm() < 1e-3
+
+
+def test_the_features_are_standardised_over_all_windows() -> None:
+    head = build().head
+    head.standardise(features(case, box) for case, box in BOXES)
+    voxels = torch.cat([features(case, box)[0].flatten(1) for case, box in BOXES], dim=1).double()
+
+    torch.testing.assert_close(head.centre.double(), voxels.mean(1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(head.spread.double(), voxels.std(1, correction=0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_channel_that_says_nothing_stays_finite() -> None:
+    head = build().head
+    head.standardise([torch.full((1, 8, 4, 4, 4), 2.0)])
+
+    assert head(torch.full((1, 8, 4, 4, 4), 2.0)).isfinite().all()
+
+
+def test_the_backbone_is_not_changed_by_a_bit() -> None:
+    network = build(kernel=3)
+    before = {key: value.clone() for key, value in network.backbone.state_dict().items()}
+    run(network, max_steps=3)
+
+    assert all(torch.equal(before[key], value) for key, value in network.backbone.state_dict().items())
+
+
+def test_the_best_weights_are_kept() -> None:
+    network, seen = build(), []
+
+    def validate() -> float:
+        assert not torch.is_grad_enabled()
+        seen.append(network.head.weight.detach().clone())
+        return [0.1, 0.3, 0.2][len(seen) - 1]
+
+    options = TransferSettings(optimiser="lbfgs", max_steps=30, validate_every=10)
+    result = converge(network, features, target, BOXES, validate, options)
+
+    assert (result.best_step, result.best_score) == (20, 0.3)
+    assert torch.equal(network.head.weight, seen[1])
+    assert [row["step"] for row in result.rows] == list(range(1, 31))
+
+
+def test_the_loss_never_rises() -> None:
+    losses = [row["loss"] for row in run(build(kernel=3)).rows]
+
+    assert all(later <= earlier + 1e-6 for earlier, later in pairwise(losses))
+
+
+@pytest.mark.parametrize("mode", ["finetune", "scratch"])
+def test_a_backbone_that_learns_is_refused(mode: str) -> None:
+    with pytest.raises(UserError, match="frozen features"):
+        TransferSettings(mode=mode, optimiser="lbfgs")  # type: ignore[arg-type]
