@@ -3,11 +3,13 @@
 import gzip
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -16,6 +18,7 @@ import pytest
 
 from gvsl.cli import COMMANDS, main, pretrain_options, transfer_options
 from gvsl.recipes import RECIPE_COMMANDS, recipe_names
+from gvsl.results import read_record, write_record
 
 SHAPE = (24, 20, 22)
 CaptureFixture = pytest.CaptureFixture[str]
@@ -234,6 +237,24 @@ def test_a_stopped_pretraining_says_how_to_go_on(store: Path, tmp_path: Path) ->
     assert running.returncode == 130
     assert said.splitlines()[-1] == f"gvsl: stopped {run}: --resume goes on with it"
     assert "Traceback" not in said
+
+
+def test_a_run_stopped_while_it_was_evaluated_goes_on_with_that(
+    store: Path, tmp_path: Path, capsys: CaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    words = ["pretrain", str(store), "--out", str(run), "--backbone.width", "8", "--data.crop", "[16, 16, 16]"]
+    words += ["--trainer.max_steps", "1", "--data.workers", "0"]
+    assert main(words) == 0
+    whole = read_record(run)
+    shutil.rmtree(run / "pictures")
+    trained = {name: value for name, value in whole.metrics.items() if name.startswith("train/")}
+    write_record(replace(whole, metrics=trained, cases=[], pictures=[], labels={}), run)
+
+    assert main([*words, "--resume"]) == 0
+    assert read_record(run) == whole
+    assert main([*words, "--resume"]) == 2
+    assert "nothing to resume" in capsys.readouterr().err
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ def pretrain(words: Sequence[str]) -> None:
     if not options.resume:
         refuse_existing(options.out)
 
-    from gvsl.evaluation import evaluate_pretraining
+    from gvsl.evaluation import awaits_evaluation, evaluate_pretraining
     from gvsl.memory import keep_freed_memory
     from gvsl.store import Store
     from gvsl.training import pretrain as train
@@ -180,7 +180,8 @@ def pretrain(words: Sequence[str]) -> None:
     keep_freed_memory()
     store = Store.open(options.store)
     try:
-        train(store, options.out, options.settings, options.method, options.resume)
+        if not (options.resume and awaits_evaluation(options.out)):
+            train(store, options.out, options.settings, options.method, options.resume)
     except KeyboardInterrupt:
         resumable = (options.out / CHECKPOINT).is_file()
         mend = "--resume goes on with it" if resumable else "there is no checkpoint yet, so start again"

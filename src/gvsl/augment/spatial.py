@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gvsl.augment.draw import uniform
-from gvsl.geometry import affine_matrix, fuse
+from gvsl.geometry import ALIGN_CORNERS, affine_matrix, fuse
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,6 @@ def draw_spatial(
     )
     coarse = torch.randn((batch, 3, *[settings.knots] * 3), generator=generator, device=device)
     coarse = coarse * settings.elastic * sides.view(1, 3, 1, 1, 1)
-    elastic = functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)
+    elastic = functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=ALIGN_CORNERS)
     happens = torch.rand((batch, 1, 1, 1, 1), generator=generator, device=device) < settings.rate
     return fuse(matrix, elastic, "compose") * happens

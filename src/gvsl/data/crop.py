@@ -12,14 +12,14 @@ Box = tuple[slice, slice, slice]
 
 
 def fit_crop(shapes: Sequence[Shape], most_voxels: int, multiple: int = 16) -> Shape:
-    """The crop that fits a set of volumes: their median sides, to the nearest multiple, within a number of voxels.
+    """The crop that fits a set of volumes: their median sides, to the nearest multiple, within so many voxels.
 
     Args:
         shapes: (D, H, W) of each volume, at least one.
         most_voxels: the largest crop; the longest side is shortened until it is kept.
         multiple: what each side is a multiple of, 16 for the U-Net.
     """
-    sides = [max(multiple, round(median(side) / multiple) * multiple) for side in zip(*shapes, strict=True)]
+    sides = [max(multiple, int(median(side) / multiple + 0.5) * multiple) for side in zip(*shapes, strict=True)]
     while np.prod(sides) > most_voxels and max(sides) > multiple:
         sides[sides.index(max(sides))] -= multiple
     return sides[0], sides[1], sides[2]

@@ -17,7 +17,7 @@ from gvsl.evaluation.dice import dice_per_structure
 from gvsl.files import whole_file
 from gvsl.geometry import folded_share, identity_grid, warp
 from gvsl.methods import GVSL
-from gvsl.results import RunRecord, read_record, write_record
+from gvsl.results import RECORD_NAME, RunRecord, read_record, write_record
 from gvsl.store import Store
 from gvsl.training.saved import load_method
 
@@ -69,6 +69,15 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
     record.labels = {str(value): name for value, name in store.label_names.items()}
     write_record(record, run)
     return record
+
+
+def awaits_evaluation(run: Path) -> bool:
+    """Whether a pre-training ended and was stopped before `evaluate_pretraining` did."""
+    if not (run / RECORD_NAME).is_file():
+        return False
+    record = read_record(run)
+    evaluated = record.pictures or any(not name.startswith("train/") for name in record.metrics)
+    return record.status == "finished" and not evaluated
 
 
 @torch.no_grad()
