@@ -48,13 +48,13 @@ class ViewDraw(NamedTuple):
 def draw_boxes(batch: int, settings: ViewSettings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw two overlapping boxes in each volume, as shares of its sides.
 
-    Along each axis the second box starts wherever it shares at least the cube root of the overlap with the first,
-    so that the overlap by volume is met by every draw.
+    A box has one share for its three sides, and along each axis the second one starts wherever it shares at least the
+    cube root of the overlap with the first, so that the overlap by volume is met by every draw.
 
     Returns:
         (2, B, 3) first corners and (2, B, 3) sides, in [0, 1].
     """
-    sides = uniform((2, batch, 3), settings.least_side, 1.0, generator)
+    sides = uniform((2, batch, 1), settings.least_side, 1.0, generator).expand(2, batch, 3)
     first = torch.rand((batch, 3), generator=generator, device=generator.device) * (1 - sides[0])
     shared = settings.overlap ** (1 / 3) * sides.amin(dim=0)
     low = (first + shared - sides[1]).clamp(min=0)

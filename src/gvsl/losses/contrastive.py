@@ -7,7 +7,7 @@ from torch.nn import functional
 from gvsl.losses.gather import gather, rank
 
 
-def nt_xent(one: Tensor, other: Tensor, temperature: float = 0.5) -> Tensor:
+def nt_xent(one: Tensor, other: Tensor, temperature: float = 0.5, subjects: Tensor | None = None) -> Tensor:
     """Normalised temperature-scaled cross-entropy (Chen et al. 2020, Eq. 1), in float32 at least.
 
     Each view has to find its twin among all other views, those of every process included: 2 * N - 2 negatives, where
@@ -18,6 +18,8 @@ def nt_xent(one: Tensor, other: Tensor, temperature: float = 0.5) -> Tensor:
         one: embeddings of the first views, (B, C); of any scale.
         other: of the second views of the same volumes, (B, C).
         temperature: by which cosines are divided.
+        subjects: (B,), int64, the same for volumes of one subject, in all processes: a batch of pairs may hold a
+            subject twice, and its other volume is no negative. All are different if it is not given.
 
     Returns:
         a scalar, at least 0.
@@ -34,9 +36,14 @@ def nt_xent(one: Tensor, other: Tensor, temperature: float = 0.5) -> Tensor:
         first = rank() * len(mine)
         place = torch.arange(len(mine), device=mine.device)
         cosines = mine @ everyone.T / temperature
-        cosines = cosines.scatter(1, (first + place)[:, None], float("-inf"))  # never itself
         twins = first + (place + len(one)) % len(mine)
-        return functional.cross_entropy(cosines, twins)
+        left_out = torch.zeros_like(cosines, dtype=torch.bool)
+        if subjects is not None:
+            both = torch.cat([subjects, subjects])
+            left_out = both[:, None] == gather(both)[None]
+            left_out.scatter_(1, twins[:, None], False)
+        left_out.scatter_(1, (first + place)[:, None], True)  # never itself
+        return functional.cross_entropy(cosines.masked_fill(left_out, float("-inf")), twins)
 
 
 def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:
@@ -58,9 +65,9 @@ class NTXent(nn.Module):
         super().__init__()
         self.temperature = temperature
 
-    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+    def forward(self, one: Tensor, other: Tensor, subjects: Tensor | None = None) -> Tensor:
         """Two views' embeddings, (B, C) each, to a scalar."""
-        return nt_xent(one, other, self.temperature)
+        return nt_xent(one, other, self.temperature, subjects)
 
 
 class NegativeCosine(nn.Module):

@@ -7,7 +7,7 @@ from gvsl.methods.byol import BYOL
 from gvsl.methods.deepcluster import DeepCluster
 from gvsl.methods.gvsl import GVSL, GVSLSettings
 from gvsl.methods.method import Method
-from gvsl.methods.restoration import Denoising, Inpainting, ModelsGenesis
+from gvsl.methods.restoration import Denoising, Inpainting, ModelsGenesis, Restoration
 from gvsl.methods.rotation import Rotation
 from gvsl.methods.simclr import SimCLR
 from gvsl.methods.simsiam import SimSiam
@@ -29,4 +29,4 @@ METHODS: dict[str, Callable[..., Method]] = {
 """Name to factory(backbone, settings); the type of `settings` is in the factory's signature, and the first line of
 its docstring says what the method learns by."""
 
-__all__ = ["GVSL", "METHODS", "GVSLSettings", "Method"]
+__all__ = ["GVSL", "METHODS", "GVSLSettings", "Method", "Restoration"]

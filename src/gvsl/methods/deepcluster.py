@@ -46,6 +46,7 @@ class DeepCluster(Method):
     """Learn to tell clusters of volumes that k-means finds anew each epoch (Caron et al. 2018)."""
 
     learns = ("encoder",)
+    judges_others = False
 
     def __init__(self, backbone: UNet3D, settings: DeepClusterSettings | None = None) -> None:
         super().__init__()
@@ -151,7 +152,8 @@ def cluster(features: NDArray[np.float64], clusters: int, components: int, seed:
         (N,) numbers of clusters from 0; a cluster may stay empty where fewer points than k differ.
     """
     kept = min(components, len(features) - 1, features.shape[1])
-    white = PCA(kept, whiten=True, svd_solver="full").fit_transform(features)
+    with np.errstate(invalid="ignore"):  # the share of a variance of 0, which nobody asks for
+        white = PCA(kept, whiten=True, svd_solver="full").fit_transform(features)
     unit = white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-12)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than k: `clusters` is logged

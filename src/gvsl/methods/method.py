@@ -20,6 +20,8 @@ class Method(nn.Module):
 
     learns: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     """The parts of the backbone that the pretext trains; the others stay at their initialisation."""
+    judges_others: ClassVar[bool] = True
+    """Whether a step makes sense on volumes that it wasn't trained on, so that it can be measured on held-out ones."""
     settings: Any
     """The method's own settings dataclass."""
     backbone: UNet3D

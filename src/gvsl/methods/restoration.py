@@ -68,7 +68,7 @@ class ModelsGenesisSettings:
     """Probability of a flip along each axis, of the volume and of what is to be restored (0.4)."""
 
 
-class _Restoration(Method):
+class Restoration(Method):
     """A backbone and a restoration head that undo a damage."""
 
     def __init__(self, backbone: UNet3D, settings: Any) -> None:
@@ -98,7 +98,7 @@ class _Restoration(Method):
         return restored
 
 
-class Denoising(_Restoration):
+class Denoising(Restoration):
     """Restore a volume from added Gaussian noise (Vincent et al. 2010)."""
 
     def __init__(self, backbone: UNet3D, settings: DenoisingSettings | None = None) -> None:
@@ -109,7 +109,7 @@ class Denoising(_Restoration):
         return add_noise(volumes, draw_noise(tuple(volumes.shape), self.settings.sigma, generator)), volumes
 
 
-class Inpainting(_Restoration):
+class Inpainting(Restoration):
     """Restore boxes that were erased from a volume (Pathak et al. 2016)."""
 
     def __init__(self, backbone: UNet3D, settings: InpaintingSettings | None = None) -> None:
@@ -123,7 +123,7 @@ class Inpainting(_Restoration):
         return erase(volumes, draw), volumes
 
 
-class ModelsGenesis(_Restoration):
+class ModelsGenesis(Restoration):
     """Restore a volume that was shuffled, changed in intensity and painted over (Zhou et al. 2021)."""
 
     def __init__(self, backbone: UNet3D, settings: ModelsGenesisSettings | None = None) -> None:

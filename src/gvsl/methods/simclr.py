@@ -1,6 +1,7 @@
 """SimCLR: find a view's twin among the views of all other volumes."""
 
 from dataclasses import dataclass, field
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,8 @@ class SimCLR(Method):
         draws = draw_views(len(volumes), shape, self.settings.views, generator)
         views = torch.cat([make_view(volumes, draw) for draw in draws])
         one, other = self.projector(pooled(self.backbone, views)).chunk(2)
-        loss = nt_xent(one, other, self.settings.temperature)
+        subjects = torch.tensor([crc32(name.encode()) for name in batch.moving_ids + batch.fixed_ids])
+        loss = nt_xent(one, other, self.settings.temperature, subjects.to(one.device))
         found = {"nt_xent": loss.detach(), "twins_found": twins_found(one.detach(), other.detach())}
         return {"loss": loss, **found, **self.monitor(one)}
 
