@@ -51,13 +51,8 @@ def add_recipe(parser: ArgumentParser, default: str | None = None) -> None:
     parser.add_argument("--recipe", default=default, metavar="NAME|FILE", help=text)
 
 
-def parse(parser: ArgumentParser, words: Sequence[str], method: str | None = None) -> Namespace:
+def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
     """What `words` say, over what their recipe says, over the defaults; settings as their classes.
-
-    Args:
-        parser: of one command.
-        words: what was typed after its name.
-        method: whose own settings the recipe is asked for too.
 
     Raises:
         UserError: one is unknown, missing or of another type.
@@ -67,7 +62,7 @@ def parse(parser: ArgumentParser, words: Sequence[str], method: str | None = Non
     given: list[str] = []
     recipe = peek(words, "--recipe") if command in RECIPE_COMMANDS else None
     if recipe:
-        for key, value in read_recipe(recipe, command, method).items():
+        for key, value in read_recipe(recipe, command).items():
             if f"--{key}" not in known - NEVER_IN_RECIPES:
                 guess = nearest(f"--{key}", known)
                 raise UserError(f"recipe {recipe} sets {key}, which {parser.prog} doesn't have{guess}")

@@ -9,7 +9,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -210,18 +210,9 @@ def pretrain_options(words: Sequence[str]) -> Namespace:
     parser.add_argument("--resume", action="store_true", help="go on with RUN where it stopped")
     parser.add_class_arguments(PretrainSettings, skip={"pretext"})
     parser.add_class_arguments(pretext_type(METHODS[method]), "pretext")
-    options = parse(parser, words, method)
+    options = parse(parser, words)
     options.settings = settings_of(PretrainSettings, options)
     return options
-
-
-def methods(words: Sequence[str]) -> None:
-    """List the methods that gvsl pretrain can learn by, a line each."""
-    from gvsl.methods import METHODS
-
-    parse(new_parser(methods, ""), words)
-    for name, factory in METHODS.items():
-        print(f"{name:<20} {_summary(factory)}")
 
 
 def transfer(words: Sequence[str]) -> None:
@@ -286,7 +277,6 @@ COMMANDS: dict[str, Command] = {
     "demo": demo,
     "prepare": prepare,
     "inspect": inspect,
-    "methods": methods,
     "pretrain": pretrain,
     "transfer": transfer,
     "report": report,
@@ -344,6 +334,6 @@ def _print_record(folder: Path, record: RunRecord) -> None:
     print(f"{folder}: {record.status} in {record.seconds:.0f} s")
 
 
-def _summary(described: Callable[..., object]) -> str:
-    """The first line of a docstring."""
-    return (described.__doc__ or "").splitlines()[0]
+def _summary(command: Command) -> str:
+    """The first line of a command's docstring."""
+    return (command.__doc__ or "").splitlines()[0]

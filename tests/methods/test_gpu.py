@@ -16,7 +16,7 @@ pytestmark = [
 def pair(device: str) -> PairBatch:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand((2, 1, 5, 6, 4), generator=generator)
-    volumes = torch.nn.functional.interpolate(coarse, size=(32, 32, 32), mode="trilinear").to(device)
+    volumes = torch.nn.functional.interpolate(coarse, size=(32, 48, 32), mode="trilinear").to(device)
     return PairBatch(volumes[:1], volumes[1:], ["a"], ["b"])
 
 
@@ -25,19 +25,11 @@ def pair(device: str) -> PairBatch:
 def test_a_step_stays_on_the_device_and_every_gradient_is_finite(name: str, precision: str) -> None:
     torch.manual_seed(0)
     method = METHODS[name](UNet3D(width=8)).to("cuda")
-    if method.reassigns(0, 20, 1):
-        volumes = torch.rand(20, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1)).to("cuda")
-        named = (([name], volume[None]) for name, volume in zip([*"ab", *map(str, range(18))], volumes, strict=True))
-        method.reassign(named, torch.Generator("cuda").manual_seed(2))
     with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
         terms = method.training_step(pair("cuda"), torch.Generator("cuda").manual_seed(0))
     terms["loss"].backward()
     assert all(value.device.type == "cuda" for value in terms.values())
-    assert all(
-        parameter.grad is not None and parameter.grad.isfinite().all()
-        for parameter in method.parameters()
-        if parameter.requires_grad
-    )
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in method.parameters())
 
 
 def test_matching_agrees_with_the_cpu() -> None:

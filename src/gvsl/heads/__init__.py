@@ -2,17 +2,7 @@
 
 from gvsl.heads.affine import AffineHead
 from gvsl.heads.deformable import DeformableHead
-from gvsl.heads.projection import EmbeddingMonitor, effective_rank, multilayer
 from gvsl.heads.restoration import RestorationHead
 from gvsl.heads.z_matching import Matching, ZMatchingHead
 
-__all__ = [
-    "AffineHead",
-    "DeformableHead",
-    "EmbeddingMonitor",
-    "Matching",
-    "RestorationHead",
-    "ZMatchingHead",
-    "effective_rank",
-    "multilayer",
-]
+__all__ = ["AffineHead", "DeformableHead", "Matching", "RestorationHead", "ZMatchingHead"]

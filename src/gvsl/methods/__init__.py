@@ -2,31 +2,10 @@
 
 from collections.abc import Callable
 
-from gvsl.methods.ablations import without_affine, without_matching, without_restoration
-from gvsl.methods.byol import BYOL
-from gvsl.methods.deepcluster import DeepCluster
 from gvsl.methods.gvsl import GVSL, GVSLSettings
 from gvsl.methods.method import Method
-from gvsl.methods.restoration import Denoising, Inpainting, ModelsGenesis, Restoration
-from gvsl.methods.rotation import Rotation
-from gvsl.methods.simclr import SimCLR
-from gvsl.methods.simsiam import SimSiam
 
-METHODS: dict[str, Callable[..., Method]] = {
-    "gvsl": GVSL,
-    "gvsl-no-matching": without_matching,
-    "gvsl-no-restoration": without_restoration,
-    "gvsl-no-affine": without_affine,
-    "denoising": Denoising,
-    "inpainting": Inpainting,
-    "models-genesis": ModelsGenesis,
-    "rotation": Rotation,
-    "deepcluster": DeepCluster,
-    "simsiam": SimSiam,
-    "byol": BYOL,
-    "simclr": SimCLR,
-}
-"""Name to factory(backbone, settings); the type of `settings` is in the factory's signature, and the first line of
-its docstring says what the method learns by."""
+METHODS: dict[str, Callable[..., Method]] = {"gvsl": GVSL}
+"""Name to factory(backbone, settings); the type of `settings` is in the factory's signature."""
 
-__all__ = ["GVSL", "METHODS", "GVSLSettings", "Method", "Restoration"]
+__all__ = ["GVSL", "METHODS", "GVSLSettings", "Method"]

@@ -56,7 +56,7 @@ class GVSLSettings:
 
 
 class GVSL(Method):
-    """Match two subjects' volumes, and restore a damaged one (the paper's method)."""
+    """The method: a backbone, a Z-matching head and a restoration head, and what one training step does with them."""
 
     def __init__(self, backbone: UNet3D, settings: GVSLSettings | None = None) -> None:
         super().__init__()

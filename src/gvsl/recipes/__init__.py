@@ -11,8 +11,6 @@ from gvsl.errors import UserError
 from gvsl.words import listed, nearest, one_line
 
 RECIPE_COMMANDS = ("pretrain", "transfer")
-PRETEXT = "pretext"
-"""The section that has, by the method's name, what only that method can be told."""
 
 
 def recipe_names() -> list[str]:
@@ -21,17 +19,8 @@ def recipe_names() -> list[str]:
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
-def read_recipe(recipe: str, command: str, method: str | None = None) -> dict[str, Any]:
-    """The settings that a recipe has for a command, flat: {"trainer.max_steps": 100}.
-
-    Args:
-        recipe: the name of one that comes with gvsl, or a YAML file.
-        command: one of RECIPE_COMMANDS.
-        method: whose settings in the section `pretext` are taken too; an ablation, gvsl-no-affine say, takes gvsl's.
-
-    Raises:
-        UserError: there is no such recipe, it is not one, or it has nothing for the command.
-    """
+def read_recipe(recipe: str, command: str) -> dict[str, Any]:
+    """The settings that a recipe has for a command, flat: {"trainer.max_steps": 100}."""
     shipped = recipe_names()
     place = files("gvsl").joinpath("recipes", f"{recipe}.yaml") if recipe in shipped else Path(recipe)
     if not place.is_file():
@@ -44,12 +33,11 @@ def read_recipe(recipe: str, command: str, method: str | None = None) -> dict[st
     if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
         raise UserError(f"recipe {recipe} must have sections ({listed(RECIPE_COMMANDS)}), each of settings")
     for name in sections:
-        if name not in (*RECIPE_COMMANDS, PRETEXT):
-            raise UserError(f"recipe {recipe} has a section {name}: there may be {listed((*RECIPE_COMMANDS, PRETEXT))}")
+        if name not in RECIPE_COMMANDS:
+            raise UserError(f"recipe {recipe} has a section {name}: there may be {listed(RECIPE_COMMANDS)}")
     if command not in sections:
         raise UserError(f"recipe {recipe} has no section {command}, so it says nothing about gvsl {command}")
-    pretext = sections.get(PRETEXT, {}).get((method or "").split("-no-")[0], {})
-    return dict(_flat(sections[command])) | dict(_flat(pretext, f"{PRETEXT}."))
+    return dict(_flat(sections[command]))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

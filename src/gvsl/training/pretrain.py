@@ -22,7 +22,6 @@ from gvsl.results import RunRecord, environment, read_record, utc_now, write_rec
 from gvsl.store import Store
 from gvsl.training.logbook import Logbook
 from gvsl.training.module import PretrainModule
-from gvsl.training.saved import head_tensors
 from gvsl.training.settings import PretrainSettings
 
 CURVES_NAME = "curves.csv"
@@ -54,10 +53,6 @@ def pretrain(
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
     first_step = _first_step(out, config, resume)
     stream = PairStream(store, settings.data, settings.seed, first_step)
-    try:
-        network.check(len(stream.ids), stream.crop)
-    except ValueError as error:
-        raise UserError(f"{method}: {error}") from None
     config["data"]["crop"] = list(stream.crop)
     record = RunRecord(
         kind="pretrain",
@@ -92,11 +87,10 @@ def pretrain(
         provenance={
             "store": record.store,
             "steps": settings.trainer.max_steps,
-            "learnt": list(network.learns),
             "seed": settings.seed,
             "versions": record.environment,
         },
-        heads=head_tensors(network),
+        heads={name: value for name, value in network.state_dict().items() if not name.startswith("backbone.")},
     )
     record.status = "finished"
     write_record(record, out)
@@ -146,7 +140,7 @@ def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSetti
         enable_model_summary=False,
         default_root_dir=out,
     )
-    module = PretrainModule(network, settings.optimiser, settings.seed, chosen.max_steps, stream)
+    module = PretrainModule(network, settings.optimiser, settings.seed, chosen.max_steps)
     on_interrupt = signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings():
         # The stream starts at the checkpoint's step by itself, and one reading process is enough for small crops.

@@ -6,8 +6,6 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from torch import Tensor
-
 from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_backbone, read_tensors
 from gvsl.errors import UserError
 from gvsl.methods import METHODS, Method
@@ -31,19 +29,12 @@ def load_method(run: Path) -> Method:
         raise UserError(f"{run} has settings that this gvsl does not know ({error})") from None
     method = factory(backbone, settings)
     heads = read_tensors(find_weights(run) / HEADS_NAME)
-    report = compare_keys(head_tensors(method), heads)
+    expected = {name: value for name, value in method.state_dict().items() if not name.startswith("backbone.")}
+    report = compare_keys(expected, heads)
     if not report.complete:
         raise UserError(f"{run} has heads that do not fit its settings ({report}): copy the run again")
     method.load_state_dict(heads, strict=False)
     return method.eval()
-
-
-def head_tensors(method: Method) -> dict[str, Tensor]:
-    """What a method's weights hold beside the backbone; what is no tensor is left to the checkpoints."""
-    state = method.state_dict()
-    return {
-        name: value for name, value in state.items() if isinstance(value, Tensor) and not name.startswith("backbone.")
-    }
 
 
 def _settings_type(factory: Callable[..., Method]) -> type[Any]:
