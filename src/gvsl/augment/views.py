@@ -15,20 +15,20 @@ BISECTIONS = 30
 
 
 def _view_appearance() -> AppearanceSettings:
-    return AppearanceSettings(shuffle_rate=0.5, intensity_rate=0.9, inpaint_rate=0.5)
+    return AppearanceSettings(shuffle_rate=0.2, intensity_rate=0.5, inpaint_rate=0.2)
 
 
 def _view_spatial() -> SpatialSettings:
-    return SpatialSettings(scale=0.0, translation=0.0)
+    return SpatialSettings(rotation=10.0, scale=0.0, translation=0.0, shear=0.0, elastic=0.01)
 
 
 @dataclass(frozen=True)
 class ViewSettings:
     """How two views are made of a volume."""
 
-    least_overlap: float = 0.4
+    least_overlap: float = 0.5
     """Least volume that the two boxes share, of the larger one."""
-    smallest: float = 0.75
+    smallest: float = 0.8
     """Least side of a view's box, of the volume's side, and the share of its voxels that a view has along each axis."""
     largest: float = 1.0
     """Greatest side of a view's box, of the volume's side."""

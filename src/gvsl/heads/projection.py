@@ -1,27 +1,30 @@
 """Projection and prediction heads: pooled features to embeddings."""
 
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
 from gvsl.backbones.blocks import SLOPE
 
+HeadNorm = Literal["batch", "layer"]
+
 
 class ProjectionHead(nn.Module):
-    """Linear layers, all but the last followed by LayerNorm and LeakyReLU.
+    """Linear layers, all but the last normalised and followed by LeakyReLU.
 
-    Their papers normalise over the batch. At 2 to 8 volumes a batch its statistics are noise, and they would tie a
-    volume's embedding to its neighbours'; layer normalisation knows one row alone. The leak keeps every unit trained
-    where no row of a small batch is above zero.
+    The leak keeps every unit trained where no row of a small batch is above zero.
     """
 
-    def __init__(self, channels: int, *sizes: int, normalise_last: bool = False) -> None:
+    def __init__(self, channels: int, *sizes: int, norm: HeadNorm = "layer", normalise_last: bool = False) -> None:
         """Make the head.
 
         Args:
             channels: features in.
             sizes: features out of each layer.
-            normalise_last: normalise what comes out too, as SimSiam's projector does.
+            norm: "layer" knows one row alone; "batch" normalises each feature over the batch, so that rows which are
+                all alike are told apart: what keeps SimSiam and BYOL from collapsing. It needs two subjects or more.
+            normalise_last: normalise what comes out too, without a scale of its own, as SimSiam's projector does.
         """
         super().__init__()
         layers: list[nn.Module] = []
@@ -29,7 +32,10 @@ class ProjectionHead(nn.Module):
             last = index == len(sizes)
             normalised = normalise_last or not last
             layers.append(nn.Linear(into, out, bias=not normalised))
-            layers += [nn.LayerNorm(out, elementwise_affine=not last)] if normalised else []
+            if normalised and norm == "batch":
+                layers.append(nn.BatchNorm1d(out, affine=not last))
+            elif normalised:
+                layers.append(nn.LayerNorm(out, elementwise_affine=not last))
             layers += [] if last else [nn.LeakyReLU(SLOPE)]
         self.layers = nn.Sequential(*layers)
 

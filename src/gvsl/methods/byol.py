@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from gvsl.augment import ViewSettings, check_views
 from gvsl.backbones import UNet3D
-from gvsl.heads import ProjectionHead
+from gvsl.heads import HeadNorm, ProjectionHead
 from gvsl.losses import negative_cosine
-from gvsl.methods.collapse import embedding_measures
-from gvsl.methods.encoder import all_volumes, global_features, in_float32, leave_decoder
+from gvsl.methods.collapse import embedding_measures, twin_accuracy
+from gvsl.methods.encoder import all_ids, all_volumes, global_features, in_float32, leave_decoder
 from gvsl.methods.method import Method
 from gvsl.methods.momentum import follow, momentum_at
-from gvsl.methods.twins import held_out_twins, two_views
+from gvsl.methods.twins import held_out_twins, subject_keys, two_views
 from gvsl.types import PairBatch
 
 
@@ -29,6 +29,8 @@ class BYOLSettings:
     """Size of the hidden layers of projector and predictor (paper: 4096)."""
     projection: int = 128
     """Size of the embeddings (paper: 256)."""
+    norm: HeadNorm = "batch"
+    """Normalisation in the heads: over the batch (paper), or over each row alone ("layer")."""
     views: ViewSettings = field(default_factory=ViewSettings)
     """The two views."""
     chunk: int | None = None
@@ -48,8 +50,8 @@ class BYOL(Method):
             raise ValueError(f"momentum is {settings.momentum:g}: give 0 or more and less than 1, such as 0.99")
         self.backbone = backbone
         leave_decoder(backbone)
-        self.projector = ProjectionHead(16 * backbone.width, settings.hidden, settings.projection)
-        self.predictor = ProjectionHead(settings.projection, settings.hidden, settings.projection)
+        self.projector = ProjectionHead(16 * backbone.width, settings.hidden, settings.projection, norm=settings.norm)
+        self.predictor = ProjectionHead(settings.projection, settings.hidden, settings.projection, norm=settings.norm)
         self.target = deepcopy(backbone)
         self.target.decoder = nn.ModuleList()  # nobody asks it for local features
         self.target_projector = deepcopy(self.projector)
@@ -68,7 +70,9 @@ class BYOL(Method):
             first, second = in_float32(self.target_projector, global_features(self.target, views)).chunk(2)
         predicted_first, predicted_second = in_float32(self.predictor, embedded).chunk(2)
         loss = (negative_cosine(predicted_first, second) + negative_cosine(predicted_second, first)) / 2
-        return {"loss": loss, **embedding_measures(embedded.detach())}
+        one, other = embedded.detach().chunk(2)
+        found = twin_accuracy(one, other, subject_keys(all_ids(batch), one.device))
+        return {"loss": loss, "twin_accuracy": found, **embedding_measures(embedded.detach())}
 
     def after_step(self, step: int, max_steps: int) -> None:
         """Have the target follow."""

@@ -30,6 +30,9 @@ LEAST_MEMBERS = 2
 TOP_SCALE = 0.01
 """Standard deviation of a fresh top layer's weights (published code)."""
 
+LEAST_DEVIATION = 1e-4
+"""A feature that is the same in all volumes is not blown up."""
+
 
 @dataclass(frozen=True)
 class DeepClusterSettings:
@@ -61,6 +64,10 @@ class DeepCluster(Method):
         self.backbone = backbone
         leave_decoder(backbone)
         self.top = nn.Linear(16 * backbone.width, settings.clusters)
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.zeros(16 * backbone.width))
+        self.register_buffer("deviation", torch.ones(16 * backbone.width))
         self.labels: dict[str, int] = {}
         """Each volume's cluster, by its id."""
 
@@ -97,6 +104,8 @@ class DeepCluster(Method):
         self.top.weight.normal_(0, TOP_SCALE, generator=generator)
         nn.init.zeros_(self.top.bias)
         share_parameters(self.top)
+        self.mean.copy_(torch.from_numpy(features.mean(axis=0)))
+        self.deviation.copy_(torch.from_numpy(features.std(axis=0)).clamp(min=LEAST_DEVIATION))
         sizes = np.bincount(found, minlength=self.settings.clusters)
         figures = {
             "clusters_used": float(np.count_nonzero(sizes)),
@@ -141,8 +150,13 @@ class DeepCluster(Method):
         return {"loss": loss, "accuracy": (logits.detach().argmax(dim=1) == assigned).float().mean()}
 
     def classify(self, images: Tensor) -> Tensor:
-        """The logits of the clusters: (B, C, D, H, W) to (B, clusters)."""
-        return in_float32(self.top, global_features(self.backbone, images))
+        """The logits of the clusters: (B, C, D, H, W) to (B, clusters).
+
+        Features are normalised by the whole split's mean and deviation as the epoch began, for a batch of 2 to 8 has
+        none worth the name. Without, what all volumes have in common drowns what tells them apart.
+        """
+        features = global_features(self.backbone, images)
+        return in_float32(self.top, (features - self.mean) / self.deviation)
 
     def _change(self, images: Tensor, generator: torch.Generator) -> Tensor:
         shape = (images.shape[2], images.shape[3], images.shape[4])

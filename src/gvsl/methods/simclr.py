@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gvsl.augment import ViewSettings, check_views
 from gvsl.backbones import UNet3D
-from gvsl.heads import ProjectionHead
+from gvsl.heads import HeadNorm, ProjectionHead
 from gvsl.losses import nt_xent
 from gvsl.methods.collapse import embedding_measures, twin_accuracy
 from gvsl.methods.encoder import all_ids, all_volumes, global_features, in_float32, leave_decoder
@@ -28,6 +28,8 @@ class SimCLRSettings:
     """Size of the projector's hidden layer, that of the features (paper: 2048, the same)."""
     projection: int = 128
     """Size of the embeddings (paper: 128)."""
+    norm: HeadNorm = "batch"
+    """Normalisation in the head: over the batch (paper), or over each row alone ("layer")."""
     views: ViewSettings = field(default_factory=ViewSettings)
     """The two views."""
     chunk: int | None = None
@@ -48,7 +50,7 @@ class SimCLR(Method):
             raise ValueError(f"temperature is {settings.temperature:g}: give more than 0, such as 0.1")
         self.backbone = backbone
         leave_decoder(backbone)
-        self.projector = ProjectionHead(16 * backbone.width, settings.hidden, settings.projection)
+        self.projector = ProjectionHead(16 * backbone.width, settings.hidden, settings.projection, norm=settings.norm)
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts that are trained."""

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from gvsl.augment import ViewSettings, check_views
 from gvsl.backbones import UNet3D
-from gvsl.heads import ProjectionHead
+from gvsl.heads import HeadNorm, ProjectionHead
 from gvsl.losses import negative_cosine
-from gvsl.methods.collapse import embedding_measures
-from gvsl.methods.encoder import all_volumes, global_features, in_float32, leave_decoder
+from gvsl.methods.collapse import embedding_measures, twin_accuracy
+from gvsl.methods.encoder import all_ids, all_volumes, global_features, in_float32, leave_decoder
 from gvsl.methods.method import Method
-from gvsl.methods.twins import held_out_twins, two_views
+from gvsl.methods.twins import held_out_twins, subject_keys, two_views
 from gvsl.types import PairBatch
 
 
@@ -25,6 +25,8 @@ class SimSiamSettings:
     """Size of the projector's three layers (paper: 2048, for features of 2048; ours are of 512)."""
     bottleneck: int = 128
     """Size of the predictor's hidden layer, a quarter of its output (paper: 512)."""
+    norm: HeadNorm = "batch"
+    """Normalisation in the heads: over the batch (paper), or over each row alone ("layer")."""
     views: ViewSettings = field(default_factory=ViewSettings)
     """The two views."""
     chunk: int | None = None
@@ -43,8 +45,8 @@ class SimSiam(Method):
         self.backbone = backbone
         leave_decoder(backbone)
         size = settings.projection
-        self.projector = ProjectionHead(16 * backbone.width, size, size, size, normalise_last=True)
-        self.predictor = ProjectionHead(size, settings.bottleneck, size)
+        self.projector = ProjectionHead(16 * backbone.width, size, size, size, norm=settings.norm, normalise_last=True)
+        self.predictor = ProjectionHead(size, settings.bottleneck, size, norm=settings.norm)
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts that are trained."""
@@ -53,10 +55,12 @@ class SimSiam(Method):
     def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """The negative cosine of each view's prediction and the other's embedding, both ways."""
         embedded = self.embed(two_views(all_volumes(batch), self.settings.views, generator))
-        (first, second) = embedded.chunk(2)
+        first, second = embedded.chunk(2)
         predicted_first, predicted_second = in_float32(self.predictor, embedded).chunk(2)
         loss = (negative_cosine(predicted_first, second) + negative_cosine(predicted_second, first)) / 2
-        return {"loss": loss, **embedding_measures(embedded.detach())}
+        one, other = embedded.detach().chunk(2)
+        found = twin_accuracy(one, other, subject_keys(all_ids(batch), one.device))
+        return {"loss": loss, "twin_accuracy": found, **embedding_measures(embedded.detach())}
 
     def embed(self, images: Tensor) -> Tensor:
         """The projector's embeddings: (B, C, D, H, W) to (B, projection)."""
