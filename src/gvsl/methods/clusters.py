@@ -22,11 +22,13 @@ def whiten(features: Array, components: int) -> Array:
         features: (N, d).
         components: fewer are kept where N - 1 or d is smaller, or where a component is flat.
     """
+    if not np.ptp(features, axis=0).any():  # all one: nothing to whiten
+        return np.zeros((len(features), 1))
     kept = min(components, features.shape[1], len(features) - 1)
     projected = PCA(kept, svd_solver="full").fit_transform(features)
     deviation = projected.std(axis=0)
-    real = deviation > FLAT * max(float(deviation.max()), float(np.finfo(np.float64).tiny))
-    whitened = projected[:, real] / deviation[real] if real.any() else projected
+    real = deviation > FLAT * deviation.max()
+    whitened = projected[:, real] / deviation[real]
     rows: Array = whitened / np.maximum(np.linalg.norm(whitened, axis=1, keepdims=True), 1e-12)
     return rows
 

@@ -30,9 +30,6 @@ LEAST_MEMBERS = 2
 TOP_SCALE = 0.01
 """Standard deviation of a fresh top layer's weights (published code)."""
 
-LEAST_DEVIATION = 1e-4
-"""A feature that is the same in all volumes is not blown up."""
-
 
 @dataclass(frozen=True)
 class DeepClusterSettings:
@@ -42,6 +39,9 @@ class DeepClusterSettings:
     """k (paper: 10,000 for 1.3 million images, 130 a cluster; a cohort of 130 volumes affords 16 a cluster)."""
     components: int = 16
     """Dimensions that features are whitened to (paper: 256); far fewer than volumes, or all are equally far apart."""
+    least_epoch: int = 50
+    """Least steps between two assignments, where the split is shown in fewer: a fresh top layer has to be learnt before
+    it can teach (paper: an epoch, which is 5,000 steps of its data)."""
     spatial: SpatialSettings = field(default_factory=SpatialSettings)
     """Spatial augmentation of what is classified; what is clustered stays as it is."""
     appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
@@ -52,7 +52,6 @@ class DeepCluster(Method):
     """Cluster the volumes by their features, classify each volume's cluster, and begin again each epoch."""
 
     pretrained = ("encoder",)
-    epochs = True
 
     def __init__(self, backbone: UNet3D, settings: DeepClusterSettings | None = None) -> None:
         super().__init__()
@@ -61,13 +60,14 @@ class DeepCluster(Method):
             raise ValueError(f"clusters is {settings.clusters}: give 2 or more")
         if settings.components < 1:
             raise ValueError(f"components is {settings.components}: give 1 or more")
+        if settings.least_epoch < 1:
+            raise ValueError(f"least_epoch is {settings.least_epoch}: give 1 or more")
+        self.least_epoch = settings.least_epoch
         self.backbone = backbone
         leave_decoder(backbone)
+        # Without a scale of its own: the top layer, which is made anew each epoch, has one.
+        self.norm = nn.BatchNorm1d(16 * backbone.width, affine=False)
         self.top = nn.Linear(16 * backbone.width, settings.clusters)
-        self.mean: Tensor
-        self.deviation: Tensor
-        self.register_buffer("mean", torch.zeros(16 * backbone.width))
-        self.register_buffer("deviation", torch.ones(16 * backbone.width))
         self.labels: dict[str, int] = {}
         """Each volume's cluster, by its id."""
 
@@ -104,8 +104,6 @@ class DeepCluster(Method):
         self.top.weight.normal_(0, TOP_SCALE, generator=generator)
         nn.init.zeros_(self.top.bias)
         share_parameters(self.top)
-        self.mean.copy_(torch.from_numpy(features.mean(axis=0)))
-        self.deviation.copy_(torch.from_numpy(features.std(axis=0)).clamp(min=LEAST_DEVIATION))
         sizes = np.bincount(found, minlength=self.settings.clusters)
         figures = {
             "clusters_used": float(np.count_nonzero(sizes)),
@@ -152,11 +150,10 @@ class DeepCluster(Method):
     def classify(self, images: Tensor) -> Tensor:
         """The logits of the clusters: (B, C, D, H, W) to (B, clusters).
 
-        Features are normalised by the whole split's mean and deviation as the epoch began, for a batch of 2 to 8 has
-        none worth the name. Without, what all volumes have in common drowns what tells them apart.
+        Features are normalised over the batch first: without, what all volumes have in common drowns what tells them
+        apart.
         """
-        features = global_features(self.backbone, images)
-        return in_float32(self.top, (features - self.mean) / self.deviation)
+        return in_float32(self.top, in_float32(self.norm, global_features(self.backbone, images)))
 
     def _change(self, images: Tensor, generator: torch.Generator) -> Tensor:
         shape = (images.shape[2], images.shape[3], images.shape[4])

@@ -203,7 +203,7 @@ def gvsl_no_restoration(backbone: UNet3D, settings: GVSLSettings | None = NO_RES
 
 
 def gvsl_no_affine(backbone: UNet3D, settings: GVSLSettings | None = NO_AFFINE) -> GVSL:
-    """GVSL without its affine head: match by the deformable head alone, and restore (Table 1, "w/o Affine head")."""
+    """GVSL without its affine head: match locally alone, and restore (Table 1, "w/o Affine head")."""
     return GVSL(backbone, settings or NO_AFFINE)
 
 

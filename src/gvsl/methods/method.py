@@ -22,8 +22,8 @@ class Method(nn.Module):
     """The parts of the backbone that the pretext trains; the others stay as they were initialised."""
     cubic: bool = False
     """Whether it needs crops whose sides are equal; a crop that nobody gave is then chosen so."""
-    epochs: bool = False
-    """Whether it needs `start_epoch`, which costs a pass over the split."""
+    least_epoch: int | None = None
+    """Least steps between two calls of `start_epoch`, each a pass over the split; never called where there is none."""
 
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
@@ -50,7 +50,7 @@ class Method(nn.Module):
         """
 
     def start_epoch(self, volumes: Iterable[tuple[str, Tensor]], generator: torch.Generator) -> dict[str, Tensor]:
-        """Look at the whole split before the next pass over it; called only where `epochs` says so.
+        """Look at the whole split before the next pass over it; called where `least_epoch` is given.
 
         Args:
             volumes: id and image, (C, D, H, W), of this process's share of the split.

@@ -25,7 +25,7 @@ class Epoch:
     """What a method that wants to see the whole split from time to time is given."""
 
     steps: int
-    """Steps between two looks: as many as show it as many volumes as the split has."""
+    """Steps between two looks: as many as show it as many volumes as the split has, or more."""
     volumes: Callable[[int, int], Iterable[tuple[str, Tensor]]]
     """Ids and images of a process's share, by its rank and the number of processes."""
 

@@ -137,14 +137,14 @@ def _fitted(network: Method, store: Store, settings: PretrainSettings) -> Pretra
     return replace(settings, data=replace(settings.data, crop=(side, side, side)))
 
 
-def _epoch(stream: PairStream) -> Epoch:
-    """As many steps as show as many volumes as the split has, and the split's volumes, cropped as in the pairs."""
+def _epoch(stream: PairStream, least: int) -> Epoch:
+    """As many steps as show as many volumes as the split has, or `least`, and its volumes, cropped as in pairs."""
 
     def volumes(rank: int, processes: int) -> Iterator[tuple[str, torch.Tensor]]:
         for case in stream.ids[rank::processes]:
             yield case, read_crop(stream.store, case, stream.crop)
 
-    return Epoch(-(-len(stream.ids) // (2 * stream.settings.batch_size)), volumes)
+    return Epoch(max(least, -(-len(stream.ids) // (2 * stream.settings.batch_size))), volumes)
 
 
 def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSettings, resume: bool) -> Logbook:
@@ -174,7 +174,7 @@ def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSetti
         enable_model_summary=False,
         default_root_dir=out,
     )
-    epoch = _epoch(stream) if network.epochs else None
+    epoch = None if network.least_epoch is None else _epoch(stream, network.least_epoch)
     module = PretrainModule(network, settings.optimiser, settings.seed, chosen.max_steps, epoch)
     on_interrupt = signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings():
