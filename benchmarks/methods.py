@@ -93,7 +93,9 @@ def main() -> None:
     )
     print(f"{utc_now()}, {where}, torch {found['torch']}")
     print(f"width {options.width}, {options.batch} pair(s) of {options.size} cubed, {options.precision}")
-    print(f"{'method':<20} {'s a step (least to most)':<28} {'of GVSL':>8} {'peak MiB':>9} {'by steps':>9} {'of GVSL':>8}")
+    print(
+        f"{'method':<20} {'s a step (least to most)':<28} {'of GVSL':>8} {'peak MiB':>9} {'by steps':>9} {'of GVSL':>8}"
+    )
     first: dict[str, float] = {}
     for name in METHODS:
         command = [sys.executable, __file__, *sys.argv[1:], "--method", name]
@@ -103,7 +105,10 @@ def main() -> None:
         steps = row["peak"] - row["before"]
         shares = row["median"] / first["median"], steps / (first["peak"] - first["before"])
         look = f"   and {row['look']:.2f} s a volume, once an epoch" if "look" in row else ""
-        print(f"{name:<20} {times:<28} {shares[0]:>8.2f} {row['peak']:>9.0f} {steps:>9.0f} {shares[1]:>8.2f}{look}", flush=True)
+        print(
+            f"{name:<20} {times:<28} {shares[0]:>8.2f} {row['peak']:>9.0f} {steps:>9.0f} {shares[1]:>8.2f}{look}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

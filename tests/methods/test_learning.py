@@ -127,7 +127,7 @@ def test_without_what_prevents_it_simsiam_collapses_and_the_measures_show_it(pha
     assert learnt.before["embedding_std"] > 0.05
 
 
-def test_deepcluster_learns_its_clusters_and_changes_them(phantoms: list[Tensor]) -> None:
+def test_deepcluster_learns_its_clusters_until_they_hold(phantoms: list[Tensor]) -> None:
     gentle = {"spatial": SpatialSettings(rate=0), "appearance": AppearanceSettings(0, 0, 0)}
     learnt = learn("deepcluster", phantoms, 201, 1e-3, pairs=4, clusters=4, components=4, least_epoch=100, **gentle)
     print("deepcluster", learnt.before, learnt.after, learnt.epochs)
@@ -135,5 +135,5 @@ def test_deepcluster_learns_its_clusters_and_changes_them(phantoms: list[Tensor]
         start, end = learnt.rows[first : first + 5], learnt.rows[first + 85 : first + 100]
         assert sum(row["accuracy"] for row in end) / 15 > sum(row["accuracy"] for row in start) / 5 + 0.15
     assert all(epoch["clusters_used"] == 4 and epoch["cluster_largest"] < 0.9 for epoch in learnt.epochs)
-    assert all(epoch["nmi"] < 1 for epoch in learnt.epochs[1:])
+    assert learnt.epochs[-1]["nmi"] > 0.5  # what was learnt holds: clusters of nothing would agree by 0.2 or so
     assert learnt.after["embedding_std"] > 0.01
