@@ -163,3 +163,13 @@ def test_collapse_on_held_out_volumes_counts_too(pretrain_folder: Callable[..., 
     (found,) = findings(runs, groups(runs))
     assert found.level == "broken"
     assert "collapsed: on held-out volumes all embeddings are nearly one" in found.text
+
+
+def test_without_an_affine_head_its_map_is_the_identity(pretrain_folder: Callable[..., Path], tmp_path: Path) -> None:
+    same = {"val/ncc": 0.3, "val/ncc_affine": 0.5, "val/ncc_identity": 0.5, "val/folded": 0.001}
+    assert wrong_order(0.3, 0.5, 0.5, has_affine=False) is None
+    assert wrong_order(0.5, 0.5, 0.5, has_affine=False) is not None
+    for affine, level in ((True, ["broken"]), (False, [])):
+        config = {"method": "gvsl-no-affine", "pretext": {"affine": affine}}
+        found = of(pretrain_folder(tmp_path / str(affine), metrics=same, config=config))
+        assert [item.level for item in found] == level
