@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 
+from gvsl.arguments import default_settings
 from gvsl.cli import COMMANDS, main, pretrain_options, transfer_options
+from gvsl.methods import METHODS
 from gvsl.recipes import RECIPE_COMMANDS, recipe_names
 from gvsl.results import read_record, write_record
 
@@ -101,6 +104,13 @@ def test_help_exits_well_and_explains_every_option(name: str, capsys: CaptureFix
         assert len(text.split(" ")) > 3, f"{name} doesn't say what this is for: {text}"
 
 
+def test_methods_are_listed_with_a_line_each(capsys: CaptureFixture) -> None:
+    assert main(["methods"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(METHODS)
+    assert all(re.fullmatch(r"\S+ +[A-Z].+\.", line) and len(line) < 120 for line in lines)
+
+
 def test_version(capsys: CaptureFixture) -> None:
     assert main(["--version"]) == 0
     assert re.fullmatch(r"gvsl \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
@@ -162,6 +172,11 @@ def test_installed_command_fails_with_one_line_and_code_2(tmp_path: Path) -> Non
             "--trainer.max_steps: Expected a int",
         ),
         (["pretrain", "a", "--out", "run", "--pretext.colour", "1"], "no setting --pretext.colour"),
+        (
+            ["pretrain", "a", "--out", "b", "--method", "rotation", "--pretext.affine", "1"],
+            "no setting --pretext.affine",
+        ),
+        (["methods", "all"], "unrecognized arguments: all"),
         (
             ["pretrain", "a", "--out", "run", "--recipe", "slow"],
             "no recipe slow: name one of demo, paper, quick",
@@ -348,6 +363,32 @@ def test_recipes_parse_into_settings(name: str) -> None:
     transfer_options(["store", "--out", "run", "--weights", "scratch", "--recipe", name])
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_go_with_every_method(name: str, method: str) -> None:
+    options = pretrain_options(["store", "--out", "run", "--recipe", name, "--method", method])
+    default = default_settings(METHODS[method])
+    assert type(options.settings.pretext) is type(default)
+    if not method.startswith("gvsl"):
+        assert options.settings.pretext == default
+
+
+def test_a_methods_section_holds_for_it_and_its_ablations_alone(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("pretrain: {pretext: {gvsl: {ncc_weight: 3}, simclr: {views: {smallest: 0.9}, hidden: 9}}}\n")
+
+    def pretext(method: str, *more: str) -> Any:
+        words = ["store", "--out", "run", "--recipe", str(recipe), "--method", method, *more]
+        return pretrain_options(words).settings.pretext
+
+    assert pretext("gvsl").ncc_weight == pretext("gvsl-no-affine").ncc_weight == 3
+    assert (pretext("gvsl").affine, pretext("gvsl-no-affine").affine) == (True, False)
+    assert pretext("gvsl-no-affine", "--pretext.affine", "true").affine
+    assert (pretext("simclr").views.smallest, pretext("simclr").hidden) == (0.9, 9)
+    assert pretext("simclr", "--pretext.hidden", "8").hidden == 8
+    assert pretext("byol").views.smallest == 0.8
+
+
 def test_the_papers_recipe_is_the_papers() -> None:
     options = pretrain_options(["store", "--out", "run", "--recipe", "paper"])
     assert options.settings.trainer.max_steps == 200_000
@@ -377,6 +418,8 @@ def test_the_command_line_goes_before_the_recipe_wherever_that_stands(before: bo
         ),
         ("pretrain: {trainer: {max_steps: many}}", "--trainer.max_steps"),
         ("pretrain: {pretext: {colour: 3}}", "pretext.colour"),
+        ("pretrain: {pretext: {gvsl: {colour: 3}}}", "pretext.colour"),
+        ("pretrain: {pretext: {simsam: {hidden: 3}}}", "pretext.simsam.hidden"),
         ("pretrain: {method: gvls}", "no method gvls"),
         ("pretrain: {method: 3}", "no method 3"),
         ("pretrain: {out: here}", "sets out, which"),

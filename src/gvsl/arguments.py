@@ -5,10 +5,10 @@ import inspect as signatures
 import json
 import re
 from argparse import SUPPRESS, Action, ArgumentError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
@@ -51,8 +51,17 @@ def add_recipe(parser: ArgumentParser, default: str | None = None) -> None:
     parser.add_argument("--recipe", default=default, metavar="NAME|FILE", help=text)
 
 
-def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+def parse(
+    parser: ArgumentParser,
+    words: Sequence[str],
+    sort_out: Callable[[dict[str, Any]], dict[str, Any]] = lambda settings: settings,
+) -> Namespace:
     """What `words` say, over what their recipe says, over the defaults; settings as their classes.
+
+    Args:
+        parser: of one command.
+        words: of its command line.
+        sort_out: makes the settings that hold here of those that the recipe has.
 
     Raises:
         UserError: one is unknown, missing or of another type.
@@ -62,7 +71,7 @@ def parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
     given: list[str] = []
     recipe = peek(words, "--recipe") if command in RECIPE_COMMANDS else None
     if recipe:
-        for key, value in read_recipe(recipe, command).items():
+        for key, value in sort_out(read_recipe(recipe, command)).items():
             if f"--{key}" not in known - NEVER_IN_RECIPES:
                 guess = nearest(f"--{key}", known)
                 raise UserError(f"recipe {recipe} sets {key}, which {parser.prog} doesn't have{guess}")
@@ -103,6 +112,31 @@ def recipe_setting(words: Sequence[str], command: str, key: str) -> str | None:
 def settings_of(kind: type[Settings], options: Namespace) -> Settings:
     """The fields of a settings dataclass from among the parsed options."""
     return kind(**{item.name: options[item.name] for item in fields(kind)})
+
+
+def for_method(
+    settings: Mapping[str, Any], method: str, methods: Mapping[str, Callable[..., object]]
+) -> dict[str, Any]:
+    """A recipe's settings for one method.
+
+    What stands under `pretext.NAME` holds for the method NAME and for those that take the same settings, such as its
+    ablations, as if it stood under `pretext`; for other methods it is left out.
+    """
+    kind = pretext_type(methods[method])
+    chosen = {}
+    for key, value in settings.items():
+        section, _, rest = key.removeprefix("pretext.").partition(".")
+        if not key.startswith("pretext.") or section not in methods:
+            chosen[key] = value
+        elif pretext_type(methods[section]) is kind:
+            chosen[f"pretext.{rest}"] = value
+    return chosen
+
+
+def default_settings(method: Callable[..., object]) -> Any:
+    """The settings that a method has if none are given: its factory's own, or else those of their dataclass."""
+    default = signatures.signature(method).parameters["settings"].default
+    return pretext_type(method)() if default in (None, signatures.Parameter.empty) else default
 
 
 def pretext_type(method: Callable[..., object]) -> type:

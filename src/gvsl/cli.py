@@ -9,7 +9,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +20,11 @@ from gvsl.arguments import (
     Command,
     add_path,
     add_recipe,
+    default_settings,
+    for_method,
     new_parser,
     parse,
     peek,
-    pretext_type,
     recipe_setting,
     settings_of,
 )
@@ -209,10 +210,21 @@ def pretrain_options(words: Sequence[str]) -> Namespace:
     add_recipe(parser)
     parser.add_argument("--resume", action="store_true", help="go on with RUN where it stopped")
     parser.add_class_arguments(PretrainSettings, skip={"pretext"})
-    parser.add_class_arguments(pretext_type(METHODS[method]), "pretext")
-    options = parse(parser, words)
+    default = default_settings(METHODS[method])
+    parser.add_class_arguments(type(default), "pretext", default=asdict(default))
+    options = parse(parser, words, lambda settings: for_method(settings, method, METHODS))
     options.settings = settings_of(PretrainSettings, options)
     return options
+
+
+def methods(words: Sequence[str]) -> None:
+    """List the methods of gvsl pretrain, with what each learns from."""
+    from gvsl.methods import METHODS
+
+    parse(new_parser(methods, ""), words)
+    width = max(len(name) for name in METHODS)
+    for name, factory in METHODS.items():
+        print(f"{name:<{width}}  {_summary(factory)}")
 
 
 def transfer(words: Sequence[str]) -> None:
@@ -278,6 +290,7 @@ COMMANDS: dict[str, Command] = {
     "prepare": prepare,
     "inspect": inspect,
     "pretrain": pretrain,
+    "methods": methods,
     "transfer": transfer,
     "report": report,
 }
@@ -334,6 +347,6 @@ def _print_record(folder: Path, record: RunRecord) -> None:
     print(f"{folder}: {record.status} in {record.seconds:.0f} s")
 
 
-def _summary(command: Command) -> str:
-    """The first line of a command's docstring."""
+def _summary(command: Callable[..., object]) -> str:
+    """The first line of a docstring, of a command or of a method."""
     return (command.__doc__ or "").splitlines()[0]

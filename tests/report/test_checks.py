@@ -114,3 +114,62 @@ def test_one_side_alone_is_said(tmp_path: Path, transfer_folder: Maker) -> None:
     transfer_folder(tmp_path, 0, False, pictures=[])
     (finding,) = of(tmp_path)
     assert "no finished run on pre-trained features" in finding.text
+
+
+def pretext_run(pretrain_folder: Callable[..., Path], tmp_path: Path, **ends: float) -> list[str]:
+    """What is found in a run of another pretext whose logged figures end as given."""
+    count = 40
+    curves = {"loss": np.linspace(2, 1, count)} | {name: np.linspace(0.8, end, count) for name, end in ends.items()}
+    for name, end in ends.items():
+        curves[name][-10:] = end
+    folder = pretrain_folder(tmp_path / "run", curves_data=curves, cases=[], pictures=[], metrics={"val/accuracy": 0.5})
+    runs = read_runs([folder])
+    return [f"{item.level}: {item.text}" for item in findings(runs, groups(runs))]
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ({"embedding_std": 0.001, "effective_rank": 5.0}, "broken: the run has collapsed: at the end of training all"),
+        (
+            {"embedding_std": 0.5, "effective_rank": 1.1},
+            "broken: the run has collapsed: at the end of training the emb",
+        ),
+        (
+            {"clusters_used": 1.0},
+            "broken: the run has collapsed: at the end of training all volumes are in one cluster",
+        ),
+        ({"cluster_largest": 0.95, "clusters_used": 3.0}, "one cluster holds 95"),
+        ({"restoration": 0.2, "restoration_identity": 0.1}, "caution: at the end of training restoring (0.2000) is no"),
+    ],
+)
+def test_a_run_that_collapsed_is_called_that(
+    ends: dict[str, float], words: str, pretrain_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    found = pretext_run(pretrain_folder, tmp_path, **ends)
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_a_run_that_did_not_collapse_is_left_in_peace(pretrain_folder: Callable[..., Path], tmp_path: Path) -> None:
+    ends = {"embedding_std": 0.4, "effective_rank": 6.0, "clusters_used": 8.0, "cluster_largest": 0.3}
+    assert not pretext_run(pretrain_folder, tmp_path, restoration=0.1, restoration_identity=0.2, **ends)
+
+
+def test_collapse_on_held_out_volumes_counts_too(pretrain_folder: Callable[..., Path], tmp_path: Path) -> None:
+    metrics = {"val/embedding_std": 0.002, "val/effective_rank": 4.0}
+    folder = pretrain_folder(tmp_path / "run", curves_data={"loss": np.ones(9)}, cases=[], pictures=[], metrics=metrics)
+    runs = read_runs([folder])
+    (found,) = findings(runs, groups(runs))
+    assert found.level == "broken"
+    assert "collapsed: on held-out volumes all embeddings are nearly one" in found.text
+
+
+def test_without_an_affine_head_its_map_is_the_identity(pretrain_folder: Callable[..., Path], tmp_path: Path) -> None:
+    same = {"val/ncc": 0.3, "val/ncc_affine": 0.5, "val/ncc_identity": 0.5, "val/folded": 0.001}
+    assert wrong_order(0.3, 0.5, 0.5, has_affine=False) is None
+    assert wrong_order(0.5, 0.5, 0.5, has_affine=False) is not None
+    for affine, level in ((True, ["broken"]), (False, [])):
+        config = {"method": "gvsl-no-affine", "pretext": {"affine": affine}}
+        found = of(pretrain_folder(tmp_path / str(affine), metrics=same, config=config))
+        assert [item.level for item in found] == level

@@ -8,15 +8,20 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gvsl.augment import AppearanceSettings
+from gvsl.augment import AppearanceSettings, ViewSettings
+from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import load_backbone
 from gvsl.datasets.dataset import Dataset
 from gvsl.errors import UserError
-from gvsl.methods import GVSL, METHODS, GVSLSettings
+from gvsl.methods import GVSL, METHODS, GVSLSettings, Method
+from gvsl.methods.byol import BYOLSettings
+from gvsl.methods.deepcluster import DeepClusterSettings
+from gvsl.methods.simclr import SimCLRSettings
 from gvsl.results import RunRecord, read_record
 from gvsl.store import PRESETS, Store, prepare
 from gvsl.training import PretrainSettings, build_method, pretrain
 from gvsl.training.logbook import read_curves
+from gvsl.training.saved import load_method
 from gvsl.types import PairBatch
 
 HANDLER = signal.getsignal(signal.SIGINT)
@@ -253,3 +258,91 @@ def test_progress_is_told_in_plain_lines(
 ) -> None:
     pretrain(phantom_store, tmp_path / "run", replace(tiny, trainer=replace(tiny.trainer, max_steps=2)))
     assert "pre-training 2/2 steps, " in capsys.readouterr().err
+
+
+# --- methods that need more of training than GVSL -----------------------------------------------------------
+
+RESUMED: dict[str, object] = {
+    "deepcluster": DeepClusterSettings(clusters=2, components=2, least_epoch=2),
+    "byol": BYOLSettings(momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_assignments_and_targets_are_resumed_exactly(
+    name: str, phantom_store: Store, tiny: PretrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(tiny, pretext=RESUMED[name])
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    pretrain(phantom_store, whole, settings, name)
+    factory = METHODS[name]
+
+    def interrupted(backbone: UNet3D, pretext: object) -> Method:
+        method = factory(backbone, pretext)
+        taken: list[int] = []
+        step = method.training_step
+
+        def training_step(batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
+            taken.append(1)
+            if len(taken) == 6:
+                raise KeyboardInterrupt
+            return step(batch, generator)
+
+        monkeypatch.setattr(method, "training_step", training_step)
+        return method
+
+    with monkeypatch.context() as patch:
+        patch.setitem(METHODS, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(phantom_store, broken, settings, name)
+    pretrain(phantom_store, broken, settings, name, resume=True)
+    assert same(whole, broken)
+    rows = read_curves(whole / "curves.csv")
+    assert read_curves(broken / "curves.csv") == rows
+    if name == "deepcluster":  # four volumes, two a step: an assignment every second step
+        assert [row["step"] for row in rows if "clusters_used" in row] == [0, 2, 4, 6]
+        assert [row["step"] for row in rows if "nmi" in row] == [2, 4, 6]
+        assert "train/nmi" in read_record(whole).metrics
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_what_it_says_and_its_weights_say_so(
+    name: str, phantom_store: Store, tiny: PretrainSettings, tmp_path: Path
+) -> None:
+    fewer = DeepClusterSettings(clusters=2) if name == "deepcluster" else None
+    settings = replace(tiny, trainer=replace(tiny.trainer, max_steps=2), pretext=fewer)
+    pretrain(phantom_store, tmp_path / "run", settings, name)
+    before, backbone = build_method(name, settings), load_backbone(tmp_path / "run")
+    assert backbone.provenance["pretrained"] == list(before.pretrained)
+    for part in ("encoder", "decoder"):
+        pairs = zip(getattr(before.backbone, part).parameters(), getattr(backbone, part).parameters(), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs) == (part not in before.pretrained), part
+    rows = read_curves(tmp_path / "run" / "curves.csv")
+    assert all(f"gradient_norm_{part}" in row for row in rows for part in before.parts())
+    assert load_method(tmp_path / "run").settings == before.settings
+
+
+def test_a_crop_that_nobody_gave_is_a_cube_where_the_method_needs_one(
+    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path
+) -> None:
+    free = replace(tiny, data=replace(tiny.data, crop=None), trainer=replace(tiny.trainer, max_steps=1))
+    record = pretrain(phantom_store, tmp_path / "run", free, "rotation")
+    assert record.config["data"]["crop"] == [16, 16, 16]
+
+
+def test_what_a_method_cannot_learn_from_is_refused_at_the_start(
+    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path
+) -> None:
+    def refusal(settings: PretrainSettings, method: str) -> str:
+        with pytest.raises(UserError) as caught:
+            pretrain(phantom_store, tmp_path / "run", settings, method)
+        assert not list(tmp_path.iterdir())
+        return str(caught.value)
+
+    box = replace(tiny, data=replace(tiny.data, crop=(32, 16, 16)))
+    assert "give --data.crop [16, 16, 16]" in refusal(box, "rotation")
+    assert "give --pretext.clusters 2 or less" in refusal(tiny, "deepcluster")
+    views = SimCLRSettings(views=ViewSettings(least_overlap=0.9))
+    assert "give 0.512 or less" in refusal(replace(tiny, pretext=views), "simclr")
+    compiled = replace(tiny, trainer=replace(tiny.trainer, compile=True))
+    assert "leave it out" in refusal(compiled, "byol")

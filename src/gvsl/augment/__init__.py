@@ -1,22 +1,39 @@
 """Random changes of a batch on its device: drawn first, from a generator that is passed in, and applied second."""
 
 from gvsl.augment.appearance import AppearanceDraw, AppearanceSettings, change_appearance, draw_appearance
-from gvsl.augment.inpaint import draw_inpaint, inpaint
+from gvsl.augment.flip import draw_flip, flip
+from gvsl.augment.inpaint import InpaintDraw, draw_inpaint, inpaint
 from gvsl.augment.intensity import change_intensity, draw_intensity
+from gvsl.augment.noise import add_noise, draw_noise
+from gvsl.augment.rotate import ROTATIONS, draw_rotation, rotate
 from gvsl.augment.shuffle import draw_shuffle, shuffle
 from gvsl.augment.spatial import SpatialSettings, draw_spatial
+from gvsl.augment.views import ViewDraw, ViewSettings, check_views, draw_views, make_view
 
 __all__ = [
+    "ROTATIONS",
     "AppearanceDraw",
     "AppearanceSettings",
+    "InpaintDraw",
     "SpatialSettings",
+    "ViewDraw",
+    "ViewSettings",
+    "add_noise",
     "change_appearance",
     "change_intensity",
+    "check_views",
     "draw_appearance",
+    "draw_flip",
     "draw_inpaint",
     "draw_intensity",
+    "draw_noise",
+    "draw_rotation",
     "draw_shuffle",
     "draw_spatial",
+    "draw_views",
+    "flip",
     "inpaint",
+    "make_view",
+    "rotate",
     "shuffle",
 ]

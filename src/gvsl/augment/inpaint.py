@@ -22,18 +22,30 @@ class InpaintDraw(NamedTuple):
     """(B, 1, D, H, W) in [0, 1)."""
 
 
-def draw_inpaint(batch: int, shape: tuple[int, int, int], rate: float, generator: torch.Generator) -> InpaintDraw:
-    """Draw up to 30 boxes of 1/10 to 1/5 a side, each next one with probability 0.95, and uniform noise.
+def draw_inpaint(
+    batch: int,
+    shape: tuple[int, int, int],
+    rate: float,
+    generator: torch.Generator,
+    *,
+    smallest: float = SMALLEST_SIDE,
+    largest: float = LARGEST_SIDE,
+    most: int = MOST_BOXES,
+) -> InpaintDraw:
+    """Draw boxes to erase, each next one with probability 0.95, and uniform noise.
 
     Args:
         batch: B.
         shape: (D, H, W).
         rate: probability that a volume is changed.
         generator: where the numbers come from.
+        smallest: least side of a box, of the volume's side.
+        largest: greatest side of a box, of the volume's side.
+        most: the most boxes a volume.
     """
     device = generator.device
-    start, stop = boxes(batch, MOST_BOXES, shape, SMALLEST_SIDE, LARGEST_SIDE, generator)
-    goes_on = torch.rand((batch, MOST_BOXES), generator=generator, device=device) < NEXT_BOX
+    start, stop = boxes(batch, most, shape, smallest, largest, generator)
+    goes_on = torch.rand((batch, most), generator=generator, device=device) < NEXT_BOX
     goes_on[:, 0] = True
     there = goes_on.cumprod(dim=1)[..., None]
     erased = box_mask(start, torch.where(there > 0, stop, start), shape) & happens(batch, rate, generator)

@@ -21,7 +21,13 @@ class ShuffleDraw(NamedTuple):
     """(B, tiles, voxels a tile), int64: index in the tile of the voxel that comes here."""
 
 
-def draw_shuffle(batch: int, shape: tuple[int, int, int], rate: float, generator: torch.Generator) -> ShuffleDraw:
+def draw_shuffle(
+    batch: int,
+    shape: tuple[int, int, int],
+    rate: float,
+    generator: torch.Generator,
+    largest: float = LARGEST_SIDE,
+) -> ShuffleDraw:
     """Draw a local shuffling: one box of random place and sides in each tile of a randomly placed tiling.
 
     Boxes in tiles don't overlap, so a shuffled volume holds exactly the voxels that it held before.
@@ -31,9 +37,10 @@ def draw_shuffle(batch: int, shape: tuple[int, int, int], rate: float, generator
         shape: (D, H, W), each side at least 2.
         rate: probability that a volume is shuffled.
         generator: where the numbers come from.
+        largest: the largest box's side, of the image's side.
     """
     device = generator.device
-    sides = [min(max(2, round(side * LARGEST_SIDE)), side) for side in shape]
+    sides = [min(max(2, round(side * largest)), side) for side in shape]
     tile = (sides[0], sides[1], sides[2])
     slack = torch.rand(3, generator=generator, device=device).tolist()
     offset = [int(part * (side % size + 1)) for part, side, size in zip(slack, shape, tile, strict=True)]

@@ -1,4 +1,4 @@
-"""How well a pre-trained method matches and restores volumes that it never saw."""
+"""What a pre-trained method makes of volumes that it never saw: of pairs, of damaged ones, by its own pretext."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from gvsl.evaluation.dice import dice_per_structure
 from gvsl.files import whole_file
 from gvsl.geometry import folded_share, identity_grid, warp
 from gvsl.methods import GVSL
+from gvsl.methods.restoration import Restoration
 from gvsl.results import RECORD_NAME, RunRecord, read_record, write_record
 from gvsl.store import Store
 from gvsl.training.saved import load_method
@@ -26,7 +27,7 @@ PICTURED_RESTORATIONS = 2
 
 
 def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunRecord:
-    """Match held-out pairs and restore held-out volumes, and add the figures and pictures to the run's record.
+    """Add figures and pictures of held-out volumes to a run's record: of pairs, where it matches, and of its pretext.
 
     Each volume of the split is the fixed one once, with the next as the moving one. Labels, where there are any,
     are only carried across to measure the overlap; nothing is chosen by it.
@@ -41,15 +42,13 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
     """
     record = read_record(run)
     method = load_method(run)
-    if not isinstance(method, GVSL):
-        return record
     assert isinstance(method.backbone, PretrainedUNet3D)  # load_method puts it there
     check_contract(method.backbone, run, store)
     split, ids = _held_out(store, split)
     crop: Shape = tuple(record.config["data"]["crop"])
     rows: list[dict[str, Any]] = []
     record.pictures = []
-    if method.matching is not None and len(ids) > 1:
+    if isinstance(method, GVSL) and method.matching is not None and len(ids) > 1:
         for index, (moving, fixed) in enumerate(zip(ids[1:] + ids[:1], ids, strict=True)):
             row, picture = match_pair(method, store, moving, fixed, crop)
             rows.append(row)
@@ -57,12 +56,15 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
                 name = f"pictures/pair-{index}.npz"
                 _write_picture(run / name, picture)
                 record.pictures.append({"file": name, "kind": "pair", "title": f"{moving} onto {fixed} ({split})"})
-    if method.restoration is not None:
+    if isinstance(method, Restoration) or (isinstance(method, GVSL) and method.restoration is not None):
         for index, case in enumerate(ids[:PICTURED_RESTORATIONS]):
             name = f"pictures/restoration-{index}.npz"
             _write_picture(run / name, restore_case(method, store, case, crop, seed=index))
             record.pictures.append({"file": name, "kind": "restoration", "title": f"{case} ({split})"})
     record.cases = rows
+    generator = torch.Generator().manual_seed(record.seed)
+    figures = method.held_out((read_crop(store, case, crop) for case in ids), generator)
+    record.metrics |= {f"{split}/{name}": value for name, value in figures.items()}
     for name in dict.fromkeys(name for row in rows for name in row if name != "id"):
         # A pair of which one volume has no label map has no Dice.
         record.metrics[f"{split}/{name}"] = float(np.mean([row[name] for row in rows if name in row]))
@@ -122,11 +124,15 @@ def match_pair(
 
 
 @torch.no_grad()
-def restore_case(method: GVSL, store: Store, case: str, crop: Shape, seed: int) -> dict[str, Any]:
+def restore_case(method: GVSL | Restoration, store: Store, case: str, crop: Shape, seed: int) -> dict[str, Any]:
     """Damage a volume by the method's own transforms and restore it: the arrays of its picture."""
     original = read_crop(store, case, crop)[None]
-    settings = replace(method.settings.appearance, shuffle_rate=1.0, intensity_rate=1.0, inpaint_rate=1.0)
-    damaged = change_appearance(original, draw_appearance(1, crop, settings, torch.Generator().manual_seed(seed)))
+    generator = torch.Generator().manual_seed(seed)
+    if isinstance(method, Restoration):
+        damaged, original = method.damage(original, generator)
+    else:
+        settings = replace(method.settings.appearance, shuffle_rate=1.0, intensity_rate=1.0, inpaint_rate=1.0)
+        damaged = change_appearance(original, draw_appearance(1, crop, settings, generator))
     arrays = {"original": original, "damaged": damaged, "restored": method.restore(damaged)}
     return {
         f"{name}_{axis}": _plane(value[0, 0], axis, crop[axis] // 2)

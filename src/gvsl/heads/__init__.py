@@ -2,7 +2,8 @@
 
 from gvsl.heads.affine import AffineHead
 from gvsl.heads.deformable import DeformableHead
+from gvsl.heads.projection import HeadNorm, ProjectionHead
 from gvsl.heads.restoration import RestorationHead
 from gvsl.heads.z_matching import Matching, ZMatchingHead
 
-__all__ = ["AffineHead", "DeformableHead", "Matching", "RestorationHead", "ZMatchingHead"]
+__all__ = ["AffineHead", "DeformableHead", "HeadNorm", "Matching", "ProjectionHead", "RestorationHead", "ZMatchingHead"]

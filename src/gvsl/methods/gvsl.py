@@ -1,6 +1,8 @@
 """Geometric visual similarity learning: match two subjects' volumes, and restore a damaged one (Fig. 4, Alg. 1)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Literal
 
 import torch
@@ -56,7 +58,7 @@ class GVSLSettings:
 
 
 class GVSL(Method):
-    """The method: a backbone, a Z-matching head and a restoration head, and what one training step does with them."""
+    """Match two subjects' volumes, and restore a damaged one."""
 
     def __init__(self, backbone: UNet3D, settings: GVSLSettings | None = None) -> None:
         super().__init__()
@@ -139,6 +141,19 @@ class GVSL(Method):
         restored: Tensor = self.restoration(self.backbone(damaged).local)
         return restored
 
+    @torch.no_grad()
+    def held_out(self, volumes: Iterable[Tensor], generator: torch.Generator) -> dict[str, float]:
+        """The restoration's error beside that of the damaged volume; `gvsl.evaluation` measures the matching."""
+        if self.restoration is None:
+            return {}
+        errors = []
+        for volume in volumes:
+            image = volume[None]
+            damaged = change_appearance(image, draw_appearance(1, _shape(image), self.settings.appearance, generator))
+            errors.append([float(functional.mse_loss(other, image)) for other in (self.restore(damaged), damaged)])
+        restored, untouched = (fmean(column) for column in zip(*errors, strict=True))
+        return {"restoration": restored, "restoration_identity": untouched}
+
     def _augment_in_space(self, batch: PairBatch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """Both volumes by one spatial draw, and where they still show what was scanned.
 
@@ -170,6 +185,26 @@ class GVSL(Method):
             return {}
         error = functional.mse_loss(self.restoration(features.local).float(), original.float())
         return {"loss": self.settings.restoration_weight * error, "restoration": error.detach()}
+
+
+NO_MATCHING = GVSLSettings(matching=False)
+NO_RESTORATION = GVSLSettings(restoration=False)
+NO_AFFINE = GVSLSettings(affine=False)
+
+
+def gvsl_no_matching(backbone: UNet3D, settings: GVSLSettings | None = NO_MATCHING) -> GVSL:
+    """GVSL without its matching: restore a damaged volume (Table 1, "w/o Z-Matching")."""
+    return GVSL(backbone, settings or NO_MATCHING)
+
+
+def gvsl_no_restoration(backbone: UNet3D, settings: GVSLSettings | None = NO_RESTORATION) -> GVSL:
+    """GVSL without its restoration: match two subjects' volumes (Table 1, "w/o Fundament")."""
+    return GVSL(backbone, settings or NO_RESTORATION)
+
+
+def gvsl_no_affine(backbone: UNet3D, settings: GVSLSettings | None = NO_AFFINE) -> GVSL:
+    """GVSL without its affine head: match locally alone, and restore (Table 1, "w/o Affine head")."""
+    return GVSL(backbone, settings or NO_AFFINE)
 
 
 def _halves(features: Features) -> tuple[Features, Features]:

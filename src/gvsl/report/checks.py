@@ -21,6 +21,15 @@ from gvsl.report.summary import (
 
 MOST_FOLDED = 0.01
 """The share of folded voxels above which a run is warned of."""
+COLLAPSED_STD = 0.01
+"""The spread of embeddings, at most 1, below which a run has collapsed; random weights give about 0.1."""
+COLLAPSED_RANK = 1.5
+"""The effective rank of embeddings below which they lie on a line."""
+COLLAPSED_CLUSTER = 0.9
+"""The share of volumes in one cluster above which a run has collapsed."""
+PRETEXT_FIGURES = (
+    *("embedding_std", "effective_rank", "clusters_used", "cluster_largest", "restoration", "restoration_identity"),
+)
 SEEDS_ASKED_FOR = 3
 MEAN_TOLERANCE = 1e-3
 
@@ -45,11 +54,16 @@ def findings(runs: Sequence[Run], compared: Sequence[Group]) -> list[Finding]:
     return sorted(found, key=lambda finding: order[finding.level])
 
 
-def wrong_order(ncc: float | None, affine: float | None, identity: float | None) -> str | None:
-    """Say how three matching losses break ncc < ncc_affine < ncc_identity, or None where they hold it."""
+def wrong_order(
+    ncc: float | None, affine: float | None, identity: float | None, *, has_affine: bool = True
+) -> str | None:
+    """Say how three matching losses break ncc < ncc_affine < ncc_identity, or None where they hold it.
+
+    Without an affine head, its map is the identity, and only the first must be below the last.
+    """
     if ncc is None or affine is None or identity is None:
         return None
-    if ncc < affine < identity:
+    if ncc < affine < identity or (not has_affine and ncc < identity):
         return None
     return (
         f"ncc {number(ncc, 4)}, ncc_affine {number(affine, 4)}, ncc_identity {number(identity, 4)}: "
@@ -83,11 +97,12 @@ def _of_curves(run: Run) -> Iterable[Finding]:
 
 def _of_pretraining(run: Run) -> Iterable[Finding]:
     names = ("ncc", "ncc_affine", "ncc_identity")
+    affine = bool(run.record.config.get("pretext", {}).get("affine", True))
     ends = [curve_end(run.curves[name]) if name in run.curves else None for name in names]
-    at_end = wrong_order(*ends)
+    at_end = wrong_order(*ends, has_affine=affine)
     if at_end:
         yield Finding("broken", run.label, f"at the end of training {at_end}")
-    on_pairs = wrong_order(*(held_out(run, name) for name in names))
+    on_pairs = wrong_order(*(held_out(run, name) for name in names), has_affine=affine)
     if on_pairs:
         yield Finding("broken", run.label, f"on held-out pairs {on_pairs}")
     folded = held_out(run, "folded")
@@ -100,8 +115,39 @@ def _of_pretraining(run: Run) -> Iterable[Finding]:
     if before is not None and after is not None and after <= before:
         text = f"labels overlap no better after matching ({number(after, 4)}) than before ({number(before, 4)})"
         yield Finding("caution", run.label, text)
-    if run.record.status == "finished" and not run.record.cases:
-        yield Finding("caution", run.label, "no held-out pairs were matched: all its figures are of training")
+    has_figures = run.record.cases or any(name.startswith("val/") for name in run.record.metrics)
+    if run.record.status == "finished" and not has_figures:
+        yield Finding("caution", run.label, "nothing held out was measured: all its figures are of training")
+    yield from _of_pretext(run)
+
+
+def _of_pretext(run: Run) -> Iterable[Finding]:
+    """What is wrong with a run that learns from something else than matching."""
+    for what, found in (("at the end of training", _ends(run)), ("on held-out volumes", _held_out_figures(run))):
+        if found.get("embedding_std", 1.0) < COLLAPSED_STD:
+            text = f"{what} all embeddings are nearly one (spread {number(found['embedding_std'], 4)} of 1)"
+            yield Finding("broken", run.label, f"the run has collapsed: {text}")
+        elif found.get("effective_rank", 9.0) < COLLAPSED_RANK:
+            text = f"{what} the embeddings spread over {number(found['effective_rank'], 2)} directions"
+            yield Finding("broken", run.label, f"the run has collapsed: {text}")
+        if found.get("clusters_used", 9.0) < 2:
+            yield Finding("broken", run.label, f"the run has collapsed: {what} all volumes are in one cluster")
+        elif found.get("cluster_largest", 0.0) > COLLAPSED_CLUSTER:
+            text = f"{what} one cluster holds {percent(found['cluster_largest'], 0)} of the volumes"
+            yield Finding("broken", run.label, f"the run has collapsed: {text}")
+        restored, untouched = found.get("restoration"), found.get("restoration_identity")
+        if restored is not None and untouched is not None and restored >= untouched:
+            text = f"{what} restoring ({number(restored, 4)}) is no better than returning the damage"
+            yield Finding("caution", run.label, f"{text} ({number(untouched, 4)})")
+
+
+def _ends(run: Run) -> dict[str, float]:
+    return {name: curve_end(run.curves[name]) for name in PRETEXT_FIGURES if name in run.curves}
+
+
+def _held_out_figures(run: Run) -> dict[str, float]:
+    values = {name: held_out(run, name) for name in PRETEXT_FIGURES}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _of_transfer(run: Run) -> Iterable[Finding]:

@@ -15,7 +15,7 @@ from gvsl.report.sections.pairs import pairs
 from gvsl.report.sections.restorations import restorations
 from gvsl.report.sections.runs_table import runs_table
 from gvsl.report.sections.segmentations import segmentations
-from gvsl.report.summary import groups, headline, held_out, verdict
+from gvsl.report.summary import groups, headline, held_out, pretext_figures, verdict
 from gvsl.results import utc_now
 
 CONTENTS = (
@@ -64,7 +64,10 @@ def summary_lines(folders: Sequence[Path]) -> list[str]:
     compared = groups(runs)
     lines = [f"{group.store}: {verdict(group, method)}" for group in compared for method in group.methods]
     for run in runs:
-        if run.record.kind == "pretrain":
+        if run.record.kind == "pretrain" and held_out(run, "ncc") is None:
+            figures = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in pretext_figures(run))
+            lines.append(f"{run.label}, held-out volumes: {figures or 'no figures'}")
+        elif run.record.kind == "pretrain":
             values = ", ".join(
                 f"{name} {number(held_out(run, name))}" for name in ("ncc", "ncc_affine", "ncc_identity")
             )

@@ -19,6 +19,7 @@ RANDOM = "random"
 """The side of a comparison whose features were never trained."""
 EXPECTED_TO_DIFFER = ("weights", "method", "mode", "seed", "out", "name", "resume")
 """Settings that differ between the two sides of a comparison, or its seeds, by design."""
+MATCHING_FIGURES = ("ncc", "ncc_affine", "ncc_identity", "folded", "dice_before", "dice_after")
 END_SHARE = 0.1
 """The share of a curve's last values whose mean is the curve's end."""
 
@@ -192,6 +193,12 @@ def held_out(run: Run, key: str) -> float | None:
     """A pre-training run's figure over its held-out pairs: the recorded mean, or else that of its rows."""
     recorded = run.record.metrics.get(f"val/{key}")
     return mean_of_cases(run, key) if recorded is None else recorded
+
+
+def pretext_figures(run: Run) -> list[tuple[str, float]]:
+    """A pre-training run's own figures of held-out volumes, other than those of matching, by name."""
+    names = [name.removeprefix("val/") for name in run.record.metrics if name.startswith("val/")]
+    return [(name, run.record.metrics[f"val/{name}"]) for name in names if name not in MATCHING_FIGURES]
 
 
 def verdict(group: Group, method: str) -> str:

@@ -3,8 +3,10 @@
 import signal
 import time
 import warnings
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import lightning
@@ -14,14 +16,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import save_weights
-from gvsl.data import PairStream, pair_loader
+from gvsl.data import PairStream, crop_for, pair_loader, read_crop
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
 from gvsl.methods import METHODS, Method
 from gvsl.results import RunRecord, environment, read_record, utc_now, write_record
 from gvsl.store import Store
 from gvsl.training.logbook import Logbook
-from gvsl.training.module import PretrainModule
+from gvsl.training.module import Epoch, PretrainModule
 from gvsl.training.settings import PretrainSettings
 
 CURVES_NAME = "curves.csv"
@@ -50,10 +52,15 @@ def pretrain(
         KeyboardInterrupt: the run was stopped; with `resume` it goes on from its last checkpoint.
     """
     network = build_method(method, settings)
+    settings = _fitted(network, store, settings)
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
     first_step = _first_step(out, config, resume)
     stream = PairStream(store, settings.data, settings.seed, first_step)
     config["data"]["crop"] = list(stream.crop)
+    try:
+        network.check(stream.crop, len(stream.ids))
+    except ValueError as error:
+        raise UserError(f"{method}: {error}") from error
     record = RunRecord(
         kind="pretrain",
         name=out.name,
@@ -89,6 +96,7 @@ def pretrain(
             "steps": settings.trainer.max_steps,
             "seed": settings.seed,
             "versions": record.environment,
+            "pretrained": list(network.pretrained),
         },
         heads={name: value for name, value in network.state_dict().items() if not name.startswith("backbone.")},
     )
@@ -111,6 +119,32 @@ def build_method(method: str, settings: PretrainSettings) -> Method:
             return METHODS[method](UNet3D(**asdict(settings.backbone)), settings.pretext)
     except ValueError as error:
         raise UserError(f"{method}: {error}") from error
+
+
+def _fitted(network: Method, store: Store, settings: PretrainSettings) -> PretrainSettings:
+    """The settings with a cube for a crop, where the method needs one and nobody gave a crop.
+
+    Raises:
+        UserError: the method can't be compiled.
+    """
+    if settings.trainer.compile and "decoder" not in network.pretrained:
+        raise UserError(
+            "trainer.compile is for methods that train the whole U-Net, which this one doesn't: leave it out"
+        )
+    if not network.cubic or settings.data.crop is not None:
+        return settings
+    side = min(crop_for(store, settings.data))
+    return replace(settings, data=replace(settings.data, crop=(side, side, side)))
+
+
+def _epoch(stream: PairStream, least: int) -> Epoch:
+    """As many steps as show as many volumes as the split has, or `least`, and its volumes, cropped as in pairs."""
+
+    def volumes(rank: int, processes: int) -> Iterator[tuple[str, torch.Tensor]]:
+        for case in stream.ids[rank::processes]:
+            yield case, read_crop(stream.store, case, stream.crop)
+
+    return Epoch(max(least, -(-len(stream.ids) // (2 * stream.settings.batch_size))), volumes)
 
 
 def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSettings, resume: bool) -> Logbook:
@@ -140,7 +174,8 @@ def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSetti
         enable_model_summary=False,
         default_root_dir=out,
     )
-    module = PretrainModule(network, settings.optimiser, settings.seed, chosen.max_steps)
+    epoch = None if network.least_epoch is None else _epoch(stream, network.least_epoch)
+    module = PretrainModule(network, settings.optimiser, settings.seed, chosen.max_steps, epoch)
     on_interrupt = signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings():
         # The stream starts at the checkpoint's step by itself, and one reading process is enough for small crops.
@@ -183,7 +218,9 @@ def _same(now: Any, earlier: Any) -> bool:
 
 
 def _final_values(logbook: Logbook) -> dict[str, float]:
-    """Each logged value's mean over the last steps."""
-    rows = logbook.rows[-LAST_STEPS:]
-    names = [name for name in rows[-1] if name != "step"] if rows else []
-    return {f"train/{name}": sum(row[name] for row in rows) / len(rows) for name in names}
+    """Each logged value's mean over those of the last steps that have it."""
+    values: dict[str, list[float]] = {}
+    for row in logbook.rows[-LAST_STEPS:]:
+        for name in row.keys() - {"step"}:  # some are logged once an epoch
+            values.setdefault(name, []).append(row[name])
+    return {f"train/{name}": fmean(found) for name, found in sorted(values.items())}

@@ -14,13 +14,26 @@ MATCHING_LINES = (
     ("ncc_affine", SERIES[2], "dashed"),
     ("ncc_identity", SERIES[1], "dotted"),
 )
+RESTORATION_LINES = (("restoration", SERIES[0], "solid"), ("restoration_identity", SERIES[1], "dotted"))
+CLUSTER_LINES = (("cluster_smallest", SERIES[1], "dotted"), ("cluster_largest", SERIES[0], "solid"))
 GRADIENTS = "gradient_norm_"
 SINGLE = {
     "smoothness": ("Smoothness", "The penalty on a displacement field that is not smooth (Eq. 2)."),
-    "restoration": ("Restoration", "Mean squared error of the restored image; it should fall."),
     "folded": (
         "Folded voxels",
         "The share of voxels where the displacement field folds; it should stay under the dotted 1 %.",
+    ),
+    "accuracy": ("Accuracy", "The share of a batch's volumes that are classified rightly; it should rise."),
+    "twin_accuracy": ("Twins found", "The share of views whose nearest neighbour in the batch is their twin."),
+    "embedding_std": (
+        "Spread of the embeddings",
+        "Their standard deviation at length 1, times the root of their size: 0 where all are one, a collapse.",
+    ),
+    "effective_rank": ("Effective rank", "How many directions the embeddings spread over: 1 or less is a collapse."),
+    "clusters_used": ("Clusters in use", "How many clusters have a volume; 1 is a collapse."),
+    "nmi": (
+        "Agreement of assignments",
+        "Mutual information of an epoch's clusters with the last ones': 1 is no change.",
     ),
     "loss": ("Whole loss", "The weighted sum that is minimised."),
 }
@@ -48,12 +61,25 @@ def _panels(run: Run) -> list[Html]:
         svg, note = curves_chart(lines, f"ncc of {run.label} over the steps, beside its two baselines")
         caption = "1 minus the local correlation: ncc must end lowest, affine alone between, no warp on top."
         panels.append(figure(Html(svg), _with(caption, note), "Matching", line_legend(matching), "chart"))
+    restoring = [entry for entry in RESTORATION_LINES if entry[0] in run.curves]
+    if restoring:
+        lines = [Line(run.curves[name], colour, dash) for name, colour, dash in restoring]
+        svg, note = curves_chart(lines, f"restoration error of {run.label} over the steps", may_be_logarithmic=True)
+        caption = "Mean squared error of the restored image; it must fall below that of returning the damaged one."
+        legend = line_legend(restoring) if len(restoring) > 1 else None
+        panels.append(figure(Html(svg), _with(caption, note), "Restoration", legend, "chart"))
+    sizes = [entry for entry in CLUSTER_LINES if entry[0] in run.curves]
+    if sizes:
+        lines = [Line(run.curves[name], colour, dash) for name, colour, dash in sizes]
+        svg, note = curves_chart(lines, f"cluster sizes of {run.label} over the steps")
+        caption = "The smallest and the largest cluster's share of the volumes, an assignment each epoch."
+        panels.append(figure(Html(svg), _with(caption, note), "Cluster sizes", line_legend(sizes), "chart"))
     for name, (title, caption) in SINGLE.items():
         if name in run.curves:
             svg, note = curves_chart(
                 [Line(run.curves[name], SERIES[0])],
                 f"{name} of {run.label} over the steps",
-                may_be_logarithmic=name in ("loss", "restoration"),
+                may_be_logarithmic=name == "loss",
                 share=name == "folded",
                 limit=0.01 if name == "folded" else None,
             )

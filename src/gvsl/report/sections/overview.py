@@ -18,6 +18,7 @@ from gvsl.report.summary import (
     feature_name,
     headline,
     held_out,
+    pretext_figures,
     scores,
     spread,
     standing,
@@ -122,10 +123,15 @@ def _matching(run: Run) -> Html:
     facts.append(_stat(percent(held_out(run, "folded")), "of voxels folded", ["1 % is the most to accept"], MUTED))
     title = run_heading(run)
     if all(held_out(run, key) is None for key, _, _ in MATCHING):
+        own = pretext_figures(run)
+        method = str(run.record.config.get("method", "the method"))
+        words = f"What {method} makes of held-out volumes" if own else "It has no figures of held-out volumes."
+        stats = [_stat(number(value), name.replace("_", " "), [], SERIES[0]) for name, value in own]
         return element(
             "article",
             title,
-            element("p", "It has no figures of held-out pairs.", css="quiet"),
+            element("p", words, css="quiet"),
+            *([element("div", *stats, css="stats")] if stats else []),
             css="card whole",
         )
     pairs = plural(len(run.record.cases), "held-out pair")

@@ -17,7 +17,7 @@ SHOWN_AT_ONCE = 4
 def restorations(runs: Sequence[Run]) -> Html:
     """The section: for each pre-training run its restored images."""
     lead = (
-        "The image is damaged by shuffled voxels, bent grey values and boxes of noise, and the network "
+        "The image is damaged as the run's method has it (shuffled voxels, bent grey values, noise), and the network "
         "restores it. Restored should look like original: watch the boxes and the fine texture. The error "
         "runs from 0 (black) to half the grey range (bright)."
     )

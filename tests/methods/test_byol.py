@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from gvsl.augment import ViewSettings
+from gvsl.backbones import UNet3D
+from gvsl.methods.byol import BYOL, BYOLSettings
+from gvsl.methods.momentum import momentum_at
+from gvsl.types import PairBatch
+
+
+def test_the_target_starts_as_a_copy_and_follows_by_the_schedule(batch: PairBatch) -> None:
+    torch.manual_seed(0)
+    method = BYOL(UNet3D(width=8), BYOLSettings(momentum=0.9))
+    pairs = [
+        *zip(method.target.encoder.parameters(), method.backbone.encoder.parameters(), strict=True),
+        *zip(method.target_projector.parameters(), method.projector.parameters(), strict=True),
+    ]
+    assert all(torch.equal(target, online) and target is not online for target, online in pairs)
+    optimiser = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=1e-2)
+    for step in range(3):
+        before = [target.clone() for target, _ in pairs]
+        optimiser.zero_grad()
+        method.training_step(batch, torch.Generator().manual_seed(step))["loss"].backward()
+        optimiser.step()
+        assert all(torch.equal(target, was) for (target, _), was in zip(pairs, before, strict=True))
+        method.after_step(step, 10)
+        momentum = momentum_at(step, 10, 0.9)
+        assert 0.9 <= momentum < 1
+        for (target, online), was in zip(pairs, before, strict=True):
+            assert not torch.equal(target, online)
+            torch.testing.assert_close(target, momentum * was + (1 - momentum) * online)
+    assert all(target.grad is None and not target.requires_grad for target, _ in pairs)
+
+
+def test_the_target_has_no_decoder() -> None:
+    method = BYOL(UNet3D(width=8))
+    assert not list(method.target.decoder.parameters())
+    assert list(method.backbone.decoder.parameters())
+
+
+@pytest.mark.parametrize(
+    "settings", [BYOLSettings(momentum=1), BYOLSettings(momentum=-0.1), BYOLSettings(views=ViewSettings(smallest=0))]
+)
+def test_settings_that_make_no_sense_are_refused(settings: BYOLSettings) -> None:
+    with pytest.raises(ValueError, match="give"):
+        BYOL(UNet3D(width=8), settings)
