@@ -2,25 +2,44 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gvsl.methods import METHODS
 from gvsl.results import RunRecord, find_records
 
 Scores = NDArray[np.float64]
 MATCHING = ("ncc_identity", "ncc_affine", "ncc", "dice_before", "dice_after", "folded")
+SCRATCH = "scratch"
 
 
-def matching_table(records: Sequence[RunRecord]) -> list[str]:
-    """One row a pre-training run: means over its held-out pairs, and the spread of the overlap."""
+@dataclass(frozen=True)
+class Column:
+    """What runs must have in common to be compared."""
+
+    store: str
+    mode: str
+    kernel: int
+    labels: int
+
+
+Probes = Mapping[Column, Mapping[tuple[str, int], Mapping[int, RunRecord]]]
+"""Transfer runs by column, then by method and steps of pre-training, then by seed."""
+
+
+def matching_table(records: Iterable[RunRecord]) -> list[str]:
+    """One row a pre-training run that matches: means over its held-out pairs, and the spread of the overlap."""
     lines = [
         "| store | seed | steps | minutes | NCC loss: no warp | affine | all | DSC before | DSC after | folded |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for record in records:
+        if not record.cases:
+            continue
         mean = {name: np.mean([row[name] for row in record.cases]) for name in MATCHING}
         spread = {name: np.std([row[name] for row in record.cases], ddof=1) for name in MATCHING}
         lines.append(
@@ -32,37 +51,72 @@ def matching_table(records: Sequence[RunRecord]) -> list[str]:
     return lines
 
 
-def linear_table(records: Sequence[RunRecord], steps: Mapping[str, int]) -> list[str]:
-    """One row a store, protocol, number of labels and length of pre-training, each seed beside the same random one.
+def probes_of(records: Iterable[RunRecord], steps: Mapping[str, int]) -> Probes:
+    """The transfer runs, sorted out.
 
     Args:
         records: the transfer runs.
         steps: of each pre-training run, by its folder's name.
     """
-    random: dict[tuple[str, str, int, int], dict[int, Scores]] = defaultdict(dict)
-    trained: dict[tuple[str, str, int, int, int], dict[int, Scores]] = defaultdict(dict)
+    found: dict[Column, dict[tuple[str, int], dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
     for record in records:
         config = record.config
-        key = (record.store["name"], config["mode"], config["kernel"], len(config["train_cases"]))
-        scores = np.array([row["dice"] for row in record.cases])
-        if config["method"] == "scratch":
-            random[key][record.seed] = scores
-        else:
-            trained[*key, steps[Path(config["weights"]).name]][record.seed] = scores
+        column = Column(record.store["name"], config["mode"], config["kernel"], len(config["train_cases"]))
+        method = config["method"]
+        length = 0 if method == SCRATCH else steps[Path(config["weights"]).name]
+        found[column][method, length][record.seed] = record
+    return found
+
+
+def labels_table(probes: Probes) -> list[str]:
+    """GVSL beside the random network that each seed of it started from: a row a store, labels and steps."""
     lines = [
-        "| store | mode | head | labels | steps | random features | GVSL features | difference | cases ahead |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| store | labels | steps | random features | GVSL features | difference | cases ahead |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for (store, mode, kernel, labels, length), runs in sorted(trained.items()):
-        seeds = sorted(runs.keys() & random[store, mode, kernel, labels].keys())
-        ours = np.stack([runs[seed] for seed in seeds])
-        theirs = np.stack([random[store, mode, kernel, labels][seed] for seed in seeds])
-        gap = (ours - theirs).mean(axis=0)
-        lines.append(
-            f"| {store} | {mode} | {kernel}x{kernel}x{kernel} | {labels} | {length} | {_said(theirs)} | {_said(ours)} "
-            f"| {gap.mean():+.3f} ± {gap.std(ddof=1):.3f} | {(gap > 0).sum()} of {len(gap)} |"
-        )
+    for column, rows in sorted(probes.items(), key=lambda item: (item[0].store, item[0].labels)):
+        for (method, length), runs in sorted(rows.items()):
+            if method == "gvsl":
+                random, ours = _paired(rows[SCRATCH, 0], runs)
+                gap = (ours - random).mean(axis=0)
+                lines.append(
+                    f"| {column.store} | {column.labels} | {length} | {_said(random)} | {_said(ours)} "
+                    f"| {_gap(gap)} | {(gap > 0).sum()} of {len(gap)} |"
+                )
     return lines
+
+
+def methods_table(probes: Probes, store: str, steps: int, minutes: Mapping[str, Sequence[float]]) -> list[str]:
+    """Table 1 for one store, with all its labels: a row a method, best first."""
+    column = max((column for column in probes if column.store == store), key=lambda column: column.labels)
+    rows = probes[column]
+    lines = [
+        f"| {store}, {column.labels} labels | minutes | validation DSC | test DSC | to scratch | cases ahead |",
+        "|---|---|---|---|---|---|",
+    ]
+    found: list[tuple[float, str]] = []
+    for method in (SCRATCH, *METHODS):
+        runs = rows.get((method, 0 if method == SCRATCH else steps), {})
+        if not runs:
+            continue
+        random, ours = _paired(rows[SCRATCH, 0], runs)
+        gap = (ours - random).mean(axis=0)
+        validation = np.mean([runs[seed].metrics["val/dice"] for seed in sorted(runs)])
+        took = f"{np.mean(minutes[method]):.1f}" if method != SCRATCH else ""
+        beside = "| |" if method == SCRATCH else f"| {_gap(gap)} | {(gap > 0).sum()} of {len(gap)} |"
+        found.append((float(ours.mean()), f"| `{method}` | {took} | {validation:.3f} | {_said(ours)} {beside}"))
+    return lines + [line for _, line in sorted(found, reverse=True)]
+
+
+def _paired(random: Mapping[int, RunRecord], ours: Mapping[int, RunRecord]) -> tuple[Scores, Scores]:
+    """Test DSC of the seeds that both have: rows are seeds, columns cases."""
+    seeds = sorted(random.keys() & ours.keys())
+    first, second = (np.array([[row["dice"] for row in runs[seed].cases] for seed in seeds]) for runs in (random, ours))
+    return first, second
+
+
+def _gap(gap: Scores) -> str:
+    return f"{gap.mean():+.3f} ± {gap.std(ddof=1):.3f}"
 
 
 def _said(table: Scores) -> str:
@@ -75,5 +129,14 @@ if __name__ == "__main__":
     found = find_records([Path(folder) for folder in sys.argv[1:]])
     pretrained = {folder.name: record for folder, record in found if record.kind == "pretrain"}
     lengths = {name: int(record.config["trainer"]["max_steps"]) for name, record in pretrained.items()}
-    print("\n".join(matching_table(list(pretrained.values()))), end="\n\n")
-    print("\n".join(linear_table([record for _, record in found if record.kind == "transfer"], lengths)))
+    probes = probes_of((record for _, record in found if record.kind == "transfer"), lengths)
+    matching = [record for record in pretrained.values() if record.config["method"] == "gvsl"]
+    print("\n".join(matching_table(matching)), end="\n\n")
+    print("\n".join(labels_table(probes)), end="\n\n")
+    common = min(lengths.values())
+    for store in sorted({column.store for column in probes}):
+        took = defaultdict(list)
+        for record in pretrained.values():
+            if record.store["name"] == store and record.config["trainer"]["max_steps"] == common:
+                took[record.config["method"]].append(record.seconds / 60)
+        print("\n".join(methods_table(probes, store, common, took)), end="\n\n")
