@@ -1,8 +1,10 @@
 """What a run is worth, case by case."""
 
+from gvsl.evaluation.classification import classify
 from gvsl.evaluation.dice import dice_per_structure
 from gvsl.evaluation.matching import evaluate_pretraining
 from gvsl.evaluation.prediction import predict_classes
 from gvsl.evaluation.segmentation import transfer
+from gvsl.evaluation.tasks import run_task
 
-__all__ = ["dice_per_structure", "evaluate_pretraining", "predict_classes", "transfer"]
+__all__ = ["classify", "dice_per_structure", "evaluate_pretraining", "predict_classes", "run_task", "transfer"]
