@@ -271,6 +271,35 @@ def transfer_options(words: Sequence[str]) -> Namespace:
     return options
 
 
+def predict(words: Sequence[str]) -> None:
+    """Segment or classify images by a run of gvsl transfer, each in its own geometry.
+
+    Writes DIR/NAME.nii.gz for each image, with the image's own grid and header, and DIR/labels.json with the names; a
+    classification writes DIR/scores.csv. An image that can't be used is listed with the reason, and the rest is
+    done; the exit code is then 2.
+    """
+    from gvsl.evaluation import PredictSettings, find_images
+    from gvsl.evaluation import predict as predict_images
+    from gvsl.memory import keep_freed_memory
+
+    parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror true]")
+    add_path(parser, "run", "RUN", "the folder of a gvsl transfer run")
+    what = "NIfTI files, or folders of them"
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
+    add_path(parser, "--out", "DIR", "the folder to write into, made if need be")
+    parser.add_class_arguments(PredictSettings)
+    options = parse(parser, words)
+    images = find_images(options.images)
+    keep_freed_memory()
+    outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options))
+    print(f"{options.out}: {len(outcome.done)} of {len(images)} images done")
+    for image, reason in outcome.failed:
+        print(f"  {image}: {one_line(reason)}")
+    if outcome.failed:
+        first, reason = outcome.failed[0]
+        raise UserError(f"{len(outcome.failed)} of {len(images)} images were not done; the first, {first}: {reason}")
+
+
 def report(words: Sequence[str]) -> None:
     """Write what runs found as one HTML file that opens without a network."""
     from gvsl.report import summary_lines, write_report
@@ -292,6 +321,7 @@ COMMANDS: dict[str, Command] = {
     "inspect": inspect,
     "pretrain": pretrain,
     "transfer": transfer,
+    "predict": predict,
     "report": report,
 }
 
