@@ -35,7 +35,6 @@ from gvsl.recipes import read_recipe
 from gvsl.results import RunRecord
 from gvsl.words import listed, nearest, one_line, one_of
 
-TASKS = ("segmentation",)
 USUAL = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
 """What a path or a disk may refuse: the user's to mend, so it is said in one line."""
 DEMO_CASES = 24
@@ -228,18 +227,28 @@ def methods(words: Sequence[str]) -> None:
 
 
 def transfer(words: Sequence[str]) -> None:
-    """Train a task on labelled cases, from pre-trained or random weights, and score the test split once."""
+    """Train a task on labelled cases, from pre-trained or random weights, and score the test split once.
+
+    Writes RUN: record.json, curves.csv, pictures/, and the network with all that gvsl predict needs. Until RUN is
+    there, RUN.part holds the state that --resume goes on from.
+    """
     options = transfer_options(words)
     refuse_existing(options.out)
 
-    from gvsl.evaluation import transfer as evaluate
+    from gvsl.evaluation import run_task
     from gvsl.memory import keep_freed_memory
     from gvsl.store import Store
+    from gvsl.transfer import part_folder
 
     keep_freed_memory()
-
-    weights = None if options.weights == "scratch" else Path(options.weights)
-    record = evaluate(Store.open(options.store), weights, options.out, options.settings)
+    weights = None if options.weights == "scratch" else options.weights
+    store = Store.open(options.store)
+    try:
+        record = run_task(options.task, store, weights, options.out, options.settings, resume=options.resume)
+    except KeyboardInterrupt:
+        resumable = part_folder(options.out).is_dir()
+        mend = "--resume goes on with it" if resumable else "nothing was kept yet, so start again"
+        raise KeyboardInterrupt(f"{options.out}: {mend}") from None
     _print_record(options.out, record)
 
 
@@ -249,25 +258,59 @@ def transfer_options(words: Sequence[str]) -> Namespace:
     Raises:
         UserError: an option is unknown, missing or of another type.
     """
+    from gvsl.datasets.tasks import TASKS
     from gvsl.transfer.settings import TransferSettings
 
     usage = (
         "STORE --task NAME --weights RUN|scratch --mode linear|finetune|scratch --out RUN"
-        " [--recipe NAME|FILE] [--any.setting VALUE]"
+        " [--recipe NAME|FILE] [--resume] [--any.setting VALUE]"
     )
     parser = new_parser(transfer, usage)
     add_path(parser, "store", "STORE", "a folder that gvsl prepare made, with labels")
-    what = f"what to learn: {listed(TASKS)}"
-    parser.add_argument("--task", default=TASKS[0], metavar="NAME", help=what)
-    what = "the folder of a gvsl pretrain run, or the word scratch for random weights"
+    what = f"what to learn: {'; '.join(f'{name}, {task.summary}' for name, task in TASKS.items())}"
+    parser.add_argument("--task", default="segmentation", metavar="NAME", help=what)
+    what = (
+        "the folder of a gvsl pretrain run, its model.safetensors, a name on the Hugging Face Hub like owner/name, "
+        "or the word scratch for random weights"
+    )
     parser.add_argument("--weights", required=True, metavar="RUN|scratch", help=what)
     add_path(parser, "--out", "RUN", "the new folder of this run")
     add_recipe(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with RUN where it stopped")
     parser.add_class_arguments(TransferSettings)
     options = parse(parser, words)
     one_of(TASKS, "task", options.task)
     options.settings = settings_of(TransferSettings, options)
     return options
+
+
+def predict(words: Sequence[str]) -> None:
+    """Segment or classify images by a run of gvsl transfer, each in its own geometry.
+
+    Writes DIR/NAME.nii.gz for each image, with the image's own grid and header, and DIR/labels.json with the names; a
+    classification writes DIR/scores.csv. An image that can't be used is listed with the reason, and the rest is
+    done; the exit code is then 2.
+    """
+    from gvsl.evaluation import PredictSettings, find_images
+    from gvsl.evaluation import predict as predict_images
+    from gvsl.memory import keep_freed_memory
+
+    parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror true]")
+    add_path(parser, "run", "RUN", "the folder of a gvsl transfer run")
+    what = "NIfTI files, or folders of them"
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
+    add_path(parser, "--out", "DIR", "the folder to write into, made if need be")
+    parser.add_class_arguments(PredictSettings)
+    options = parse(parser, words)
+    images = find_images(options.images)
+    keep_freed_memory()
+    outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options))
+    print(f"{options.out}: {len(outcome.done)} of {len(images)} images done")
+    for image, reason in outcome.failed:
+        print(f"  {image}: {one_line(reason)}")
+    if outcome.failed:
+        first, reason = outcome.failed[0]
+        raise UserError(f"{len(outcome.failed)} of {len(images)} images were not done; the first, {first}: {reason}")
 
 
 def report(words: Sequence[str]) -> None:
@@ -292,6 +335,7 @@ COMMANDS: dict[str, Command] = {
     "pretrain": pretrain,
     "methods": methods,
     "transfer": transfer,
+    "predict": predict,
     "report": report,
 }
 
@@ -340,10 +384,17 @@ def _complain(message: str) -> int:
 
 
 def _print_record(folder: Path, record: RunRecord) -> None:
-    """What a run is worth on cases that it didn't learn from, one figure a line, and where it is."""
-    for name, value in record.metrics.items():
-        if not name.startswith("train/"):
-            print(f"{name:<20} {value:.4g}")
+    """What a run is worth on cases that it didn't learn from, one figure a line, and where it is.
+
+    The ends of an interval stand behind its figure; those of single structures are in the record.
+    """
+    metrics = record.metrics
+    for name, value in metrics.items():
+        if name.startswith("train/") or name.count("/") > 1 or name.endswith(("_low", "_high")):
+            continue
+        ends = [metrics.get(f"{name}_{end}") for end in ("low", "high")]
+        interval = f" (95 % of {ends[0]:.4g} to {ends[1]:.4g})" if None not in ends else ""
+        print(f"{name:<20} {value:.4g}{interval}")
     print(f"{folder}: {record.status} in {record.seconds:.0f} s")
 
 

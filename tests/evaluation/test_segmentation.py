@@ -67,6 +67,10 @@ def test_a_run_folder_holds_what_the_report_reads(tmp_path: Path, store: Store) 
     for row in record.cases:
         assert row["dice"] == pytest.approx((row["dice/ball"] + row["dice/box"]) / 2)
     assert record.metrics["test/dice"] == pytest.approx(np.mean(scores(record)))
+    assert record.metrics["test/dice_low"] <= record.metrics["test/dice"] <= record.metrics["test/dice_high"]
+    for name in ("dice/ball", "hd95", "hd95/box"):
+        assert record.metrics[f"test/{name}"] == pytest.approx(np.mean([row[name] for row in record.cases]))
+    assert record.config["task"] == "segmentation"
     assert record.metrics["test/dice_std"] == pytest.approx(np.std(scores(record), ddof=1))
     lines = (out / "curves.csv").read_text().splitlines()
     assert lines[0] == "step,loss,val_dice"
@@ -192,5 +196,22 @@ def test_another_contract_is_refused_before_training(
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_a_missing_split_is_refused(tmp_path: Path, store: Store, split: str) -> None:
     cases = {key: case for key, case in store.cases.items() if split not in case.splits}
-    with pytest.raises(UserError, match=f"no case in the split '{split}'"):
+    with pytest.raises(UserError, match=f"no case in the split '{split}': list some"):
         transfer(replace(store, cases=cases), None, tmp_path / "run", LINEAR)
+
+
+def test_augmentation_changes_what_is_learnt_the_same_way_each_time(tmp_path: Path, store: Store) -> None:
+    settings = replace(LINEAR, mode="scratch", max_steps=3, augmentation="both")
+    transfer(store, None, tmp_path / "a", settings)
+    transfer(store, None, tmp_path / "b", settings)
+    transfer(store, None, tmp_path / "c", replace(settings, augmentation="none"))
+    assert same(tmp_path / "a", tmp_path / "b")
+    assert not same(tmp_path / "a", tmp_path / "c")
+
+
+def test_labels_that_are_not_the_tasks_are_refused(tmp_path: Path, store: Store) -> None:
+    with pytest.raises(UserError, match=r"the label 'ball' \(1\), which is not in the list of task shc .*labels.json"):
+        transfer(store, None, tmp_path / "run", LINEAR, task="shc")
+    with pytest.raises(UserError, match="has 2 labels, task sac has at most 1"):
+        transfer(store, None, tmp_path / "run", LINEAR, task="sac")
+    assert not (tmp_path / "run").exists()

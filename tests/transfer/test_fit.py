@@ -126,3 +126,31 @@ def test_each_step_is_told() -> None:
     told: list[None] = []
     run(*build(), advance=lambda: told.append(None))
     assert len(told) == 40
+
+
+def test_the_loss_is_the_one_asked_for() -> None:
+    losses = []
+    for kind in ("dice", "dice_ce"):
+        network, represent = build()
+        losses.append(run(network, represent, loss=kind, max_steps=1, batch=1).rows[0]["loss"])
+    network, represent = build()
+    logits, truth = network.head(represent("1", BOX)).detach(), target("1", BOX)
+    share = logits.softmax(1)[:, 1:]
+    dice = 1 - (2 * (share * truth).sum() + 1e-5) / (share.sum() + truth.sum() + 1e-5)
+    assert losses[0] == pytest.approx(float(dice), abs=1e-5)
+    entropy = torch.nn.functional.cross_entropy(logits, truth[:, 0])
+    assert losses[1] == pytest.approx(float(dice + entropy), abs=1e-5)
+
+
+def test_an_example_stands_for_features_and_classes_and_is_told_its_number() -> None:
+    network, represent = build()
+    numbers = []
+
+    def example(case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
+        numbers.append(number)
+        return represent(case, box), target(case, box)
+
+    settings = TransferSettings(learning_rate=1e-2, max_steps=3, batch=2)
+    result = fit(network, represent, target, boxes(), lambda: 0.0, settings, example=example)
+    assert numbers == list(range(6))
+    assert result.rows == run(*build(), max_steps=3, batch=2).rows

@@ -30,6 +30,9 @@ def test_defaults_are_the_papers() -> None:
         ("overlap", 1.0),
         ("width", 12),
         ("cache_gigabytes", -1.0),
+        ("loss", "focal"),
+        ("augmentation", "flips"),
+        ("checkpoint_every", -1),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(name: str, value: object) -> None:
@@ -37,3 +40,9 @@ def test_a_value_out_of_range_is_refused_by_name(name: str, value: object) -> No
     with pytest.raises(UserError, match=f"^{name} ") as caught:
         replace(TransferSettings(), **{name: value})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_augmentation_is_not_for_frozen_features() -> None:
+    with pytest.raises(UserError, match=r"^augmentation is spatial, but mode linear"):
+        TransferSettings(augmentation="spatial")
+    assert TransferSettings(mode="finetune", augmentation="spatial").augmentation == "spatial"

@@ -137,12 +137,13 @@ def load_backbone(path: str | Path) -> PretrainedUNet3D:
     return backbone.eval()
 
 
-def find_weights(path: Path) -> Path:
+def find_weights(path: str | Path) -> Path:
     """The weights folder that `path`, a run's folder or the weights folder itself, names.
 
     Raises:
         UserError: it is neither.
     """
+    path = Path(path)
     if path.is_file():
         raise UserError(f"{path} is a file; name the folder of a run, or its {FOLDER_NAME} folder")
     if not path.is_dir():

@@ -1,6 +1,6 @@
 """What must hold before a transfer begins, each said in one line that names the mend."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,7 +16,7 @@ VOXEL_FIELDS = ("orientation", "spacing", "intensity", "lower", "upper")
 NAMED = 3
 
 
-def check_mode(weights: Path | None, settings: TransferSettings) -> None:
+def check_mode(weights: str | Path | None, settings: TransferSettings) -> None:
     """Refuse a mode that does not go with the weights.
 
     Raises:
@@ -28,7 +28,7 @@ def check_mode(weights: Path | None, settings: TransferSettings) -> None:
         raise UserError(f"mode scratch starts from random weights: leave out {weights}, or choose mode finetune")
 
 
-def check_contract(backbone: PretrainedUNet3D, weights: Path, store: Store) -> None:
+def check_contract(backbone: PretrainedUNet3D, weights: str | Path, store: Store) -> None:
     """Refuse weights that were trained on volumes prepared otherwise than the store's.
 
     Raises:
@@ -43,6 +43,21 @@ def check_contract(backbone: PretrainedUNet3D, weights: Path, store: Store) -> N
         )
     if backbone.in_channels != 1:
         raise UserError(f"{weights} takes {backbone.in_channels} channels, but {store.path} has 1: name other weights")
+
+
+def check_splits(store: Store) -> None:
+    """Refuse a store that lacks a split that a transfer needs.
+
+    Raises:
+        UserError: no case is in train, val or test.
+    """
+    present = {split for case in store.cases.values() for split in case.splits}
+    for split in ("train", "val", "test"):
+        if split not in present:
+            raise UserError(
+                f"{store.path} has no case in the split {split!r}: list some under {split} in splits.json, and "
+                "prepare it again"
+            )
 
 
 def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) -> dict[int, str]:
@@ -73,6 +88,32 @@ def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) 
             "use more labels or another seed, or take it out of the label maps and their names"
         )
     return labels
+
+
+def check_targets(store: Store, splits: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """The class of every case that a classification learns from or is scored on.
+
+    Args:
+        store: the cases' classes.
+        splits: the cases of each split, the training cases as they were drawn.
+
+    Raises:
+        UserError: a case has no class, or a split has cases of one class only.
+    """
+    targets = {case: store.cases[case].target for cases in splits.values() for case in cases}
+    bare = [case for case, target in targets.items() if target is None]
+    if bare:
+        raise UserError(
+            f"{store.path} has no class for {_few(bare)}: add it to classes.json, or take the cases out of train, "
+            "val and test, and prepare it again"
+        )
+    known = {case: target for case, target in targets.items() if target is not None}
+    for split, cases in splits.items():
+        present = {known[case] for case in cases}
+        if len(present) < 2:
+            mend = "use more labels or another seed" if split == "train" else f"move a case of the other to {split}"
+            raise UserError(f"{store.path} has only class {present.pop()} in the {len(cases)} cases of {split}: {mend}")
+    return known
 
 
 def find_device(name: str) -> torch.device:

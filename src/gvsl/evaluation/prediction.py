@@ -1,13 +1,12 @@
-"""Segment a whole volume window by window, by MONAI's sliding window."""
+"""Segment a whole volume window by window."""
 
 from collections.abc import Callable, Sequence
 
 import torch
-from monai.inferers import sliding_window_inference
 from torch import Tensor
 
+from gvsl.evaluation.sliding import likeliest
 from gvsl.store.arrays import Box
-from gvsl.transfer import window_size
 
 
 def predict_classes(
@@ -27,21 +26,6 @@ def predict_classes(
         shape: the volume's sides in voxels.
         crop: the window's largest sides in voxels.
         overlap: share of a window that the next one covers too.
-        device: where the logits are.
+        device: where the logits are, and the classes shall be.
     """
-
-    def window_logits(_: Tensor, places: list[list[slice]]) -> Tensor:
-        depth, height, width = places[0][2:]
-        return logits((depth, height, width))
-
-    grid = torch.zeros(1, device=device).expand(1, 1, *shape)  # a window needs its place alone, no voxels
-    whole = sliding_window_inference(
-        grid,
-        roi_size=window_size(shape, crop),
-        sw_batch_size=1,
-        predictor=window_logits,
-        overlap=overlap,
-        mode="gaussian",
-        with_coord=True,
-    )
-    return whole.argmax(dim=1, keepdim=True)
+    return torch.from_numpy(likeliest(logits, shape, crop, overlap))[None, None].to(device).long()

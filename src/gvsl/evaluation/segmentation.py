@@ -1,8 +1,6 @@
 """A transfer run for segmentation from end to end: check, train, test once, write (Appendix E.3)."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +8,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gvsl.backbones import UNet3D
-from gvsl.backbones.weights import PretrainedUNet3D, load_backbone
-from gvsl.evaluation.checks import check_contract, check_mode, check_structures, find_device
+from gvsl.datasets.tasks import check_labels
+from gvsl.errors import UserError
+from gvsl.evaluation.checks import check_mode, check_splits, check_structures, find_device
+from gvsl.evaluation.common import (
+    CURVES_NAME,
+    method_of,
+    open_backbone,
+    open_checkpoint,
+    provenance_of,
+    resolved_config,
+)
 from gvsl.evaluation.dice import dice_per_structure
+from gvsl.evaluation.hausdorff import hd95_per_structure
+from gvsl.evaluation.intervals import mean_with_interval, steps_to_share
 from gvsl.evaluation.pictures import Slices, segmentation_slices, write_segmentations
 from gvsl.evaluation.prediction import predict_classes
 from gvsl.files import refuse_existing, whole_folder
 from gvsl.progress import progress
 from gvsl.results import RunRecord, environment, utc_now, write_curves, write_record
 from gvsl.store import Store
+from gvsl.store.arrays import Box
 from gvsl.transfer import (
+    Checkpoint,
     FitResult,
     FrozenFeatures,
     LabelledCases,
     Represent,
     SegmentationNetwork,
     TransferSettings,
+    augment,
     converge,
     draw_boxes,
     draw_labelled,
@@ -36,77 +47,91 @@ from gvsl.transfer import (
 )
 
 GIGABYTE = 1e9
-CURVES_NAME = "curves.csv"
 
 
-def transfer(store: Store, weights: Path | None, out: Path, settings: TransferSettings) -> RunRecord:
+def transfer(
+    store: Store,
+    weights: str | Path | None,
+    out: Path,
+    settings: TransferSettings,
+    *,
+    task: str = "segmentation",
+    resume: bool = False,
+) -> RunRecord:
     """Train segmentation on a store's `train` split, keep what does best on `val`, score that on `test` once.
 
     Writes `out` whole or not at all: record.json, curves.csv, pictures/, and the network (weights/,
-    head.safetensors, head.json), which `gvsl.transfer.load_segmenter` reads.
+    head.safetensors, head.json), which `gvsl.transfer.load_segmenter` reads. Until it is there, the state to resume
+    from lies beside it, in `out`.part.
 
     Args:
         store: with label maps for every case of the three splits.
-        weights: the folder of a pre-training run, or None for random weights.
+        weights: the folder of a pre-training run, a name on the Hugging Face Hub, or None for random weights.
         out: the new folder of this run.
         settings: the protocol; `linear` with random weights is the linear row of "Scratch" in Table 1.
+        task: a segmentation task of `gvsl.datasets.tasks.TASKS`, whose list of structures the labels must keep to.
+        resume: go on from the state that a stopped run left.
 
     Raises:
-        UserError: `out` exists, the weights do not fit the store or the mode, a split or a label is missing,
-            or the loss stopped being a number.
+        UserError: `out` exists, the weights do not fit the store or the mode, a split or a label is missing, a
+            label is not the task's, there is no state to resume from, or the loss stopped being a number.
     """
-    began, created = time.monotonic(), utc_now()
+    created = utc_now()
     refuse_existing(out)
     check_mode(weights, settings)
+    check_splits(store)
     device = find_device(settings.device)
     val, test = store.split("val"), store.split("test")
     train = draw_labelled(store.split("train"), settings.labels, settings.seed)
     labels = check_structures(store, train, [*val, *test])
+    check_labels(task, labels, str(store.path))
     network = _build(store, weights, 1 + len(labels), settings).to(device)
     cases = LabelledCases(store, labels, device)
+    checkpoint = open_checkpoint(out, task, store, weights, settings, resume)
     with whole_folder(out) as folder:
-        result = _train(network, cases, train, val, settings)
+        try:
+            result = _train(network, cases, train, val, settings, checkpoint)
+        except UserError:
+            checkpoint.remove()
+            raise
         rows, slices = _test(network, cases, test, settings)
-        method = network.backbone.method if isinstance(network.backbone, PretrainedUNet3D) else "scratch"
         record = RunRecord(
             kind="transfer",
             name=out.name,
             seed=settings.seed,
-            config={
-                **asdict(settings),
-                "width": network.backbone.width,
-                "weights": "scratch" if weights is None else str(weights),
-                "method": method,
-                "train_cases": train,
-                "val_cases": len(val),
-                "test_cases": len(test),
-            },
+            config=resolved_config(network, task, weights, settings, (train, val, test)),
             store={"name": store.path.name, "hash": store.hash},
             status="finished",
             created=created,
             environment={**environment(), "device": str(device)},
-            metrics=_metrics(result, rows),
+            metrics=_metrics(result, rows, list(labels.values())),
             cases=rows,
             labels={str(value): name for value, name in labels.items()},
             curves=CURVES_NAME,
             pictures=write_segmentations(folder, rows, slices),
         )
         write_curves(folder / CURVES_NAME, result.rows)
-        _save_network(folder, network, cases, settings, record)
-        record.seconds = time.monotonic() - began
+        save_segmenter(
+            folder,
+            network,
+            labels=labels,
+            settings=settings,
+            method=method_of(network),
+            preprocessing=store.preprocessing,
+            provenance=provenance_of(network, settings, record),
+            task=task,
+        )
+        record.seconds = checkpoint.seconds
         write_record(record, folder)
+    checkpoint.remove()
     return record
 
 
-def _build(store: Store, weights: Path | None, classes: int, settings: TransferSettings) -> SegmentationNetwork:
+def _build(store: Store, weights: str | Path | None, classes: int, settings: TransferSettings) -> SegmentationNetwork:
     """The network before training, its random weights from the seed alone."""
-    loaded = None
-    if weights is not None:
-        loaded = load_backbone(weights)
-        check_contract(loaded, weights, store)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        backbone = UNet3D(width=settings.width) if loaded is None else loaded
+        backbone = open_backbone(store, weights, settings)
         frozen = settings.mode == "linear"
         return SegmentationNetwork(
             backbone, classes, kernel=settings.kernel, frozen=frozen, precision=settings.precision
@@ -119,6 +144,7 @@ def _train(
     train: Sequence[str],
     val: Sequence[str],
     settings: TransferSettings,
+    checkpoint: Checkpoint,
 ) -> FitResult:
     """Train, and leave the network with the weights that did best on the validation cases."""
     represent = _represent(network, cases, settings.cache_gigabytes * GIGABYTE)
@@ -128,14 +154,31 @@ def _train(
     def validate() -> float:
         return float(np.mean([np.mean(_score(network, represent, cases, case, settings)[0]) for case in val]))
 
-    with progress(settings.max_steps, "training", unit="steps") as advance:
-        if settings.optimiser == "lbfgs":
-            every = [
-                (case, box) for case in train for box in windows(cases.shape(case), settings.crop, settings.overlap)
-            ]
+    if settings.optimiser == "lbfgs":
+        every = [(case, box) for case in train for box in windows(cases.shape(case), settings.crop, settings.overlap)]
+        with progress(settings.max_steps, "training", unit="steps") as advance:
             return converge(network, represent, cases.target, every, validate, settings, advance)
-        drawn = draw_boxes({case: cases.shape(case) for case in train}, settings)
-        return fit(network, represent, cases.target, drawn, validate, settings, advance)
+
+    def changed(case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
+        image, classes = cases.image(case, box), cases.target(case, box)
+        image, moved = augment(image, classes, settings.augmentation, settings.seed, number)
+        assert moved is not None  # there were classes to move
+        return network.features(image), moved
+
+    example = None if settings.augmentation == "none" else changed
+    drawn = draw_boxes({case: cases.shape(case) for case in train}, settings)
+    with progress(settings.max_steps - checkpoint.done, "training", unit="steps") as advance:
+        return fit(
+            network,
+            represent,
+            cases.target,
+            drawn,
+            validate,
+            settings,
+            advance,
+            example=example,
+            checkpoint=checkpoint,
+        )
 
 
 def _compute_features(
@@ -159,8 +202,13 @@ def _test(
     with torch.no_grad(), progress(len(test), "testing", unit="cases") as advance:
         for case in test:
             scores, prediction = _score(network, represent, cases, case, settings)
-            each = {f"dice/{name}": score for name, score in zip(cases.labels.values(), scores, strict=True)}
-            rows.append({"id": case, "dice": float(np.mean(scores)), **each})
+            spacing = [cases.store.preprocessing.spacing] * 3
+            distances = hd95_per_structure(prediction, cases.target(case), 1 + len(cases.labels), spacing)
+            row: dict[str, Any] = {"id": case}
+            for figure, found in (("dice", scores), ("hd95", distances)):
+                row[figure] = float(np.mean(found))
+                row |= {f"{figure}/{name}": value for name, value in zip(cases.labels.values(), found, strict=True)}
+            rows.append(row)
             values = cases.values[prediction[0, 0].cpu().numpy()]
             slices.append(segmentation_slices(cases.store.image(case), cases.store.label(case), values))
             advance()
@@ -192,41 +240,21 @@ def _score(
     return dice_per_structure(prediction, cases.target(case), 1 + len(cases.labels)), prediction
 
 
-def _metrics(result: FitResult, rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The run's summary; the spread is the sample standard deviation over the test cases, 0 for one case."""
+def _metrics(result: FitResult, rows: Sequence[dict[str, Any]], structures: Sequence[str]) -> dict[str, float]:
+    """The run's summary: means over the test cases with their intervals, and what the validation split said.
+
+    `test/dice_std` is the sample standard deviation over the test cases, 0 for one case.
+    """
     scores = [row["dice"] for row in rows]
+    metrics = mean_with_interval("test/dice", scores)
+    metrics["test/dice_std"] = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
+    metrics |= mean_with_interval("test/hd95", [row["hd95"] for row in rows])
+    for name in structures:
+        for figure in ("dice", "hd95"):
+            metrics |= mean_with_interval(f"test/{figure}/{name}", [row[f"{figure}/{name}"] for row in rows])
     return {
-        "test/dice": float(np.mean(scores)),
-        "test/dice_std": float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0,
+        **metrics,
         "val/dice": result.best_score,
         "best_step": result.best_step,
+        "steps_to_95": steps_to_share(result.rows, "val_dice"),
     }
-
-
-def _save_network(
-    folder: Path,
-    network: SegmentationNetwork,
-    cases: LabelledCases,
-    settings: TransferSettings,
-    record: RunRecord,
-) -> None:
-    """Write the network with where it came from."""
-    backbone = network.backbone
-    before = backbone.provenance if isinstance(backbone, PretrainedUNet3D) else None
-    provenance = {
-        "store": record.store,
-        "steps": int(record.metrics["best_step"]),
-        "seed": settings.seed,
-        "versions": record.environment,
-        "mode": settings.mode,
-        "weights": before,
-    }
-    save_segmenter(
-        folder,
-        network,
-        labels=cases.labels,
-        settings=settings,
-        method=record.config["method"],
-        preprocessing=cases.store.preprocessing,
-        provenance=provenance,
-    )

@@ -1,15 +1,31 @@
 """From weights to a task: a head, the paper's linear evaluation, fine-tuning and training from scratch."""
 
+from gvsl.transfer.adapted import AdaptedNetwork
+from gvsl.transfer.augmentation import augment
 from gvsl.transfer.cases import LabelledCases, draw_boxes, draw_labelled
+from gvsl.transfer.checkpoint import Checkpoint, part_folder
+from gvsl.transfer.classifier import ClassificationNetwork
 from gvsl.transfer.converge import converge
 from gvsl.transfer.features import FrozenFeatures, Represent
-from gvsl.transfer.fit import FitResult, fit
+from gvsl.transfer.fit import FitResult, Watch, fit, optimise
 from gvsl.transfer.network import SegmentationNetwork
-from gvsl.transfer.saved import Segmenter, load_segmenter, save_segmenter
+from gvsl.transfer.saved import (
+    Classifier,
+    Segmenter,
+    load_adapted,
+    load_classifier,
+    load_segmenter,
+    save_classifier,
+    save_segmenter,
+)
 from gvsl.transfer.settings import TransferSettings
 from gvsl.transfer.windows import random_box, window_size, windows
 
 __all__ = [
+    "AdaptedNetwork",
+    "Checkpoint",
+    "ClassificationNetwork",
+    "Classifier",
     "FitResult",
     "FrozenFeatures",
     "LabelledCases",
@@ -17,12 +33,19 @@ __all__ = [
     "SegmentationNetwork",
     "Segmenter",
     "TransferSettings",
+    "Watch",
+    "augment",
     "converge",
     "draw_boxes",
     "draw_labelled",
     "fit",
+    "load_adapted",
+    "load_classifier",
     "load_segmenter",
+    "optimise",
+    "part_folder",
     "random_box",
+    "save_classifier",
     "save_segmenter",
     "window_size",
     "windows",

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from monai.losses import DiceCELoss, DiceLoss
@@ -11,12 +12,16 @@ from torch import Tensor, nn
 
 from gvsl.errors import UserError
 from gvsl.store.arrays import Box
+from gvsl.transfer.adapted import AdaptedNetwork
+from gvsl.transfer.checkpoint import Checkpoint
 from gvsl.transfer.features import Represent
 from gvsl.transfer.network import SegmentationNetwork
 from gvsl.transfer.settings import TransferSettings
 
 LOG_EVERY = 20
 """Steps between two rows of the curves, each the mean of the loss since the last."""
+Example = Callable[[str, Box, int], tuple[Tensor, Tensor]]
+"""A case's id, a box of it and the example's number in the run to local features and class indices."""
 
 
 @dataclass
@@ -26,17 +31,24 @@ class FitResult:
     best_step: int = 0
     best_score: float = -math.inf
     rows: list[dict[str, float]] = field(default_factory=list)
-    """One row a logged step: `step`, `loss`, and `val_dice` where it was measured."""
+    """One row a logged step: `step`, `loss`, and the validation score, such as `val_dice`, where it was measured."""
 
 
 class Watch:
     """Logs the loss, asks the validation split, and keeps the weights that it scores best; of equals the first."""
 
-    def __init__(self, network: SegmentationNetwork, validate: Callable[[], float], settings: TransferSettings) -> None:
+    def __init__(
+        self,
+        network: AdaptedNetwork,
+        validate: Callable[[], float],
+        settings: TransferSettings,
+        score_name: str = "val_dice",
+    ) -> None:
         self.network, self.validate, self.settings = network, validate, settings
-        self.trained = network.head if network.frozen else network
+        self.score_name = score_name
+        self.trained = network.trained
         self.result = FitResult()
-        self.best = deepcopy(self.trained.state_dict())
+        self.best: dict[str, Tensor] = deepcopy(self.trained.state_dict())
 
     def validates(self, step: int) -> bool:
         """Whether the validation split is asked after this step."""
@@ -52,7 +64,7 @@ class Watch:
             raise UserError(f"the loss is no longer a number at step {step}: give a lower learning_rate")
         row = {"step": float(step), "loss": loss}
         if self.validates(step):
-            row["val_dice"] = score = self._score()
+            row[self.score_name] = score = self._score()
             if score > self.result.best_score:
                 self.result.best_step, self.result.best_score = step, score
                 self.best = deepcopy(self.trained.state_dict())
@@ -78,7 +90,8 @@ def segmentation_loss(settings: TransferSettings) -> nn.Module:
     # With the background in it the soft Dice first falls by predicting nothing else: at 1e-4 a head on random
     # features of hippocampus MR scored 0 after 4,000 steps, and 0.25 without; from 1e-3 on they end alike.
     kind = DiceLoss if settings.loss == "dice" else DiceCELoss
-    return kind(softmax=True, to_onehot_y=True, include_background=False)
+    loss: nn.Module = kind(softmax=True, to_onehot_y=True, include_background=False)
+    return loss
 
 
 def fit(
@@ -89,6 +102,9 @@ def fit(
     validate: Callable[[], float],
     settings: TransferSettings,
     advance: Callable[[], object] = lambda: None,
+    *,
+    example: Example | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> FitResult:
     """Train by Adam on the settings' loss; leave the network with the weights that `validate` scores best.
 
@@ -99,29 +115,64 @@ def fit(
         network: its head is trained, and its backbone unless frozen.
         represent: a case's id and a box to its local features, (1, width, D, H, W).
         target: a case's id and a box to its class indices, (1, 1, D, H, W).
-        boxes: what to train on, in turn.
+        boxes: what to train on, in turn, from the run's first step on.
         validate: scores the network as it is, higher is better; called in eval mode and without gradients.
         settings: steps, rate, batch and when to validate.
         advance: called after each step.
+        example: what to train on instead of `represent` and `target`, where the two are changed together.
+        checkpoint: where the state is kept, and taken up if there is one.
 
     Raises:
         UserError: the loss stopped being a number.
     """
-    watch = Watch(network, validate, settings)
-    optimiser = torch.optim.Adam(watch.trained.parameters(), lr=settings.learning_rate)
     criterion = segmentation_loss(settings)
-    losses: list[Tensor] = []
-    network.train()
-    for step in range(1, settings.max_steps + 1):
+    done = 0 if checkpoint is None else checkpoint.done
+    drawn = islice(boxes, done * settings.batch, None)
+
+    def loss_of(number: int) -> Tensor:
+        case, box = next(drawn)
+        if example is None:
+            features, classes = represent(case, box), target(case, box)
+        else:
+            features, classes = example(case, box, number)
+        loss: Tensor = criterion(network.head(features), classes)
+        return loss
+
+    return optimise(Watch(network, validate, settings), loss_of, advance, checkpoint)
+
+
+def optimise(
+    watch: Watch,
+    loss_of: Callable[[int], Tensor],
+    advance: Callable[[], object] = lambda: None,
+    checkpoint: Checkpoint | None = None,
+) -> FitResult:
+    """Train what `watch` watches by Adam, by its settings, and leave its best weights.
+
+    Args:
+        watch: the network, and how it is scored.
+        loss_of: the loss of an example by its number in the run, called once for each, in turn.
+        advance: called after each step.
+        checkpoint: where the state is kept, and taken up if there is one.
+
+    Raises:
+        UserError: the loss stopped being a number.
+    """
+    settings = watch.settings
+    optimiser = torch.optim.Adam(watch.trained.parameters(), lr=settings.learning_rate)
+    losses: list[Tensor] = [] if checkpoint is None else checkpoint.restore(watch, optimiser)
+    watch.network.train()
+    for step in range(1 if checkpoint is None else checkpoint.done + 1, settings.max_steps + 1):
         optimiser.zero_grad()
-        for _ in range(settings.batch):
-            case, box = next(boxes)
-            loss = criterion(network.head(represent(case, box)), target(case, box)) / settings.batch
+        for number in range((step - 1) * settings.batch, step * settings.batch):
+            loss = loss_of(number) / settings.batch
             loss.backward()
             losses.append(loss.detach() * settings.batch)
         optimiser.step()
         if watch.validates(step) or step % LOG_EVERY == 0:
             watch.log(step, float(torch.stack(losses).mean()))
             losses.clear()
+        if checkpoint is not None:
+            checkpoint.save(step, watch, optimiser, losses)
         advance()
     return watch.finish()

@@ -50,6 +50,11 @@ class TransferSettings:
     """Where to compute; `auto` takes a GPU if there is one."""
     cache_gigabytes: float = 4.0
     """Memory for frozen features (float16, on the CPU); what does not fit is computed anew at each use."""
+    augmentation: Literal["none", "spatial", "intensity", "both"] = "none"
+    """Random changes of the training cases: `spatial` moves image and label map, `intensity` bends the grey values;
+    not for `linear`, whose features are computed once."""
+    checkpoint_every: int = 200
+    """Steps between two states that --resume can go on from, kept in RUN.part until RUN is there; 0 keeps none."""
 
     def __post_init__(self) -> None:
         choices = {
@@ -58,6 +63,7 @@ class TransferSettings:
             "loss": ("dice", "dice_ce"),
             "precision": ("fp32", "bf16"),
             "device": ("auto", "cpu", "cuda"),
+            "augmentation": ("none", "spatial", "intensity", "both"),
         }
         for name, values in choices.items():
             if getattr(self, name) not in values:
@@ -85,3 +91,10 @@ class TransferSettings:
             raise UserError(f"width is {self.width}: give a multiple of 8")
         if self.cache_gigabytes < 0:
             raise UserError(f"cache_gigabytes is {self.cache_gigabytes}: give 0 or more")
+        if self.augmentation != "none" and self.mode == "linear":
+            raise UserError(
+                f"augmentation is {self.augmentation}, but mode linear computes its features once: "
+                "give augmentation none, or mode finetune or scratch"
+            )
+        if self.checkpoint_every < 0:
+            raise UserError(f"checkpoint_every is {self.checkpoint_every}: give 1 or more, or 0 to keep none")

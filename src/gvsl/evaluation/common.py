@@ -1,0 +1,86 @@
+"""What transfer runs of all tasks do alike: the backbone they start from, and what belongs to a run."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gvsl.backbones import UNet3D
+from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone
+from gvsl.evaluation.checks import check_contract
+from gvsl.results import RunRecord
+from gvsl.store import Store
+from gvsl.transfer import AdaptedNetwork, Checkpoint, TransferSettings, part_folder
+
+CURVES_NAME = "curves.csv"
+FREE_TO_CHANGE = ("checkpoint_every", "device", "cache_gigabytes")
+"""Settings that do not decide what a run finds, so that a resumed one may have others."""
+
+
+def open_backbone(store: Store, weights: str | Path | None, settings: TransferSettings) -> UNet3D:
+    """The backbone before training: that of `weights`, or one with random weights from the current seed.
+
+    Raises:
+        UserError: the weights can't be loaded, or do not fit the store.
+    """
+    if weights is None:
+        return UNet3D(width=settings.width)
+    loaded = load_backbone(weights)
+    check_contract(loaded, weights, store)
+    return loaded
+
+
+def open_checkpoint(
+    out: Path, task: str, store: Store, weights: str | Path | None, settings: TransferSettings, resume: bool
+) -> Checkpoint:
+    """The state of a run beside its output, which says what it belongs to.
+
+    Raises:
+        UserError: there is a state and `resume` is false, or none that fits and it is true.
+    """
+    kept = {name: value for name, value in asdict(settings).items() if name not in FREE_TO_CHANGE}
+    start = "scratch"
+    if weights is not None:
+        start = hashlib.sha256((find_weights(weights) / MODEL_NAME).read_bytes()).hexdigest()
+    identity = {"task": task, "store": store.hash, "weights": start, **kept}
+    return Checkpoint(part_folder(out), identity, settings.checkpoint_every, resume=resume)
+
+
+def resolved_config(
+    network: AdaptedNetwork,
+    task: str,
+    weights: str | Path | None,
+    settings: TransferSettings,
+    splits: tuple[Sequence[str], Sequence[str], Sequence[str]],
+) -> dict[str, Any]:
+    """What a run was told, every default written out, and what it learnt from."""
+    train, val, test = splits
+    return {
+        **asdict(settings),
+        "task": task,
+        "width": network.backbone.width,
+        "weights": "scratch" if weights is None else str(weights),
+        "method": method_of(network),
+        "train_cases": list(train),
+        "val_cases": len(val),
+        "test_cases": len(test),
+    }
+
+
+def method_of(network: AdaptedNetwork) -> str:
+    """The method that the backbone was pre-trained by, or `scratch`."""
+    return network.backbone.method if isinstance(network.backbone, PretrainedUNet3D) else "scratch"
+
+
+def provenance_of(network: AdaptedNetwork, settings: TransferSettings, record: RunRecord) -> dict[str, Any]:
+    """Where the run's weights come from, as their config says it."""
+    backbone = network.backbone
+    return {
+        "store": record.store,
+        "steps": int(record.metrics["best_step"]),
+        "seed": settings.seed,
+        "versions": record.environment,
+        "mode": settings.mode,
+        "weights": backbone.provenance if isinstance(backbone, PretrainedUNet3D) else None,
+    }

@@ -1,0 +1,267 @@
+import csv
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from gvsl.backbones import UNet3D
+from gvsl.errors import UserError
+from gvsl.evaluation import PredictSettings, find_images, predict, transfer
+from gvsl.evaluation.predict import segment_probabilities, segment_volume, windowed_logits
+from gvsl.io import read_nifti
+from gvsl.results import read_record
+from gvsl.store import Preprocessing, Store
+from gvsl.transfer import ClassificationNetwork, SegmentationNetwork, Segmenter, TransferSettings, save_classifier
+from gvsl.types import Features
+
+RADII = np.array([17.0, 13.0, 15.0])
+Array = NDArray[np.float64]
+
+
+class Intensities(UNet3D):
+    """A backbone whose local features are the grey values."""
+
+    def __init__(self) -> None:
+        super().__init__(width=8)
+
+    def forward(self, image: Tensor) -> Features:
+        return Features(image, image.repeat(1, 8, 1, 1, 1))
+
+
+def thresholding(contract: Preprocessing, crop: tuple[int, int, int]) -> Segmenter:
+    """A network that calls 9 what is brighter than the middle of the range, and 4 what is brighter still."""
+    network = SegmentationNetwork(Intensities(), 3, kernel=1).eval()
+    slopes, starts = torch.tensor([0.0, 1.0, 3.0]), torch.tensor([0.0, -0.5, -1.6])
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.weight[:, 0, 0, 0, 0] = 20 * slopes
+        assert network.head.bias is not None
+        network.head.bias.copy_(20 * starts)
+    return Segmenter(network, {4: "core", 9: "rind"}, contract, crop, 0.5)
+
+
+def swap(model: Segmenter) -> Segmenter:
+    """Values need not rise with the classes in what is predicted; these are told apart by name."""
+    return replace(model, labels={9: "rind", 4: "core"})
+
+
+def affine_of(rotation: tuple[float, float, float], spacing: tuple[float, float, float], turn: list[int]) -> Array:
+    """Oblique axes in another order and some the other way; an odd number of flips is left-handed."""
+    matrix = np.eye(4)
+    axes = Rotation.from_euler("xyz", rotation, degrees=True).as_matrix()
+    matrix[:3, :3] = axes[:, [abs(axis) - 1 for axis in turn]] * np.sign(turn) * np.array(spacing)
+    return matrix
+
+
+GRIDS = {
+    "plain": affine_of((0, 0, 0), (1, 1, 1), [1, 2, 3]),
+    "oblique": affine_of((12, -9, 20), (1, 1, 1), [1, 2, 3]),
+    "anisotropic": affine_of((0, 0, 0), (0.7, 0.7, 3.0), [1, 2, 3]),
+    "left-handed": affine_of((0, 0, 0), (1.2, 0.9, 1.1), [-1, 2, 3]),
+    "all of it": affine_of((-15, 8, 11), (0.8, 2.5, 0.6), [-3, 1, -2]),
+    "left-handed oblique": affine_of((7, 14, -10), (1.5, 0.75, 2.0), [2, 1, -3][::-1]),
+}
+
+
+def phantom(affine: Array) -> tuple[nib.Nifti1Image, Array]:
+    """An ellipsoid whose grey value falls by 50 a millimetre, and each voxel's distance from its surface in mm."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    shape = np.ceil(56 / spacing).astype(int)
+    placed = affine.copy()
+    placed[:3, 3] = np.array([11.0, -23.0, 5.0]) - affine[:3, :3] @ ((shape - 1) / 2)
+    points = np.moveaxis(np.indices(shape), 0, -1) @ placed[:3, :3].T + placed[:3, 3] - np.array([11.0, -23.0, 5.0])
+    length = np.linalg.norm(points / RADII, axis=-1)
+    distance = length * (length - 1) / np.maximum(np.linalg.norm(points / RADII**2, axis=-1), 1e-9)
+    distance[length < 1e-6] = -RADII.min()  # the quotient says nothing at the centre
+    image = nib.Nifti1Image(np.clip(-50 * distance, -1000, 1000).astype(np.float32), placed)
+    return image, distance
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("crop", ["none", "foreground"])
+def test_a_threshold_comes_back_to_within_half_a_voxel(name: str, crop: Any, tmp_path: Path) -> None:
+    image, distance = phantom(GRIDS[name])
+    path = tmp_path / "image.nii.gz"
+    nib.save(image, path)
+    volume = read_nifti(path)
+    contract = Preprocessing(intensity="window", lower=-1000, upper=1000, crop=crop, margin=2)
+    model = swap(thresholding(contract, (32, 32, 32)))
+    found = segment_volume(model, volume)
+    assert found.shape == volume.array.shape
+    half = 0.5 * max(1.0, *volume.spacing)
+    # The rind begins where the grey value is 0, at the surface; the core at 100, that is 2 mm further in.
+    for values, surface in (((4, 9), 0.0), ((4,), -2.0)):
+        wrong = np.isin(found, values) != (distance < surface)
+        assert np.abs(distance - surface)[wrong].max(initial=0) <= half
+        assert wrong.mean() < 0.02
+    assert np.unique(found).tolist() == [0, 4, 9]
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_probabilities_lie_where_the_structures_do(name: str, tmp_path: Path) -> None:
+    image, distance = phantom(GRIDS[name])
+    path = tmp_path / "image.nii.gz"
+    nib.save(image, path)
+    volume = read_nifti(path)
+    contract = Preprocessing(intensity="window", lower=-1000, upper=1000, crop="foreground", margin=2)
+    model = swap(thresholding(contract, (32, 32, 32)))
+    shares = dict(segment_probabilities(model, volume, scratch=tmp_path))
+    total = shares[4] + shares[9]
+    assert ((total >= 0) & (total <= 1.001)).all()
+    wrong = (total > 0.5) != (distance < 0)
+    assert np.abs(distance)[wrong].max(initial=0) <= 0.5 * max(1.0, *volume.spacing)
+    assert [item.name for item in tmp_path.iterdir()] == ["image.nii.gz"]
+
+
+# --- a run and its files ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
+    out = tmp_path_factory.mktemp("predict") / "run"
+    settings = TransferSettings(
+        mode="linear", width=8, max_steps=60, validate_every=20, learning_rate=3e-2, crop=(16, 16, 12)
+    )
+    transfer(store, None, out, settings)
+    return out
+
+
+def source(store: Store, case: str) -> Path:
+    return store.path.parent / store.cases[case].source
+
+
+def test_predictions_of_the_test_split_score_as_the_record_says(run: Path, store: Store, tmp_path: Path) -> None:
+    rows = read_record(run).cases
+    images = [source(store, str(row["id"])) for row in rows]
+    outcome = predict(run, images, tmp_path / "out")
+    assert (outcome.done, outcome.failed) == (images, [])
+    for row, image in zip(rows, images, strict=True):
+        found = np.asarray(nib.load(tmp_path / "out" / f"{image.stem}.nii.gz").dataobj)
+        truth = store.label(str(row["id"]))
+        both = [2 * ((found == v) & (truth == v)).sum() / ((found == v).sum() + (truth == v).sum()) for v in (1, 7)]
+        # The run rounds frozen features to float16; a voxel on the fence may fall on the other side.
+        assert np.mean(both) == pytest.approx(row["dice"], abs=0.01)
+    assert json.loads((tmp_path / "out" / "labels.json").read_text()) == {"1": "ball", "7": "box"}
+
+
+@pytest.mark.parametrize("kind", ["sform", "qform", "both", "neither", "nifti2"])
+def test_the_header_stays_bit_for_bit(run: Path, store: Store, tmp_path: Path, kind: str) -> None:
+    array = np.asarray(nib.load(source(store, "s7")).dataobj)
+    affine = affine_of((12, -9, 20), (1.1, 0.9, 1.3), [-1, 3, 2])
+    affine[:3, 3] = [1 / 3, -100.1, 7.7]
+    image = (nib.Nifti2Image if kind == "nifti2" else nib.Nifti1Image)(array, None if kind == "neither" else affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["descrip"] = b"a scan"
+    image.set_sform(affine, code=2 if kind in ("sform", "both", "nifti2") else 0)
+    image.set_qform(affine, code=1 if kind in ("qform", "both") else 0)
+    nib.save(image, tmp_path / "odd.nii")
+    predict(run, [tmp_path / "odd.nii"], tmp_path / "out")
+    before, after = nib.load(tmp_path / "odd.nii"), nib.load(tmp_path / "out" / "odd.nii.gz")
+    assert type(before) is type(after)
+    assert np.array_equal(before.affine, after.affine)
+    for name in before.header:
+        if name not in ("datatype", "bitpix", "scl_slope", "scl_inter", "cal_max", "cal_min", "magic"):
+            assert before.header[name].tobytes() == after.header[name].tobytes(), name
+    assert after.get_data_dtype() == np.uint8
+    assert after.shape == array.shape
+
+
+def test_a_volume_smaller_than_the_window_and_mirroring(run: Path, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).random((7, 6, 9)).astype(np.float32)
+    nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / "small.nii")
+    for mirror in (False, True):
+        out = tmp_path / str(mirror)
+        assert not predict(run, [tmp_path / "small.nii"], out, PredictSettings(mirror=mirror)).failed
+        assert nib.load(out / "small.nii.gz").shape == (7, 6, 9)
+
+
+def test_mirroring_makes_a_network_blind_to_sides() -> None:
+    torch.manual_seed(0)
+    network = SegmentationNetwork(UNet3D(width=8), 2).eval()
+    array = np.random.default_rng(0).random((16, 12, 14)).astype(np.float32)
+    box = (slice(0, 16), slice(0, 12), slice(0, 14))
+    for mirror in (False, True):
+        here = windowed_logits(network, array, mirror)(box)
+        there = windowed_logits(network, array[::-1, :, ::-1].copy(), mirror)(box).flip(2, 4)
+        assert torch.allclose(here, there, atol=1e-4) is mirror
+
+
+def test_probabilities_are_one_map_a_structure(run: Path, store: Store, tmp_path: Path) -> None:
+    predict(run, [source(store, "s7")], tmp_path, PredictSettings(output="probabilities"))
+    maps = {value: np.asarray(nib.load(tmp_path / f"image7_{value}.nii.gz").dataobj) for value in (1, 7)}
+    predict(run, [source(store, "s7")], tmp_path)
+    labels = np.asarray(nib.load(tmp_path / "image7.nii.gz").dataobj)
+    for value, share in maps.items():
+        assert share.dtype == np.float32
+        assert share[labels == value].min() > 1 / 3 - 0.01
+        assert share[labels == value].mean() > 0.5 > share[labels != value].mean()
+
+
+def test_what_fails_is_listed_and_the_rest_is_done(run: Path, store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    good = source(store, "s7").read_bytes()
+    (folder / "a.nii").write_bytes(good)
+    (folder / "b.nii").write_bytes(good[:2000])
+    (folder / "c.nii.gz").write_bytes(gzip.compress(good))
+    array = np.random.default_rng(0).random((8, 8, 8, 2)).astype(np.float32)
+    nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "d.nii")
+    (folder / "a.nii.gz").write_bytes(gzip.compress(good))
+    (folder / "notes.txt").write_text("no image")
+    outcome = predict(run, find_images([folder]), tmp_path / "out")
+    assert [path.name for path in outcome.done] == ["a.nii", "c.nii.gz"]
+    reasons = {path.name: reason for path, reason in outcome.failed}
+    assert "would have the name of that of" in reasons["a.nii.gz"]
+    assert "truncated" in reasons["b.nii"]
+    assert "is 4D (8 x 8 x 8 x 2)" in reasons["d.nii"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.nii.gz", "c.nii.gz", "labels.json"}
+    again = predict(run, [folder / "a.nii"], tmp_path / "out")
+    assert "exists already" in again.failed[0][1]
+
+
+def test_a_classification_writes_a_table(store: Store, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = ClassificationNetwork(UNet3D(width=8))
+    settings = TransferSettings(width=8, crop=(12, 16, 16))
+    contract = store.preprocessing
+    save_classifier(tmp_path / "run", network, settings=settings, method="x", preprocessing=contract, provenance={})
+    images = [source(store, f"s{number}") for number in (7, 8)]
+    predict(tmp_path / "run", images, tmp_path / "out")
+    with (tmp_path / "out" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == ["image7", "image8"]
+    whole = torch.from_numpy(store.image("s7"))[None, None]
+    with torch.no_grad():
+        halves = [network.eval().features(whole[:, :, start : start + 12]) for start in (0, 6, 8)]
+        expected = torch.sigmoid(network.head(torch.stack(halves).mean(0)))
+    assert float(rows[0]["score"]) == pytest.approx(float(expected), abs=1e-5)
+    with pytest.raises(UserError, match=r"scores.csv exists already"):
+        predict(tmp_path / "run", images, tmp_path / "out")
+
+
+def test_mistakes_are_one_line(run: Path, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    image = source(store, "s7")
+    mistakes: list[tuple[Callable[[], object], str]] = [
+        (lambda: find_images([tmp_path / "nowhere"]), "nowhere does not exist; name images"),
+        (lambda: find_images([tmp_path / "empty"]), r"empty holds no .nii or .nii.gz file"),
+        (lambda: predict(tmp_path, [image], tmp_path / "out"), "name the folder of a run of gvsl transfer"),
+        (lambda: predict(run, [image], tmp_path / "file"), r"file can't be written to .*: name another folder"),
+        (lambda: predict(run, [image], Path("/proc/none")), r"/proc/none can't be written to .*: name another folder"),
+    ]
+    for call, message in mistakes:
+        with pytest.raises(UserError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
