@@ -133,6 +133,13 @@ def for_method(
     return chosen
 
 
+def for_mode(settings: Mapping[str, Any], mode: str, modes: Sequence[str]) -> dict[str, Any]:
+    """A recipe's settings for one mode of transfer: what stands under another mode's name is left out."""
+    chosen = {key: value for key, value in settings.items() if key.partition(".")[0] not in modes}
+    own = f"{mode}."
+    return chosen | {key.removeprefix(own): value for key, value in settings.items() if key.startswith(own)}
+
+
 def default_settings(method: Callable[..., object]) -> Any:
     """The settings that a method has if none are given: its factory's own, or else those of their dataclass."""
     default = signatures.signature(method).parameters["settings"].default

@@ -22,6 +22,7 @@ from gvsl.arguments import (
     add_recipe,
     default_settings,
     for_method,
+    for_mode,
     new_parser,
     parse,
     peek,
@@ -259,8 +260,9 @@ def transfer_options(words: Sequence[str]) -> Namespace:
         UserError: an option is unknown, missing or of another type.
     """
     from gvsl.datasets.tasks import TASKS
-    from gvsl.transfer.settings import TransferSettings
+    from gvsl.transfer.settings import MODES, TransferSettings
 
+    mode = peek(words, "--mode") or recipe_setting(words, "transfer", "mode") or TransferSettings.mode
     usage = (
         "STORE --task NAME --weights RUN|scratch --mode linear|finetune|scratch --out RUN"
         " [--recipe NAME|FILE] [--resume] [--any.setting VALUE]"
@@ -278,7 +280,7 @@ def transfer_options(words: Sequence[str]) -> Namespace:
     add_recipe(parser)
     parser.add_argument("--resume", action="store_true", help="go on with RUN where it stopped")
     parser.add_class_arguments(TransferSettings)
-    options = parse(parser, words)
+    options = parse(parser, words, lambda settings: for_mode(settings, mode, MODES))
     one_of(TASKS, "task", options.task)
     options.settings = settings_of(TransferSettings, options)
     return options

@@ -5,6 +5,8 @@ from typing import Literal
 
 from gvsl.errors import UserError
 
+MODES = ("scratch", "linear", "finetune")
+
 
 @dataclass(frozen=True)
 class TransferSettings:
@@ -58,7 +60,7 @@ class TransferSettings:
 
     def __post_init__(self) -> None:
         choices = {
-            "mode": ("scratch", "linear", "finetune"),
+            "mode": MODES,
             "optimiser": ("adam", "lbfgs"),
             "loss": ("dice", "dice_ce"),
             "precision": ("fp32", "bf16"),
