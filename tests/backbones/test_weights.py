@@ -1,5 +1,6 @@
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,9 +115,49 @@ def test_a_failed_save_keeps_the_old_weights(run: Path, backbone: UNet3D) -> Non
 
 def test_paths_that_are_no_run_are_refused(run: Path, tmp_path: Path) -> None:
     assert "does not exist" in refusal(tmp_path / "nowhere")
-    assert "is a file" in refusal(run / "weights" / "model.safetensors")
+    assert "is a file" in refusal(run / "weights" / "config.json")
     (tmp_path / "empty").mkdir()
     assert "holds no model.safetensors" in refusal(tmp_path / "empty")
+
+
+def test_the_file_itself_names_its_folder(run: Path) -> None:
+    assert load_backbone(run / "weights" / "model.safetensors").method == load_backbone(run).method
+    (run / "weights" / "config.json").rename(run / "config.json")
+    assert "with its config.json beside it" in refusal(run / "weights" / "model.safetensors")
+
+
+def test_names_on_the_hub_say_so_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for name in ("someone/no-such-weights", "someone/no-such-weights@v1"):
+        said = refusal(Path(name))
+        assert name in said and "Hugging Face Hub" in said and "\n" not in said
+
+
+@pytest.mark.parametrize("snapshot", ["", "weights"])
+def test_what_was_downloaded_from_the_hub_is_loaded(
+    run: Path, snapshot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The Hub's own cache, as a download leaves it: a commit behind a branch's name, and its files.
+    commit = "0" * 40
+    place = tmp_path / "hub" / "models--someone--heart"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    shutil.copytree(run / "weights", place / "snapshots" / commit / snapshot, dirs_exist_ok=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert load_backbone("someone/heart").provenance == load_backbone(run).provenance
+
+
+def test_an_image_repeated_over_more_channels_gives_the_same(run: Path) -> None:
+    image = torch.rand(1, 2, 20, 16, 24, generator=torch.Generator().manual_seed(0))
+    before, after = load_backbone(run), load_backbone(run, in_channels=6)
+    assert after.in_channels == 6
+    with torch.no_grad():
+        expected, found = before(image), after(image.repeat(1, 3, 1, 1, 1))
+    torch.testing.assert_close(found.local, expected.local, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.global_, expected.global_, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="in_channels is 0"):
+        load_backbone(run, in_channels=0)
 
 
 def test_a_pickle_is_never_opened(run: Path) -> None:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gvsl.backbones.hub import fetch_weights, is_hub_name
 from gvsl.backbones.unet3d import UNet3D
 from gvsl.errors import UserError
 from gvsl.files import whole_folder, write_text
@@ -24,6 +25,8 @@ FOLDER_NAME = "weights"
 MODEL_NAME = "model.safetensors"
 HEADS_NAME = "heads.safetensors"
 CONFIG_NAME = "config.json"
+STEM_KEY = "encoder.0.0.0.weight"
+"""Of the first convolution, the only one that sees the image's channels."""
 SHOWN_KEYS = 3
 
 logger = logging.getLogger(__name__)
@@ -111,19 +114,23 @@ def save_weights(
     return target
 
 
-def load_backbone(path: str | Path) -> PretrainedUNet3D:
+def load_backbone(path: str | Path, in_channels: int | None = None) -> PretrainedUNet3D:
     """Load the backbone of a run, in eval mode, on the CPU.
 
     Args:
-        path: a run's folder, or the weights folder in it.
+        path: a run's folder, the weights folder in it, the model.safetensors in that, or a name on the Hugging Face
+            Hub, owner/name or owner/name@revision.
+        in_channels: of the images it shall take, if not as many as it was trained on: the first convolution's weights
+            are repeated over the channels and rescaled, so that an image repeated over them gives the same features.
 
     Returns:
         The U-Net with `.preprocessing` to apply to a volume before, `.method` and `.provenance`.
 
     Raises:
-        UserError: `path` is neither, a file in it is broken or of a newer format, or any key does not match.
+        UserError: `path` is none of these, a file in it is broken or of a newer format, any key does not match, or
+            the Hub can't be reached.
     """
-    folder = find_weights(Path(path))
+    folder = find_weights(path)
     config = read_config(folder / CONFIG_NAME)
     backbone = _build(config, folder)
     tensors = read_tensors(folder / MODEL_NAME)
@@ -132,27 +139,49 @@ def load_backbone(path: str | Path) -> PretrainedUNet3D:
         raise UserError(
             f"{folder / MODEL_NAME} does not fit the backbone of its {CONFIG_NAME} ({report}): copy both from one run"
         )
+    if in_channels is not None and in_channels != backbone.in_channels:
+        if in_channels < 1:
+            raise UserError(f"in_channels is {in_channels}: give 1 or more")
+        config["backbone"]["in_channels"] = in_channels
+        backbone = _build(config, folder)
+        tensors[STEM_KEY] = repeat_channels(tensors[STEM_KEY], in_channels)
     backbone.load_state_dict(tensors)
     logger.info("%s: %s", folder, report)
     return backbone.eval()
 
 
+def repeat_channels(weight: Tensor, channels: int) -> Tensor:
+    """A convolution's weights for another number of channels: (out, C, ...) to (out, channels, ...).
+
+    Those that there are come again in turn, times C / channels: an image of one channel, repeated over all, gives what
+    it gave before.
+    """
+    old = weight.shape[1]
+    return weight[:, torch.arange(channels) % old] * (old / channels)
+
+
 def find_weights(path: str | Path) -> Path:
-    """The weights folder that `path`, a run's folder or the weights folder itself, names.
+    """The weights folder that `path` names: a run's folder, its weights folder, the file in it, or a name on the Hub.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is none of these, or the Hub can't be reached.
     """
-    path = Path(path)
+    name, path = str(path), Path(path)
     if path.is_file():
-        raise UserError(f"{path} is a file; name the folder of a run, or its {FOLDER_NAME} folder")
+        if path.name == MODEL_NAME and (path.parent / CONFIG_NAME).is_file():
+            return path.parent
+        raise UserError(f"{path} is a file, but no {MODEL_NAME} with its {CONFIG_NAME} beside it: name a run's folder")
     if not path.is_dir():
-        raise UserError(f"{path} does not exist; name the folder of a run, or its {FOLDER_NAME} folder")
+        if not is_hub_name(name):
+            raise UserError(f"{path} does not exist; name the folder of a run, or its {FOLDER_NAME} folder")
+        path = fetch_weights(
+            name, (MODEL_NAME, CONFIG_NAME, f"{FOLDER_NAME}/{MODEL_NAME}", f"{FOLDER_NAME}/{CONFIG_NAME}")
+        )
     for folder in (path, path / FOLDER_NAME):
         if (folder / MODEL_NAME).is_file() and (folder / CONFIG_NAME).is_file():
             return folder
     raise UserError(
-        f"{path} holds no {MODEL_NAME} and {CONFIG_NAME}, nor does a {FOLDER_NAME} folder in it: "
+        f"{name} holds no {MODEL_NAME} and {CONFIG_NAME}, nor does a {FOLDER_NAME} folder in it: "
         "name the folder of a finished run"
     )
 
