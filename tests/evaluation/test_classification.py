@@ -25,6 +25,7 @@ SPLITS = ["train"] * 6 + ["val"] * 4 + ["test"] * 6
 LINEAR = TransferSettings(
     mode="linear", width=8, max_steps=60, validate_every=10, learning_rate=3e-2, crop=(16, 16, 24), batch=2
 )
+CONVERGED = replace(LINEAR, optimiser="lbfgs", weight_penalty=1e-4, max_steps=20, validate_every=5)
 Change = Callable[[dict[str, int]], dict[str, int]]
 
 
@@ -61,8 +62,11 @@ def same(one: Path, other: Path) -> bool:
     return all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_it_tells_the_classes_and_a_folder_holds_all_of_it(tmp_path: Path, store: Store) -> None:
-    record = run_task("ccc", store, None, tmp_path / "run", LINEAR)
+@pytest.mark.parametrize("settings", [LINEAR, CONVERGED], ids=["adam", "lbfgs"])
+def test_it_tells_the_classes_and_a_folder_holds_all_of_it(
+    tmp_path: Path, store: Store, settings: TransferSettings
+) -> None:
+    record = run_task("ccc", store, None, tmp_path / "run", settings)
     assert record.metrics["test/auc"] > 0.85
     assert record.metrics["test/auc_low"] <= record.metrics["test/auc"] <= record.metrics["test/auc_high"]
     assert read_record(tmp_path / "run").cases == record.cases

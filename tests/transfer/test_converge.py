@@ -1,5 +1,6 @@
 """A head's optimum by L-BFGS."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from torch.nn import functional
 from gvsl.backbones import UNet3D
 from gvsl.errors import UserError
 from gvsl.store.arrays import Box
-from gvsl.transfer import FitResult, SegmentationNetwork, TransferSettings, converge
+from gvsl.transfer import FitResult, SegmentationNetwork, TransferSettings, Watch, converge, segmentation_loss
 
 BOX: Box = (slice(0, 12), slice(0, 12), slice(0, 12))
 BOXES = [("1", BOX), ("2", BOX)]
@@ -32,10 +33,17 @@ def build(kernel: int = 1) -> SegmentationNetwork:
     return SegmentationNetwork(UNet3D(width=8), 2, kernel=kernel, frozen=True)
 
 
-def run(network: SegmentationNetwork, **settings: object) -> FitResult:
+def run(network: SegmentationNetwork, validate: Callable[[], float] = lambda: 0.0, **settings: object) -> FitResult:
     known: dict[str, object] = {"optimiser": "lbfgs", "loss": "dice_ce", "max_steps": 30, "validate_every": 10}
     options = TransferSettings(**{**known, **settings})  # type: ignore[arg-type]
-    return converge(network, features, target, BOXES, lambda: 0.0, options)
+    criterion = segmentation_loss(options)
+
+    def loss_of(number: int) -> Tensor:
+        loss: Tensor = criterion(network.head(features(*BOXES[number])), target(*BOXES[number]))
+        return loss
+
+    network.head.standardise(features(*each) for each in BOXES)
+    return converge(Watch(network, validate, options), loss_of, len(BOXES))
 
 
 def accuracy(network: SegmentationNetwork) -> float:
@@ -99,8 +107,7 @@ def test_the_best_weights_are_kept() -> None:
         seen.append(network.head.weight.detach().clone())
         return [0.1, 0.3, 0.2][len(seen) - 1]
 
-    options = TransferSettings(optimiser="lbfgs", max_steps=30, validate_every=10)
-    result = converge(network, features, target, BOXES, validate, options)
+    result = run(network, validate)
 
     assert (result.best_step, result.best_score) == (20, 0.3)
     assert torch.equal(network.head.weight, seen[1])

@@ -35,6 +35,7 @@ from gvsl.transfer import (
     TransferSettings,
     Watch,
     augment,
+    converge,
     draw_boxes,
     draw_labelled,
     optimise,
@@ -198,16 +199,27 @@ def _train(cases: ClassifiedCases, train: Sequence[str], val: Sequence[str], che
         else:
             image, _ = augment(cases.image(case, box), None, settings.augmentation, settings.seed, number)
             features = network.features(image)
-        logits = network.head(features)
-        return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, cases.targets[case]))
+        return _loss(cases, case, features)
 
     if network.frozen and settings.cache_gigabytes:
         with progress(len(train) + len(val), "features", unit="cases") as advance:
             for case in (*train, *val):
                 cases.features(case)
                 advance()
+    watch = Watch(network, validate, settings, "val_auc")
     with progress(settings.max_steps - checkpoint.done, "training", unit="steps") as advance:
-        return optimise(Watch(network, validate, settings, "val_auc"), loss_of, advance, checkpoint)
+        if settings.optimiser == "lbfgs":
+            network.head.standardise(cases.features(case) for case in train)
+            return converge(
+                watch, lambda number: _loss(cases, train[number], cases.features(train[number])), len(train), advance
+            )
+        return optimise(watch, loss_of, advance, checkpoint)
+
+
+def _loss(cases: ClassifiedCases, case: str, features: Tensor) -> Tensor:
+    """The cross-entropy of a case's class."""
+    logits = cases.network.head(features)
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, cases.targets[case]))
 
 
 def _metrics(result: FitResult, rows: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """A transfer run for segmentation from end to end: check, train, test once, write (Appendix E.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,14 @@ from gvsl.transfer import (
     Represent,
     SegmentationNetwork,
     TransferSettings,
+    Watch,
     augment,
     converge,
     draw_boxes,
     draw_labelled,
     fit,
     save_segmenter,
+    segmentation_loss,
     windows,
 )
 
@@ -157,7 +159,7 @@ def _train(
     if settings.optimiser == "lbfgs":
         every = [(case, box) for case in train for box in windows(cases.shape(case), settings.crop, settings.overlap)]
         with progress(settings.max_steps, "training", unit="steps") as advance:
-            return converge(network, represent, cases.target, every, validate, settings, advance)
+            return _converge(network, represent, cases, every, Watch(network, validate, settings), advance)
 
     def changed(case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
         image, classes = cases.image(case, box), cases.target(case, box)
@@ -179,6 +181,26 @@ def _train(
             example=example,
             checkpoint=checkpoint,
         )
+
+
+def _converge(
+    network: SegmentationNetwork,
+    represent: Represent,
+    cases: LabelledCases,
+    every: Sequence[tuple[str, Box]],
+    watch: Watch,
+    advance: Callable[[], object],
+) -> FitResult:
+    """Train the head to its optimum on every training window."""
+    criterion = segmentation_loss(watch.settings)
+
+    def loss_of(number: int) -> Tensor:
+        case, box = every[number]
+        loss: Tensor = criterion(network.head(represent(case, box)), cases.target(case, box))
+        return loss
+
+    network.head.standardise(represent(case, box) for case, box in every)
+    return converge(watch, loss_of, len(every), advance)
 
 
 def _compute_features(

@@ -7,7 +7,7 @@ from gvsl.transfer.checkpoint import Checkpoint, part_folder
 from gvsl.transfer.classifier import ClassificationNetwork
 from gvsl.transfer.converge import converge
 from gvsl.transfer.features import FrozenFeatures, Represent
-from gvsl.transfer.fit import FitResult, Watch, fit, optimise
+from gvsl.transfer.fit import FitResult, Watch, fit, optimise, segmentation_loss
 from gvsl.transfer.network import SegmentationNetwork
 from gvsl.transfer.saved import (
     Classifier,
@@ -47,6 +47,7 @@ __all__ = [
     "random_box",
     "save_classifier",
     "save_segmenter",
+    "segmentation_loss",
     "window_size",
     "windows",
 ]

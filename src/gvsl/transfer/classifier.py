@@ -6,6 +6,15 @@ from torch import Tensor, nn
 
 from gvsl.backbones import UNet3D
 from gvsl.transfer.adapted import AdaptedNetwork
+from gvsl.transfer.standardise import StandardisedHead
+
+
+class ClassificationHead(StandardisedHead, nn.Linear):
+    """A linear layer: (B, channels) to a logit, (B, 1)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 1)
+        self.register_scale(channels)
 
 
 class ClassificationNetwork(AdaptedNetwork):
@@ -15,7 +24,7 @@ class ClassificationNetwork(AdaptedNetwork):
     part: it is neither run nor trained.
     """
 
-    head: nn.Linear
+    head: ClassificationHead
 
     def __init__(
         self,
@@ -25,7 +34,7 @@ class ClassificationNetwork(AdaptedNetwork):
         precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         super().__init__(backbone, frozen=frozen, precision=precision)
-        self.head = nn.Linear(16 * backbone.width, 1)
+        self.head = ClassificationHead(16 * backbone.width)
         self.train()
 
     def _represent(self, image: Tensor) -> Tensor:
