@@ -119,7 +119,7 @@ def predict(run: Path, images: Sequence[Path], out: Path, settings: PredictSetti
     outcome = Predicted()
     rows: list[dict[str, object]] = []
     owners: dict[str, Path] = {}
-    with progress(len(images), "Predict", "images") as advance:
+    with progress(len(images), "predicting", "images") as advance:
         for image in images:
             try:
                 name = _stem(image)
