@@ -468,6 +468,18 @@ def test_every_command_with_recipes_is_a_command() -> None:
 # --- the whole way ------------------------------------------------------------------------------------------
 
 
+def test_phantoms_are_written_and_prepared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, store = tmp_path / "phantoms", tmp_path / "store"
+    assert main(["phantom", str(out), "--task", "ccc", "--count", "8", "--size", "16"]) == 0
+    assert main(["prepare", str(out), str(store), "--preset", "ct"]) == 0
+    assert main(["inspect", str(store)]) == 0
+    assert "class     1, 4 volumes" in capsys.readouterr().out
+    assert main(["phantom", str(out)]) == 2
+    assert main(["phantom", str(tmp_path / "other"), "--task", "heart"]) == 2
+    assert "there is no phantom for task heart" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.slow
 def test_demo_makes_a_report_and_says_where(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("gvsl")

@@ -39,7 +39,7 @@ from gvsl.words import listed, nearest, one_line, one_of
 USUAL = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
 """What a path or a disk may refuse: the user's to mend, so it is said in one line."""
 DEMO_CASES = 24
-DEMO_SHAPE = (32, 32, 32)
+DEMO_SIDE = 32
 DEMO_SEEDS = (0, 1)
 OVERVIEW = """usage: gvsl COMMAND ...
 
@@ -108,6 +108,30 @@ def demo(words: Sequence[str]) -> None:
     refuse_existing(options.out)
     read_recipe(options.recipe, "pretrain")  # a recipe that isn't there is said before anything is made
     _demo(options.out, options.recipe)
+
+
+def phantom(words: Sequence[str]) -> None:
+    """Write made-up subjects as NIfTI files, with labels and splits: the whole way can be walked without data.
+
+    Every subject is a function of --seed and its number alone. gvsl prepare OUT STORE --preset ct reads them.
+    """
+    from gvsl.datasets.phantom import ANATOMIES, write_phantom
+    from gvsl.datasets.tasks import TASKS
+
+    parser = new_parser(phantom, "OUT [--task NAME] [--count N] [--seed N] [--size N]")
+    add_path(parser, "out", "OUT", "the new folder to write")
+    what = f"what is asked of the subjects: {'; '.join(f'{name}, {TASKS[name].summary}' for name in ANATOMIES)}"
+    parser.add_argument("--task", default="shc", metavar="NAME", help=what)
+    parser.add_argument("--count", type=int, default=60, metavar="N", help="how many subjects")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the cohort")
+    parser.add_argument("--size", type=int, default=64, metavar="N", help="voxels a side, of 1 mm")
+    options = parse(parser, words)
+    refuse_existing(options.out)
+    with progress(options.count, "phantom", "subjects") as advance:
+        sides = (options.size, options.size, options.size)
+        write_phantom(options.out, options.count, options.seed, sides, task=options.task, progress=advance)
+    print(f"{options.out}: {options.count} subjects")
+    print(f"gvsl prepare {shlex.quote(str(options.out))} STORE --preset ct goes on with them")
 
 
 def prepare(words: Sequence[str]) -> None:
@@ -332,6 +356,7 @@ def report(words: Sequence[str]) -> None:
 
 COMMANDS: dict[str, Command] = {
     "demo": demo,
+    "phantom": phantom,
     "prepare": prepare,
     "inspect": inspect,
     "pretrain": pretrain,
@@ -347,15 +372,9 @@ COMMANDS: dict[str, Command] = {
 
 def _demo(out: Path, recipe: str) -> None:
     """Run the demo's steps in `out`, each shown as a user would type it."""
-    from gvsl.datasets.phantom import write_phantom
-
     phantom, store, pretrained = out / "phantom", out / "store", out / "pretrain"
-    print(f"# 1. Make a phantom: {DEMO_CASES} subjects, as NIfTI files")
-    call = f'write_phantom(Path("{phantom}"), count={DEMO_CASES}, shape={DEMO_SHAPE})'
-    code = f"from pathlib import Path; from gvsl.datasets.phantom import write_phantom; {call}"
-    print(f"$ python -c {shlex.quote(code)}", flush=True)
-    with progress(DEMO_CASES, "Phantom", "subjects") as advance:
-        write_phantom(phantom, count=DEMO_CASES, shape=DEMO_SHAPE, progress=advance)
+    size = ("--count", DEMO_CASES, "--size", DEMO_SIDE)
+    _step(f"1. Make a phantom: {DEMO_CASES} subjects, as NIfTI files", "phantom", phantom, *size)
     _step("2. Prepare it, once", "prepare", phantom, store, "--preset", "ct")
     _step("3. Pre-train without labels", "pretrain", store, "--out", pretrained, "--recipe", recipe)
     print("\n# 4. A linear probe: one convolution, trained with labels, on frozen features", flush=True)

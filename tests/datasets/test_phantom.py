@@ -8,14 +8,17 @@ from scipy import ndimage
 
 from gvsl.datasets import folder
 from gvsl.datasets.phantom import (
+    ANATOMIES,
     FIELD_OF_VIEW,
     HEART_LABELS,
     anatomical_points,
     appearance,
     streams,
     subject,
+    target_of,
     write_phantom,
 )
+from gvsl.datasets.phantom_anatomy import layers
 from gvsl.errors import UserError
 from gvsl.io import read_nifti, read_nifti_label
 
@@ -29,11 +32,12 @@ def cohort() -> list[Pair]:
     return [subject(5, index) for index in range(10)]
 
 
-def test_a_subject_is_a_pure_function_of_seed_and_index() -> None:
-    first = subject(3, 7, SMALL)
+@pytest.mark.parametrize("task", ANATOMIES)
+def test_a_subject_is_a_pure_function_of_seed_and_index(task: str) -> None:
+    first = subject(3, 7, SMALL, task)
     before = np.random.get_state(legacy=False)  # noqa: NPY002 - the global state is what must stay as it is
-    subject(3, 8, SMALL)
-    again = subject(3, 7, SMALL)
+    subject(3, 8, SMALL, task)
+    again = subject(3, 7, SMALL, task)
     after = np.random.get_state(legacy=False)  # noqa: NPY002
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
@@ -197,6 +201,39 @@ def test_a_cohort_is_written_as_the_folder_source_reads_it(tmp_path: Path) -> No
     np.testing.assert_array_equal(read.affine[:3, 3], [-15.5, -15.5, -15.5])
     assert case.label is not None
     np.testing.assert_array_equal(read_nifti_label(case.label).array, label)
+
+
+def test_lesions_are_those_of_class_1_alone_and_lie_in_the_lungs() -> None:
+    for index in range(8):
+        image, lesions = subject(2, index, (48, 48, 48), "ccc")
+        assert bool(lesions.any()) == bool(target_of(2, index))
+        if not lesions.any():
+            continue
+        assert 0.001 < (lesions > 0).mean() < 0.05
+        inner = ndimage.binary_erosion(lesions > 0)
+        assert image[inner].mean() > -700  # denser than lung
+        # The same subject without them is lung there, or a vessel in it, wall at most at their rim.
+        points, _ = anatomical_points(2, index, (48, 48, 48), "ccc")
+        healthy = np.full(image.shape, -1000.0)
+        names: dict[str, int] = {}
+        for layer in layers(points):
+            healthy[layer.distance < 0] = names.setdefault(layer.tissue, len(names))
+        assert set(np.unique(healthy[lesions > 0])) <= {names["lung"], names["lung vessel"]}
+
+
+def test_blood_is_bright_with_contrast_medium_alone() -> None:
+    generators = (np.random.default_rng(0) for _ in range(2))
+    with_medium, without = (ANATOMIES[task].appearance(next(generators)) for task in ("shc", "ccc"))
+    assert with_medium["left blood"] > 250 > 100 > without["left blood"] == without["right atrial blood"]
+
+
+def test_a_cohort_with_classes_says_them(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "out", 8, 3, (16, 16, 16), task="ccc")
+    assert [case.target for case in folder(tmp_path / "out").cases] == [1, 0] * 4
+    write_phantom(tmp_path / "other", 8, 3, (16, 16, 16))
+    assert {case.target for case in folder(tmp_path / "other").cases} == {None}
+    with pytest.raises(UserError, match="no phantom for task"):
+        write_phantom(tmp_path / "third", 8, task="heart")
 
 
 @pytest.mark.parametrize("count", [4, 24])

@@ -4,7 +4,7 @@ All in millimetres of an adult body, in RAS+ axes about the middle of the heart;
 A distance is (D, H, W), negative inside, and about right near the surface. Nothing here is random.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -31,13 +31,16 @@ CENTRE: Vector = (-4.0, -8.0, 10.0)
 """What an average subject's field of view is centred on."""
 
 
+CLEAR = -1
+
+
 class Layer(NamedTuple):
     """One coat of paint: it covers what earlier coats left where `distance` is below 0."""
 
     tissue: str
     distance: Array
     label: int = 0
-    """A key of HEART_LABELS, or 0 to leave the label below as it is."""
+    """The structure's, or 0 to leave the label below as it is, or CLEAR to take it away."""
 
 
 # --- shapes ---
@@ -298,8 +301,8 @@ def airways(points: Array) -> Iterator[Layer]:
     yield Layer("muscle", tube(points, [(-2, -54, 140, 7), (-6, -60, 20, 6), (-14, -58, -60, 7)]))
 
 
-def layers(points: Array) -> Iterator[Layer]:
-    """Paint the whole anatomy over air, from the outside in: later layers cover earlier ones."""
+def layers(points: Array, in_lungs: Iterable[Layer] = ()) -> Iterator[Layer]:
+    """Paint the whole anatomy over air, from the outside in: later layers cover earlier ones, `in_lungs` among them."""
     chest = chest_wall(points)
     parts = chambers(points)
     ascending = tube(points, ASCENDING)
@@ -312,6 +315,7 @@ def layers(points: Array) -> Iterator[Layer]:
     yield Layer("muscle", chest - 15)
     yield from ribs(points, chest)
     yield from lungs(points, chest)
+    yield from in_lungs
     yield from abdomen(points, chest)
 
     column = pillar(points[0], points[1] + 6, (30, 66)) + np.abs(points[2] - 70) / 6
