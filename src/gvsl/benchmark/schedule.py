@@ -1,0 +1,128 @@
+"""Where the runs of a matrix are done: on this machine, on a Dask cluster, or as SLURM jobs."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from gvsl.benchmark.execute import execute, is_finished, was_failed
+from gvsl.benchmark.matrix import Matrix, Run
+from gvsl.errors import UserError
+
+Outcome = tuple[Run, str | None]
+"""A run, and the reason if it failed."""
+JOBS = "jobs"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs are done; each setting but `processes` needs a package of its own."""
+
+    processes: int = 1
+    """Runs at once on this machine, which share its cores."""
+    dask: str | None = None
+    """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers see the same files; needs distributed."""
+    slurm: str | None = None
+    """Partition to submit jobs to, one a run; needs submitit. `local` and `debug` stand for this machine."""
+    slurm_minutes: int = 240
+    """Time limit of a job."""
+    slurm_cores: int = 4
+    """Cores of a job."""
+    slurm_gpus: int = 0
+    """GPUs of a job."""
+
+    def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise UserError(f"processes is {self.processes}: give 1 or more")
+        if self.dask and self.slurm:
+            raise UserError("dask and slurm are both given: choose one")
+
+
+def run_matrix(
+    matrix: Matrix,
+    out: Path,
+    place: Place,
+    *,
+    retry_failed: bool = False,
+    advance: Callable[[Run, str | None], object] = lambda run, reason: None,
+) -> dict[str, str]:
+    """Do what is missing of a matrix, and return the reasons of the runs that failed now, by name.
+
+    Args:
+        matrix: pre-trainings before the transfers that need them.
+        out: the benchmark's folder; what is finished there is left alone.
+        place: where.
+        retry_failed: try runs again that failed before.
+        advance: called after each run that was done, with the reason if it failed.
+
+    Raises:
+        UserError: the place can't be used.
+    """
+    failures: dict[str, str] = {}
+    for wave in ([run for run in matrix if run.pretrains], [run for run in matrix if not run.pretrains]):
+        missing = [run for run in wave if not is_finished(run, out) and (retry_failed or not was_failed(run, out))]
+        for run, reason in _doing(place)(missing, out):
+            if reason is not None:
+                failures[run.name] = reason
+            advance(run, reason)
+    return failures
+
+
+def _doing(place: Place) -> Callable[[Sequence[Run], Path], Iterable[Outcome]]:
+    if place.slurm:
+        return partial(_as_jobs, place)
+    if place.dask:
+        return partial(_on_dask, place.dask)
+    return partial(_here, place.processes)
+
+
+def _do(run: Run, out: Path, threads: int | None) -> Outcome:
+    return run, execute(run, out, threads)
+
+
+def _here(processes: int, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
+    from joblib import Parallel, delayed
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if processes == 1:
+        yield from (_do(run, out, None) for run in runs)
+        return
+    parallel = Parallel(processes, return_as="generator_unordered", batch_size=1)
+    yield from parallel(delayed(_do)(run, out, max(1, cores // processes)) for run in runs)
+
+
+def _on_dask(address: str, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        raise UserError("dask needs the package distributed: pip install 'gvsl[cluster]'") from None
+    try:
+        client = Client(address, timeout="10s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UserError(f"no Dask scheduler answers at {address} ({error}): start one, or name another") from None
+    with client:
+        futures = [client.submit(_do, run, out.resolve(), None, pure=False) for run in runs]
+        for future in as_completed(futures):
+            yield future.result()
+
+
+def _as_jobs(place: Place, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("slurm needs the package submitit: pip install 'gvsl[cluster]'") from None
+    stand_in = place.slurm if place.slurm in ("local", "debug") else None
+    executor = submitit.AutoExecutor(folder=out.resolve() / JOBS, cluster=stand_in or "slurm")
+    executor.update_parameters(
+        timeout_min=place.slurm_minutes,
+        cpus_per_task=place.slurm_cores,
+        gpus_per_node=place.slurm_gpus,
+        **({} if stand_in else {"slurm_partition": place.slurm}),
+    )
+    jobs = executor.map_array(_do, runs, [out.resolve()] * len(runs), [None] * len(runs)) if runs else []
+    for run, job in zip(runs, jobs, strict=True):
+        try:
+            yield job.result()
+        except submitit.core.utils.UncompletedJobError as error:
+            yield run, f"its job did not end: {str(error).splitlines()[0]}"
