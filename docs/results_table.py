@@ -4,17 +4,26 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gvsl.evaluation.intervals import bootstrap
+from gvsl.evaluation.ranking import auc
 from gvsl.methods import METHODS
 from gvsl.results import RunRecord, find_records
 
 Scores = NDArray[np.float64]
 MATCHING = ("ncc_identity", "ncc_affine", "ncc", "dice_before", "dice_after", "folded")
-SCRATCH = "scratch"
+SCRATCH, RANDOM = "scratch", "random"
+ARMS = {
+    RANDOM: "linear, random features",
+    "linear": "linear, GVSL features",
+    SCRATCH: "from scratch",
+    "finetune": "fine-tuned from GVSL",
+}
 
 
 @dataclass(frozen=True)
@@ -76,14 +85,59 @@ def labels_table(probes: Probes) -> list[str]:
     ]
     for column, rows in sorted(probes.items(), key=lambda item: (item[0].store, item[0].labels)):
         for (method, length), runs in sorted(rows.items()):
-            if method == "gvsl":
-                random, ours = _paired(rows[SCRATCH, 0], runs)
+            random, ours = _paired(rows.get((SCRATCH, 0), {}), runs)
+            if method == "gvsl" and column.mode == "linear" and ours.size:
                 gap = (ours - random).mean(axis=0)
                 lines.append(
                     f"| {column.store} | {column.labels} | {length} | {_said(random)} | {_said(ours)} "
                     f"| {_gap(gap)} | {(gap > 0).sum()} of {len(gap)} |"
                 )
     return lines
+
+
+def few_table(probes: Probes) -> list[str]:
+    """Linear, fine-tuned and from scratch by labels: a row a store, labels and way of training."""
+    lines = [
+        "| store | labels | | test figure (95 % interval) | each seed | steps to 95 % of the best |",
+        "|---|---|---|---|---|---|",
+    ]
+    arms: dict[tuple[str, int], dict[str, Mapping[int, RunRecord]]] = defaultdict(dict)
+    for column, rows in probes.items():
+        for (method, _), runs in rows.items():
+            if method in ("gvsl", SCRATCH):
+                name = column.mode if column.mode != "linear" or method == "gvsl" else RANDOM
+                arms[column.store, column.labels][name] = runs
+    for (store, labels), found in sorted(arms.items()):
+        if "finetune" in found:
+            lines += [
+                f"| {store} | {labels} | {ARMS[name]} | {_figures(found[name])} |" for name in ARMS if name in found
+            ]
+    return lines
+
+
+def _figures(runs: Mapping[int, RunRecord]) -> str:
+    """DSC or AUC with the interval over cases of its mean over seeds, each seed's, and the steps to nearly the best."""
+    records = [runs[seed] for seed in sorted(runs)]
+    key = "dice" if "dice" in records[0].cases[0] else "auc"
+    each = ", ".join(f"{record.metrics[f'test/{key}']:.3f}" for record in records)
+    adam = records[0].config["mode"] != "linear"  # a step of L-BFGS is another thing
+    steps = [record.metrics["steps_to_95"] for record in records if adam]
+    low, high = bootstrap(len(records[0].cases), partial(_drawn, records, key))
+    mean = np.mean([record.metrics[f"test/{key}"] for record in records])
+    taken = f"{np.mean(steps):.0f} ({', '.join(f'{step:.0f}' for step in steps)})" if adam else ""
+    name = {"dice": "DSC", "auc": "AUC"}[key]
+    return f"{name} {mean:.3f} ({low:.3f} to {high:.3f}) | {each} | {taken}"
+
+
+def _drawn(records: Sequence[RunRecord], key: str, drawn: NDArray[np.int64]) -> float | None:
+    """The mean over runs of a figure over the cases drawn."""
+    if key == "dice":
+        return float(np.mean([[record.cases[index]["dice"] for index in drawn] for record in records]))
+    truth = np.array([records[0].cases[index]["target"] for index in drawn])
+    if not 0 < truth.sum() < truth.size:
+        return None
+    scores = [np.array([record.cases[index]["score"] for index in drawn]) for record in records]
+    return float(np.mean([auc(truth, each) for each in scores]))
 
 
 def methods_table(probes: Probes, store: str, steps: int, minutes: Mapping[str, Sequence[float]]) -> list[str]:
@@ -97,9 +151,9 @@ def methods_table(probes: Probes, store: str, steps: int, minutes: Mapping[str, 
     found: list[tuple[float, str]] = []
     for method in (SCRATCH, *METHODS):
         runs = rows.get((method, 0 if method == SCRATCH else steps), {})
-        if not runs:
+        random, ours = _paired(rows.get((SCRATCH, 0), {}), runs)
+        if not ours.size:
             continue
-        random, ours = _paired(rows[SCRATCH, 0], runs)
         gap = (ours - random).mean(axis=0)
         validation = np.mean([runs[seed].metrics["val/dice"] for seed in sorted(runs)])
         took = f"{np.mean(minutes[method]):.1f}" if method != SCRATCH else ""
@@ -129,10 +183,12 @@ if __name__ == "__main__":
     found = find_records([Path(folder) for folder in sys.argv[1:]])
     pretrained = {folder.name: record for folder, record in found if record.kind == "pretrain"}
     lengths = {name: int(record.config["trainer"]["max_steps"]) for name, record in pretrained.items()}
-    probes = probes_of((record for _, record in found if record.kind == "transfer"), lengths)
+    transfers = [record for _, record in found if record.kind == "transfer"]
+    probes = probes_of((record for record in transfers if "test/dice" in record.metrics), lengths)
     matching = [record for record in pretrained.values() if record.config["method"] == "gvsl"]
     print("\n".join(matching_table(matching)), end="\n\n")
     print("\n".join(labels_table(probes)), end="\n\n")
+    print("\n".join(few_table(probes_of(transfers, lengths))), end="\n\n")
     common = min(lengths.values())
     for store in sorted({column.store for column in probes}):
         took = defaultdict(list)

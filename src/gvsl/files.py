@@ -33,7 +33,7 @@ def make_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"{folder} can't be written to ({error.strerror}): name another folder, or make it writable"
+            f"{folder} can't be written: {error.strerror}; name another folder, or make it writable"
         ) from None
 
 

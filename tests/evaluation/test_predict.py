@@ -246,7 +246,7 @@ def test_the_command_says_what_failed_and_ends_with_code_2(
     said = capsys.readouterr()
     assert "some: 1 of 2 images done" in said.out
     assert f"{folder / 'bad.nii'}: is not a NIfTI file" in said.out
-    assert "Predict 2/2 images" in said.err
+    assert "predicting 2/2 images" in said.err
     assert said.err.splitlines()[-1].startswith("gvsl: error: 1 of 2 images were not done; the first, ")
     one, other = (tmp_path / name / "good.nii.gz" for name in ("all", "some"))
     assert np.array_equal(np.asarray(nib.load(one).dataobj), np.asarray(nib.load(other).dataobj))
@@ -280,8 +280,8 @@ def test_mistakes_are_one_line(run: Path, store: Store, tmp_path: Path) -> None:
         (lambda: find_images([tmp_path / "nowhere"]), "nowhere does not exist; name images"),
         (lambda: find_images([tmp_path / "empty"]), r"empty holds no .nii or .nii.gz file"),
         (lambda: predict(tmp_path, [image], tmp_path / "out"), "name the folder of a run of gvsl transfer"),
-        (lambda: predict(run, [image], tmp_path / "file"), r"file can't be written to .*: name another folder"),
-        (lambda: predict(run, [image], Path("/proc/none")), r"/proc/none can't be written to .*: name another folder"),
+        (lambda: predict(run, [image], tmp_path / "file"), r"file can't be written: .*; name another folder"),
+        (lambda: predict(run, [image], Path("/proc/none")), r"/proc/none can't be written: .*; name another folder"),
     ]
     for call, message in mistakes:
         with pytest.raises(UserError, match=message) as caught:

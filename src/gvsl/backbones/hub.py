@@ -34,7 +34,7 @@ def fetch_weights(name: str, files: tuple[str, ...]) -> Path:
     found = HUB_NAME.fullmatch(name)
     if found is None:
         raise UserError(f"{name} is no name on the Hugging Face Hub: it should be like owner/name")
-    # What a connection that breaks on the way raises belongs to the HTTP client, of which the Hub's library has had three.
+    # A connection that breaks on the way raises an error of the HTTP client, which is not the same in all versions.
     broken = cast(type[Exception], HfHubHTTPError.__mro__[1])
     try:
         return Path(snapshot_download(found["repo"], revision=found["revision"], allow_patterns=list(files)))
