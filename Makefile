@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: help demo dev test test-slow lint format types layers clean
+.PHONY: help demo dev test test-slow results lint format types layers clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to make.
@@ -40,6 +40,9 @@ test: $(VENV)/.dev ## The tests, but for the slow ones.
 
 test-slow: $(VENV)/.dev ## The slow tests, the demo among them.
 	$(BIN)/pytest -m slow
+
+results: $(VENV)/.dev ## The tables of docs/results.md from the records in docs/records.
+	$(BIN)/python docs/results_table.py
 
 lint: $(VENV)/.dev ## ruff: rules and layout.
 	$(BIN)/ruff check

@@ -1,29 +1,24 @@
-"""The tables of docs/results.md from run records alone: python docs/results_table.py docs/records."""
+"""The tables of docs/results.md from run records alone: python docs/results_table.py [docs/records] [docs/results.md].
+
+Each stands in the page between two comments of its name, and is written anew.
+"""
 
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gvsl.evaluation.intervals import bootstrap
-from gvsl.evaluation.ranking import auc
+from gvsl.files import write_text
 from gvsl.methods import METHODS
 from gvsl.results import RunRecord, find_records
 
 Scores = NDArray[np.float64]
 MATCHING = ("ncc_identity", "ncc_affine", "ncc", "dice_before", "dice_after", "folded")
-SCRATCH, RANDOM = "scratch", "random"
-ARMS = {
-    RANDOM: "linear, random features",
-    "linear": "linear, GVSL features",
-    SCRATCH: "from scratch",
-    "finetune": "fine-tuned from GVSL",
-}
+SCRATCH = "scratch"
 
 
 @dataclass(frozen=True)
@@ -85,8 +80,8 @@ def labels_table(probes: Probes) -> list[str]:
     ]
     for column, rows in sorted(probes.items(), key=lambda item: (item[0].store, item[0].labels)):
         for (method, length), runs in sorted(rows.items()):
-            random, ours = _paired(rows.get((SCRATCH, 0), {}), runs)
-            if method == "gvsl" and column.mode == "linear" and ours.size:
+            if method == "gvsl":
+                random, ours = _paired(rows[SCRATCH, 0], runs)
                 gap = (ours - random).mean(axis=0)
                 lines.append(
                     f"| {column.store} | {column.labels} | {length} | {_said(random)} | {_said(ours)} "
@@ -95,77 +90,37 @@ def labels_table(probes: Probes) -> list[str]:
     return lines
 
 
-def few_table(probes: Probes) -> list[str]:
-    """Linear, fine-tuned and from scratch by labels: a row a store, labels and way of training."""
-    lines = [
-        "| store | labels | | test figure (95 % interval) | each seed | steps to 95 % of the best |",
-        "|---|---|---|---|---|---|",
-    ]
-    arms: dict[tuple[str, int], dict[str, Mapping[int, RunRecord]]] = defaultdict(dict)
-    for column, rows in probes.items():
-        for (method, _), runs in rows.items():
-            if method in ("gvsl", SCRATCH):
-                name = column.mode if column.mode != "linear" or method == "gvsl" else RANDOM
-                arms[column.store, column.labels][name] = runs
-    for (store, labels), found in sorted(arms.items()):
-        if "finetune" in found:
-            lines += [
-                f"| {store} | {labels} | {ARMS[name]} | {_figures(found[name])} |" for name in ARMS if name in found
-            ]
-    return lines
-
-
-def _figures(runs: Mapping[int, RunRecord]) -> str:
-    """DSC or AUC with the interval over cases of its mean over seeds, each seed's, and the steps to nearly the best."""
-    records = [runs[seed] for seed in sorted(runs)]
-    key = "dice" if "dice" in records[0].cases[0] else "auc"
-    each = ", ".join(f"{record.metrics[f'test/{key}']:.3f}" for record in records)
-    adam = records[0].config["mode"] != "linear"  # a step of L-BFGS is another thing
-    steps = [record.metrics["steps_to_95"] for record in records if adam]
-    low, high = bootstrap(len(records[0].cases), partial(_drawn, records, key))
-    mean = np.mean([record.metrics[f"test/{key}"] for record in records])
-    taken = f"{np.mean(steps):.0f} ({', '.join(f'{step:.0f}' for step in steps)})" if adam else ""
-    name = {"dice": "DSC", "auc": "AUC"}[key]
-    return f"{name} {mean:.3f} ({low:.3f} to {high:.3f}) | {each} | {taken}"
-
-
-def _drawn(records: Sequence[RunRecord], key: str, drawn: NDArray[np.int64]) -> float | None:
-    """The mean over runs of a figure over the cases drawn."""
-    if key == "dice":
-        return float(np.mean([[record.cases[index]["dice"] for index in drawn] for record in records]))
-    truth = np.array([records[0].cases[index]["target"] for index in drawn])
-    if not 0 < truth.sum() < truth.size:
-        return None
-    scores = [np.array([record.cases[index]["score"] for index in drawn]) for record in records]
-    return float(np.mean([auc(truth, each) for each in scores]))
-
-
-def methods_table(probes: Probes, store: str, steps: int, minutes: Mapping[str, Sequence[float]]) -> list[str]:
+def methods_table(probes: Probes, store: str, steps: int) -> list[str]:
     """Table 1 for one store, with all its labels: a row a method, best first."""
     column = max((column for column in probes if column.store == store), key=lambda column: column.labels)
     rows = probes[column]
     lines = [
-        f"| {store}, {column.labels} labels | minutes | validation DSC | test DSC | to scratch | cases ahead |",
-        "|---|---|---|---|---|---|",
+        f"| {store}, {column.labels} labels | validation DSC | test DSC | to scratch | cases ahead |",
+        "|---|---|---|---|---|",
     ]
     found: list[tuple[float, str]] = []
     for method in (SCRATCH, *METHODS):
         runs = rows.get((method, 0 if method == SCRATCH else steps), {})
-        random, ours = _paired(rows.get((SCRATCH, 0), {}), runs)
-        if not ours.size:
+        if not runs:
             continue
+        random, ours = _paired(rows[SCRATCH, 0], runs)
         gap = (ours - random).mean(axis=0)
         validation = np.mean([runs[seed].metrics["val/dice"] for seed in sorted(runs)])
-        took = f"{np.mean(minutes[method]):.1f}" if method != SCRATCH else ""
         beside = "| |" if method == SCRATCH else f"| {_gap(gap)} | {(gap > 0).sum()} of {len(gap)} |"
-        found.append((float(ours.mean()), f"| `{method}` | {took} | {validation:.3f} | {_said(ours)} {beside}"))
+        found.append((float(ours.mean()), f"| `{method}` | {validation:.3f} | {_said(ours)} {beside}"))
     return lines + [line for _, line in sorted(found, reverse=True)]
 
 
-def _paired(random: Mapping[int, RunRecord], ours: Mapping[int, RunRecord]) -> tuple[Scores, Scores]:
-    """Test DSC of the seeds that both have: rows are seeds, columns cases."""
+def _paired(
+    random: Mapping[int, RunRecord], ours: Mapping[int, RunRecord], name: str = "dice"
+) -> tuple[Scores, Scores]:
+    """Test scores of the seeds that both have: rows are seeds, columns cases; one column where the score is of all."""
     seeds = sorted(random.keys() & ours.keys())
-    first, second = (np.array([[row["dice"] for row in runs[seed].cases] for seed in seeds]) for runs in (random, ours))
+
+    def scores(record: RunRecord) -> list[float]:
+        return [row[name] for row in record.cases] if name == "dice" else [record.metrics[f"test/{name}"]]
+
+    first, second = (np.array([scores(runs[seed]) for seed in seeds]) for runs in (random, ours))
     return first, second
 
 
@@ -179,20 +134,82 @@ def _said(table: Scores) -> str:
     return f"{table.mean():.3f} ± {table.mean(axis=0).std(ddof=1):.3f} ({seeds})"
 
 
-if __name__ == "__main__":
-    found = find_records([Path(folder) for folder in sys.argv[1:]])
-    pretrained = {folder.name: record for folder, record in found if record.kind == "pretrain"}
+def few_labels_table(records: Iterable[RunRecord]) -> list[str]:
+    """One row a store and number of labels: four ways to use them, and how soon two of them are there."""
+    found: dict[tuple[str, int], dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
+    for record in records:
+        config = record.config
+        way = "random" if config["mode"] == "linear" and config["method"] == SCRATCH else config["mode"]
+        found[record.store["name"], len(config["train_cases"])][way][record.seed] = record
+    lines = [
+        "| store | labels | linear, random | linear, GVSL | scratch | fine-tuned GVSL | to scratch "
+        "| steps to 95 %: scratch | fine-tuned |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (store, labels), ways in sorted(found.items()):
+        cells = [_figure(ways[way]) if ways[way] else "" for way in ("random", "linear", "scratch", "finetune")]
+        gap, soon = "", ["", ""]
+        if ways["scratch"].keys() & ways["finetune"].keys():
+            first, second = _paired(ways["scratch"], ways["finetune"], _main(next(iter(ways["scratch"].values()))))
+            gap = _gap((second - first).mean(axis=0)) if first.shape[1] > 1 else f"{(second - first).mean():+.3f}"
+            soon = [
+                ", ".join(f"{ways[way][seed].metrics['steps_to_95']:.0f}" for seed in sorted(ways[way]))
+                for way in ("scratch", "finetune")
+            ]
+        lines.append(f"| {store} | {labels} | " + " | ".join([*cells, gap, *soon]) + " |")
+    return lines
+
+
+def _main(record: RunRecord) -> str:
+    """The column of the cases that a run's main figure is the mean of; an AUC is of all of them."""
+    return "dice" if "dice" in record.cases[0] else "auc"
+
+
+def _figure(runs: Mapping[int, RunRecord]) -> str:
+    """The main figure: mean over seeds, the mean of the seeds' intervals over cases, each seed's figure."""
+    name = "test/" + _main(next(iter(runs.values())))
+    seeds = sorted(runs)
+    mean, low, high = (np.mean([runs[seed].metrics[name + end] for seed in seeds]) for end in ("", "_low", "_high"))
+    each = ", ".join(f"{runs[seed].metrics[name]:.3f}" for seed in seeds)
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}] ({each})"
+
+
+def write_sections(page: Path, sections: Mapping[str, Sequence[str]]) -> None:
+    """Put each table between <!-- NAME --> and <!-- /NAME -->."""
+    text = page.read_text(encoding="utf-8")
+    for name, lines in sections.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise SystemExit(f"{page} has no section {name}: add {begin.strip()} and {end}")
+        text = before + begin + "\n" + "\n".join(lines) + "\n\n" + end + after
+    write_text(page, text)
+
+
+def main(records: Path, page: Path) -> None:
+    """Write every table."""
+    found = find_records([records])
+    few = [record for folder, record in found if "few" in folder.parts and record.kind == "transfer"]
+    whole = [(folder, record) for folder, record in found if "few" not in folder.parts]
+    pretrained = {folder.name: record for folder, record in whole if record.kind == "pretrain"}
     lengths = {name: int(record.config["trainer"]["max_steps"]) for name, record in pretrained.items()}
-    transfers = [record for _, record in found if record.kind == "transfer"]
-    probes = probes_of((record for record in transfers if "test/dice" in record.metrics), lengths)
-    matching = [record for record in pretrained.values() if record.config["method"] == "gvsl"]
-    print("\n".join(matching_table(matching)), end="\n\n")
-    print("\n".join(labels_table(probes)), end="\n\n")
-    print("\n".join(few_table(probes_of(transfers, lengths))), end="\n\n")
+    probes = probes_of((record for _, record in whole if record.kind == "transfer"), lengths)
     common = min(lengths.values())
+    methods: list[str] = []
     for store in sorted({column.store for column in probes}):
-        took = defaultdict(list)
-        for record in pretrained.values():
-            if record.store["name"] == store and record.config["trainer"]["max_steps"] == common:
-                took[record.config["method"]].append(record.seconds / 60)
-        print("\n".join(methods_table(probes, store, common, took)), end="\n\n")
+        methods += [*methods_table(probes, store, common), ""]
+    matching = [record for record in pretrained.values() if record.config["method"] == "gvsl"]
+    sections = {
+        "matching": matching_table(matching),
+        "linear": labels_table(probes),
+        "methods": methods[:-1],
+        "few": few_labels_table(few),
+    }
+    write_sections(page, sections)
+
+
+if __name__ == "__main__":
+    here = Path(__file__).parent
+    given = [Path(word) for word in sys.argv[1:]]
+    main(*given, *(here / "records", here / "results.md")[len(given) :])

@@ -31,7 +31,7 @@ from gvsl.arguments import (
     settings_of,
 )
 from gvsl.errors import UserError
-from gvsl.files import refuse_existing, write_text
+from gvsl.files import refuse_existing, whole_file, write_text
 from gvsl.progress import progress
 from gvsl.recipes import read_recipe
 from gvsl.results import RunRecord
@@ -380,9 +380,9 @@ def benchmark(words: Sequence[str]) -> None:
     table = table1(records, ("scratch", *METHODS))
     for suffix, text in (("md", as_markdown(table)), ("csv", as_csv(table)), ("tex", as_latex(table))):
         write_text(options.out / f"table1.{suffix}", text)
-    page = options.out / "report.html"
-    page.unlink(missing_ok=True)  # it is ours, and made of the same runs
-    write_report([options.out / "runs"], page)
+    page = options.out / "report.html"  # an earlier one is of the same runs, and gives way to this one
+    with whole_file(page) as temporary:
+        write_report([options.out / "runs"], temporary)
     print(as_markdown(table), end="")
     print(f"Report: {page}")
     if failures:

@@ -105,7 +105,7 @@ def _transfer(runs: Sequence[Run]) -> list[Html]:
         legend = line_legend([(feature_name(name, key[1]), colour, _dash(name)) for name, colour in colours.items()])
         panels = []
         for name, title, caption in (
-            ("loss", "Training loss", "Soft Dice loss on the labelled cases, a line for each run."),
+            ("loss", "Training loss", "The loss on the labelled cases, a line for each run."),
             ("val_dice", "Validation DSC", "The best of these picks the weights that are tested."),
         ):
             shown = [run for run in members if name in run.curves]

@@ -1,0 +1,163 @@
+"""The matrix as a user runs it."""
+
+import csv
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gvsl.benchmark import Column, Place, execute, is_finished, run_matrix, was_failed
+from gvsl.cli import _matrix, benchmark_options, main
+from gvsl.errors import UserError
+from gvsl.results import read_record
+from gvsl.store import Store
+
+
+def words(store: Path, recipe: Path, out: Path, *more: str) -> list[str]:
+    return ["benchmark", "--out", str(out), "--stores", str(store), "--recipe", str(recipe), "--methods", "gvsl", *more]
+
+
+def table(out: Path) -> str:
+    return (out / "table1.csv").read_text()
+
+
+@pytest.fixture(scope="session")
+def done(hearts: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("done") / "out"
+    assert main(words(hearts, recipe, out)) == 0
+    return out
+
+
+def test_the_same_seeds_give_the_same_table_and_another_doesnt(
+    done: Path, hearts: Path, recipe: Path, tmp_path: Path
+) -> None:
+    assert main(words(hearts, recipe, tmp_path / "again", "--processes", "2")) == 0
+    assert table(tmp_path / "again") == table(done)
+    assert main(words(hearts, recipe, tmp_path / "other", "--seeds", "1", "--modes", "linear")) == 0
+    assert set(table(tmp_path / "other").splitlines()).isdisjoint(table(done).splitlines()[1:])
+
+
+def test_the_table_and_the_report_are_of_the_runs(done: Path) -> None:
+    lines = {(line["method"], line["mode"]): line for line in csv.DictReader((done / "table1.csv").open())}
+    assert set(lines) == {(method, mode) for method in ("scratch", "gvsl") for mode in ("linear", "finetune")}
+    for folder in (done / "runs").glob("hearts-*"):
+        record = read_record(folder)
+        if record.kind == "transfer":
+            mode = {"scratch": "finetune"}.get(record.config["mode"], record.config["mode"])
+            mean = 100 * sum(row["dice"] for row in record.cases) / len(record.cases)
+            assert float(lines[record.config["method"], mode]["mean"]) == pytest.approx(mean, rel=1e-5)
+    assert (done / "report.html").stat().st_size > 10_000
+    assert "**" in (done / "table1.md").read_text()
+    assert r"\toprule" in (done / "table1.tex").read_text()
+
+
+def test_what_is_finished_is_left_alone(
+    done: Path, hearts: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("*") if path.is_file()}
+    assert main(words(hearts, recipe, done)) == 0
+    assert {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("*") if path.is_file()} == before
+    capsys.readouterr()
+    assert main(words(hearts, recipe, done, "--seeds", "0", "1", "--modes", "linear", "--dry-run")) == 0
+    said = capsys.readouterr().out
+    assert "3 of 6 runs missing" in said
+    assert {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("*") if path.is_file()} == before
+
+
+def test_a_failure_is_kept_told_and_tried_again_on_request(hearts: Path, recipe: Path, tmp_path: Path) -> None:
+    column = Column("shc", hearts, Store.open(hearts).hash)
+    options = benchmark_options(words(hearts, recipe, tmp_path, "--modes", "linear")[1:])
+    matrix = _matrix(options, [column])
+    pretraining, transfers = matrix[0], matrix[1:]
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / pretraining.name).write_text("in the way")
+    failures = run_matrix(matrix, tmp_path, Place())
+    assert set(failures) == {pretraining.name, transfers[1].name}
+    assert "there are no weights" in failures[transfers[1].name]
+    assert was_failed(pretraining, tmp_path)
+    assert read_record(tmp_path / "failed" / pretraining.name).config["reason"]
+    assert is_finished(transfers[0], tmp_path)
+
+    (tmp_path / "runs" / pretraining.name).unlink()
+    assert run_matrix(matrix, tmp_path, Place()) == {}
+    assert was_failed(pretraining, tmp_path)  # nobody asked to try it again
+    assert run_matrix(matrix, tmp_path, Place(), retry_failed=True) == {}
+    assert all(is_finished(run, tmp_path) and not was_failed(run, tmp_path) for run in matrix)
+
+
+def test_a_run_goes_on_where_it_was_stopped(hearts: Path, recipe: Path, tmp_path: Path) -> None:
+    column = Column("shc", hearts, Store.open(hearts).hash)
+    pretraining = _matrix(benchmark_options(words(hearts, recipe, tmp_path)[1:]), [column])[0]
+    half = tmp_path / "runs" / pretraining.name
+    half.mkdir(parents=True)
+    (half / "curves.csv").write_text("step,loss\n")  # stopped before there was a checkpoint
+    assert execute(pretraining, tmp_path) is None
+    assert is_finished(pretraining, tmp_path)
+
+
+def test_jobs_are_submitted_one_a_run(hearts: Path, recipe: Path, done: Path, tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="needs submitit, of the extra `cluster`")
+    assert main(words(hearts, recipe, tmp_path / "out", "--modes", "linear", "--slurm", "debug")) == 0
+    linear = [line for line in table(done).splitlines() if ",linear," in line]
+    assert table(tmp_path / "out").splitlines()[1:] == linear
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--methods", "gvsl", "simcl"], "simclr"),
+        (["--modes", "scratch"], "there is no mode scratch"),
+        (["--processes", "0"], "give 1 or more"),
+        (["--dask", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
+        (["--dask", "tcp://127.0.0.1:1", "--slurm", "debug"], "choose one"),
+        (["--stores", "nowhere"], "nowhere"),
+        (["--recipe", "nothing"], "nothing"),
+    ],
+)
+def test_mistakes_are_one_line(
+    more: list[str], expected: str, hearts: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "--dask" in more:
+        pytest.importorskip("distributed", reason="needs distributed, of the extra `cluster`")
+    assert main([*words(hearts, recipe, tmp_path / "out"), *more]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert expected in said[-1]
+    assert said[-1].startswith("gvsl: error: ")
+
+
+def test_two_stores_of_one_name_are_refused(hearts: Path, recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "hearts").symlink_to(hearts)
+    from gvsl.cli import _columns
+
+    with pytest.raises(UserError, match="two stores are called hearts"):
+        _columns([str(hearts), str(tmp_path / "hearts")], tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_anywhere_and_started_again_it_ends_the_same(
+    done: Path, hearts: Path, recipe: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", "import sys; from gvsl.cli import main; sys.exit(main())"]
+    command += words(hearts, recipe, tmp_path / "out")
+    draws = random.Random(0)
+    for _ in range(6):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(draws.uniform(4, 14))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    assert table(tmp_path / "out") == table(done)
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_gives_the_same_table(done: Path, hearts: Path, recipe: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs distributed, of the extra `cluster`")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        assert address.startswith("tcp://")
+        assert main(words(hearts, recipe, tmp_path / "out", "--dask", address)) == 0
+    assert table(tmp_path / "out") == table(done)
