@@ -282,6 +282,8 @@ def transfer(words: Sequence[str]) -> None:
         resumable = part_folder(options.out).is_dir()
         mend = "--resume goes on with it" if resumable else "nothing was kept yet, so start again"
         raise KeyboardInterrupt(f"{options.out}: {mend}") from None
+    if weights is not None:
+        print(f"{weights}: {record.config['weights_keys']}")
     _print_record(options.out, record)
 
 

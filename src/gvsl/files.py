@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,22 @@ def refuse_existing(path: Path) -> None:
     """
     if path.exists() or path.is_symlink():
         raise UserError(f"{path} exists already; name another output, or remove it first")
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder if need be, and find out before any work whether it can be written to.
+
+    Raises:
+        UserError: it can't.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{folder} can't be written: {error.strerror}; name another folder, or make it writable"
+        ) from None
 
 
 @contextmanager
@@ -41,10 +58,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`, and rename it to `path` when the block ends well.
 
     Raises:
-        UserError: `path` exists.
+        UserError: `path` exists, or its folder can't be written to.
     """
     refuse_existing(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_writable(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     temporary.mkdir()
     try:

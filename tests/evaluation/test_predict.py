@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from gvsl.backbones import UNet3D
+from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.evaluation import PredictSettings, find_images, predict, transfer
 from gvsl.evaluation.predict import segment_probabilities, segment_volume, windowed_logits
@@ -227,6 +228,28 @@ def test_what_fails_is_listed_and_the_rest_is_done(run: Path, store: Store, tmp_
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.nii.gz", "c.nii.gz", "labels.json"}
     again = predict(run, [folder / "a.nii"], tmp_path / "out")
     assert "exists already" in again.failed[0][1]
+    (tmp_path / "out" / "labels.json").write_text('{"1": "ball"}')
+    with pytest.raises(UserError, match=r"labels.json names other structures"):
+        predict(run, [folder / "a.nii"], tmp_path / "out")
+
+
+def test_the_command_says_what_failed_and_ends_with_code_2(
+    run: Path, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "good.nii").write_bytes(source(store, "s7").read_bytes())
+    words = ["predict", str(run), str(folder), "--out"]
+    assert main([*words, str(tmp_path / "all")]) == 0
+    (folder / "bad.nii").write_text("no image")
+    assert main([*words, str(tmp_path / "some")]) == 2
+    said = capsys.readouterr()
+    assert "some: 1 of 2 images done" in said.out
+    assert f"{folder / 'bad.nii'}: is not a NIfTI file" in said.out
+    assert "predicting 2/2 images" in said.err
+    assert said.err.splitlines()[-1].startswith("gvsl: error: 1 of 2 images were not done; the first, ")
+    one, other = (tmp_path / name / "good.nii.gz" for name in ("all", "some"))
+    assert np.array_equal(np.asarray(nib.load(one).dataobj), np.asarray(nib.load(other).dataobj))
 
 
 def test_a_classification_writes_a_table(store: Store, tmp_path: Path) -> None:
@@ -257,8 +280,8 @@ def test_mistakes_are_one_line(run: Path, store: Store, tmp_path: Path) -> None:
         (lambda: find_images([tmp_path / "nowhere"]), "nowhere does not exist; name images"),
         (lambda: find_images([tmp_path / "empty"]), r"empty holds no .nii or .nii.gz file"),
         (lambda: predict(tmp_path, [image], tmp_path / "out"), "name the folder of a run of gvsl transfer"),
-        (lambda: predict(run, [image], tmp_path / "file"), r"file can't be written to .*: name another folder"),
-        (lambda: predict(run, [image], Path("/proc/none")), r"/proc/none can't be written to .*: name another folder"),
+        (lambda: predict(run, [image], tmp_path / "file"), r"file can't be written: .*; name another folder"),
+        (lambda: predict(run, [image], Path("/proc/none")), r"/proc/none can't be written: .*; name another folder"),
     ]
     for call, message in mistakes:
         with pytest.raises(UserError, match=message) as caught:

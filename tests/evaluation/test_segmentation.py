@@ -181,6 +181,8 @@ def test_mistakes_leave_nothing_behind(tmp_path: Path, store: Store, weights: Pa
         with pytest.raises(UserError) as caught:
             transfer(store, start, tmp_path / "run", settings)
         assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"^/proc/none can't be written: .*; name another folder, or make it"):
+        transfer(store, None, Path("/proc/none/run"), LINEAR)
     assert [path.name for path in tmp_path.iterdir()] == ["gvsl"]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,15 @@ from torch.nn import functional
 from gvsl.backbones import UNet3D
 from gvsl.errors import UserError
 from gvsl.store.arrays import Box
-from gvsl.transfer import FitResult, SegmentationNetwork, TransferSettings, Watch, converge, segmentation_loss
+from gvsl.transfer import (
+    Checkpoint,
+    FitResult,
+    SegmentationNetwork,
+    TransferSettings,
+    Watch,
+    converge,
+    segmentation_loss,
+)
 
 BOX: Box = (slice(0, 12), slice(0, 12), slice(0, 12))
 BOXES = [("1", BOX), ("2", BOX)]
@@ -33,7 +42,13 @@ def build(kernel: int = 1) -> SegmentationNetwork:
     return SegmentationNetwork(UNet3D(width=8), 2, kernel=kernel, frozen=True)
 
 
-def run(network: SegmentationNetwork, validate: Callable[[], float] = lambda: 0.0, **settings: object) -> FitResult:
+def run(
+    network: SegmentationNetwork,
+    validate: Callable[[], float] = lambda: 0.0,
+    checkpoint: Checkpoint | None = None,
+    stop: int = 10**9,
+    **settings: object,
+) -> FitResult:
     known: dict[str, object] = {"optimiser": "lbfgs", "loss": "dice_ce", "max_steps": 30, "validate_every": 10}
     options = TransferSettings(**{**known, **settings})  # type: ignore[arg-type]
     criterion = segmentation_loss(options)
@@ -42,8 +57,14 @@ def run(network: SegmentationNetwork, validate: Callable[[], float] = lambda: 0.
         loss: Tensor = criterion(network.head(features(*BOXES[number])), target(*BOXES[number]))
         return loss
 
+    left = iter(range(stop))
+
+    def advance() -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
     network.head.standardise(features(*each) for each in BOXES)
-    return converge(Watch(network, validate, options), loss_of, len(BOXES))
+    return converge(Watch(network, validate, options), loss_of, len(BOXES), advance, checkpoint)
 
 
 def accuracy(network: SegmentationNetwork) -> float:
@@ -118,6 +139,24 @@ def test_the_loss_never_rises() -> None:
     losses = [row["loss"] for row in run(build(kernel=3)).rows]
 
     assert all(later <= earlier + 1e-6 for earlier, later in pairwise(losses))
+
+
+def test_a_run_stopped_twice_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+    def go(checkpoint: Checkpoint | None, stop: int = 10**9) -> tuple[FitResult, SegmentationNetwork]:
+        network = build()
+        score = lambda: float(network.head(features(*BOXES[0])).mean())  # noqa: E731
+        return run(network, score, checkpoint, stop, validate_every=3), network
+
+    whole, expected = go(None)
+    for resume, stop in ((False, 0), (True, 22)):  # after one step there is no curvature yet, after 20 all of it
+        with pytest.raises(KeyboardInterrupt):
+            go(Checkpoint(tmp_path / "run.part", {}, 1, resume=resume), stop)
+    resumed = Checkpoint(tmp_path / "run.part", {}, 1, resume=True)
+    assert resumed.done == 24
+    result, network = go(resumed)
+
+    assert result == whole
+    assert all(torch.equal(network.state_dict()[key], value) for key, value in expected.state_dict().items())
 
 
 @pytest.mark.parametrize("mode", ["finetune", "scratch"])

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import cast
 
 from gvsl.errors import UserError
 
@@ -28,11 +29,13 @@ def fetch_weights(name: str, files: tuple[str, ...]) -> Path:
         UserError: there is no such repository, or it can't be reached.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     found = HUB_NAME.fullmatch(name)
     if found is None:
         raise UserError(f"{name} is no name on the Hugging Face Hub: it should be like owner/name")
+    # A connection that breaks on the way raises an error of the HTTP client, which is not the same in all versions.
+    broken = cast(type[Exception], HfHubHTTPError.__mro__[1])
     try:
         return Path(snapshot_download(found["repo"], revision=found["revision"], allow_patterns=list(files)))
     except RepositoryNotFoundError:
@@ -40,8 +43,8 @@ def fetch_weights(name: str, files: tuple[str, ...]) -> Path:
         raise UserError(f"{name} is neither a folder nor a repository on the Hugging Face Hub: {mend}") from None
     except RevisionNotFoundError:
         raise UserError(f"{found['repo']} on the Hugging Face Hub has no revision {found['revision']}") from None
-    except (HFValidationError, OSError) as error:
-        why = str(error).split(". ")[0].splitlines()[0]
+    except (HFValidationError, OSError, broken) as error:
+        why = " ".join(str(error).split()).split(". ")[0] or type(error).__name__
         mend = "name a folder of weights, or connect"
         raise UserError(
             f"{name} is no folder, and nothing can be had of it on the Hugging Face Hub ({why}): {mend}"

@@ -69,6 +69,8 @@ class PretrainedUNet3D(UNet3D):
     """The method that trained it."""
     provenance: dict[str, Any]
     """Where the weights came from: store, steps, seed, versions."""
+    keys: KeyReport
+    """How the file's tensors fitted: all of them did, or there would be no backbone."""
 
 
 def save_weights(
@@ -146,6 +148,7 @@ def load_backbone(path: str | Path, in_channels: int | None = None) -> Pretraine
         backbone = _build(config, folder)
         tensors[STEM_KEY] = repeat_channels(tensors[STEM_KEY], in_channels)
     backbone.load_state_dict(tensors)
+    backbone.keys = report
     logger.info("%s: %s", folder, report)
     return backbone.eval()
 

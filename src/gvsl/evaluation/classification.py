@@ -211,7 +211,11 @@ def _train(cases: ClassifiedCases, train: Sequence[str], val: Sequence[str], che
         if settings.optimiser == "lbfgs":
             network.head.standardise(cases.features(case) for case in train)
             return converge(
-                watch, lambda number: _loss(cases, train[number], cases.features(train[number])), len(train), advance
+                watch,
+                lambda number: _loss(cases, train[number], cases.features(train[number])),
+                len(train),
+                advance,
+                checkpoint,
             )
         return optimise(watch, loss_of, advance, checkpoint)
 

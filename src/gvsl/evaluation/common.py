@@ -56,11 +56,13 @@ def resolved_config(
 ) -> dict[str, Any]:
     """What a run was told, every default written out, and what it learnt from."""
     train, val, test = splits
+    backbone = network.backbone
     return {
         **asdict(settings),
         "task": task,
-        "width": network.backbone.width,
+        "width": backbone.width,
         "weights": "scratch" if weights is None else str(weights),
+        "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedUNet3D) else None,
         "method": method_of(network),
         "train_cases": list(train),
         "val_cases": len(val),

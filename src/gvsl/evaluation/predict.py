@@ -17,7 +17,7 @@ from torch import Tensor
 from gvsl.errors import UserError
 from gvsl.evaluation.checks import find_device
 from gvsl.evaluation.sliding import likeliest, sliding_window
-from gvsl.files import whole_file, write_text
+from gvsl.files import make_writable, whole_file, write_text
 from gvsl.io import UnusableFile, Volume, read_nifti, resample_onto, write_nifti_like
 from gvsl.progress import progress
 from gvsl.store import Preprocessing, preprocess
@@ -100,7 +100,8 @@ def predict(run: Path, images: Sequence[Path], out: Path, settings: PredictSetti
         settings: the defaults if not given.
 
     Raises:
-        UserError: `run` is no such folder, `out` can't be written to, or scores.csv is there already.
+        UserError: `run` is no such folder, `out` can't be written to or holds the results of another run, or
+            scores.csv is there already.
     """
     settings = PredictSettings() if settings is None else settings
     device = find_device(settings.device)
@@ -109,13 +110,12 @@ def predict(run: Path, images: Sequence[Path], out: Path, settings: PredictSetti
     if channels != 1:
         raise UserError(f"{run} takes images of {channels} channels, gvsl predict reads images of 1: name another run")
     model.network.to(device)
-    _open_folder(out)
+    make_writable(out)
     table = out / SCORES_NAME
     if isinstance(model, Classifier) and table.exists():
         raise UserError(f"{table} exists already; name another folder, or remove it first")
-    if isinstance(model, Segmenter) and not (out / LABELS_NAME).exists():
-        names = {str(value): name for value, name in model.labels.items()}
-        write_text(out / LABELS_NAME, json.dumps(names, indent=1) + "\n")
+    if isinstance(model, Segmenter):
+        _write_names(model, out / LABELS_NAME)
     outcome = Predicted()
     rows: list[dict[str, object]] = []
     owners: dict[str, Path] = {}
@@ -265,16 +265,13 @@ def _write_maps(model: Segmenter, volume: Volume, image: Path, out: Path, settin
         write_nifti_like(target, probability, image)
 
 
-def _open_folder(out: Path) -> None:
-    """Make the folder if need be, and find out now whether it can be written to."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"{out} can't be written to ({error.strerror}): name another folder, or make it writable"
-        ) from None
+def _write_names(model: Segmenter, path: Path) -> None:
+    """Write the structures' names, or find them there from an earlier call."""
+    text = json.dumps({str(value): name for value, name in model.labels.items()}, indent=1) + "\n"
+    if not path.exists():
+        write_text(path, text)
+    elif path.read_bytes() != text.encode():
+        raise UserError(f"{path} names other structures, of another run; name another folder, or remove it first")
 
 
 def _stem(path: Path) -> str:

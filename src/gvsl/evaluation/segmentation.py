@@ -158,8 +158,9 @@ def _train(
 
     if settings.optimiser == "lbfgs":
         every = [(case, box) for case in train for box in windows(cases.shape(case), settings.crop, settings.overlap)]
-        with progress(settings.max_steps, "training", unit="steps") as advance:
-            return _converge(network, represent, cases, every, Watch(network, validate, settings), advance)
+        watch = Watch(network, validate, settings)
+        with progress(settings.max_steps - checkpoint.done, "training", unit="steps") as advance:
+            return _converge(network, represent, cases, every, watch, advance, checkpoint)
 
     def changed(case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
         image, classes = cases.image(case, box), cases.target(case, box)
@@ -190,6 +191,7 @@ def _converge(
     every: Sequence[tuple[str, Box]],
     watch: Watch,
     advance: Callable[[], object],
+    checkpoint: Checkpoint,
 ) -> FitResult:
     """Train the head to its optimum on every training window."""
     criterion = segmentation_loss(watch.settings)
@@ -200,7 +202,7 @@ def _converge(
         return loss
 
     network.head.standardise(represent(case, box) for case, box in every)
-    return converge(watch, loss_of, len(every), advance)
+    return converge(watch, loss_of, len(every), advance, checkpoint)
 
 
 def _compute_features(

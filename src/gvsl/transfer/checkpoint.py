@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 STATE_NAME = "state.json"
+TENSOR = "tensor"
+"""The key of a tensor's name in the JSON."""
 
 
 def part_folder(out: Path) -> Path:
@@ -31,9 +33,9 @@ def part_folder(out: Path) -> Path:
 class Checkpoint:
     """Saves the whole state of a run every so many steps, and gives back the last one.
 
-    A state is weights, the best weights so far, Adam's moments, the curves and the losses since the last row: all
-    that the next step depends on beside the seed and the number of the step. Tensors are safetensors, the rest
-    JSON, and the JSON names its tensors, so that a run stopped in the middle of a save has the state before.
+    A state is weights, the best weights so far, what the optimiser knows, the curves and the losses since the last
+    row: all that the next step depends on beside the seed and the number of the step. Tensors are safetensors, the
+    rest JSON, and the JSON names its tensors, so that a run stopped in the middle of a save has the state before.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], every: int, *, resume: bool = False) -> None:
@@ -85,15 +87,13 @@ class Checkpoint:
         for name, value in tensors.items():
             part, _, key = name.partition("/")
             parts.setdefault(part, {})[key] = value
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in parts.get("adam", {}).items():
-            index, _, kind = key.partition("/")
-            moments.setdefault(int(index), {})[kind] = value
         try:
             watch.trained.load_state_dict(parts["network"])
             watch.best = {key: value.to(watch.best[key].device) for key, value in parts["best"].items()}
-            optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-        except (KeyError, RuntimeError, ValueError) as error:
+            known = _unpacked(self._state["optimiser"], parts.get("optimiser", {}))
+            known = {int(index): state for index, state in known.items()}
+            optimiser.load_state_dict({"state": known, "param_groups": optimiser.state_dict()["param_groups"]})
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{path} does not fit the run ({error}): remove {self.folder} and begin again") from None
         best = self._state["best_score"]
         watch.result.best_score = -math.inf if best is None else float(best)
@@ -108,8 +108,7 @@ class Checkpoint:
             return
         tensors = {f"network/{key}": value for key, value in watch.trained.state_dict().items()}
         tensors |= {f"best/{key}": value for key, value in watch.best.items()}
-        for index, moments in optimiser.state_dict()["state"].items():
-            tensors |= {f"adam/{index}/{kind}": value for kind, value in moments.items()}
+        known = _packed(optimiser.state_dict()["state"], "optimiser", tensors)
         if losses:
             tensors["since/losses"] = torch.stack(losses)
         name = f"state-{step}.safetensors"
@@ -122,6 +121,7 @@ class Checkpoint:
             "identity": self.identity,
             "step": step,
             "tensors": name,
+            "optimiser": known,
             "best_step": watch.result.best_step,
             "best_score": best if math.isfinite(best) else None,
             "rows": watch.result.rows,
@@ -157,3 +157,26 @@ class Checkpoint:
                 f"give --resume with the same, or remove {self.folder} and begin again"
             )
         return dict(state)
+
+
+def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """A state as JSON can say it: a tensor is put into `tensors`, and only its name stays."""
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {TENSOR: name.partition("/")[2]}
+    if isinstance(value, list):
+        return [_packed(item, f"{name}/{number}", tensors) for number, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {str(key): _packed(item, f"{name}/{key}", tensors) for key, item in value.items()}
+    return value
+
+
+def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The state that `_packed` was given, with its keys as text."""
+    if isinstance(value, list):
+        return [_unpacked(item, tensors) for item in value]
+    if isinstance(value, dict):
+        if value.keys() == {TENSOR}:
+            return tensors[value[TENSOR]]
+        return {key: _unpacked(item, tensors) for key, item in value.items()}
+    return value

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gvsl.transfer.checkpoint import Checkpoint
 from gvsl.transfer.fit import FitResult, Watch
 from gvsl.transfer.standardise import StandardisedHead
 
@@ -17,6 +18,7 @@ def converge(
     loss_of: Callable[[int], Tensor],
     examples: int,
     advance: Callable[[], object] = lambda: None,
+    checkpoint: Checkpoint | None = None,
 ) -> FitResult:
     """Train a head by L-BFGS; leave it with the weights that `watch` scores best.
 
@@ -29,6 +31,7 @@ def converge(
         loss_of: the loss of an example by its number.
         examples: how many there are; each weighs the same.
         advance: called after each step.
+        checkpoint: where the state is kept, and taken up if there is one.
 
     Raises:
         UserError: the loss stopped being a number.
@@ -50,9 +53,13 @@ def converge(
             total += loss.detach()
         return total
 
+    if checkpoint is not None:
+        checkpoint.restore(watch, optimiser)
     watch.network.train()
-    for step in range(1, settings.max_steps + 1):
+    for step in range(1 if checkpoint is None else checkpoint.done + 1, settings.max_steps + 1):
         before = optimiser.step(loss_of_all)
         watch.log(step, float(before))
+        if checkpoint is not None:
+            checkpoint.save(step, watch, optimiser, [])
         advance()
     return watch.finish()
