@@ -94,6 +94,29 @@ def write_nifti(path: Path, volume: Volume) -> None:
         nibabel.save(image, temporary)
 
 
+def write_nifti_like(path: Path, array: NDArray[Any], like: Path) -> None:
+    """Write voxels on the grid of a NIfTI file and with its header, over what is there.
+
+    Affines, their codes, units and spacing stay bit for bit; type, shape and rescaling are those of the voxels,
+    (D, H, W). Gzipped if the name ends in .gz.
+
+    Raises:
+        UnusableFile: `like` can't be read as NIfTI.
+    """
+    try:
+        with _open(like) as (stream, _), _quiet():
+            kind = _image_class(stream)
+            header = kind.header_class.from_fileobj(stream)
+    except BROKEN as error:
+        raise UnusableFile(f"can't be read as NIfTI ({_one_line(error)})") from None
+    header.set_data_shape(array.shape)
+    header.set_data_dtype(array.dtype)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0
+    with whole_file(path) as temporary:
+        nibabel.save(kind(array, None, header), temporary)
+
+
 def _read(path: Path, scaled: type[np.float32] | None) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """The voxels, (D, H, W), and the affine in millimetres.
 

@@ -1,7 +1,9 @@
 """Resampling onto an isotropic grid over the same field of view."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array
@@ -9,6 +11,8 @@ from scipy.sparse import csr_array, eye_array
 from gvsl.io.volume import MAX_VOXELS, UnusableFile, Volume
 
 SAME_SPACING_MM = 1e-3
+SAME_LINES = 1e-3
+"""Voxels that two grids' axes may run apart for each voxel along them."""
 FWHM_TO_SIGMA = 1 / (2 * np.sqrt(2 * np.log(2)))
 CUT_OFF_SIGMAS = 4.0
 TIE = 1e-5
@@ -44,6 +48,42 @@ def resample(volume: Volume, spacing_mm: float, label: bool = False) -> Volume:
     to_old[:3, 3] = starts
     array = _vote(volume.array, weights) if label else _apply(volume.array.astype(np.float32), weights)
     return Volume(array, volume.affine @ to_old)
+
+
+def resample_onto(
+    volume: Volume, shape: Sequence[int], affine: NDArray[np.float64], label: bool = False
+) -> NDArray[Any]:
+    """Read a RAS+ volume on another grid whose axes run along the same lines, in any order and direction: (D, H, W).
+
+    The way back from a prepared volume to the grid that it came from. The weights are those of `resample`. What lies
+    more than a voxel outside of the volume is 0.
+
+    Args:
+        volume: its axes grow to the right, the front and the top.
+        shape: of the other grid.
+        affine: 4 x 4, from the other grid's voxels to millimetres in RAS+.
+        label: take the value with the largest weight, not the weighted mean.
+
+    Raises:
+        ValueError: the axes do not run along the same lines.
+    """
+    turns = nibabel.io_orientation(affine)
+    turned = affine @ nibabel.orientations.inv_ornt_aff(turns, shape)
+    new = [int(shape[int(np.flatnonzero(turns[:, 0] == axis)[0])]) for axis in range(3)]
+    to_volume = np.linalg.inv(volume.affine) @ turned
+    factors, starts = np.diag(to_volume)[:3], to_volume[:3, 3]
+    if np.abs(to_volume[:3, :3] - np.diag(factors)).max() > SAME_LINES:
+        raise ValueError("the two grids' axes do not run along the same lines")
+    old = volume.array.shape
+    weights = [_weights(old[axis], new[axis], float(starts[axis]), float(factors[axis])) for axis in range(3)]
+    array = _vote(volume.array, weights) if label else _apply(volume.array.astype(np.float32), weights)
+    for axis in range(3):
+        positions = starts[axis] + factors[axis] * np.arange(new[axis])
+        away = (positions < -1) | (positions > old[axis])
+        array[(slice(None),) * axis + (away,)] = 0
+    back = nibabel.orientations.ornt_transform(np.stack([np.arange(3), np.ones(3)], axis=1), turns)
+    done: NDArray[Any] = np.ascontiguousarray(nibabel.apply_orientation(array, back))
+    return done
 
 
 def _weights(old: int, new: int, start: float, factor: float) -> csr_array:
