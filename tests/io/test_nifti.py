@@ -158,12 +158,6 @@ def test_what_can_not_be_used_is_refused_with_one_line(tmp_path: Path, case: str
     assert "\n" not in str(caught.value)
 
 
-def test_the_header_of_a_pair_is_refused(tmp_path: Path) -> None:
-    nibabel.Nifti1Pair(voxels(), AFFINE).to_filename(tmp_path / "a.hdr")
-    with pytest.raises(UnusableFile, match="convert the pair"):
-        read_nifti(tmp_path / "a.hdr")
-
-
 def test_remarks_on_odd_headers_stay_off_the_screen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     content = bytearray(save(tmp_path / "a.nii", voxels()).read_bytes())
     content[252:254] = struct.pack("<h", 99)  # qform_code

@@ -16,7 +16,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing, whole_folder
-from gvsl.io import UnusableFile, Volume, read_nifti, read_nifti_label, same_grid
+from gvsl.io import UnusableFile, Volume, read_label, read_volume, same_grid, to_canonical
 from gvsl.progress import Advance
 from gvsl.store.arrays import write_array
 from gvsl.store.manifest import FORMAT, write_manifest
@@ -114,18 +114,20 @@ def _outcomes(
 
 def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocessing) -> Outcome:
     """Write one case's arrays and return its row of the manifest, or why it can't be used."""
-    current = case.image
+    whole = case.image / case.parts[0] if case.parts else case.image
+    current = whole
     try:
-        image = read_nifti(case.image)
+        image = read_volume(case.image, case.parts)
+        upright = to_canonical(image)
         label = None
         if case.label is not None:
             current = case.label
-            label = read_nifti_label(case.label)
-            if not same_grid(image, label):
-                raise UnusableFile(f"its grid is not that of its image: {_grids(label, image)}")
-            label = Volume(label.array, image.affine)  # equal but for rounding
-            current = case.image
-        ready, ready_label, lost = preprocess(image, label, preprocessing)
+            label = to_canonical(read_label(case.label))
+            if not same_grid(upright, label):
+                raise UnusableFile(f"its grid is not that of its image: {_grids(label, upright)}")
+            label = Volume(label.array, upright.affine)  # equal but for rounding
+            current = whole
+        ready, ready_label, lost = preprocess(upright, label, preprocessing)
     except UnusableFile as error:
         return None, {"file": _relative(current, root), "reason": str(error)}
     pixels = ready.array.astype(np.float16)
@@ -147,9 +149,11 @@ def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocess
             "source_affine": image.affine.tolist(),
             "source_shape": list(image.array.shape),
         },
-        "source": _relative(case.image, root),
+        "source": _relative(whole, root),
         "hash": digest.hexdigest(),
     }
+    if case.target is not None:
+        row["target"] = case.target
     return row, None
 
 
