@@ -19,6 +19,7 @@ from gvsl.files import refuse_existing, whole_folder
 from gvsl.io import UnusableFile, Volume, read_label, read_volume, same_grid, to_canonical
 from gvsl.progress import Advance
 from gvsl.store.arrays import write_array
+from gvsl.store.audit import content_hash, refuse_leakage
 from gvsl.store.manifest import FORMAT, write_manifest
 from gvsl.store.names import safe_id
 from gvsl.store.preprocess import preprocess
@@ -42,16 +43,18 @@ def prepare(
     label_names: Mapping[int, str] | None = None,
     source: str,
     jobs: int = 1,
+    allow_leakage: bool = False,
     progress: Advance | None = None,
 ) -> Store:
     """Prepare `cases` into a new store at `out`, in `jobs` processes (-1: one for each core).
 
     A case whose files can't be used is left out and listed with the reason; the rest goes on. `progress` is
     called once for each case that is done with. The store appears whole or not at all. Label values without a
-    name in `label_names` are named "label N".
+    name in `label_names` are named "label N". Unless `allow_leakage`, an image that is learnt from and held out, under
+    two names, is refused.
 
     Raises:
-        UserError: `out` exists, there are no cases or none is usable, `jobs` is 0, or memory ran out.
+        UserError: `out` exists, there are no cases or none is usable, `jobs` is 0, memory ran out, or images leak.
     """
     refuse_existing(out)
     if not cases:
@@ -79,6 +82,8 @@ def prepare(
             first = f"{refused[0]['file']}: {refused[0]['reason']}"
             raise UserError(f"none of the {len(cases)} cases of {source} can be used; the first, {first}")
         stored.sort(key=lambda row: row["id"])
+        if not allow_leakage:
+            refuse_leakage((row["id"], tuple(row["splits"]), row["content"]) for row in stored)
         manifest = {
             "format": FORMAT,
             "source": source,
@@ -119,6 +124,7 @@ def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocess
     try:
         image = read_volume(case.image, case.parts)
         upright = to_canonical(image)
+        content = content_hash(upright)
         label = None
         if case.label is not None:
             current = case.label
@@ -151,6 +157,7 @@ def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocess
         },
         "source": _relative(whole, root),
         "hash": digest.hexdigest(),
+        "content": content,
     }
     if case.target is not None:
         row["target"] = case.target
