@@ -14,6 +14,8 @@ LARGEST_OBLIQUE_COSINE = 0.02
 SAME_SPACING = 0.01
 """Two spacings that differ by a smaller share are one, written down with different care."""
 MAX_AXES = 16
+SPACINGS_MM = (1e-3, 30.0)
+"""The smallest and the largest spacing that a volume of a body can have."""
 WRAPPED_SHARE = 0.005
 """From this share of voxels on at the far end of an unsigned type, with none in between, they are negative numbers."""
 
@@ -92,7 +94,7 @@ def checked_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     """The affine, if it places the voxels on a grid with right angles.
 
     Raises:
-        UnusableFile: it holds NaN or infinite values, or is singular or sheared.
+        UnusableFile: it holds NaN or infinite values, is singular or sheared, or its spacing can't be.
     """
     if not np.isfinite(affine).all():
         raise UnusableFile("its affine holds NaN or infinite values")
@@ -105,6 +107,9 @@ def checked_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
         raise UnusableFile("its affine is singular: two axes point the same way")
     if cosines.max() > LARGEST_OBLIQUE_COSINE:
         raise UnusableFile("its axes are sheared (a tilted gantry?); resample it onto a grid with right angles first")
+    if spacing.min() < SPACINGS_MM[0] or spacing.max() > SPACINGS_MM[1]:
+        said = " x ".join(f"{size:.4g}" for size in spacing)
+        raise UnusableFile(f"its spacing is {said} mm, beyond {SPACINGS_MM[0]:g} to {SPACINGS_MM[1]:g}")
     return affine
 
 

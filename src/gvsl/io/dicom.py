@@ -1,5 +1,7 @@
 """DICOM series: the files of a folder, one volume for each SeriesInstanceUID, told by name where they make none."""
 
+import logging
+import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
@@ -46,7 +48,7 @@ USED = (
     "PixelSpacing",
 )
 """What is read of every file's header before any voxel is."""
-DICOM_BROKEN = (*BROKEN, AttributeError, RuntimeError, AssertionError)
+DICOM_BROKEN = (*BROKEN, AttributeError, RuntimeError, AssertionError, BytesLengthException, struct.error)
 """What pydicom raises on files that are not what they say; a NotImplementedError is a RuntimeError."""
 
 
@@ -100,9 +102,8 @@ def load_dicom(files: Sequence[Path]) -> tuple[NDArray[np.float32], NDArray[np.f
         UnusableFile: the files are several series or none, have no voxels, or don't lie on one even grid.
     """
     with readable("DICOM"), _parsing():
-        slices = _sorted(_slices(files))
+        slices, affine = _sorted(_slices(files))
         shape = checked_shape((slices[0].columns, slices[0].rows, len(slices)))
-        affine = _affine(slices)
         array = np.empty(shape, np.float32, order="F")
         for index, item in enumerate(slices):
             array[:, :, index] = _values(item)
@@ -163,8 +164,8 @@ def _slice(path: Path, header: FileDataset, named: str) -> Slice:
     return Slice(path, *sizes, (float(spacing[0]), float(spacing[1])), along, corner)
 
 
-def _sorted(slices: list[Slice]) -> list[Slice]:
-    """The slices in the order of their places, if these make one even grid."""
+def _sorted(slices: list[Slice]) -> tuple[list[Slice], NDArray[np.float64]]:
+    """The slices in the order of their places, if these make one even grid, and its affine."""
     first = slices[0]
     if max(np.abs(item.along - first.along).max() for item in slices) > SAME_DIRECTION:
         raise UnusableFile("its slices lie in different directions")
@@ -179,19 +180,19 @@ def _sorted(slices: list[Slice]) -> list[Slice]:
     if gaps.min() <= 1e-3 * max(usual, 1e-3):
         twice = int((gaps <= 1e-3 * max(usual, 1e-3)).sum())
         raise UnusableFile(f"{twice} of its {len(slices)} slices lie where another does: phases or echoes, or doubles")
-    even = places[0] + (places[-1] - places[0]) * np.linspace(0, 1, len(slices))
-    if np.abs(places - even).max() > SAME_PLACE * usual:
+    index = np.arange(len(slices))
+    if np.abs(places - np.polyval(np.polyfit(index, places, 1), index)).max() > SAME_PLACE * usual:
         raise UnusableFile(_uneven(places, gaps, usual))
-    step = ordered[-1].corner - ordered[0].corner
+    corners = np.array([item.corner for item in ordered])
+    step, corner = np.polyfit(index, corners, 1)
+    off = np.linalg.norm(corners - (corner + index[:, None] * step), axis=1).max()
+    if off > max(SAME_PLACE * usual, 0.5 * min(first.spacing)):
+        raise UnusableFile(f"its slices don't lie behind each other: one is {off:.1f} mm off")
     aside = float(np.linalg.norm(step - (step @ normal) * normal))
     if aside > LARGEST_OBLIQUE_COSINE * np.linalg.norm(step):
         tilt = degrees(np.arctan2(aside, abs(step @ normal)))
         raise UnusableFile(f"its slices are shifted against each other, by a gantry tilt of {tilt:.1f} degrees")
-    line = ordered[0].corner + np.linspace(0, 1, len(slices))[:, None] * step
-    off = np.linalg.norm(np.array([item.corner for item in ordered]) - line, axis=1).max()
-    if off > max(SAME_PLACE * usual, 0.5 * min(first.spacing)):
-        raise UnusableFile(f"its slices don't lie behind each other: one is {off:.1f} mm off")
-    return ordered
+    return ordered, _affine(first, step, corner)
 
 
 def _uneven(places: NDArray[np.float64], gaps: NDArray[np.float64], usual: float) -> str:
@@ -209,15 +210,12 @@ def _uneven(places: NDArray[np.float64], gaps: NDArray[np.float64], usual: float
     return f"its slices are unevenly spaced, from {gaps.min():.2f} to {gaps.max():.2f} mm apart"
 
 
-def _affine(slices: list[Slice]) -> NDArray[np.float64]:
-    first, last = slices[0], slices[-1]
-    axes = np.empty((3, 3))
-    axes[:, 0] = first.along[0] * first.spacing[1]
-    axes[:, 1] = first.along[1] * first.spacing[0]
-    axes[:, 2] = (last.corner - first.corner) / (len(slices) - 1)
+def _affine(first: Slice, step: NDArray[np.float64], corner: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From what the slices have in common, the step between them and the first one's corner, in LPS."""
+    axes = np.stack([first.along[0] * first.spacing[1], first.along[1] * first.spacing[0], step], axis=1)
     affine = np.eye(4)
     affine[:3, :3] = LPS_TO_RAS @ axes
-    affine[:3, 3] = LPS_TO_RAS @ first.corner
+    affine[:3, 3] = LPS_TO_RAS @ corner
     return checked_affine(affine)
 
 
@@ -298,6 +296,9 @@ def _refuse_deflated(path: Path) -> None:
 def _parsing(path: Path | None = None) -> Iterator[None]:
     """Keep pydicom's remarks off the screen, and turn what it raises on a broken file into one line that names it."""
     named = "" if path is None else f"{path.name} "
+    log = logging.getLogger("pydicom")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -308,6 +309,8 @@ def _parsing(path: Path | None = None) -> Iterator[None]:
         raise UnusableFile(f"{named}is not a DICOM file") from None
     except DICOM_BROKEN as error:
         raise UnusableFile(f"{named}can't be read as DICOM ({one_line(error)})") from None
+    finally:
+        log.setLevel(level)
 
 
 def _named(header: FileDataset) -> str:

@@ -136,6 +136,8 @@ def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocess
         ready, ready_label, lost = preprocess(upright, label, preprocessing)
     except UnusableFile as error:
         return None, {"file": _relative(current, root), "reason": str(error)}
+    except MemoryError:
+        return None, {"file": _relative(current, root), "reason": "is larger than the memory that is free"}
     pixels = ready.array.astype(np.float16)
     digest = hashlib.sha256(pixels.tobytes())
     write_array(image_path(folder, case.id), pixels)
