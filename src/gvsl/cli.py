@@ -145,12 +145,13 @@ def phantom(words: Sequence[str]) -> None:
 def prepare(words: Sequence[str]) -> None:
     """Turn a folder of volumes or a public dataset into a store, once.
 
-    SOURCE is a folder with images/*.nii.gz (and labels/ of the same names, splits.json and labels.json where
-    there are any), or a flat folder of NIfTI files. A file that can't be used is refused by name and the rest
-    goes on; gvsl inspect lists what was refused and why.
+    SOURCE is a folder with images/ (and labels/ of the same names, splits.json and labels.json where there are any),
+    or a flat folder of volumes: NIfTI, NRRD or MetaImage files, or DICOM series at any depth. A file that can't be
+    used is refused by name and the rest goes on; gvsl inspect lists what was refused and why, and which images are
+    there twice.
     """
     from gvsl.datasets import DATASETS
-    from gvsl.store import PRESETS, Preprocessing
+    from gvsl.store import PRESETS, Preprocessing, duplicates
     from gvsl.store import prepare as prepare_store
 
     preset = one_of(PRESETS, "preset", peek(words, "--preset") or "mr")
@@ -162,7 +163,10 @@ def prepare(words: Sequence[str]) -> None:
     kinds = f"the kind of scan, which decides the defaults below: {listed(PRESETS)}"
     parser.add_argument("--preset", default=preset, metavar="NAME", help=kinds)
     parser.add_argument("--jobs", type=int, default=1, help="processes to prepare with; -1 for one a core")
-    parser.add_class_arguments(Preprocessing, default=asdict(PRESETS[preset]))
+    leak = "take a store in which an image is learnt from under one name and held out under another"
+    parser.add_argument("--allow-leakage", action="store_true", help=leak)
+    defaults = {name: value for name, value in asdict(PRESETS[preset]).items() if name != "preset"}
+    parser.add_class_arguments(Preprocessing, default=defaults, skip={"preset"})
     options = parse(parser, words)
     load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
     settings = settings_of(Preprocessing, options)
@@ -176,11 +180,15 @@ def prepare(words: Sequence[str]) -> None:
             label_names=dataset.label_names,
             source=dataset.name,
             jobs=options.jobs,
+            allow_leakage=options.allow_leakage,
             progress=advance,
         )
     print(f"{options.store}: {len(store.cases)} volumes prepared, {len(store.refused)} refused")
     if store.refused:
         print(f"gvsl inspect {shlex.quote(str(options.store))} says which were refused, and why")
+    twice = duplicates((case.id, case.splits, case.content) for case in store.cases.values())
+    if twice:
+        print(f"{len(twice)} images are there under more than one name; gvsl inspect names them")
 
 
 def inspect(words: Sequence[str]) -> None:

@@ -25,6 +25,8 @@ class Case:
     splits: tuple[str, ...] = ()
     target: int | None = None
     """The class of the whole image, 0 or 1, which classification is to tell; 1 is what is to be found."""
+    parts: tuple[str, ...] = ()
+    """The files of a DICOM series, relative to `image`, its folder, where that holds other files too."""
 
 
 class PairBatch(NamedTuple):

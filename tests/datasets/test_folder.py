@@ -97,7 +97,9 @@ def test_broken_json_is_one_line(root: Path) -> None:
 
 
 def test_an_empty_folder_is_the_user_s_mistake(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no \.nii or \.nii\.gz file; name a folder of volumes"):
+    with pytest.raises(
+        UserError, match=r"holds no volume \(NIfTI, NRRD, MetaImage or DICOM\); name a folder of volumes"
+    ):
         folder(tmp_path)
 
 
@@ -119,13 +121,16 @@ def test_two_label_maps_of_one_name_are_refused(root: Path) -> None:
 
 
 def test_other_formats_and_labels_without_an_image_are_refused_by_name(root: Path) -> None:
-    (root / "images" / "d.nrrd").write_text("NRRD0004\n" * 99)
+    (root / "images" / "d.mgz").write_text("MGZ\n" * 99)
     touch(root / "labels" / "e.nii.gz")
     (root / "labels" / "a.nii.gz").unlink()
     (root / "labels" / "b.nii.gz").unlink()
     store = prepare(folder(root).cases, root / "store", PRESETS["mr"], source="here")
     assert list(store.cases) == ["a", "b", "c"]
-    assert store.refused == (("images/d.nrrd", "is not a NIfTI file"), ("images/e.nii.gz", "there is no such file"))
+    assert store.refused == (
+        ("images/d.mgz", "is neither NIfTI nor NRRD, MetaImage or DICOM"),
+        ("images/e.nii.gz", "there is no such file"),
+    )
 
 
 def test_classes_are_read(root: Path) -> None:

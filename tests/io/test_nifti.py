@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gvsl.io import UnusableFile, Volume, read_nifti, read_nifti_label, write_nifti
+from gvsl.io import UnusableFile, Volume, read_nifti, read_nifti_label, write_nifti, write_nifti_like
 
 AFFINE = np.array([[-1.0, 0, 0, 12], [0, 1.5, 0, -7], [0, 0, 2, 3], [0, 0, 0, 1]])
 DIM_OFFSET = 40
@@ -158,10 +158,105 @@ def test_what_can_not_be_used_is_refused_with_one_line(tmp_path: Path, case: str
     assert "\n" not in str(caught.value)
 
 
-def test_the_header_of_a_pair_is_refused(tmp_path: Path) -> None:
-    nibabel.Nifti1Pair(voxels(), AFFINE).to_filename(tmp_path / "a.hdr")
-    with pytest.raises(UnusableFile, match="convert the pair"):
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Pair, nibabel.Nifti2Pair])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_pair_is_read(tmp_path: Path, kind: type[nibabel.Nifti1Pair], zipped: bool) -> None:
+    kind(voxels(), AFFINE, dtype=np.int16).to_filename(tmp_path / "a.hdr")
+    if zipped:
+        (tmp_path / "a.img.gz").write_bytes(gzip.compress((tmp_path / "a.img").read_bytes()))
+        (tmp_path / "a.img").unlink()
+    volume = read_nifti(tmp_path / "a.hdr")
+    np.testing.assert_array_equal(volume.array, voxels())
+    np.testing.assert_allclose(volume.affine, AFFINE)
+
+
+def test_half_a_pair_is_refused(tmp_path: Path) -> None:
+    nibabel.Nifti1Pair(voxels(), AFFINE, dtype=np.int16).to_filename(tmp_path / "a.hdr")
+    content = (tmp_path / "a.img").read_bytes()
+    (tmp_path / "a.img").write_bytes(content[:-1])
+    with pytest.raises(UnusableFile, match="its header claims 6 x 7 x 8 voxels, more than the file can hold"):
         read_nifti(tmp_path / "a.hdr")
+    (tmp_path / "a.img").unlink()
+    with pytest.raises(UnusableFile, match=r"its voxels, a\.img or a\.img\.gz, aren't there"):
+        read_nifti(tmp_path / "a.hdr")
+
+
+def test_analyze_is_refused(tmp_path: Path) -> None:
+    nibabel.AnalyzeImage(voxels(), AFFINE, dtype=np.int16).to_filename(tmp_path / "a.hdr")
+    with pytest.raises(UnusableFile, match=r"Analyze 7\.5 file, which doesn't say left from right"):
+        read_nifti(tmp_path / "a.hdr")
+
+
+def with_forms(path: Path, sform: np.ndarray | None, qform: np.ndarray | None, zooms: tuple[float, ...] = ()) -> Path:
+    image = nibabel.Nifti1Image(voxels(), None)
+    image.header.set_xyzt_units("mm")
+    image.header.set_qform(qform, code=0 if qform is None else 1)
+    image.header.set_sform(sform, code=0 if sform is None else 1)
+    image.header.set_zooms(zooms or tuple(Volume(voxels(), AFFINE if qform is None else qform).spacing))
+    nibabel.Nifti1Image(voxels(), None, image.header).to_filename(path)
+    return path
+
+
+MIRRORED = AFFINE @ np.diag([-1.0, 1, 1, 1])
+SMALL_TURN = np.array([[0.995, -0.0998, 0, 5], [0.0998, 0.995, 0, 2], [0, 0, 1, 0], [0, 0, 0, 1]]) @ AFFINE
+
+
+def test_the_sform_goes_before_a_qform_that_is_near_it(tmp_path: Path) -> None:
+    np.testing.assert_allclose(read_nifti(with_forms(tmp_path / "a.nii", AFFINE, SMALL_TURN)).affine, AFFINE, atol=1e-5)
+    np.testing.assert_allclose(read_nifti(with_forms(tmp_path / "a.nii", None, AFFINE)).affine, AFFINE, atol=1e-5)
+    np.testing.assert_allclose(read_nifti(with_forms(tmp_path / "a.nii", MIRRORED, None)).affine, MIRRORED, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "zooms", "reason"),
+    [
+        (AFFINE, MIRRORED, (), "its sform says that its axes run to LAS, its qform to RAS; set the code of the wrong"),
+        (None, None, (), "doesn't say how it lies in the patient"),
+        (AFFINE, None, (1, 1.5, 2.5), "a spacing of 1 x 1.5 x 2.5, its affine 1 x 1.5 x 2; correct the one"),
+        (AFFINE @ np.diag([1.1, 1, 1, 1]), AFFINE, (), "a spacing of 1 x 1.5 x 2, its affine 1.1 x 1.5 x 2"),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused(
+    tmp_path: Path, sform: np.ndarray | None, qform: np.ndarray | None, zooms: tuple[float, ...], reason: str
+) -> None:
+    with pytest.raises(UnusableFile, match=reason):
+        read_nifti(with_forms(tmp_path / "a.nii.gz", sform, qform, zooms))
+
+
+@pytest.mark.parametrize(("dtype", "slope", "inter"), [(np.uint16, 1, 0), (np.uint32, 1, 0), (np.uint16, -1, 0)])
+def test_negative_numbers_stored_as_unsigned_are_refused(tmp_path: Path, dtype: type, slope: int, inter: int) -> None:
+    values = voxels().astype(np.int32) - 100
+    image = nibabel.Nifti1Image(values.astype(dtype), AFFINE)
+    image.header.set_slope_inter(slope, inter)
+    image.to_filename(tmp_path / "a.nii")
+    with pytest.raises(UnusableFile, match="negative numbers stored as unsigned ones; convert it to a signed type"):
+        read_nifti(tmp_path / "a.nii")
+
+
+def test_large_unsigned_numbers_are_numbers(tmp_path: Path) -> None:
+    spread: np.ndarray = np.linspace(0, 65535, 336).reshape(6, 7, 8).astype(np.uint16)
+    few = voxels(dtype=np.uint16)
+    few[0, 0, 0] = 65535
+    high = voxels(dtype=np.uint16) + np.uint16(60000)
+    for array in (spread, few, high):
+        np.testing.assert_array_equal(read_nifti(save(tmp_path / "a.nii", array)).array, array)
+
+
+def test_a_stream_that_goes_on_after_the_voxels_is_refused(tmp_path: Path) -> None:
+    content = save(tmp_path / "a.nii", voxels()).read_bytes()
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content + bytes(5000)))
+    np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii.gz").array, voxels())
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content + bytes(3 * 2**20)))
+    with pytest.raises(UnusableFile, match="goes on for more than 1,048,576 bytes after its voxels"):
+        read_nifti(tmp_path / "a.nii.gz")
+
+
+def test_a_result_like_the_header_of_a_pair_is_one_file(tmp_path: Path) -> None:
+    nibabel.Nifti1Pair(voxels(), AFFINE, dtype=np.int16).to_filename(tmp_path / "a.hdr")
+    write_nifti_like(tmp_path / "out.nii.gz", voxels(dtype=np.uint8), tmp_path / "a.hdr")
+    volume = read_nifti(tmp_path / "out.nii.gz")
+    np.testing.assert_array_equal(volume.array, voxels())
+    np.testing.assert_allclose(volume.affine, AFFINE)
 
 
 def test_remarks_on_odd_headers_stay_off_the_screen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from gvsl.store import PRESETS, Preprocessing, parse_preprocessing
         ({"margin": -1}, "margin is -1"),
         ({"orientation": "LPS"}, "orientation is 'LPS'; it can be RAS"),
         ({"intensity": "z"}, "it can be percentiles or window"),
-        ({"crop": "brain"}, "it can be foreground or none"),
+        ({"crop": "brain"}, "it can be foreground or lungs or none"),
     ],
 )
 def test_a_contract_that_means_nothing_is_refused(values: dict[str, Any], message: str) -> None:

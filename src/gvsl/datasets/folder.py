@@ -1,52 +1,91 @@
-"""Any folder of NIfTI files, with or without labels and splits."""
+"""Any folder of volumes in files or DICOM series, with or without labels and splits."""
 
 import json
+import os
+from collections import Counter
 from pathlib import Path
 
 from gvsl.datasets.dataset import Dataset
 from gvsl.errors import UserError
+from gvsl.io import COMPANION_SUFFIXES, VOLUME_SUFFIXES, find_series
 from gvsl.types import SPLITS, Case
 
-READABLE = (".nii.gz", ".nii")
-OTHER_VOLUMES = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".hdr", ".dcm")
+OTHER_VOLUMES = (".mgz", ".mgh")
+"""What can't be read, and is refused by name."""
+DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+"""What DICOM files may be called; most are called nothing in particular."""
+NO_DICOM = (*VOLUME_SUFFIXES, *COMPANION_SUFFIXES, *OTHER_VOLUMES, ".json", ".b2nd")
+FORMATS = "NIfTI, NRRD, MetaImage or DICOM"
 HELD_OUT = ("val", "test")
 NAMED = 3
 """How many of many ids a message names."""
 
 
 def folder(root: Path) -> Dataset:
-    """The cases of a folder of NIfTI files.
+    """The cases of a folder of volumes.
 
-    Either `root` holds the files themselves, or they lie in `root`/images. Then `root`/labels may hold label
-    maps of the same names, `root`/splits.json lists of ids for pretrain, train, val and test, `root`/labels.json
-    a name for each label value, and `root`/classes.json the class of each image, 0 or 1, by its id. Without
-    splits.json every case is in pretrain; with it, a case that it doesn't name is in no split. The file names are
-    the ids.
+    Either `root` holds the files itself, or they lie in `root`/images: NIfTI, NRRD or MetaImage files, and DICOM
+    series at any depth. Then `root`/labels may hold label maps of the same names, `root`/splits.json lists of ids
+    for pretrain, train, val and test, `root`/labels.json a name for each label value, and `root`/classes.json the
+    class of each image, 0 or 1, by its id. Without splits.json every case is in pretrain; with it, a case that it
+    doesn't name is in no split. The file names are the ids; a DICOM series has the names of the folders that lead to
+    it, joined by "_", and its SeriesInstanceUID behind that where its folder holds other series too.
 
     Raises:
-        UserError: `root` is missing or holds no NIfTI file, splits.json, labels.json or classes.json can't be
+        UserError: `root` is missing or holds no volume, splits.json, labels.json or classes.json can't be
             understood, splits or classes name a case that is not there, or a case of val or test is also in
             pretrain or train.
     """
     if not root.is_dir():
-        raise UserError(f"{root} is not a folder; name a folder of .nii or .nii.gz files")
+        raise UserError(f"{root} is not a folder; name a folder of volumes ({FORMATS})")
     place = root / "images" if (root / "images").is_dir() else root
-    files = _files(place, READABLE)
-    if not files:
-        raise UserError(_nothing_in(place))
-    labels = {} if place == root else _by_stem(_files(root / "labels", READABLE))
-    splits = _read_splits(root / "splits.json", {_stem(path) for path in files})
-    targets = _read_targets(root / "classes.json", {_stem(path) for path in files})
+    images = [Case(_stem(path), path) for path in _files(place, VOLUME_SUFFIXES)]
+    series, strays = _series(place)
+    if not images and not series:
+        raise UserError(_nothing_in(place, strays))
+    labels = {} if place == root else _by_stem(_files(root / "labels", VOLUME_SUFFIXES))
+    present = {case.id for case in (*images, *series)}
+    splits = _read_splits(root / "splits.json", present)
+    targets = _read_targets(root / "classes.json", present)
     # Volumes in other formats, and label maps without an image, become cases too, so that they are refused by
     # name.
-    files += _files(place, OTHER_VOLUMES)
-    orphans = sorted(labels.keys() - {_stem(path) for path in files})
-    files += [place / labels[stem].name for stem in orphans]
+    stems = {case.id for case in images}
+    strays += _files(place, OTHER_VOLUMES)
+    strays += [path for path in _files(place, (".img", ".img.gz")) if _stem(path) not in stems]
+    cases = [*images, *series, *(Case("_".join(path.relative_to(place).parts), path) for path in sorted(strays))]
+    orphans = sorted(labels.keys() - {case.id for case in cases})
+    cases += [Case(stem, place / labels[stem].name) for stem in orphans]
     cases = [
-        Case(stem, path, labels.get(stem), _splits_of(stem, splits), targets.get(stem))
-        for stem, path in ((_stem(path), path) for path in files)
+        Case(case.id, case.image, labels.get(case.id), _splits_of(case.id, splits), targets.get(case.id), case.parts)
+        for case in cases
     ]
     return Dataset(cases, _read_label_names(root / "labels.json"), root.resolve().name)
+
+
+def _series(place: Path) -> tuple[list[Case], list[Path]]:
+    """A case for each DICOM series in a folder and below it, and the files that are DICOM by their name alone.
+
+    Series that hold no volume are cases too: they are refused when they are read.
+    """
+    files = []
+    for folder, below, names in os.walk(place):
+        below[:] = [name for name in below if not name.startswith(".") and Path(folder, name) != place / "labels"]
+        visible = (name for name in names if not name.startswith("."))
+        files += [Path(folder, name) for name in visible if not name.lower().endswith(NO_DICOM)]
+    found = find_series(sorted(files))
+    homes = {uid: Path(os.path.commonpath([path.parent for path in paths])) for uid, paths in found.items()}
+    count = Counter(homes.values())
+    above = {parent for home in count for parent in home.parents}
+    cases = []
+    for uid, paths in found.items():
+        home = homes[uid]
+        alone = count[home] == 1 and home not in above and count.keys().isdisjoint(home.parents)
+        name = "_".join(home.relative_to(place).parts) or place.resolve().name
+        parts = () if alone else tuple(path.relative_to(home).as_posix() for path in paths)
+        cases.append(Case(name if alone else f"{name}_{uid}", home, parts=parts))
+    taken = {path for paths in found.values() for path in paths}
+    strays = [path for path in files if path not in taken and path.name.lower().endswith(DICOM_SUFFIXES)]
+    return sorted(cases, key=lambda case: case.id), strays
 
 
 def _files(place: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -58,7 +97,7 @@ def _files(place: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def _stem(path: Path) -> str:
-    ending = next((suffix for suffix in READABLE if path.name.lower().endswith(suffix)), path.suffix)
+    ending = next((suffix for suffix in VOLUME_SUFFIXES if path.name.lower().endswith(suffix)), path.suffix)
     return path.name[: len(path.name) - len(ending)]
 
 
@@ -77,14 +116,14 @@ def _splits_of(case_id: str, splits: dict[str, set[str]] | None) -> tuple[str, .
     return tuple(name for name in SPLITS if case_id in splits.get(name, ()))
 
 
-def _nothing_in(place: Path) -> str:
-    below = next((path for suffix in READABLE for path in place.rglob(f"*{suffix}")), None)
+def _nothing_in(place: Path, strays: list[Path]) -> str:
+    below = next((path for suffix in VOLUME_SUFFIXES for path in place.rglob(f"*{suffix}")), None)
     if below is not None:
-        return f"{place} holds no .nii or .nii.gz file itself, but {below.parent} does; name that folder"
-    others = _files(place, OTHER_VOLUMES)
+        return f"{place} holds no volume itself, but {below.parent} does; name that folder"
+    others = strays + _files(place, OTHER_VOLUMES)
     if others:
-        return f"{place} holds no .nii or .nii.gz file; convert {others[0].name} and the others to NIfTI first"
-    return f"{place} holds no .nii or .nii.gz file; name a folder of volumes"
+        return f"{place} holds no volume that can be read; convert {others[0].name} and the others to NIfTI first"
+    return f"{place} holds no volume ({FORMATS}); name a folder of volumes"
 
 
 def _read_json(path: Path) -> object:

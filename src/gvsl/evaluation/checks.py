@@ -136,7 +136,8 @@ def _options(contract: Preprocessing) -> str:
     """The options of `gvsl prepare` that give this contract."""
     alike = {name: sum(_same(contract, preset, field) for field in VOXEL_FIELDS) for name, preset in PRESETS.items()}
     best = max(alike, key=lambda name: alike[name])
-    others = [field.name for field in fields(Preprocessing) if not _same(contract, PRESETS[best], field.name)]
+    settings = [field.name for field in fields(Preprocessing) if field.compare]
+    others = [name for name in settings if not _same(contract, PRESETS[best], name)]
     return " ".join([f"--preset {best}", *(f"--{name} {_value(contract, name)}" for name in others)])
 
 

@@ -1,9 +1,11 @@
 """Volumes prepared once: one orientation, one spacing, one intensity range, chunked and compressed."""
 
+from gvsl.store.audit import duplicates
 from gvsl.store.describe import describe
 from gvsl.store.prepare import prepare
 from gvsl.store.preprocess import preprocess
-from gvsl.store.preprocessing import PRESETS, Preprocessing, parse_preprocessing
+from gvsl.store.preprocessing import Preprocessing, parse_preprocessing
+from gvsl.store.presets import PRESETS
 from gvsl.store.store import Store, StoredCase
 
 __all__ = [
@@ -12,6 +14,7 @@ __all__ = [
     "Store",
     "StoredCase",
     "describe",
+    "duplicates",
     "parse_preprocessing",
     "prepare",
     "preprocess",

@@ -2,9 +2,12 @@
 
 from collections import Counter
 
+from gvsl.store.audit import duplicates, leaks, told
 from gvsl.store.preprocessing import Preprocessing
+from gvsl.store.presets import PRESETS
 from gvsl.store.store import Store
 from gvsl.types import SPLITS
+from gvsl.words import listed
 
 
 def describe(store: Store) -> str:
@@ -35,6 +38,9 @@ def describe(store: Store) -> str:
         for case in cases
         if case.labels_cropped
     ]
+    entries = [(case.id, case.splits, case.content) for case in cases]
+    lines += [f"same      {listed(case for case, _, _ in group)}: one image" for group in duplicates(entries)]
+    lines += [f"leakage   {told(one, other)}" for one, other in leaks(entries)]
     lines.append(f"refused   {len(store.refused) or 'none'}")
     lines += [f"  {file}: {reason}" for file, reason in store.refused]
     return "\n".join(lines)
@@ -42,8 +48,17 @@ def describe(store: Store) -> str:
 
 def _contract(settings: Preprocessing) -> str:
     unit = "percentiles" if settings.intensity == "percentiles" else "window"
-    crop = f"foreground with a margin of {settings.margin}" if settings.crop == "foreground" else "no crop"
+    crop = "no crop" if settings.crop == "none" else f"{settings.crop} with a margin of {settings.margin}"
     return (
-        f"{settings.orientation}, {settings.spacing:g} mm, {unit} {settings.lower:g} to {settings.upper:g} "
-        f"mapped to 0 to 1, {crop}"
+        f"{_preset(settings)}{settings.orientation}, {settings.spacing:g} mm, {unit} {settings.lower:g} to "
+        f"{settings.upper:g} mapped to 0 to 1, {crop}"
     )
+
+
+def _preset(settings: Preprocessing) -> str:
+    """The preset's name, and which settings are no longer its own."""
+    if settings.preset not in PRESETS:
+        return ""
+    began = PRESETS[settings.preset]
+    others = [name for name, value in vars(settings).items() if value != getattr(began, name)]
+    return settings.preset + (f" but for {', '.join(others)}" if others else "") + ": "

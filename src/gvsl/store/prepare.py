@@ -16,9 +16,10 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing, whole_folder
-from gvsl.io import UnusableFile, Volume, read_nifti, read_nifti_label, same_grid
+from gvsl.io import UnusableFile, Volume, read_label, read_volume, same_grid, to_canonical
 from gvsl.progress import Advance
 from gvsl.store.arrays import write_array
+from gvsl.store.audit import content_hash, refuse_leakage
 from gvsl.store.manifest import FORMAT, write_manifest
 from gvsl.store.names import safe_id
 from gvsl.store.preprocess import preprocess
@@ -42,16 +43,18 @@ def prepare(
     label_names: Mapping[int, str] | None = None,
     source: str,
     jobs: int = 1,
+    allow_leakage: bool = False,
     progress: Advance | None = None,
 ) -> Store:
     """Prepare `cases` into a new store at `out`, in `jobs` processes (-1: one for each core).
 
     A case whose files can't be used is left out and listed with the reason; the rest goes on. `progress` is
     called once for each case that is done with. The store appears whole or not at all. Label values without a
-    name in `label_names` are named "label N".
+    name in `label_names` are named "label N". Unless `allow_leakage`, an image that is learnt from and held out, under
+    two names, is refused.
 
     Raises:
-        UserError: `out` exists, there are no cases or none is usable, `jobs` is 0, or memory ran out.
+        UserError: `out` exists, there are no cases or none is usable, `jobs` is 0, memory ran out, or images leak.
     """
     refuse_existing(out)
     if not cases:
@@ -79,6 +82,8 @@ def prepare(
             first = f"{refused[0]['file']}: {refused[0]['reason']}"
             raise UserError(f"none of the {len(cases)} cases of {source} can be used; the first, {first}")
         stored.sort(key=lambda row: row["id"])
+        if not allow_leakage:
+            refuse_leakage((row["id"], tuple(row["splits"]), row["content"]) for row in stored)
         manifest = {
             "format": FORMAT,
             "source": source,
@@ -114,20 +119,25 @@ def _outcomes(
 
 def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocessing) -> Outcome:
     """Write one case's arrays and return its row of the manifest, or why it can't be used."""
-    current = case.image
+    whole = case.image / case.parts[0] if case.parts else case.image
+    current = whole
     try:
-        image = read_nifti(case.image)
+        image = read_volume(case.image, case.parts)
+        upright = to_canonical(image)
+        content = content_hash(upright)
         label = None
         if case.label is not None:
             current = case.label
-            label = read_nifti_label(case.label)
-            if not same_grid(image, label):
-                raise UnusableFile(f"its grid is not that of its image: {_grids(label, image)}")
-            label = Volume(label.array, image.affine)  # equal but for rounding
-            current = case.image
-        ready, ready_label, lost = preprocess(image, label, preprocessing)
+            label = to_canonical(read_label(case.label))
+            if not same_grid(upright, label):
+                raise UnusableFile(f"its grid is not that of its image: {_grids(label, upright)}")
+            label = Volume(label.array, upright.affine)  # equal but for rounding
+            current = whole
+        ready, ready_label, lost = preprocess(upright, label, preprocessing)
     except UnusableFile as error:
         return None, {"file": _relative(current, root), "reason": str(error)}
+    except MemoryError:
+        return None, {"file": _relative(current, root), "reason": "is larger than the memory that is free"}
     pixels = ready.array.astype(np.float16)
     digest = hashlib.sha256(pixels.tobytes())
     write_array(image_path(folder, case.id), pixels)
@@ -147,8 +157,9 @@ def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocess
             "source_affine": image.affine.tolist(),
             "source_shape": list(image.array.shape),
         },
-        "source": _relative(case.image, root),
+        "source": _relative(whole, root),
         "hash": digest.hexdigest(),
+        "content": content,
     }
     if case.target is not None:
         row["target"] = case.target

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_opening
 
 from gvsl.io import UnusableFile, Volume, resample, to_canonical
+from gvsl.store.lungs import lungs
 from gvsl.store.preprocessing import Preprocessing
 
 FOREGROUND = 0.1
@@ -34,8 +35,8 @@ def preprocess(image: Volume, label: Volume | None, contract: Preprocessing) -> 
     lost = 0
     if label is not None:
         label = to_canonical(label)
-    if contract.crop == "foreground":
-        box = foreground_box(scale(image.array, contract), _margins(image, contract))
+    if contract.crop != "none":
+        box = crop_box(image, contract)
         image = _cut(image, box)
         if label is not None:
             labelled = int(np.count_nonzero(label.array))
@@ -56,37 +57,60 @@ def scale(array: NDArray[np.float32], contract: Preprocessing) -> NDArray[np.flo
     Raises:
         UnusableFile: the bounds fall on one value, or all voxels lie outside them on the same side.
     """
+    return _scaled(array, *_bounds(array, contract))
+
+
+def crop_box(image: Volume, contract: Preprocessing) -> Box:
+    """The box about what the contract's crop looks for, and its margin more; everything if nothing is found.
+
+    The foreground is what is brighter than a tenth of the range, lone voxels left out.
+
+    Raises:
+        UnusableFile: as for `scale`, or there are no lungs.
+    """
+    steps = [max(1, ceil(size / COARSE_VOXELS)) for size in image.array.shape]
+    coarse = image.array[:: steps[0], :: steps[1], :: steps[2]]
+    bounds = _bounds(image.array, contract)
+    if contract.crop == "lungs":
+        mask = lungs(coarse)
+        if not mask.any():
+            raise UnusableFile(
+                "no lungs are found in it; is it a chest CT in HU? --crop foreground keeps all of the body"
+            )
+    else:
+        mask = _scaled(coarse, *bounds) > FOREGROUND
+        opened = binary_opening(mask)
+        mask = opened if opened.any() else mask
+    sides = []
+    for axis, (size, step, margin) in enumerate(zip(image.array.shape, steps, _margins(image, contract), strict=True)):
+        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis))) * step
+        if not found.size:
+            return slice(None), slice(None), slice(None)
+        sides.append(slice(max(int(found[0]) - step - margin, 0), min(int(found[-1]) + step + margin + 1, size)))
+    return sides[0], sides[1], sides[2]
+
+
+def _bounds(array: NDArray[np.float32], contract: Preprocessing) -> tuple[float, float]:
+    """The values that become 0 and 1."""
     lower, upper = contract.lower, contract.upper
+    lowest, highest = array.min(), array.max()
     if contract.intensity == "percentiles":
-        lowest = array.min()
         padding = array == lowest
         values = array[~padding] if padding.mean() >= PADDING_SHARE else array
         low, high = np.percentile(values, [contract.lower, contract.upper])
         if not low < high:
             raise UnusableFile(f"its {lower:g} and {upper:g} percentiles are both {low:g}: it has hardly any contrast")
         lower, upper = float(low), float(high)
+    if highest <= lower or lowest >= upper or lowest == highest:
+        raise UnusableFile(f"all of it lies outside {lower:g} to {upper:g}; is this the preset for this kind of scan?")
+    return lower, upper
+
+
+def _scaled(array: NDArray[np.float32], lower: float, upper: float) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # what overflows is clipped
         scaled = array - np.float32(lower)
         scaled *= np.float32(1 / (upper - lower))
-        np.clip(scaled, 0, 1, out=scaled)
-    if scaled.min() == scaled.max():
-        raise UnusableFile(f"all of it lies outside {lower:g} to {upper:g}; is this the preset for this kind of scan?")
-    return scaled
-
-
-def foreground_box(scaled: NDArray[np.float32], margins: tuple[int, int, int]) -> Box:
-    """The box about what is brighter than a tenth of the range, lone voxels left out, and `margins` more."""
-    steps = [max(1, ceil(size / COARSE_VOXELS)) for size in scaled.shape]
-    mask = scaled[:: steps[0], :: steps[1], :: steps[2]] > FOREGROUND
-    opened = binary_opening(mask)
-    mask = opened if opened.any() else mask
-    sides = []
-    for axis, (size, step, margin) in enumerate(zip(scaled.shape, steps, margins, strict=True)):
-        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis))) * step
-        if not found.size:
-            return slice(None), slice(None), slice(None)
-        sides.append(slice(max(int(found[0]) - step - margin, 0), min(int(found[-1]) + step + margin + 1, size)))
-    return sides[0], sides[1], sides[2]
+        return np.clip(scaled, 0, 1, out=scaled)
 
 
 def _margins(volume: Volume, contract: Preprocessing) -> tuple[int, int, int]:

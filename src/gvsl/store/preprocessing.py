@@ -1,7 +1,7 @@
 """The preprocessing contract: what was done to a store's volumes, and must be done to later input."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any, Literal
 
@@ -26,10 +26,12 @@ class Preprocessing:
     """Becomes 0; what is below is clipped."""
     upper: float = 99.5
     """Becomes 1; what is above is clipped."""
-    crop: Literal["foreground", "none"] = "foreground"
-    """Cut away what is dark all around, or keep the whole volume."""
+    crop: Literal["foreground", "lungs", "none"] = "foreground"
+    """Cut away what is dark all around, or all but the lungs of a chest CT, or keep the whole volume."""
     margin: int = 4
-    """Voxels of the prepared grid that are kept around the foreground."""
+    """Voxels of the prepared grid that are kept around what the crop looks for."""
+    preset: str = field(default="", compare=False)
+    """The name of what these settings began as; it does nothing, so contracts that differ in it alone are equal."""
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
@@ -44,26 +46,23 @@ class Preprocessing:
             )
         if self.intensity == "percentiles" and not (self.lower >= 0 and self.upper <= 100):
             raise UserError(f"percentiles run from 0 to 100, not from {self.lower:g} to {self.upper:g}")
+        if self.crop == "lungs" and self.intensity != "window":
+            raise UserError("a crop to the lungs needs a window in HU: it looks for air")
         if self.margin < 0:
             raise UserError(f"preprocessing margin is {self.margin}; it can't be negative")
 
 
-CHOICES = {"orientation": ("RAS",), "intensity": ("percentiles", "window"), "crop": ("foreground", "none")}
-
-PRESETS = {
-    "mr": Preprocessing(),
-    "ct": Preprocessing(intensity="window", lower=-1024.0, upper=1024.0),
-}
-"""Contracts by the kind of scan: MR by the volume's own range, CT by the window in HU."""
+CHOICES = {"orientation": ("RAS",), "intensity": ("percentiles", "window"), "crop": ("foreground", "lungs", "none")}
 
 
 def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
-    """The contract that `dataclasses.asdict` made `values` from.
+    """The contract that `dataclasses.asdict` made `values` from; that of an earlier gvsl names no preset.
 
     Raises:
         UserError: a field is missing or unknown, or a value is of the wrong type or out of its range.
     """
-    expected = {field.name: type(getattr(PRESETS["mr"], field.name)) for field in fields(Preprocessing)}
+    expected = {item.name: type(item.default) for item in fields(Preprocessing)}
+    values = {"preset": "", **values}  # earlier contracts don't name one
     if values.keys() != expected.keys():
         odd = ", ".join(sorted(values.keys() ^ expected.keys()))
         raise UserError(f"this preprocessing contract lacks or adds {odd}; it was written by another version of gvsl")

@@ -46,6 +46,8 @@ class StoredCase:
     """SHA-256, in hex, of the stored voxels."""
     target: int | None = None
     """The class of the whole image, 0 or 1; None if it has none."""
+    content: str = ""
+    """SHA-256, in hex, of the source's voxels in RAS+ order; empty in stores of an earlier gvsl."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +150,7 @@ def _parse_case(item: dict[str, Any]) -> StoredCase:
         labels_cropped=item["labels_cropped"],
         hash=item["hash"],
         target=_target(item.get("target")),
+        content=str(item.get("content", "")),
     )
 
 

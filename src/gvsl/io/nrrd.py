@@ -1,0 +1,175 @@
+"""NRRD files (.nrrd, and .nhdr beside its voxels): read with every check that a hostile file needs."""
+
+import re
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvsl.io.checks import checked_affine, checked_shape, refuse_short, refuse_wrapped
+from gvsl.io.stream import (
+    DEFLATE_RATIO,
+    beside,
+    header_lines,
+    numbers,
+    read_voxels,
+    readable,
+    unfolded,
+    whole_numbers,
+)
+from gvsl.io.volume import MAX_VOXELS, UnusableFile
+
+MAGIC = b"NRRD000"
+TYPES = {
+    "i1": ("signed char", "int8", "int8_t"),
+    "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
+    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+    "i4": ("int", "signed int", "int32", "int32_t"),
+    "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
+    "i8": ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t"),
+    "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
+    "f4": ("float",),
+    "f8": ("double",),
+}
+"""The format's names of each type."""
+ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}
+TO_RAS = {
+    "right-anterior-superior": (1, 1, 1),
+    "ras": (1, 1, 1),
+    "left-anterior-superior": (-1, 1, 1),
+    "las": (-1, 1, 1),
+    "left-posterior-superior": (-1, -1, 1),
+    "lps": (-1, -1, 1),
+}
+"""The spaces that say where the patient's right, front and top are, and what turns each to RAS."""
+
+
+def load_nrrd(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """The voxels as they are stored, (D, H, W), and the affine in millimetres of RAS+.
+
+    Raises:
+        UnusableFile: the file can't be used.
+    """
+    with readable("NRRD"), path.open("rb") as stream:
+        fields = _fields(stream)
+        sizes, spatial = _sizes(fields)
+        shape = checked_shape([sizes[axis] for axis in spatial])
+        affine = _affine(fields, spatial)
+        dtype = _dtype(fields)
+        encoding = ENCODINGS.get(fields.get("encoding", "").lower())
+        if encoding is None:
+            raise UnusableFile(f"its voxels are encoded as {fields.get('encoding')!r}; save it as raw or gzip")
+        name = fields.get("data file", fields.get("datafile"))
+        if name is None:
+            return _read(stream, fields, shape, dtype, encoding, path), affine
+        if name.startswith("LIST") or "%" in name:
+            raise UnusableFile("has its voxels in several files; save it as one")
+        voxels = beside(path, name)
+        with voxels.open("rb") as other:
+            return _read(other, fields, shape, dtype, encoding, voxels), affine
+
+
+def _read(
+    stream: IO[bytes],
+    fields: dict[str, str],
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    encoding: str,
+    at: Path,
+) -> NDArray[Any]:
+    """The voxels from where the stream stands."""
+    if whole_numbers(fields.get("line skip", fields.get("lineskip", "0"))) != [0]:
+        raise UnusableFile("its header skips lines before the voxels; save it without that")
+    skips = whole_numbers(fields.get("byte skip", fields.get("byteskip", "0")))
+    needed = prod(shape) * dtype.itemsize
+    if skips == [-1] and encoding == "raw":
+        stream.seek(max(at.stat().st_size - needed, 0))
+    elif len(skips) == 1 and skips[0] >= 0 and (encoding == "raw" or skips == [0]):
+        stream.seek(skips[0], 1)
+    else:
+        raise UnusableFile(f"its header skips {' '.join(map(str, skips))} bytes before its {encoding} voxels")
+    left = at.stat().st_size - stream.tell()
+    ratio = {"raw": 1, "gzip": DEFLATE_RATIO}.get(encoding, MAX_VOXELS)  # bzip2 has no such bound
+    refuse_short(shape, needed, left * ratio)
+    with unfolded(stream, encoding) as plain:
+        array = read_voxels(plain, shape, dtype)
+    refuse_wrapped(array, dtype)
+    return array
+
+
+def _fields(stream: IO[bytes]) -> dict[str, str]:
+    """The header's fields by name in small letters; the stream stands at the voxels then."""
+    lines = header_lines(stream)
+    if not next(lines, "").startswith(MAGIC.decode()):
+        raise UnusableFile("is not a NRRD file")
+    found: dict[str, str] = {}
+    for line in lines:
+        if not line:
+            return found
+        name, colon, value = line.partition(":")
+        if line.startswith("#") or value.startswith("="):  # a comment, or a pair of the writer's own
+            continue
+        if not colon:
+            raise UnusableFile(f"its header has a line {line[:80]!r}, which is no field")
+        name = name.strip().lower()
+        if name in found:
+            raise UnusableFile(f"its header says {name!r} twice")
+        found[name] = value.strip()
+        if name in ("data file", "datafile") and value.strip().startswith("LIST"):
+            return found
+    return found
+
+
+def _sizes(fields: dict[str, str]) -> tuple[list[int], list[int]]:
+    """The size of every axis, and which of them lie in space: all but those of size 1 without a direction."""
+    sizes = whole_numbers(fields.get("sizes", ""))
+    if whole_numbers(fields.get("dimension", "")) != [len(sizes)]:
+        raise UnusableFile(f"its header says dimension {fields.get('dimension')} and sizes {fields.get('sizes')}")
+    directions = _directions(fields)
+    if len(directions) != len(sizes):
+        raise UnusableFile(f"its header says {len(sizes)} sizes and {len(directions)} space directions")
+    spatial = [axis for axis, direction in enumerate(directions) if direction is not None]
+    for axis, size in enumerate(sizes):
+        if axis not in spatial and size != 1:
+            raise UnusableFile(f"holds {size} values a voxel, or frames; split it into 3D volumes first")
+    return sizes, spatial
+
+
+def _directions(fields: dict[str, str]) -> list[NDArray[np.float64] | None]:
+    """The step along each axis in the file's own space; None along one that isn't in space."""
+    text = fields.get("space directions", "")
+    if re.sub(r"\([^()]*\)|none|\s", "", text):
+        raise UnusableFile(f"its header says space directions {text[:80]!r}, which are no vectors")
+    parts = re.findall(r"\(([^()]*)\)|(none)", text)
+    return [None if none else numbers(vector.replace(",", " "), 3) for vector, none in parts]
+
+
+def _affine(fields: dict[str, str], spatial: list[int]) -> NDArray[np.float64]:
+    space = fields.get("space", "").lower()
+    if space not in TO_RAS or len(spatial) != 3:
+        said = f"its space is {space!r}" if space and space not in TO_RAS else "it names no space and directions"
+        raise UnusableFile(f"doesn't say how it lies in the patient: {said}; give it space and space directions")
+    units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
+    if any(unit.strip().lower() not in ("mm", "millimeter", "millimetre", "") for unit in units):
+        raise UnusableFile(f"its space is in {units[0]!r}, not in mm")
+    affine = np.eye(4)
+    for column, axis in enumerate(spatial):
+        affine[:3, column] = _directions(fields)[axis]
+    origin = fields.get("space origin", "(0,0,0)").strip()
+    affine[:3, 3] = numbers(origin.removeprefix("(").removesuffix(")").replace(",", " "), 3)
+    affine[:3] *= np.array(TO_RAS[space])[:, None]
+    return checked_affine(affine)
+
+
+def _dtype(fields: dict[str, str]) -> np.dtype[Any]:
+    name = " ".join(fields.get("type", "").lower().split())
+    code = next((code for code, names in TYPES.items() if name in names), None)
+    if code is None:
+        raise UnusableFile(f"its voxels are of type {name!r}, not one number a voxel")
+    order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower())
+    if order is None and code[1] != "1":
+        raise UnusableFile("its header doesn't say the order of the bytes (endian)")
+    return np.dtype((order or "<") + code)

@@ -1,0 +1,74 @@
+"""The leakage audit: the same image under two names, found by its voxels and not by its name."""
+
+import hashlib
+from collections.abc import Iterable
+from itertools import permutations
+
+import numpy as np
+
+from gvsl.errors import UserError
+from gvsl.io import Volume
+
+SLABS = 16
+"""Planes that are hashed at a time."""
+NAMED = 3
+"""How many of many pairs a message names."""
+LEARNT = {"pretrain", "train"}
+
+Entry = tuple[str, tuple[str, ...], str]
+"""A case's id, its splits, and the hash of its content, empty where it isn't known."""
+
+
+def content_hash(upright: Volume) -> str:
+    """SHA-256, in hex, of the shape and the voxels of a float32 volume in RAS+ order.
+
+    Not of its place or spacing: a copy of an image stays one if only its header was changed. The format, the order
+    of the axes in the file and its compression make no difference.
+    """
+    array = upright.array
+    digest = hashlib.sha256(np.array(array.shape, "<i8").tobytes())
+    for start in range(0, array.shape[0], SLABS):
+        slab = np.ascontiguousarray(array[start : start + SLABS], "<f4")
+        digest.update((slab + np.float32(0)).data)  # -0 is 0
+    return digest.hexdigest()
+
+
+def duplicates(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """The cases that hold one image, for each image that more than one holds; sorted by id."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry[2]:
+            found.setdefault(entry[2], []).append(entry)
+    return sorted(sorted(group) for group in found.values() if len(group) > 1)
+
+
+def leaks(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
+    """Pairs of cases that hold one image, the first learnt from and the second held out, or one in val, one in test."""
+    pairs = []
+    for group in duplicates(entries):
+        for one, other in permutations(group, 2):
+            learnt = LEARNT.intersection(one[1]) and {"val", "test"}.intersection(other[1])
+            if learnt or ("val" in one[1] and "test" in other[1]):
+                pairs.append((one, other))
+    return pairs
+
+
+def refuse_leakage(entries: Iterable[Entry]) -> None:
+    """Refuse a store whose held-out images were seen before, under another name.
+
+    Raises:
+        UserError: it is one.
+    """
+    found = leaks(entries)
+    if found:
+        named = "; ".join(told(*pair) for pair in found[:NAMED])
+        more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        raise UserError(
+            f"images that are held out are learnt from under another name: {named}{more}; take one of each pair out of "
+            "the splits, or give --allow-leakage"
+        )
+
+
+def told(one: Entry, other: Entry) -> str:
+    """Two cases that hold one image, in words."""
+    return f"{one[0]} ({', '.join(one[1])}) is {other[0]} ({', '.join(other[1])})"

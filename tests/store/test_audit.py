@@ -1,0 +1,108 @@
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from gvsl.errors import UserError
+from gvsl.io import Volume, read_volume, to_canonical
+from gvsl.store import PRESETS, describe, prepare
+from gvsl.store.audit import content_hash, duplicates, leaks
+from gvsl.types import Case
+
+MakeCase = Callable[..., Case]
+MR = PRESETS["mr"]
+
+
+def copied(case: Case, name: str, splits: tuple[str, ...]) -> Case:
+    """The same image under another name: its axes turned and flipped, uncompressed, in another type."""
+    image = nibabel.load(case.image)
+    turns = np.array([[2, -1], [0, 1], [1, -1]])
+    array = nibabel.apply_orientation(np.asarray(image.dataobj), turns)
+    affine = image.affine @ nibabel.orientations.inv_ornt_aff(turns, image.shape)
+    path = case.image.with_name(f"{name}.nii")
+    nibabel.Nifti1Image(array.astype(np.float64), affine).to_filename(path)
+    return replace(case, id=name, image=path, label=None, splits=splits)
+
+
+def test_the_hash_is_that_of_the_voxels_in_ras() -> None:
+    array = np.random.default_rng(0).normal(size=(20, 5, 6)).astype(np.float32)
+    expected = content_hash(Volume(array, np.eye(4)))
+    for flips in product((1, -1), repeat=3):
+        turns = np.stack([[1, 2, 0], flips], axis=1)
+        affine = np.eye(4) @ nibabel.orientations.inv_ornt_aff(turns, array.shape)
+        turned = Volume(nibabel.apply_orientation(array, turns), affine)
+        assert content_hash(to_canonical(turned)) == expected
+    assert content_hash(Volume(np.asfortranarray(array), np.eye(4))) == expected
+    assert content_hash(Volume(array.astype(">f4"), np.eye(4))) == expected
+    assert content_hash(Volume(array[::-1], np.eye(4))) != expected
+    assert content_hash(Volume(array.reshape(20, 6, 5), np.eye(4))) != expected
+    assert content_hash(Volume(np.where(array == array[19, 4, 5], 0, array), np.eye(4))) != expected
+
+
+def test_a_negative_zero_is_a_zero() -> None:
+    zeros = np.zeros((3, 3, 3), np.float32)
+    assert content_hash(Volume(-zeros, np.eye(4))) == content_hash(Volume(zeros, np.eye(4)))
+
+
+def test_groups_and_pairs() -> None:
+    entries = [
+        ("d", ("test",), "one"),
+        ("a", ("pretrain", "train"), "one"),
+        ("b", ("pretrain",), "one"),
+        ("e", ("val",), "two"),
+        ("f", ("test",), "two"),
+        ("g", ("val",), "three"),
+        ("h", ("val",), "three"),
+        ("i", (), "four"),
+        ("j", ("test",), "four"),
+        ("k", ("pretrain",), ""),
+        ("l", ("test",), ""),
+    ]
+    assert [[name for name, _, _ in group] for group in duplicates(entries)] == [
+        ["a", "b", "d"],
+        ["e", "f"],
+        ["g", "h"],
+        ["i", "j"],
+    ]
+    assert [(one[0], other[0]) for one, other in leaks(entries)] == [("a", "d"), ("b", "d"), ("e", "f")]
+
+
+@pytest.mark.parametrize(
+    ("splits", "held_out"),
+    [(("pretrain",), "test"), (("pretrain",), "val"), (("train",), "test"), (("val",), "test"), (("test",), "val")],
+)
+def test_a_held_out_image_that_is_seen_under_another_name_is_refused(
+    tmp_path: Path, make_case: MakeCase, splits: tuple[str, ...], held_out: str
+) -> None:
+    case = make_case("a", splits)
+    cases = [case, make_case("b"), copied(case, "z", (held_out,))]
+    with pytest.raises(
+        UserError, match=r"learnt from under another name: .*[az] .* is [az] .*--allow-leakage"
+    ) as caught:
+        prepare(cases, tmp_path / "store", MR, source="here")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "store").exists()
+    store = prepare(cases, tmp_path / "store", MR, source="here", allow_leakage=True)
+    lines = describe(store).splitlines()
+    assert "same      a, z: one image" in lines
+    assert sum(line.startswith("leakage   ") for line in lines) == 1
+
+
+def test_doubles_that_leak_nothing_are_told(tmp_path: Path, make_case: MakeCase) -> None:
+    case = make_case("a", ("pretrain", "train"))
+    store = prepare([case, make_case("b"), copied(case, "z", ("pretrain",))], tmp_path / "store", MR, source="here")
+    lines = describe(store).splitlines()
+    assert "same      a, z: one image" in lines
+    assert not any(line.startswith("leakage") for line in lines)
+    assert len({case.content for case in store.cases.values()}) == 2
+    assert store.cases["a"].content == content_hash(to_canonical(read_volume(case.image)))
+
+
+def test_a_store_of_before_says_nothing_of_doubles(tmp_path: Path, make_case: MakeCase) -> None:
+    store = prepare([make_case("a"), make_case("b")], tmp_path / "store", MR, source="here")
+    unknown = {name: replace(case, content="") for name, case in store.cases.items()}
+    assert not any(line.startswith("same") for line in describe(replace(store, cases=unknown)).splitlines())

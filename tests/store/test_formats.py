@@ -1,0 +1,91 @@
+"""The same volume in every format and orientation gives the same store, and the same way back."""
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from gvsl.datasets import folder
+from gvsl.io import Volume, read_label, read_volume, resample_onto, same_grid, to_canonical, write_nifti
+from gvsl.store import Preprocessing, Store, duplicates, prepare
+
+WriteVolume = Callable[[Path, Volume], Path]
+
+FORMATS = ("nii.nii", "gz.nii.gz", "pair.hdr", "nrrd.nrrd", "nhdr.nhdr", "mha.mha", "mhd.mhd", "dicom")
+ORDERS = [(0, 1, 2), (2, 0, 1), (1, 2, 0), (0, 2, 1), (2, 1, 0), (1, 0, 2), (0, 1, 2), (1, 2, 0)]
+ORIENTATIONS = [
+    np.stack([order, flips], axis=1) for order, flips in zip(ORDERS, product((1, -1), repeat=3), strict=True)
+]
+"""Every combination of flips, left- and right-handed, each with another order of the axes."""
+CONTRACT = Preprocessing(intensity="window", lower=-1000.0, upper=1000.0, crop="none")
+
+
+def original(spacing: tuple[float, float, float], oblique: float = 0.0) -> Volume:
+    """Smooth whole numbers, upright but for a turn about the long axis."""
+    shape = (14, 16, 12)
+    index = np.stack(np.meshgrid(*(np.linspace(0, 3, size) for size in shape), indexing="ij"))
+    array = np.rint(900 * np.sin(index[0] + 2 * index[1]) * np.cos(1.5 * index[2])).astype(np.int16)
+    array[2, 3, 4] = 950  # so that no flip leaves it as it is
+    angle = np.deg2rad(oblique)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine[:3, :3] *= spacing
+    affine[:3, 3] = (-30, 12.5, 44)
+    return Volume(array, affine)
+
+
+def turned(volume: Volume, turns: np.ndarray) -> Volume:
+    affine = volume.affine @ nibabel.orientations.inv_ornt_aff(turns, volume.array.shape)
+    return Volume(np.ascontiguousarray(nibabel.apply_orientation(volume.array, turns)), affine)
+
+
+@pytest.mark.parametrize("turns", ORIENTATIONS, ids=[str(number) for number in range(8)])
+def test_a_format_and_an_orientation_make_no_difference(
+    tmp_path: Path, write_volume: WriteVolume, turns: np.ndarray
+) -> None:
+    for spacing, oblique in (((1.0, 1.0, 1.0), 0.0), ((0.8, 0.8, 2.5), 12.0)):
+        upright = original(spacing, oblique)
+        root = tmp_path / f"{oblique:g}"
+        for name in FORMATS:
+            write_volume(root / "images" / name, turned(upright, turns))
+        store = prepare(folder(root).cases, root / "store", CONTRACT, source="made")
+        assert not store.refused
+        assert sorted(store.cases) == sorted(name.partition(".")[0] for name in FORMATS)
+        expected = store.image("nii")
+        if oblique == 0:
+            np.testing.assert_allclose(expected, (upright.array + 1000) / 2000, atol=1e-3)
+        for case_id, case in store.cases.items():
+            np.testing.assert_allclose(store.image(case_id), expected, atol=1e-3)  # float16, and rounded positions
+            np.testing.assert_allclose(case.affine, store.cases["nii"].affine, atol=1e-3)
+        assert len(duplicates((case.id, (), case.content) for case in store.cases.values())[0]) == len(FORMATS)
+        check_the_way_back(root, store, upright)
+
+
+def check_the_way_back(root: Path, store: Store, upright: Volume) -> None:
+    """What is predicted on a case's stored image lies, as NIfTI on the source's grid, where it belongs."""
+    for case_id, case in store.cases.items():
+        stored = Volume(store.image(case_id), case.affine)
+        back = resample_onto(stored, case.source_shape, case.source_affine)
+        bright = Volume((back > 0.55).astype(np.uint8), case.source_affine)
+        write_nifti(root / "out.nii.gz", bright)
+        label = read_label(root / "out.nii.gz")
+        source = read_volume(root / "images" / case.source)
+        assert same_grid(label, source, tolerance=1e-3)
+        truth = to_canonical(source).array > 100
+        np.testing.assert_array_equal(truth, upright.array > 100)
+        found = to_canonical(label).array > 0
+        dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+        exact = stored.array.shape == upright.array.shape
+        assert dice == 1 if exact else dice > 0.97
+
+
+def test_a_label_map_may_have_another_format_and_order_of_its_axes(tmp_path: Path, write_volume: WriteVolume) -> None:
+    upright = original((1.0, 1.0, 1.0))
+    write_volume(tmp_path / "images" / "case", turned(upright, ORIENTATIONS[3]))
+    label = Volume((upright.array > 100).astype(np.uint8), upright.affine)
+    write_volume(tmp_path / "labels" / "case.nrrd", turned(label, ORIENTATIONS[6]))
+    store = prepare(folder(tmp_path).cases, tmp_path / "store", CONTRACT, source="made")
+    np.testing.assert_array_equal(store.label("case"), label.array)
