@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gvsl.io import Volume, same_grid
+from gvsl.io import UnusableFile, Volume, same_grid
 
 ONE = Volume(np.zeros((40, 50, 60)), np.diag([1.0, 1, 2, 1]))
 
@@ -30,3 +30,8 @@ def test_a_small_turn_shows_at_the_corners() -> None:
 
 def test_another_shape_is_another_grid() -> None:
     assert not same_grid(ONE, Volume(np.zeros((40, 50, 61)), ONE.affine))
+
+
+def test_a_reason_is_one_printable_line_that_ends() -> None:
+    assert str(UnusableFile("it is called 'a\n\x1b[31m b'")) == "it is called 'a ?[31m b'"
+    assert str(UnusableFile("9" * 5000)) == "9" * 297 + "..."

@@ -38,7 +38,7 @@ DICOM_FIELDS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresen
 DICOM_TEXTS = ("RescaleSlope", "RescaleIntercept", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 
 CHILD = """
-import json, resource, signal, sys, time
+import json, resource, signal, sys
 from pathlib import Path
 from gvsl.store import PRESETS, prepare
 from gvsl.store.preprocessing import Preprocessing
@@ -48,10 +48,10 @@ root, memory = Path(sys.argv[1]), int(sys.argv[2])
 names = json.loads((root / "cases.json").read_text())
 used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
-signal.alarm(20)  # kills the process if one file takes longer
+signal.setitimer(signal.ITIMER_PROF, 10)  # kills the process if one file takes more seconds of the processor
 cases = [Case(f"{number:03d}", root / name, splits=("pretrain",)) for number, name in enumerate(names)]
 contract = Preprocessing(**json.loads(sys.argv[3]))
-prepare(cases, root / "store", contract, source="mutants", progress=lambda: signal.alarm(20))
+prepare(cases, root / "store", contract, source="mutants", progress=lambda: signal.setitimer(signal.ITIMER_PROF, 10))
 """
 
 
@@ -179,7 +179,11 @@ def test_broken_files_are_refused_or_harmless(tmp_path: Path, write_volume: Writ
     (root / "cases.json").write_text(json.dumps(names))
     values = json.dumps(vars(contract))
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(root), str(MEMORY), values], capture_output=True, text=True, check=False
+        [sys.executable, "-c", CHILD, str(root), str(MEMORY), values],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-2000:]
 
@@ -192,11 +196,8 @@ def test_broken_files_are_refused_or_harmless(tmp_path: Path, write_volume: Writ
     for number in taken:
         image = store.image(f"{number:03d}")
         assert np.isfinite(image).all()
-        same = image.shape == reference.shape and np.abs(image - reference).max() < 1e-3
         if Path(names[number]).name in CHECKED and hows[number] == "flip":
-            assert same, names[number]
-        if hows[number] == "flip" and not same and image.shape == reference.shape:
-            assert (np.abs(image - reference) > 1e-3).mean() < 0.5, names[number]
+            assert image.shape == reference.shape and np.abs(image - reference).max() < 1e-3, names[number]
     assert 50 < len(taken) < 350
     for number, how in enumerate(hows):
         if how in ("absurd", "bomb"):  # sizes that can't be are seen before memory is asked for

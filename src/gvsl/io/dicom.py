@@ -83,7 +83,7 @@ def find_series(files: Sequence[Path]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in files:
         try:
-            if path.name.upper() == "DICOMDIR" or not is_dicom(path):
+            if path.name.upper() == "DICOMDIR" or not path.is_file() or not is_dicom(path):
                 continue
             uid = str(_header(path, ("SeriesInstanceUID",)).get("SeriesInstanceUID", "") or path)
         except (OSError, UnusableFile):  # said by whoever reads it next, and better

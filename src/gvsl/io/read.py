@@ -58,6 +58,8 @@ def _load(
     with readable("a volume"):
         if path.is_dir():
             return load_dicom([path / part for part in parts] if parts else _dicom_files(path))
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise UnusableFile("is neither a file nor a folder")
         with path.open("rb") as stream:
             head = stream.read(HEAD_BYTES)
     if not head:

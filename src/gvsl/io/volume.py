@@ -12,9 +12,18 @@ from gvsl.errors import UserError
 MAX_VOXELS = 2**30
 """The most voxels a file may claim or a resampled volume have: 4 GiB as float32, twice a whole-body CT."""
 
+LONGEST_REASON = 300
+
 
 class UnusableFile(UserError):  # noqa: N818 - named for what it says to a user
-    """A file that can't be used. Its text is the reason alone; the caller knows the file's name."""
+    """A file that can't be used. Its text is the reason alone; the caller knows the file's name.
+
+    What it quotes of the file can be anything, so the reason is made one printable line of LONGEST_REASON at most.
+    """
+
+    def __init__(self, reason: str) -> None:
+        line = "".join(sign if sign.isprintable() else "?" for sign in " ".join(reason.split()))
+        super().__init__(line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "...")
 
 
 @dataclass(frozen=True, eq=False)
