@@ -17,12 +17,14 @@ SPLITS = ("pretrain", "train", "val", "test")
 
 @dataclass(frozen=True)
 class Case:
-    """One subject as it lies on disk: an image, its label map if there is one, and the splits it belongs to."""
+    """One subject as it lies on disk: an image, its label map and class if there are any, and its splits."""
 
     id: str
     image: Path
     label: Path | None = None
     splits: tuple[str, ...] = ()
+    target: int | None = None
+    """The class of the whole image, 0 or 1, which classification is to tell; 1 is what is to be found."""
 
 
 class PairBatch(NamedTuple):

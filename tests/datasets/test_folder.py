@@ -126,3 +126,36 @@ def test_other_formats_and_labels_without_an_image_are_refused_by_name(root: Pat
     store = prepare(folder(root).cases, root / "store", PRESETS["mr"], source="here")
     assert list(store.cases) == ["a", "b", "c"]
     assert store.refused == (("images/d.nrrd", "is not a NIfTI file"), ("images/e.nii.gz", "there is no such file"))
+
+
+def test_classes_are_read(root: Path) -> None:
+    for path in (root / "labels").iterdir():
+        path.unlink()
+    write(root / "classes.json", {"a": 0, "c": 1})
+    assert {case.id: case.target for case in folder(root).cases} == {"a": 0, "b": None, "c": 1}
+    store = prepare(folder(root).cases, root / "store", PRESETS["mr"], source="here")
+    assert {case.id: case.target for case in store.cases.values()} == {"a": 0, "b": None, "c": 1}
+
+
+def test_a_store_without_classes_is_what_it_was(root: Path) -> None:
+    for path in (root / "labels").iterdir():
+        path.unlink()
+    prepare(folder(root).cases, root / "store", PRESETS["mr"], source="here")
+    rows = json.loads((root / "store" / "manifest.json").read_text())["cases"]
+    assert not any("target" in row for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ({"a": 2}, "must hold a class, 0 or 1, by id"),
+        ({"a": True}, "must hold a class, 0 or 1, by id"),
+        ({"a": "1"}, "must hold a class, 0 or 1, by id"),
+        (["a"], "must hold a class, 0 or 1, by id"),
+        ({"z": 1}, "names cases that have no image: z"),
+    ],
+)
+def test_classes_that_can_not_be_meant_are_refused(root: Path, classes: Any, message: str) -> None:
+    write(root / "classes.json", classes)
+    with pytest.raises(UserError, match=message):
+        folder(root)

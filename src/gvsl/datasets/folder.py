@@ -18,13 +18,15 @@ def folder(root: Path) -> Dataset:
     """The cases of a folder of NIfTI files.
 
     Either `root` holds the files themselves, or they lie in `root`/images. Then `root`/labels may hold label
-    maps of the same names, `root`/splits.json lists of ids for pretrain, train, val and test, and
-    `root`/labels.json a name for each label value. Without splits.json every case is in pretrain; with it, a
-    case that it doesn't name is in no split. The file names are the ids.
+    maps of the same names, `root`/splits.json lists of ids for pretrain, train, val and test, `root`/labels.json
+    a name for each label value, and `root`/classes.json the class of each image, 0 or 1, by its id. Without
+    splits.json every case is in pretrain; with it, a case that it doesn't name is in no split. The file names are
+    the ids.
 
     Raises:
-        UserError: `root` is missing or holds no NIfTI file, splits.json or labels.json can't be understood, a
-            split names a case that is not there, or a case of val or test is also in pretrain or train.
+        UserError: `root` is missing or holds no NIfTI file, splits.json, labels.json or classes.json can't be
+            understood, splits or classes name a case that is not there, or a case of val or test is also in
+            pretrain or train.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; name a folder of .nii or .nii.gz files")
@@ -34,12 +36,16 @@ def folder(root: Path) -> Dataset:
         raise UserError(_nothing_in(place))
     labels = {} if place == root else _by_stem(_files(root / "labels", READABLE))
     splits = _read_splits(root / "splits.json", {_stem(path) for path in files})
+    targets = _read_targets(root / "classes.json", {_stem(path) for path in files})
     # Volumes in other formats, and label maps without an image, become cases too, so that they are refused by
     # name.
     files += _files(place, OTHER_VOLUMES)
     orphans = sorted(labels.keys() - {_stem(path) for path in files})
     files += [place / labels[stem].name for stem in orphans]
-    cases = [Case(_stem(path), path, labels.get(_stem(path)), _splits_of(_stem(path), splits)) for path in files]
+    cases = [
+        Case(stem, path, labels.get(stem), _splits_of(stem, splits), targets.get(stem))
+        for stem, path in ((_stem(path), path) for path in files)
+    ]
     return Dataset(cases, _read_label_names(root / "labels.json"), root.resolve().name)
 
 
@@ -124,6 +130,18 @@ def _read_label_names(path: Path) -> dict[int, str]:
     if not all(isinstance(name, str) and name for name in names.values()):
         raise UserError(f'{path} must name label values, like {{"1": "anterior", "2": "posterior"}}')
     return {value: str(name) for value, name in names.items() if value != 0}
+
+
+def _read_targets(path: Path, present: set[str]) -> dict[str, int]:
+    if not path.exists():
+        return {}
+    found = _read_json(path)
+    if not isinstance(found, dict) or not all(type(value) is int and value in (0, 1) for value in found.values()):
+        raise UserError(f'{path} must hold a class, 0 or 1, by id, like {{"a": 0, "b": 1}}')
+    missing = sorted(found.keys() - present)
+    if missing:
+        raise UserError(f"{path} names cases that have no image: {_few(missing)}")
+    return found
 
 
 def _few(ids: list[str]) -> str:

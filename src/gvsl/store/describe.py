@@ -28,6 +28,8 @@ def describe(store: Store) -> str:
     for value, name in store.label_names.items():
         holding = sum(value in (case.label_values or ()) for case in cases)
         lines.append(f"label     {value} {name}, in {holding} volumes")
+    classes = Counter(case.target for case in cases if case.target is not None)
+    lines += [f"class     {target}, {classes[target]} volumes" for target in sorted(classes)]
     lines += [
         f"note      {case.id}: the foreground crop cut away {case.labels_cropped} labelled voxels"
         for case in cases

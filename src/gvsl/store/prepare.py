@@ -150,6 +150,8 @@ def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocess
         "source": _relative(case.image, root),
         "hash": digest.hexdigest(),
     }
+    if case.target is not None:
+        row["target"] = case.target
     return row, None
 
 

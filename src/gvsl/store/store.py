@@ -44,6 +44,8 @@ class StoredCase:
     """Labelled voxels of the source that lay outside the foreground crop."""
     hash: str
     """SHA-256, in hex, of the stored voxels."""
+    target: int | None = None
+    """The class of the whole image, 0 or 1; None if it has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +147,15 @@ def _parse_case(item: dict[str, Any]) -> StoredCase:
         source_shape=_three(geometry["source_shape"]),
         labels_cropped=item["labels_cropped"],
         hash=item["hash"],
+        target=_target(item.get("target")),
     )
+
+
+def _target(value: object) -> int | None:
+    """A class, which manifests without classes don't have."""
+    if value is not None and (isinstance(value, bool) or value not in (0, 1)):
+        raise ValueError(f"a target is {value!r}, not 0 or 1")
+    return None if value is None else int(str(value))
 
 
 def _three(sizes: list[int]) -> tuple[int, int, int]:
