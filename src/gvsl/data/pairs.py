@@ -46,8 +46,7 @@ def draw_pairs(ids: Sequence[str], batch_size: int, seed: int, step: int) -> lis
 
 def crop_for(store: Store, settings: DataSettings) -> Shape:
     """The crop that a run on this store uses."""
-    shapes = [store.cases[case].shape for case in store.split(settings.split)]
-    return settings.crop or fit_crop(shapes, settings.most_voxels)
+    return settings.crop or fit_crop(store.shapes(settings.split), settings.most_voxels)
 
 
 def read_crop(store: Store, case: str, crop: Shape) -> torch.Tensor:

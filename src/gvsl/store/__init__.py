@@ -1,7 +1,7 @@
 """Volumes prepared once: one orientation, one spacing, one intensity range, chunked and compressed."""
 
 from gvsl.store.describe import describe
-from gvsl.store.prepare import prepare
+from gvsl.store.prepare import Work, prepare
 from gvsl.store.preprocess import preprocess
 from gvsl.store.preprocessing import PRESETS, Preprocessing, parse_preprocessing
 from gvsl.store.store import Store, StoredCase
@@ -11,6 +11,7 @@ __all__ = [
     "Preprocessing",
     "Store",
     "StoredCase",
+    "Work",
     "describe",
     "parse_preprocessing",
     "prepare",

@@ -1,0 +1,230 @@
+"""What the store costs and gives, one table each; the figures of docs/store.md come from here.
+
+    python benchmarks/store.py formats     random crops out of Blosc2, Zarr 3, a memory map and NIfTI
+    python benchmarks/store.py prepare     volumes a minute and peak memory for a CT of 512 x 512 x 400
+    python benchmarks/store.py manifest    a store of 100,000 cases: seconds to open, memory, an epoch's order
+
+The volumes are phantoms, so no data is needed. Rates are a second of a core's own work (processor time), so that
+another program on the machine does not lower them; what the file cache holds is read from memory. `formats` needs
+`pip install "gvsl[benchmarks]"`.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from gvsl.datasets.phantom import subject
+from gvsl.results import environment, utc_now
+from gvsl.store.arrays import read_array, write_array
+
+Array = NDArray[np.float16]
+Box = tuple[slice, slice, slice]
+Read = Callable[[Path, Box], NDArray[Any]]
+Write = Callable[[Path, Array], None]
+
+WINDOW_HU = 2048
+"""What the ct preset maps to [0, 1]."""
+
+
+def header(title: str) -> None:
+    """What ran where, above every table."""
+    found = environment()
+    print(f"{title}: {utc_now()}, {found['processor']}, {found['cores']} cores")
+
+
+# --- formats ------------------------------------------------------------------------------------------------
+
+
+def blosc(path: Path, array: Array, chunk: int, block: int, codec: blosc2.Codec) -> None:
+    """Blosc2 with other chunks and another codec than the store's."""
+    chunks, blocks = ((side,) * 3 for side in (chunk, block))
+    settings = blosc2.CParams(codec=codec, clevel=1, nthreads=1)
+    blosc2.asarray(array, chunks=chunks, blocks=blocks, urlpath=str(path), mode="w", cparams=settings)
+
+
+def zarr_write(path: Path, array: Array, chunk: int, codec: str) -> None:
+    """Zarr 3: one shard a volume, so one file as in the store, and blosc with a byte shuffle, as Blosc2 has it."""
+    import zarr
+
+    inner = zarr.codecs.BloscCodec(cname=codec, clevel=1, shuffle="shuffle", typesize=2)
+    shard = tuple(-(-side // chunk) * chunk for side in array.shape)
+    stored = zarr.create_array(
+        path, shape=array.shape, dtype=array.dtype, chunks=(chunk,) * 3, shards=shard, compressors=inner
+    )
+    stored[...] = array
+
+
+def zarr_read(path: Path, box: Box) -> NDArray[Any]:
+    """A crop out of Zarr 3."""
+    import zarr
+
+    return np.asarray(zarr.open_array(path, mode="r")[box])
+
+
+def blosc_read(path: Path, box: Box) -> NDArray[Any]:
+    """A crop as the store reads it."""
+    return read_array(path, SHAPE, box)
+
+
+def map_write(path: Path, array: Array) -> None:
+    """Uncompressed."""
+    np.save(path, array)
+
+
+def map_read(path: Path, box: Box) -> NDArray[Any]:
+    """A crop copied out of a memory map."""
+    return np.array(np.load(path, mmap_mode="r")[box])
+
+
+def nifti_write(path: Path, array: Array) -> None:
+    """As hospitals hand it out: whole HU, gzipped."""
+    values = np.rint(array.astype(np.float32) * WINDOW_HU - WINDOW_HU / 2).astype(np.int16)
+    nibabel.Nifti1Image(values, np.eye(4)).to_filename(path)
+
+
+def nifti_read(path: Path, box: Box) -> NDArray[Any]:
+    """The whole volume decompressed and scaled, and a crop taken, as code without a store does at every step."""
+    values = np.asanyarray(nibabel.load(path).dataobj)
+    return ((values + WINDOW_HU / 2) / WINDOW_HU).astype(np.float16)[box]
+
+
+ZSTD, LZ4 = blosc2.Codec.ZSTD, blosc2.Codec.LZ4
+FORMATS: dict[str, tuple[str, Write, Read]] = {
+    "Blosc2 zstd 64/16 (the store)": (".b2nd", write_array, blosc_read),
+    "Blosc2 zstd 32/16": (".b2nd", partial(blosc, chunk=32, block=16, codec=ZSTD), blosc_read),
+    "Blosc2 lz4 64/16": (".b2nd", partial(blosc, chunk=64, block=16, codec=LZ4), blosc_read),
+    "Zarr 3 zstd, chunks of 64": (".zarr", partial(zarr_write, chunk=64, codec="zstd"), zarr_read),
+    "Zarr 3 zstd, chunks of 32": (".zarr", partial(zarr_write, chunk=32, codec="zstd"), zarr_read),
+    "Zarr 3 lz4, chunks of 64": (".zarr", partial(zarr_write, chunk=64, codec="lz4"), zarr_read),
+    "memory map, uncompressed": (".npy", map_write, map_read),
+    "NIfTI, gzipped, read whole": (".nii.gz", nifti_write, nifti_read),
+}
+SHAPE = (1, 1, 1)
+"""Of the volumes; the reading processes set it."""
+
+
+def quiet_libraries() -> None:
+    """One thread each: loaders read in many processes at once."""
+    import numcodecs.blosc
+    import zarr
+
+    numcodecs.blosc.use_threads = False
+    zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
+
+
+def reading(
+    names: list[str], folder: Path, shape: tuple[int, int, int], options: argparse.Namespace, place: int, start: Barrier
+) -> list[tuple[str, float, float]]:
+    """Crops a second of this process's own work, and of the clock, for each format in turn, several times over."""
+    global SHAPE
+    SHAPE = shape
+    quiet_libraries()
+    found = []
+    for turn in range(options.repeats):
+        for name in names:
+            ending, _, read = FORMATS[name]
+            draw = np.random.default_rng([turn, place])
+            start.wait()
+            done, worked, began = 0, time.process_time(), time.perf_counter()
+            while time.perf_counter() - began < options.seconds:
+                path = folder / f"{names.index(name)}-{draw.integers(options.volumes)}{ending}"
+                starts = [int(draw.integers(side - options.crop + 1)) for side in shape]
+                crop = read(path, tuple(slice(first, first + options.crop) for first in starts))  # type: ignore[arg-type]
+                assert crop.shape == (options.crop,) * 3
+                done += 1
+            taken = time.process_time() - worked, time.perf_counter() - began
+            found.append((name, done / taken[0], done / taken[1]))
+    return found
+
+
+def formats(options: argparse.Namespace) -> None:
+    """Write and read the same volumes in every format."""
+    quiet_libraries()
+    shape = (options.side, options.side, options.side)
+    volumes = []
+    for index in range(options.volumes):
+        image, _ = subject(0, index, shape)
+        volumes.append((np.clip(image, -1024, 1024) / WINDOW_HU + 0.5).astype(np.float16))
+    raw = sum(volume.nbytes for volume in volumes)
+    header(f"{options.volumes} phantoms of {options.side} cubed as float16, crops of {options.crop} cubed")
+    names = list(FORMATS)
+    sizes, written = {}, {}
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        folder = Path(temporary)
+        for name in names:
+            ending, write, read = FORMATS[name]
+            paths = [folder / f"{names.index(name)}-{index}{ending}" for index in range(options.volumes)]
+            worked = time.process_time()
+            for path, volume in zip(paths, volumes, strict=True):
+                write(path, volume)
+            written[name] = raw / 1e6 / (time.process_time() - worked)
+            sizes[name] = sum(file.stat().st_size for path in paths for file in [path, *path.rglob("*")])
+            if ending != ".nii.gz":  # that one holds whole HU
+                global SHAPE
+                SHAPE = shape
+                box = (slice(3, 50), slice(0, 70), slice(10, 90))
+                np.testing.assert_array_equal(read(paths[0], box), volumes[0][box])
+        del volumes
+        rates = {processes: read_in(processes, names, folder, shape, options) for processes in (1, 2)}
+    print(f"{'':<30} {'size':>6} {'write':>9}   {'crops a second of a core':>25}   {'of the clock, together':>22}")
+    print(f"{'':<30} {'of raw':>6} {'MB/s':>9}   {'1 process':>12} {'2 each':>12}   {'1':>10} {'2':>11}")
+    for name in names:
+        one, two = rates[1][name], rates[2][name]
+        print(
+            f"{name:<30} {sizes[name] / raw:>6.0%} {written[name]:>9.0f}   "
+            f"{one[0]:>12.1f} {two[0]:>12.1f}   {one[1]:>10.1f} {two[1]:>11.1f}"
+        )
+
+
+def read_in(
+    processes: int, names: list[str], folder: Path, shape: tuple[int, int, int], options: argparse.Namespace
+) -> dict[str, tuple[float, float]]:
+    """Median over turns: crops a second of a core's work in the mean process, and of the clock in all of them."""
+    context = get_context("spawn")
+    with context.Manager() as manager:
+        start = manager.Barrier(processes)
+        with context.Pool(processes) as pool:
+            calls = [(names, folder, shape, options, place, start) for place in range(processes)]
+            found = pool.starmap(reading, calls, chunksize=1)
+            pool.close()
+            pool.join()
+    result = {}
+    for name in names:
+        turns = list(zip(*[[row for row in part if row[0] == name] for part in found], strict=True))
+        worked = statistics.median(statistics.mean(row[1] for row in turn) for turn in turns)
+        clock = statistics.median(sum(row[2] for row in turn) for turn in turns)
+        result[name] = (worked, clock)
+    return result
+
+
+def main() -> None:
+    """Choose the table and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=["formats"])
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where to write; the system's temporary folder if not"
+    )
+    parser.add_argument("--side", type=int, default=288, help="formats: voxels a side")
+    parser.add_argument("--volumes", type=int, default=4, help="formats: how many")
+    parser.add_argument("--crop", type=int, default=128, help="formats: voxels a side")
+    parser.add_argument("--seconds", type=float, default=5.0, help="formats: each turn")
+    parser.add_argument("--repeats", type=int, default=5, help="formats: turns")
+    options = parser.parse_args()
+    {"formats": formats}[options.table](options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
