@@ -10,11 +10,13 @@ another program on the machine does not lower them; what the file cache holds is
 """
 
 import argparse
+import resource
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
@@ -26,9 +28,15 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from gvsl.data import DataSettings, PairStream
+from gvsl.datasets import folder as folder_dataset
 from gvsl.datasets.phantom import subject
 from gvsl.results import environment, utc_now
+from gvsl.store import PRESETS, Store
+from gvsl.store import prepare as prepare_store
 from gvsl.store.arrays import read_array, write_array
+from gvsl.store.manifest import FORMAT, manifest_text
+from gvsl.store.table import row_line
 
 Array = NDArray[np.float16]
 Box = tuple[slice, slice, slice]
@@ -42,7 +50,7 @@ WINDOW_HU = 2048
 def header(title: str) -> None:
     """What ran where, above every table."""
     found = environment()
-    print(f"{title}: {utc_now()}, {found['processor']}, {found['cores']} cores")
+    print(f"{title}: {utc_now()}, {found['processor']}, {found['cores']} cores", flush=True)
 
 
 # --- formats ------------------------------------------------------------------------------------------------
@@ -210,10 +218,158 @@ def read_in(
     return result
 
 
+# --- manifest -----------------------------------------------------------------------------------------------
+
+
+def simulate(folder: Path, count: int) -> None:
+    """A store of so many cases, of which the first two have real arrays and the others empty files."""
+    draw = np.random.default_rng(0)
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    lines = []
+    for number in range(count):
+        shape = [int(side) for side in draw.integers(100, 400, 3)] if number > 1 else [64, 64, 64]
+        name = f"hospital-{number % 7}_study-{number:07d}"
+        affines = [np.diag([*draw.uniform(0.3, 3, 3), 1.0]) for _ in range(2)]
+        for affine in affines:
+            affine[:3, 3] = draw.normal(0, 200, 3)
+        row = {
+            "id": name,
+            "splits": ["pretrain"] if number % 10 else ["pretrain", "train"],
+            "shape": shape,
+            "labels": [1, 2, 3] if number % 10 == 0 else None,
+            "labels_cropped": 0,
+            "geometry": {
+                "affine": affines[0].tolist(),
+                "source_affine": affines[1].tolist(),
+                "source_shape": shape,
+            },
+            "hash": draw.bytes(32).hex(),
+            "source": f"images/{name}.nii.gz",
+        }
+        lines.append((name, row_line(row)))
+        for part in ("images", "labels"):
+            if part == "images" or row["labels"] is not None:
+                path = folder / part / f"{name}.b2nd"
+                if number > 1:
+                    path.touch()
+                else:
+                    write_array(path, draw.random((64, 64, 64)).astype(np.float16))
+    whole = b"".join(line for _, line in sorted(lines))
+    manifest = {
+        "format": FORMAT,
+        "source": "simulated",
+        "preprocessing": asdict(PRESETS["ct"]),
+        "label_names": {"1": "a", "2": "b", "3": "c"},
+        "refused": [],
+        "written_by": "benchmarks/store.py",
+    }
+    (folder / "cases.jsonl").write_bytes(whole)
+    (folder / "manifest.json").write_text(manifest_text(manifest, whole), encoding="utf-8")
+
+
+def peak_mebibytes() -> float:
+    """Of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def resident_mebibytes() -> float:
+    """Of this process now."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
+def opened(folder: Path) -> None:
+    """Open the store in a process of its own, and say what it took."""
+    before = resident_mebibytes()
+    taken = []
+    for _ in range(3):
+        worked, began = time.process_time(), time.perf_counter()
+        store = Store.open(folder)
+        taken.append((time.perf_counter() - began, time.process_time() - worked))
+    after, peak = resident_mebibytes(), peak_mebibytes()
+    stream = PairStream(store, DataSettings(order="epoch", crop=(64, 64, 64)), seed=0)
+    began = time.perf_counter()
+    first = stream.pairs(0)
+    epoch = time.perf_counter() - began
+    began = time.perf_counter()
+    for step in range(1, 1001):
+        stream.pairs(step)
+    steps = time.perf_counter() - began
+    began = time.perf_counter()
+    store.image(next(iter(store.cases)), (slice(0, 64),) * 3)
+    crop = time.perf_counter() - began
+    print(
+        f"  open              {min(wall for wall, _ in taken):.2f} s ({min(own for _, own in taken):.2f} s of a core)"
+    )
+    print(f"  memory held       {after - before:.0f} MB, {peak:.0f} MB at the peak with Python, NumPy and torch")
+    print(f"  an epoch's order  {1000 * epoch:.1f} ms, then {steps:.2f} ms a step of {len(first)} pairs")
+    print(f"  first crop        {1000 * crop:.1f} ms")
+
+
+def manifest(options: argparse.Namespace) -> None:
+    """Simulate a large store, and open it in a fresh process."""
+    header(f"a store of {options.cases:,} cases")
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        folder = Path(temporary) / "store"
+        simulate(folder, options.cases)
+        print(f"  cases.jsonl       {(folder / 'cases.jsonl').stat().st_size / 2**20:.0f} MB")
+        process = get_context("spawn").Process(target=opened, args=(folder,))
+        process.start()
+        process.join()
+
+
+# --- prepare ------------------------------------------------------------------------------------------------
+
+
+def write_ct(folder: Path, count: int, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> None:
+    """CTs of such a grid, as gzipped int16: a phantom at half the resolution, enlarged, with noise of its own."""
+    folder.mkdir(parents=True)
+    for index in range(count):
+        image, _ = subject(0, index, tuple(side // 2 for side in shape))  # type: ignore[arg-type]
+        whole = np.repeat(np.repeat(np.repeat(image, 2, 0), 2, 1), 2, 2)
+        whole += np.random.default_rng(index).normal(0, 12, whole.shape).astype(np.float32)
+        scan = nibabel.Nifti1Image(np.rint(whole).astype(np.int16), np.diag([*spacing, 1.0]))
+        scan.to_filename(folder / f"ct{index}.nii.gz")
+
+
+def prepared(source: Path, out: Path, processes: int) -> None:
+    """Prepare in a process of its own, and say what it took."""
+    cases = folder_dataset(source).cases
+    began = time.perf_counter()
+    store = prepare_store(cases, out, PRESETS["ct"], source="ct", processes=processes)
+    wall = time.perf_counter() - began
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    own = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    peak = usages[0 if processes == 1 else 1].ru_maxrss / 1024
+    voxels = int(np.prod(nibabel.load(cases[0].image).shape))
+    given = sum(case.image.stat().st_size for case in cases)
+    taken = sum(file.stat().st_size for file in (out / "images").iterdir())
+    shape = " x ".join(str(side) for side in store.cases["ct0"].shape)
+    print(
+        f"  {processes} at once: {60 * len(cases) / wall:.2f} volumes a minute of the clock, "
+        f"{60 * len(cases) / own:.2f} a minute of a core, peak {peak:.0f} MB a process "
+        f"({peak * 2**20 / voxels:.0f} bytes a voxel); {shape} stored, {taken / given:.0%} of the source's size"
+    )
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Prepare the same CTs in one process and in two."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        source = Path(temporary) / "source"
+        write_ct(source, options.scans, tuple(options.ct), (0.4, 0.4, 0.75))
+        header(f"{options.scans} CTs of {' x '.join(map(str, options.ct))} voxels at 0.4 x 0.4 x 0.75 mm to 1 mm")
+        for processes in (1, 2):
+            call = (source, Path(temporary) / f"store{processes}", processes)
+            process = get_context("spawn").Process(target=prepared, args=call)
+            process.start()
+            process.join()
+
+
 def main() -> None:
     """Choose the table and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["formats"])
+    parser.add_argument("table", choices=["formats", "prepare", "manifest"])
     parser.add_argument(
         "--folder", type=Path, default=None, help="where to write; the system's temporary folder if not"
     )
@@ -222,8 +378,11 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=128, help="formats: voxels a side")
     parser.add_argument("--seconds", type=float, default=5.0, help="formats: each turn")
     parser.add_argument("--repeats", type=int, default=5, help="formats: turns")
+    parser.add_argument("--cases", type=int, default=100_000, help="manifest: how many")
+    parser.add_argument("--scans", type=int, default=2, help="prepare: how many")
+    parser.add_argument("--ct", type=int, nargs=3, default=[512, 512, 400], help="prepare: their voxels")
     options = parser.parse_args()
-    {"formats": formats}[options.table](options)
+    {"formats": formats, "prepare": prepare, "manifest": manifest}[options.table](options)
 
 
 if __name__ == "__main__":

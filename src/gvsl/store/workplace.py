@@ -122,7 +122,9 @@ def finish_moving(out: Path) -> None:
 
 @contextmanager
 def workplace(out: Path, contract: dict[str, Any]) -> Iterator[Workplace]:
-    """Open the folder in which `out` is made, anew or with what an earlier run did; it stays if the block fails.
+    """Open the folder in which `out` is made, anew or with what an earlier run did.
+
+    It stays if the block fails, unless nothing was done yet.
 
     Raises:
         UserError: what is there was made of something else or isn't a workplace, or another process works there.
@@ -143,7 +145,12 @@ def workplace(out: Path, contract: dict[str, Any]) -> Iterator[Workplace]:
             shutil.rmtree(path / "writing")
         for folder in (path / "writing", *(path / "store" / part for part in PARTS)):
             folder.mkdir(parents=True, exist_ok=True)
-        yield place
+        try:
+            yield place
+        except BaseException:
+            if not place.done and path.exists():  # nothing to go on with
+                place.remove()
+            raise
 
 
 def put_array(place: Path, part: str, case_id: str, array: NDArray[Any]) -> int:
