@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +40,7 @@ from gvsl.words import listed, nearest, one_line, one_of
 
 if TYPE_CHECKING:
     from gvsl.benchmark import Column, Matrix
+    from gvsl.store import Work
     from gvsl.training.settings import PretrainSettings
     from gvsl.transfer import TransferSettings
 
@@ -149,20 +151,27 @@ def prepare(words: Sequence[str]) -> None:
     or a flat folder of volumes: NIfTI, NRRD or MetaImage files, or DICOM series at any depth. A file that can't be
     used is refused by name and the rest goes on; gvsl inspect lists what was refused and why, and which images are
     there twice.
+
+    Given again, it goes on where it was stopped; on a store that is there it does only what is missing or has
+    changed, and removes nothing.
     """
     from gvsl.datasets import DATASETS
-    from gvsl.store import PRESETS, Preprocessing, duplicates
+    from gvsl.store import PRESETS, Preprocessing, Work, duplicates
     from gvsl.store import prepare as prepare_store
 
     preset = one_of(PRESETS, "preset", peek(words, "--preset") or "mr")
-    parser = new_parser(prepare, "SOURCE STORE [--dataset NAME] [--preset NAME] [--any.setting VALUE]")
+    usage = "SOURCE STORE [--dataset NAME] [--preset NAME] [--processes N | --dask ADDRESS] [--any.setting VALUE]"
+    parser = new_parser(prepare, usage)
     add_path(parser, "source", "SOURCE", "the folder that holds the volumes")
-    add_path(parser, "store", "STORE", "the new folder to write")
+    add_path(parser, "store", "STORE", "the folder to write, or to add to")
     how = f"how SOURCE is laid out: {listed(DATASETS)}"
     parser.add_argument("--dataset", default="folder", metavar="NAME", help=how)
     kinds = f"the kind of scan, which decides the defaults below: {listed(PRESETS)}"
     parser.add_argument("--preset", default=preset, metavar="NAME", help=kinds)
-    parser.add_argument("--jobs", type=int, default=1, help="processes to prepare with; -1 for one a core")
+    how_many = "how many to prepare with; without it one a core, as far as there is memory"
+    parser.add_argument("--processes", type=int, default=None, metavar="N", help=how_many)
+    where = "the scheduler of a Dask cluster to prepare on, such as tcp://host:8786"
+    parser.add_argument("--dask", type=str, default=None, metavar="ADDRESS", help=where)
     leak = "take a store in which an image is learnt from under one name and held out under another"
     parser.add_argument("--allow-leakage", action="store_true", help=leak)
     defaults = {name: value for name, value in asdict(PRESETS[preset]).items() if name != "preset"}
@@ -170,20 +179,22 @@ def prepare(words: Sequence[str]) -> None:
     options = parse(parser, words)
     load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
     settings = settings_of(Preprocessing, options)
-    refuse_existing(options.store)
     dataset = load(options.source)
-    with progress(len(dataset.cases), "Prepare", "volumes") as advance:
+    done: list[Work] = []
+    with ExitStack() as stack:
         store = prepare_store(
             dataset.cases,
             options.store,
             settings,
             label_names=dataset.label_names,
             source=dataset.name,
-            jobs=options.jobs,
+            processes=options.processes,
+            dask=options.dask,
             allow_leakage=options.allow_leakage,
-            progress=advance,
+            progress=lambda count: stack.enter_context(progress(count, "Prepare", "volumes")),
+            tell=done.append,
         )
-    print(f"{options.store}: {len(store.cases)} volumes prepared, {len(store.refused)} refused")
+    print(f"{options.store}: {_told(done[0])}")
     if store.refused:
         print(f"gvsl inspect {shlex.quote(str(options.store))} says which were refused, and why")
     twice = duplicates((case.id, case.splits, case.content) for case in store.cases.values())
@@ -579,6 +590,17 @@ def _print_record(folder: Path, record: RunRecord) -> None:
         interval = f" (95 % of {ends[0]:.4g} to {ends[1]:.4g})" if None not in ends else ""
         print(f"{name:<20} {value:.4g}{interval}")
     print(f"{folder}: {record.status} in {record.seconds:.0f} s")
+
+
+def _told(work: "Work") -> str:
+    """What a run of prepare did."""
+    said = [f"{work.prepared} volumes prepared" + (f" ({work.changed} of them had changed)" if work.changed else "")]
+    said += [f"{work.resumed} prepared already by a run that was stopped"] if work.resumed else []
+    said += [f"{work.kept} kept as they are"] if work.kept else []
+    said.append(f"{work.refused} refused")
+    said += [f"{len(work.stale)} kept though their files can't be used any more"] if work.stale else []
+    said += [f"{len(work.gone)} kept though SOURCE doesn't have them any more"] if work.gone else []
+    return ", ".join(said)
 
 
 def _summary(command: Callable[..., object]) -> str:

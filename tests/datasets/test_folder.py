@@ -146,7 +146,7 @@ def test_a_store_without_classes_is_what_it_was(root: Path) -> None:
     for path in (root / "labels").iterdir():
         path.unlink()
     prepare(folder(root).cases, root / "store", PRESETS["mr"], source="here")
-    rows = json.loads((root / "store" / "manifest.json").read_text())["cases"]
+    rows = [json.loads(line) for line in (root / "store" / "cases.jsonl").read_text().splitlines()]
     assert not any("target" in row for row in rows)
 
 

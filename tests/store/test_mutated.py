@@ -51,7 +51,8 @@ resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
 signal.setitimer(signal.ITIMER_PROF, 10)  # kills the process if one file takes more seconds of the processor
 cases = [Case(f"{number:03d}", root / name, splits=("pretrain",)) for number, name in enumerate(names)]
 contract = Preprocessing(**json.loads(sys.argv[3]))
-prepare(cases, root / "store", contract, source="mutants", progress=lambda: signal.setitimer(signal.ITIMER_PROF, 10))
+watch = lambda: signal.setitimer(signal.ITIMER_PROF, 10)
+prepare(cases, root / "store", contract, source="mutants", progress=lambda count: watch)
 """
 
 

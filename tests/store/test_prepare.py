@@ -11,12 +11,17 @@ import numpy as np
 import pytest
 
 from gvsl.errors import UserError
-from gvsl.store import PRESETS, Store, prepare
+from gvsl.store import PRESETS, Store, Work, prepare
 from gvsl.types import Case
 
 MR = PRESETS["mr"]
 MakeCase = Callable[..., Case]
 MakeStore = Callable[..., Store]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file in a folder, by its path in there."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def rewrite(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> None:
@@ -70,7 +75,7 @@ def test_hostile_files_are_refused_by_name_and_the_rest_goes_on(tmp_path: Path, 
     for case, how in zip(cases, REASONS, strict=False):
         spoil(case, how)
     done = []
-    store = prepare(cases, tmp_path / "store", MR, source="here", progress=lambda: done.append(1))
+    store = prepare(cases, tmp_path / "store", MR, source="here", progress=lambda _: lambda: done.append(1))
     assert list(store.cases) == ["good"]
     assert dict(store.refused) == {f"{folder}/bad {how}.nii.gz": reason for how, (folder, reason) in REASONS.items()}
     assert len(done) == len(cases)
@@ -105,37 +110,50 @@ def test_an_output_that_can_not_be_written_is_one_line(tmp_path: Path, make_case
         prepare([make_case("a")], tmp_path / "file" / "store", MR, source="here")
 
 
-@pytest.mark.parametrize(("failure", "jobs"), [(RuntimeError, 1), (KeyboardInterrupt, 1), (KeyboardInterrupt, 2)])
-def test_nothing_half_written_remains(
-    tmp_path: Path, make_case: MakeCase, jobs: int, failure: type[BaseException]
+@pytest.mark.parametrize(("failure", "processes"), [(RuntimeError, 1), (KeyboardInterrupt, 1), (KeyboardInterrupt, 2)])
+def test_what_was_done_before_a_stop_is_not_done_again(
+    tmp_path: Path, make_case: MakeCase, processes: int, failure: type[BaseException]
 ) -> None:
     cases = [make_case(f"case{index}") for index in range(12)]
+    out = tmp_path / "out" / "store"
     done = []
 
     def stop_at_three() -> None:
         done.append(1)
         if len(done) == 3:
-            assert list((tmp_path / "out").glob(".store.*/images/*.b2nd"))
             raise failure
 
     with pytest.raises(failure):
-        prepare(cases, tmp_path / "out" / "store", MR, source="here", jobs=jobs, progress=stop_at_three)
-    assert not list((tmp_path / "out").iterdir())
+        prepare(cases, out, MR, source="here", processes=processes, progress=lambda _: stop_at_three)
+    assert [path.name for path in out.parent.iterdir()] == ["store.partial"]
+    work: list[Work] = []
+    counts: list[int] = []
+
+    def counted(count: int) -> Callable[[], None]:
+        counts.append(count)
+        return done.clear
+
+    prepare(cases, out, MR, source="here", progress=counted, tell=work.append)
+    assert (work[0].resumed, work[0].prepared) == (3, 9)
+    assert counts == [9]
+    prepare(cases, tmp_path / "undisturbed", MR, source="here")
+    assert contents(out) == contents(tmp_path / "undisturbed")
+    assert [path.name for path in out.parent.iterdir()] == ["store"]
 
 
 def test_several_processes_make_the_same_store(tmp_path: Path, make_case: MakeCase) -> None:
     cases = [make_case(f"case{index}") for index in range(4)]
     spoil(cases[2], "nan")
     one = prepare(cases, tmp_path / "one", MR, source="here")
-    two = prepare(cases[::-1], tmp_path / "two", MR, source="here", jobs=2)
+    two = prepare(cases[::-1], tmp_path / "two", MR, source="here", processes=2)
     assert one.hash == two.hash
     assert one.refused == two.refused
     assert list(one.cases) == list(two.cases)
 
 
 def test_no_processes_at_all_is_the_user_s_mistake(tmp_path: Path, make_case: MakeCase) -> None:
-    with pytest.raises(UserError, match="jobs is 0"):
-        prepare([make_case("a")], tmp_path / "store", MR, source="here", jobs=0)
+    with pytest.raises(UserError, match="0 processes"):
+        prepare([make_case("a")], tmp_path / "store", MR, source="here", processes=0)
 
 
 def test_labels_and_geometry_of_the_right_grid_are_kept(tmp_path: Path, make_case: MakeCase) -> None:
@@ -169,13 +187,13 @@ def test_ids_become_safe_file_names_and_twins_are_refused(tmp_path: Path, make_c
     first, second = make_case("first"), make_case("second")
     cases = [replace(first, id="../../a b"), replace(second, id="../..:A B"), replace(second, id="x" * 300)]
     done = []
-    store = prepare(cases, tmp_path / "store", MR, source="here", progress=lambda: done.append(1))
+    store = prepare(cases, tmp_path / "store", MR, source="here", progress=lambda _: lambda: done.append(1))
     assert next(iter(store.cases)) == "_._.._a_b"
     assert len(list(store.cases)[1]) == 100
     assert store.refused == (
         ("images/second.nii.gz", "its id _._.._A_B is that of images/first.nii.gz already; rename one of them"),
     )
-    assert len(done) == 3
+    assert len(done) == 2  # the twin was never looked at
     store.image("_._.._a_b")
     assert {path.name for path in tmp_path.iterdir()} == {"source", "store"}
 

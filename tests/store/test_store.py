@@ -10,16 +10,25 @@ import pytest
 
 from gvsl.errors import UserError
 from gvsl.store import PRESETS, Store
-from gvsl.store.manifest import manifest_hash
+from gvsl.store.manifest import manifest_hash, manifest_text
 
 MakeStore = Callable[..., Store]
 
 
-def edit(store: Store, **changes: Any) -> None:
-    """Change the manifest and make its hash right again."""
+def edit(store: Store, rows: list[Any] | None = None, **changes: Any) -> None:
+    """Change the manifest, or its cases, and make its hashes right again."""
     path = store.path / "manifest.json"
-    manifest = {**json.loads(path.read_text()), **changes}
+    lines = store.table.lines
+    if rows is not None:
+        lines = b"".join(json.dumps(row, separators=(",", ":")).encode() + b"\n" for row in rows)
+        (store.path / "cases.jsonl").write_bytes(lines)
+    manifest = {name: value for name, value in json.loads(path.read_text()).items() if name != "hash"}
+    manifest = {**json.loads(manifest_text(manifest, lines)), **changes}
     path.write_text(json.dumps({**manifest, "hash": manifest_hash(manifest)}))
+
+
+def rows_of(store: Store) -> list[Any]:
+    return [json.loads(line) for line in store.table.lines.splitlines()]
 
 
 def test_a_store_is_read_back_whole(make_store: MakeStore) -> None:
@@ -100,26 +109,74 @@ def test_what_is_no_store_is_refused(tmp_path: Path, build: Callable[[Path], obj
 
 def test_a_newer_format_is_refused(make_store: MakeStore) -> None:
     store = make_store()
-    edit(store, format=2)
-    with pytest.raises(UserError, match="has store format 2, this gvsl reads 1"):
+    edit(store, format=3)
+    with pytest.raises(UserError, match="has store format 3, this gvsl reads 2"):
         Store.open(store.path)
 
 
-def test_a_manifest_changed_by_hand_is_refused(make_store: MakeStore) -> None:
-    path = make_store().path / "manifest.json"
-    path.write_text(path.read_text().replace('"test"', '"train"'))
-    with pytest.raises(UserError, match="changed by hand"):
+def test_a_store_of_format_1_still_opens(make_store: MakeStore) -> None:
+    new = make_store()
+    manifest = json.loads((new.path / "manifest.json").read_text()) | {"format": 1, "cases": rows_of(new)}
+    (new.path / "manifest.json").write_text(json.dumps({**manifest, "hash": manifest_hash(manifest)}))
+    for name in ("cases.jsonl", "sources.jsonl"):
+        (new.path / name).unlink()
+    old = Store.open(new.path)
+    assert list(old.cases) == ["a", "b", "c"]
+    assert (old.split("pretrain"), old.shapes("test")) == (["a", "b"], [old.cases["c"].shape])
+    assert old.cases["a"].label_values == (1, 2)
+    np.testing.assert_array_equal(old.cases["b"].affine, new.cases["b"].affine)
+    np.testing.assert_array_equal(old.image("b"), new.image("b"))
+    with pytest.raises(UserError, match=r"store is of an earlier gvsl, .*; name another output"):
+        make_store()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "cases.jsonl"])
+def test_a_manifest_changed_by_hand_is_refused(make_store: MakeStore, name: str) -> None:
+    path = make_store().path / name
+    path.write_text(path.read_text().replace("block" if name == "manifest.json" else '"test"', '"train"'))
+    with pytest.raises(UserError, match=r"changed by hand|can't be read"):
         Store.open(path.parent)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"cases": [{"id": "a"}]}, {"cases": 3}, {"label_names": []}, {"label_names": {"one": "x"}}]
-)
+@pytest.mark.parametrize("changes", [{"label_names": []}, {"label_names": {"one": "x"}}, {"preprocessing": {}}])
 def test_a_manifest_that_makes_no_sense_is_refused(make_store: MakeStore, changes: dict[str, Any]) -> None:
     store = make_store()
     edit(store, **changes)
+    with pytest.raises(UserError, match=r"broken manifest|preprocessing contract"):
+        Store.open(store.path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "../../elsewhere"},
+        {"id": "b"},  # there is one already
+        {"splits": ["testing"]},
+        {"splits": "test"},
+        {"shape": [3, 4]},
+        {"shape": [3, 4, -1]},
+        {"labels": "1, 2"},
+    ],
+    ids=str,
+)
+def test_cases_that_make_no_sense_are_refused(make_store: MakeStore, change: dict[str, Any]) -> None:
+    store = make_store()
+    first, *others = rows_of(store)
+    edit(store, [{**first, **change}, *others])
     with pytest.raises(UserError, match="broken manifest"):
         Store.open(store.path)
+
+
+@pytest.mark.parametrize("change", [{"geometry": None}, {"geometry": {}}, {"target": 2}], ids=str)
+def test_a_case_that_makes_no_sense_is_refused_when_it_is_asked_for(
+    make_store: MakeStore, change: dict[str, Any]
+) -> None:
+    store = make_store()
+    first, *others = rows_of(store)
+    edit(store, [{**first, **change}, *others])
+    with pytest.raises(UserError, match="broken manifest"):
+        Store.open(store.path).cases["a"]
+    assert Store.open(store.path).cases["b"].id == "b"
 
 
 def test_a_store_without_all_its_files_is_refused(make_store: MakeStore) -> None:

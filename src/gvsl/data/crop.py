@@ -1,13 +1,17 @@
-"""Bringing volumes of all sizes to one: crop about the centre, pad with air."""
+"""Bringing volumes of all sizes to one: crop about the centre or another place, pad with air."""
 
 from collections.abc import Callable, Sequence
+from math import floor
 from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 Shape = tuple[int, int, int]
+Place = tuple[float, float, float]
+"""Along each axis from 0, where the volume begins, to 1, where it ends."""
 Box = tuple[slice, slice, slice]
 
 
@@ -25,20 +29,24 @@ def fit_crop(shapes: Sequence[Shape], most_voxels: int, multiple: int = 16) -> S
     return sides[0], sides[1], sides[2]
 
 
-def centre_crop(read: Callable[[Box], NDArray[Any]], shape: Shape, crop: Shape) -> NDArray[Any]:
-    """Read a volume's centre at the size of `crop`, padded with 0 where the volume is smaller.
+def centre_crop(
+    read: Callable[[Box], NDArray[Any]], shape: Shape, crop: Shape, centre: Place = (0.5, 0.5, 0.5)
+) -> NDArray[Any]:
+    """Read a volume about a place in it at the size of `crop`, padded with 0 where the volume is smaller.
 
     Args:
         read: gives the voxels of a box, so that what lies outside of the crop is never read.
         shape: (D, H, W) of the volume; the store has it cropped to its foreground, so its centre is that of the body.
         crop: (D, H, W) wanted.
+        centre: the place, from 0 to 1 along each axis; so near to a border that the crop would stick out, it is moved.
 
     Returns:
         an array of `crop`'s shape and the volume's type.
     """
     inside, placed = [], []
-    for side, wanted in zip(shape, crop, strict=True):
-        first, size = max(0, (side - wanted) // 2), min(side, wanted)
+    for side, wanted, place in zip(shape, crop, centre, strict=True):
+        size = min(side, wanted)
+        first = min(max(0, floor(place * side - size / 2)), side - size)
         before = (wanted - size) // 2
         inside.append(slice(first, first + size))
         placed.append(slice(before, before + size))
@@ -46,3 +54,25 @@ def centre_crop(read: Callable[[Box], NDArray[Any]], shape: Shape, crop: Shape) 
     fitted = np.zeros(crop, dtype=voxels.dtype)
     fitted[tuple(placed)] = voxels
     return fitted
+
+
+def aligned_places(shapes: tuple[Shape, Shape], crop: Shape, jitter: float, draw: Generator) -> tuple[Place, Place]:
+    """The centres of two volumes' crops: the same relative place in both, but for the jitter.
+
+    Along an axis the place is uniform over all where both crops lie within their volumes; where one volume is no
+    larger than the crop, it is the centre of both.
+
+    Args:
+        shapes: (D, H, W) of both volumes.
+        crop: (D, H, W) of both crops.
+        jitter: how far the first crop may be off, either way, as a share of its sides.
+        draw: gives six numbers.
+    """
+    numbers = draw.random((3, 2))
+    first, second = [], []
+    for one, other, wanted, (where, off) in zip(*shapes, crop, numbers, strict=True):
+        reach = min(0.5, max(wanted / one, wanted / other) / 2)
+        place = reach + where * (1 - 2 * reach)
+        first.append(float(place + (2 * off - 1) * jitter * wanted / one))
+        second.append(float(place))
+    return (first[0], first[1], first[2]), (second[0], second[1], second[2])

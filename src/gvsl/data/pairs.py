@@ -1,17 +1,23 @@
 """Pairs of volumes of different subjects: a pure function of seed and step, so that a stopped run goes on exactly."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from gvsl.data.crop import Shape, centre_crop, fit_crop
+from gvsl.data.crop import Place, Shape, aligned_places, centre_crop, fit_crop
+from gvsl.data.order import EpochPairs, independent_pairs
 from gvsl.errors import UserError
 from gvsl.store import Store
 from gvsl.types import PairBatch
+
+PLACE_STREAM = 0x706C616365
+"""Keeps the draws of places apart from those of pairs."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,12 @@ class DataSettings:
     """Voxels along each axis; without it, what fits the store's median volume, in multiples of 16."""
     most_voxels: int = 128**3
     """The largest crop that is chosen where none is given."""
+    order: Literal["independent", "epoch"] = "independent"
+    """Which pairs a step gets: any, whatever the others had, or in epochs, in which each volume is seen once."""
+    pairing: Literal["whole", "aligned"] = "whole"
+    """Where volumes larger than the crop are cropped: about their centres, or at the same relative place in both."""
+    jitter: float = 0.05
+    """With aligned pairs: how far the moving crop may be off, either way, as a share of its sides."""
     workers: int = 1
     """Processes that read volumes; 0 reads in the training process."""
 
@@ -39,20 +51,17 @@ def draw_pairs(ids: Sequence[str], batch_size: int, seed: int, step: int) -> lis
         seed: the run's seed.
         step: the step's number from 0.
     """
-    generator = np.random.default_rng([seed, step])
-    pairs = (generator.choice(len(ids), size=2, replace=False) for _ in range(batch_size))
-    return [(ids[moving], ids[fixed]) for moving, fixed in pairs]
+    return [(ids[moving], ids[fixed]) for moving, fixed in independent_pairs(len(ids), batch_size, seed, step)]
 
 
 def crop_for(store: Store, settings: DataSettings) -> Shape:
     """The crop that a run on this store uses."""
-    shapes = [store.cases[case].shape for case in store.split(settings.split)]
-    return settings.crop or fit_crop(shapes, settings.most_voxels)
+    return settings.crop or fit_crop(store.shapes(settings.split), settings.most_voxels)
 
 
-def read_crop(store: Store, case: str, crop: Shape) -> torch.Tensor:
-    """One case's image about its centre: (1, D, H, W), float32 in [0, 1]."""
-    return torch.from_numpy(centre_crop(partial(store.image, case), store.cases[case].shape, crop))[None]
+def read_crop(store: Store, case: str, crop: Shape, centre: Place = (0.5, 0.5, 0.5)) -> torch.Tensor:
+    """One case's image about its centre, or another place: (1, D, H, W), float32 in [0, 1]."""
+    return torch.from_numpy(centre_crop(partial(store.image, case), store.cases[case].shape, crop, centre))[None]
 
 
 class PairStream(IterableDataset[PairBatch]):
@@ -74,7 +83,17 @@ class PairStream(IterableDataset[PairBatch]):
             raise UserError(f"data.batch_size is {settings.batch_size}; it must be at least 1")
         if settings.crop is not None and min(settings.crop) < 2:
             raise UserError(f"data.crop is {settings.crop}; each side must be at least 2 voxels")
+        if not 0 <= settings.jitter <= 0.5:
+            raise UserError(f"data.jitter is {settings.jitter:g}; it must be from 0 to 0.5")
         self.crop = crop_for(store, settings)
+        self.rank, self.world = 0, 1
+        self.epochs = EpochPairs(len(self.ids), seed)
+
+    def share(self, rank: int, world: int) -> "PairStream":
+        """The same stream for one of `world` processes, which share each step's pairs and see none of the others'."""
+        shared = copy(self)
+        shared.rank, shared.world = rank, world
+        return shared
 
     def __iter__(self) -> Iterator[PairBatch]:
         """Yield batches; each of several workers makes every n-th, which the loader puts in order again."""
@@ -84,12 +103,42 @@ class PairStream(IterableDataset[PairBatch]):
             yield self.batch(step)
             step += stride
 
+    def pairs(self, step: int) -> list[tuple[str, str]]:
+        """The ids of one step's pairs: moving and fixed."""
+        size = self.settings.batch_size
+        if self.settings.order == "epoch":
+            drawn = self.epochs.pairs(size, step, self.rank, self.world)
+        else:
+            drawn = independent_pairs(len(self.ids), size, self.seed, step, self.rank, self.world)
+        return [(self.ids[moving], self.ids[fixed]) for moving, fixed in drawn]
+
+    def places(self, step: int) -> list[tuple[Place, Place]]:
+        """The centres of the crops of one step's pairs."""
+        middle = (0.5, 0.5, 0.5)
+        pairs = self.pairs(step)
+        if self.settings.pairing == "whole":
+            return [(middle, middle)] * len(pairs)
+        found = []
+        for index, (moving, fixed) in enumerate(pairs):
+            number = (step * self.world + self.rank) * len(pairs) + index
+            shapes = self.store.cases[moving].shape, self.store.cases[fixed].shape
+            draw = np.random.default_rng([self.seed, number, PLACE_STREAM])
+            found.append(aligned_places(shapes, self.crop, self.settings.jitter, draw))
+        return found
+
     def batch(self, step: int) -> PairBatch:
         """The batch of one step."""
-        pairs = draw_pairs(self.ids, self.settings.batch_size, self.seed, step)
-        moving, fixed = ([pair[side] for pair in pairs] for side in (0, 1))
-        images = [torch.stack([read_crop(self.store, case, self.crop) for case in side]) for side in (moving, fixed)]
-        return PairBatch(images[0], images[1], moving, fixed)
+        pairs, places = self.pairs(step), self.places(step)
+        images = [
+            torch.stack(
+                [
+                    read_crop(self.store, pair[side], self.crop, place[side])
+                    for pair, place in zip(pairs, places, strict=True)
+                ]
+            )
+            for side in (0, 1)
+        ]
+        return PairBatch(images[0], images[1], [pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
 
 def pair_loader(stream: PairStream) -> DataLoader[PairBatch]:

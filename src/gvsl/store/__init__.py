@@ -2,7 +2,7 @@
 
 from gvsl.store.audit import duplicates
 from gvsl.store.describe import describe
-from gvsl.store.prepare import prepare
+from gvsl.store.prepare import Work, prepare
 from gvsl.store.preprocess import preprocess
 from gvsl.store.preprocessing import Preprocessing, parse_preprocessing
 from gvsl.store.presets import PRESETS
@@ -13,6 +13,7 @@ __all__ = [
     "Preprocessing",
     "Store",
     "StoredCase",
+    "Work",
     "describe",
     "duplicates",
     "parse_preprocessing",

@@ -1,5 +1,6 @@
 """The store's arrays on disk: one Blosc2 file each, in chunks for reading crops."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ LEVEL = 1
 Box = tuple[slice, slice, slice]
 
 
-def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write one array, compressed without loss.
+def write_array(path: Path, array: NDArray[Any]) -> int:
+    """Write one array, compressed without loss, down to the disk, and say how many bytes it takes there.
 
     Raises:
         UserError: the disk is full, or nothing may be written there.
@@ -28,10 +29,17 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
     blocks = tuple(min(BLOCK, size) for size in chunks)
     settings = blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=LEVEL, nthreads=1)
     whole = np.ascontiguousarray(array)
+    packed = blosc2.asarray(whole, chunks=chunks, blocks=blocks, cparams=settings, contiguous=True).to_cframe()
     try:
-        blosc2.asarray(whole, chunks=chunks, blocks=blocks, urlpath=str(path), mode="w", cparams=settings)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{path.name} can't be written to {path.parent} ({error}); is the disk full?") from None
+        # Written by Python, whose errors say what is wrong with the disk.
+        with path.open("wb") as file:
+            file.write(packed)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(f"{path.name} can't be written to {path.parent} ({why}); is the disk full?") from None
+    return len(packed)
 
 
 def read_array(path: Path, shape: tuple[int, ...], box: Box | None) -> NDArray[Any]:

@@ -12,33 +12,32 @@ from gvsl.words import listed
 
 def describe(store: Store) -> str:
     """Lines on counts, splits, shapes, contract and labels, and on every refused file with its reason."""
-    cases = store.cases.values()
-    shapes = [case.shape for case in cases]
-    smallest, largest = (" x ".join(str(pick(sizes)) for sizes in zip(*shapes, strict=True)) for pick in (min, max))
-    splits = Counter(split for case in cases for split in case.splits)
-    named = [f"{name} {splits[name]}" for name in SPLITS if splits[name]]
-    without = sum(not case.splits for case in cases)
-    labelled = [case for case in cases if case.label_values is not None]
+    table = store.table
+    smallest, largest = (
+        " x ".join(str(side) for side in pick(axis=0)) for pick in (table.shapes.min, table.shapes.max)
+    )
+    splits = {name: table.of_split(name).size for name in SPLITS}
+    named = [f"{name} {count}" for name, count in splits.items() if count]
+    without = int((table.splits == 0).sum())
+    holding, classes, notes, entries = Counter[int](), Counter[int](), [], []
+    for case in store.cases.values():  # once: each is parsed on the way
+        holding.update(case.label_values or ())
+        classes.update(() if case.target is None else (case.target,))
+        entries.append((case.id, case.splits, case.content))
+        if case.labels_cropped:
+            notes.append(f"note      {case.id}: the foreground crop cut away {case.labels_cropped} labelled voxels")
     lines = [
         f"store     {store.path}",
         f"source    {store.source}",
-        f"volumes   {len(store.cases)}, {len(labelled)} with labels",
+        f"volumes   {len(store.cases)}, {int(table.labelled.sum())} with labels",
         f"splits    {', '.join(named) or 'none'}" + (f"; {without} in none" if without else ""),
         f"shapes    {smallest} to {largest} voxels",
         f"contract  {_contract(store.preprocessing)}",
         f"hash      {store.hash[:16]}",
     ]
-    for value, name in store.label_names.items():
-        holding = sum(value in (case.label_values or ()) for case in cases)
-        lines.append(f"label     {value} {name}, in {holding} volumes")
-    classes = Counter(case.target for case in cases if case.target is not None)
+    lines += [f"label     {value} {name}, in {holding[value]} volumes" for value, name in store.label_names.items()]
     lines += [f"class     {target}, {classes[target]} volumes" for target in sorted(classes)]
-    lines += [
-        f"note      {case.id}: the foreground crop cut away {case.labels_cropped} labelled voxels"
-        for case in cases
-        if case.labels_cropped
-    ]
-    entries = [(case.id, case.splits, case.content) for case in cases]
+    lines += notes
     lines += [f"same      {listed(case for case, _, _ in group)}: one image" for group in duplicates(entries)]
     lines += [f"leakage   {told(one, other)}" for one, other in leaks(entries)]
     lines.append(f"refused   {len(store.refused) or 'none'}")

@@ -1,4 +1,8 @@
-"""The manifest of a store: what is in it, where it came from, and what was refused."""
+"""The manifest of a store: what is in it, where it came from, and what was refused.
+
+manifest.json is short: the contract, the label names, what was refused, and the hash of cases.jsonl, which has a line
+for each case. Stores of format 1, with the cases in manifest.json itself, are read too.
+"""
 
 import hashlib
 import json
@@ -6,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from gvsl.errors import UserError
+from gvsl.store.names import refuse_url
+from gvsl.store.table import CaseTable, row_line
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_NAME = "manifest.json"
+CASES_NAME = "cases.jsonl"
+UPDATING_NAME = ".updating"
+"""Lies in a store while new cases are moved into it."""
 HASHED = ("format", "preprocessing", "label_names", "cases")
 """What a run on the store depends on; not where the files lay or which were refused."""
 KEYS = {*HASHED, "source", "refused", "written_by", "hash"}
@@ -20,21 +29,26 @@ def manifest_hash(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write manifest.json with its hash."""
-    text = json.dumps({**manifest, "hash": manifest_hash(manifest)}, indent=1, allow_nan=False, ensure_ascii=False)
-    (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+def manifest_text(manifest: dict[str, Any], lines: bytes) -> str:
+    """The text of manifest.json, with its hashes, for cases.jsonl of these `lines`."""
+    whole = {**manifest, "cases": {"count": lines.count(b"\n"), "sha256": hashlib.sha256(lines).hexdigest()}}
+    return json.dumps({**whole, "hash": manifest_hash(whole)}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read manifest.json.
+def read_manifest(folder: Path) -> tuple[dict[str, Any], CaseTable]:
+    """Read manifest.json and the table of cases.
 
     Raises:
         UserError: there is none, it is of another format, or it was changed after it was written.
     """
     path = folder / MANIFEST_NAME
+    refuse_url(folder)
     if not folder.exists():
         raise UserError(f"{folder} does not exist; make a store with `gvsl prepare SOURCE {folder}`")
+    if (folder / UPDATING_NAME).exists():
+        raise UserError(
+            f"{folder} is being written by `gvsl prepare`; if that was stopped, give the same command again"
+        )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -43,8 +57,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} can't be read ({error}); prepare the store again") from None
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise UserError(f"{path} is not the manifest of a store")
-    if manifest["format"] != FORMAT:
-        raise UserError(f"{folder} has store format {manifest['format']}, this gvsl reads {FORMAT}; prepare it again")
+    if manifest["format"] not in (1, FORMAT):
+        raise UserError(
+            f"{folder} has store format {manifest['format']}, this gvsl reads {FORMAT}; prepare it again elsewhere"
+        )
     if manifest.keys() != KEYS or manifest["hash"] != manifest_hash(manifest):
         raise UserError(f"{path} is broken or was changed by hand; prepare the store again")
-    return manifest
+    lines = _lines(folder, manifest)
+    try:
+        return manifest, CaseTable.parse(lines)
+    except ValueError as error:
+        raise UserError(f"{folder} has a broken manifest ({error}); prepare the store again") from None
+
+
+def _lines(folder: Path, manifest: dict[str, Any]) -> bytes:
+    """What cases.jsonl holds or, for format 1, would hold."""
+    if manifest["format"] == 1:
+        try:
+            return b"".join(row_line(row) for row in manifest["cases"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{folder} has a broken manifest ({error!r}); prepare the store again") from None
+    path = folder / CASES_NAME
+    try:
+        lines = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}); prepare the store again") from None
+    expected = manifest["cases"]
+    if not isinstance(expected, dict) or expected.get("sha256") != hashlib.sha256(lines).hexdigest():
+        raise UserError(f"{path} is broken or was changed by hand; prepare the store again")
+    return lines

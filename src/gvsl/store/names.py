@@ -3,6 +3,9 @@
 import hashlib
 import re
 import unicodedata
+from pathlib import Path
+
+from gvsl.errors import UserError
 
 LONGEST = 100
 
@@ -19,3 +22,13 @@ def safe_id(name: str) -> str:
         digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
         plain = plain.encode()[: LONGEST - 9].decode("utf-8", "ignore") + "-" + digest
     return plain or "_"
+
+
+def refuse_url(path: Path) -> None:
+    """Refuse what is a place in an object storage and not a folder.
+
+    Raises:
+        UserError: `path` is something like s3://bucket/store.
+    """
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):  # more than one letter: C:/ is a folder
+        raise UserError(f"{path} is a URL; a store is a folder of files: copy or mount it, and name that folder")

@@ -2,37 +2,58 @@
 
 import hashlib
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from gvsl.errors import UserError
-from gvsl.files import refuse_existing, whole_folder
 from gvsl.io import UnusableFile, Volume, read_label, read_volume, same_grid, to_canonical
 from gvsl.progress import Advance
-from gvsl.store.arrays import write_array
 from gvsl.store.audit import content_hash, refuse_leakage
-from gvsl.store.manifest import FORMAT, write_manifest
-from gvsl.store.names import safe_id
+from gvsl.store.existing import Existing, open_existing
+from gvsl.store.manifest import CASES_NAME, FORMAT, MANIFEST_NAME, manifest_text
+from gvsl.store.names import refuse_url, safe_id
 from gvsl.store.preprocess import preprocess
 from gvsl.store.preprocessing import Preprocessing
-from gvsl.store.store import Store, image_path, label_path
+from gvsl.store.sources import Origin, Stamp, stamp, unchanged
+from gvsl.store.store import Store, image_path
+from gvsl.store.table import row_line
+from gvsl.store.workers import in_this_machine, on_dask, usual_processes
+from gvsl.store.workplace import SOURCES_NAME, Done, Workplace, put_array, workplace
 from gvsl.types import Case
 
 Row = dict[str, Any]
 """A case of the manifest."""
 Refusal = dict[str, str]
 """`file` and `reason`."""
-Outcome = tuple[Row | None, Refusal | None]
-"""One of the two."""
+Outcome = tuple[str, Done | None, Refusal | None]
+"""The case's id, and one of the two."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call of `prepare` did."""
+
+    prepared: int
+    """Cases that were read, preprocessed and written."""
+    changed: int
+    """Those among them whose files are others than those of the case that the store had."""
+    resumed: int
+    """Cases that an earlier run had prepared before it was stopped."""
+    kept: int
+    """Cases that the store had, and whose files are the same."""
+    refused: int
+    """Files that can't be used."""
+    stale: tuple[str, ...]
+    """Ids of cases that the store keeps although their files can't be used any more."""
+    gone: tuple[str, ...]
+    """Ids of cases that the store keeps although the source has them no more."""
 
 
 def prepare(
@@ -42,86 +63,180 @@ def prepare(
     *,
     label_names: Mapping[int, str] | None = None,
     source: str,
-    jobs: int = 1,
+    processes: int | None = 1,
+    dask: str | None = None,
     allow_leakage: bool = False,
-    progress: Advance | None = None,
+    progress: Callable[[int], Advance] | None = None,
+    tell: Callable[[Work], None] | None = None,
 ) -> Store:
-    """Prepare `cases` into a new store at `out`, in `jobs` processes (-1: one for each core).
+    """Prepare `cases` into a store at `out`, or what is missing or has changed of them into the one that is there.
 
-    A case whose files can't be used is left out and listed with the reason; the rest goes on. `progress` is
-    called once for each case that is done with. The store appears whole or not at all. Label values without a
-    name in `label_names` are named "label N". Unless `allow_leakage`, an image that is learnt from and held out, under
-    two names, is refused.
+    A case whose files can't be used is left out and listed with the reason; the rest goes on. The store appears
+    whole or not at all; a run that was stopped goes on where it was when it is called again, from OUT.partial. From
+    a store that is there nothing is removed. Label values without a name in `label_names` are named "label N".
+
+    Args:
+        cases: what there is.
+        out: the store's folder.
+        preprocessing: the contract; that of a store that is there must be the same.
+        label_names: a name for each label value.
+        source: what the cases are called together; that of a store that is there must be the same.
+        processes: how many to prepare with; None for one a core, as far as there is memory.
+        dask: the address of a Dask scheduler, to prepare on its cluster instead.
+        allow_leakage: take images that are learnt from and held out, under two names.
+        progress: given how many cases there are to prepare, returns what is called once for each that is done with.
+        tell: is called at the end with what was done.
 
     Raises:
-        UserError: `out` exists, there are no cases or none is usable, `jobs` is 0, memory ran out, or images leak.
+        UserError: `out` exists and isn't a store of this source and contract, there are no cases or none is usable,
+            `processes` is less than 1, the disk is full, memory ran out, or images leak.
     """
-    refuse_existing(out)
+    refuse_url(out)
     if not cases:
         raise UserError(f"{source} holds no cases to prepare")
-    if jobs == 0:
-        raise UserError("jobs is 0; name the number of processes, or -1 for one a core")
-    advance = progress or _do_nothing
+    if processes is not None and processes < 1:
+        raise UserError(f"{processes} processes can't prepare anything; give 1 or more")
     root = _common_folder(cases)
-    unique, refused = _unique_ids(cases, root)
-    stored = []
-    with _telling_of_the_disk(out), whole_folder(out) as folder:
-        (folder / "images").mkdir()
-        (folder / "labels").mkdir()
-        for _ in refused:
-            advance()
-        with _outcomes(unique, folder, root, preprocessing, jobs) as outcomes:
-            for row, refusal in outcomes:
-                if row is not None:
-                    stored.append(row)
-                if refusal is not None:
-                    refused.append(refusal)
-                advance()
-        refused.sort(key=lambda item: item["file"])
-        if not stored:
-            first = f"{refused[0]['file']}: {refused[0]['reason']}"
-            raise UserError(f"none of the {len(cases)} cases of {source} can be used; the first, {first}")
-        stored.sort(key=lambda row: row["id"])
-        if not allow_leakage:
-            refuse_leakage((row["id"], tuple(row["splits"]), row["content"]) for row in stored)
-        manifest = {
-            "format": FORMAT,
-            "source": source,
-            "preprocessing": asdict(preprocessing),
-            "label_names": _complete_names(stored, label_names or {}),
-            "cases": stored,
-            "refused": refused,
-            "written_by": f"gvsl {version('gvsl')}",
-        }
-        write_manifest(folder, manifest)
+    unique, twins = _unique_ids(cases, root)
+    with _telling_of_the_disk(out):
+        existing = open_existing(out, preprocessing, source)
+        with workplace(out, {"format": FORMAT, "preprocessing": asdict(preprocessing), "source": source}) as place:
+            todo, kept = _plan(unique, existing, place)
+            resumed = len(place.done)
+            refused = [*twins]
+            advance = progress(len(todo)) if progress is not None else _do_nothing
+            if processes is None:
+                processes = usual_processes(case.image for case in todo)
+            work = partial(_prepare_one, folder=place.path.absolute(), root=root, preprocessing=preprocessing)
+            with _outcomes(work, todo, processes, dask) as outcomes:
+                for case_id, done, refusal in outcomes:
+                    if done is not None:
+                        _check_arrival(place, case_id, dask)
+                        place.record(*done)
+                    if refusal is not None:
+                        refused.append(refusal)
+                    advance()
+            refused.sort(key=lambda item: item["file"])
+            prepared = len(place.done) - resumed
+            if not place.done and not kept and not existing.ids:
+                place.remove()
+                first = f"{refused[0]['file']}: {refused[0]['reason']}"
+                raise UserError(f"none of the {len(cases)} cases of {source} can be used; the first, {first}")
+            _publish(
+                place, existing, kept, unique, root, refused, label_names or {}, preprocessing, source, allow_leakage
+            )
+    if tell is not None:
+        listed = {case.id for case in unique}
+        tell(
+            Work(
+                prepared,
+                changed=len(existing.ids.intersection(case.id for case in todo).intersection(place.done)),
+                resumed=resumed,
+                kept=len(kept),
+                refused=len(refused),
+                stale=tuple(sorted(case.id for case in todo if case.id in existing.ids and case.id not in place.done)),
+                gone=tuple(sorted(existing.ids - listed)),
+            )
+        )
     return Store.open(out)
 
 
-@contextmanager
+def _plan(cases: Sequence[Case], existing: Existing, place: Workplace) -> tuple[list[Case], dict[str, Origin]]:
+    """The cases to prepare, and those that the store has as they are; what is done and has changed is forgotten."""
+    todo, kept, done = [], {}, {}
+    for case in cases:
+        row, before = place.done.get(case.id, (None, None))
+        same = None if before is None else unchanged(case, before)
+        if row is not None and same is not None:
+            done[case.id] = row, same
+            continue
+        before = existing.origin(case.id)
+        same = None if before is None else unchanged(case, before)
+        if same is None:
+            todo.append(case)
+        else:
+            kept[case.id] = same
+    place.done = done
+    return todo, kept
+
+
+def _publish(
+    place: Workplace,
+    existing: Existing,
+    kept: Mapping[str, Origin],
+    cases: Sequence[Case],
+    root: Path,
+    refused: list[Refusal],
+    names: Mapping[int, str],
+    preprocessing: Preprocessing,
+    source: str,
+    allow_leakage: bool,
+) -> None:
+    """Put what was kept and what was done together, and make the store of it; nothing, if it is that already."""
+    by_id = {case.id: case for case in cases}
+    values: set[int] = set()
+    lines, origins, entries = [], [], []
+    ids: dict[str, set[str]] = {"images": set(), "labels": set()}
+    for case_id in sorted(existing.ids | kept.keys() | place.done.keys()):
+        if case_id in place.done:
+            row, origin = place.done[case_id]
+            ids["images"].add(case_id)
+            if row["labels"] is not None:
+                ids["labels"].add(case_id)
+        else:
+            row = existing.row(case_id)
+            origin = kept.get(case_id) or existing.origins[case_id]
+        if case_id in by_id:
+            row = _told(by_id[case_id], root, row)
+        values.update(row["labels"] or ())
+        lines.append(row_line(row))
+        entries.append((case_id, tuple(row["splits"]), row.get("content", "")))
+        origins.append(origin.line())
+    if not allow_leakage:
+        refuse_leakage(entries)
+    manifest = {
+        "format": FORMAT,
+        "source": source,
+        "preprocessing": asdict(preprocessing),
+        "label_names": _complete_names(values, names, existing.label_names),
+        "refused": refused,
+        "written_by": f"gvsl {version('gvsl')}",
+    }
+    whole = b"".join(lines)
+    texts = {
+        CASES_NAME: whole,
+        SOURCES_NAME: b"".join(origins),
+        MANIFEST_NAME: manifest_text(manifest, whole).encode(),
+    }
+    if existing.holds(texts) and not place.done:
+        place.remove()
+    else:
+        place.publish(texts, ids)
+
+
 def _outcomes(
-    cases: Sequence[Case], folder: Path, root: Path, preprocessing: Preprocessing, jobs: int
-) -> Iterator[Iterable[Outcome]]:
-    """Prepare each case, in whatever order they get done; when the block ends, no process writes on."""
-    if jobs == 1:
-        yield (_prepare_one(case, folder, root, preprocessing) for case in cases)
-        return
-    pool = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    outcomes = pool(delayed(_prepare_one)(case, folder, root, preprocessing) for case in cases)
-    try:
-        yield outcomes
-    except TerminatedWorkerError:
-        raise UserError("a process was killed, most likely for want of memory; prepare with fewer jobs") from None
-    finally:
-        with warnings.catch_warnings():  # joblib warns of the cases that are cancelled, and that is meant
-            warnings.simplefilter("ignore")
-            outcomes.close()
+    work: Callable[[Case], Outcome], cases: Sequence[Case], processes: int, dask: str | None
+) -> AbstractContextManager[Iterable[Outcome]]:
+    if dask is not None and cases:  # whose workers were started elsewhere
+        whole = [
+            replace(case, image=case.image.absolute(), label=case.label and case.label.absolute()) for case in cases
+        ]
+        return on_dask(work, whole, dask)
+    return in_this_machine(work, cases, min(processes, max(1, len(cases))))
+
+
+def _check_arrival(place: Workplace, case_id: str, dask: str | None) -> None:
+    if dask is not None and not image_path(place.path / "store", case_id).is_file():
+        raise UserError(
+            f"a worker of {dask} wrote {case_id}, but it isn't in {place.path}; name a folder that all machines share"
+        )
 
 
 def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocessing) -> Outcome:
     """Write one case's arrays and return its row of the manifest, or why it can't be used."""
-    whole = case.image / case.parts[0] if case.parts else case.image
-    current = whole
+    current = whole = _first(case)
     try:
+        before = _stamps(case)
         image = read_volume(case.image, case.parts)
         upright = to_canonical(image)
         content = content_hash(upright)
@@ -135,20 +250,19 @@ def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocess
             current = whole
         ready, ready_label, lost = preprocess(upright, label, preprocessing)
     except UnusableFile as error:
-        return None, {"file": _relative(current, root), "reason": str(error)}
+        return case.id, None, {"file": _relative(current, root), "reason": str(error)}
     except MemoryError:
-        return None, {"file": _relative(current, root), "reason": "is larger than the memory that is free"}
+        return case.id, None, {"file": _relative(current, root), "reason": "is larger than the memory that is free"}
     pixels = ready.array.astype(np.float16)
     digest = hashlib.sha256(pixels.tobytes())
-    write_array(image_path(folder, case.id), pixels)
+    sizes = [put_array(folder, "images", case.id, pixels)]
     values = None
     if ready_label is not None:
         values = [int(value) for value in np.unique(ready_label.array) if value != 0]
         digest.update(ready_label.array.tobytes())
-        write_array(label_path(folder, case.id), ready_label.array)
+        sizes.append(put_array(folder, "labels", case.id, ready_label.array))
     row = {
         "id": case.id,
-        "splits": list(case.splits),
         "shape": list(pixels.shape),
         "labels": values,
         "labels_cropped": lost,
@@ -157,13 +271,24 @@ def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocess
             "source_affine": image.affine.tolist(),
             "source_shape": list(image.array.shape),
         },
-        "source": _relative(whole, root),
         "hash": digest.hexdigest(),
         "content": content,
     }
+    image_stamp, label_stamp = before
+    return case.id, (_told(case, root, row), Origin(case.id, image_stamp, label_stamp, tuple(sizes))), None
+
+
+def _first(case: Case) -> Path:
+    """The file that stands for a case's image: itself, or the first of a DICOM series."""
+    return case.image / case.parts[0] if case.parts else case.image
+
+
+def _told(case: Case, root: Path, row: Row) -> Row:
+    """A row with what is known of a case without its voxels; that can change while the files stay the same."""
+    told: Row = {"splits": list(case.splits), "source": _relative(_first(case), root)}
     if case.target is not None:
-        row["target"] = case.target
-    return row, None
+        told["target"] = case.target
+    return {name: value for name, value in row.items() if name != "target"} | told
 
 
 def _unique_ids(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[Refusal]]:
@@ -181,12 +306,11 @@ def _unique_ids(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[Ref
     return list(kept.values()), refused
 
 
-def _complete_names(stored: list[Row], names: Mapping[int, str]) -> dict[str, str]:
+def _complete_names(values: set[int], names: Mapping[int, str], earlier: Mapping[int, str]) -> dict[str, str]:
     """A name for every value that was given one or that occurs."""
-    values = {int(value) for value in names if int(value) != 0} | {
-        value for row in stored for value in row["labels"] or []
-    }
-    return {str(value): names.get(value, f"label {value}") for value in sorted(values)}
+    given = {int(value) for value in names if int(value) != 0}
+    known = {**earlier, **names}
+    return {str(value): known.get(value, f"label {value}") for value in sorted(values | given)}
 
 
 @contextmanager
@@ -196,6 +320,19 @@ def _telling_of_the_disk(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{out} can't be written: {error.strerror or error}") from None
+
+
+def _stamps(case: Case) -> tuple[Stamp, Stamp | None]:
+    """What a case's files are like, before they are read: if they change meanwhile, the next run sees it."""
+    found = []
+    for path in (case.image, case.label):
+        try:
+            found.append(None if path is None else stamp(path, content=True))
+        except OSError:  # said by whoever reads it next, and better
+            found.append(Stamp(0, 0))
+    image, label = found
+    assert image is not None
+    return image, label
 
 
 def _do_nothing() -> None:

@@ -1,5 +1,8 @@
 """A prepared store, opened for reading."""
 
+import json
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ from gvsl.errors import UserError
 from gvsl.store.arrays import Box, read_array
 from gvsl.store.manifest import read_manifest
 from gvsl.store.preprocessing import Preprocessing, parse_preprocessing
+from gvsl.store.table import CaseTable
+from gvsl.types import SPLITS
 
 
 def image_path(store: Path, case_id: str) -> Path:
@@ -51,13 +56,47 @@ class StoredCase:
 
 
 @dataclass(frozen=True, eq=False)
+class Cases(Mapping[str, StoredCase]):
+    """The cases of a store by id, sorted; each is parsed when it is asked for."""
+
+    path: Path
+    """Of the store."""
+    table: CaseTable
+
+    def __getitem__(self, case_id: str) -> StoredCase:
+        """One case.
+
+        Raises:
+            KeyError: there is no such case.
+            UserError: its line makes no sense.
+        """
+        line = self.table.line(case_id)
+        try:
+            return _parse_case(json.loads(line))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{self.path} has a broken manifest ({error!r}); prepare the store again") from None
+
+    def __contains__(self, case_id: object) -> bool:
+        """Whether there is such a case."""
+        return case_id in self.table.numbers
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids, sorted."""
+        return iter(self.table.numbers)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.table.numbers)
+
+
+@dataclass(frozen=True, eq=False)
 class Store:
     """A folder of prepared volumes. It holds no open file, so it can be sent to other processes."""
 
     path: Path
     preprocessing: Preprocessing
-    cases: dict[str, StoredCase]
-    """By id, sorted."""
+    table: CaseTable
+    """Its cases, unparsed."""
     refused: tuple[tuple[str, str], ...]
     """File and reason of everything that could not be used."""
     label_names: dict[int, str]
@@ -74,13 +113,12 @@ class Store:
         Raises:
             UserError: there is none, it was written in another format, or it is broken or incomplete.
         """
-        manifest = read_manifest(path)
+        manifest, table = read_manifest(path)
         try:
-            cases = {item["id"]: _parse_case(item) for item in manifest["cases"]}
             store = cls(
                 path=path,
                 preprocessing=parse_preprocessing(manifest["preprocessing"]),
-                cases=cases,
+                table=table,
                 refused=tuple((item["file"], item["reason"]) for item in manifest["refused"]),
                 label_names={int(value): str(name) for value, name in manifest["label_names"].items()},
                 source=manifest["source"],
@@ -91,17 +129,29 @@ class Store:
         _check_files(store)
         return store
 
+    @property
+    def cases(self) -> Cases:
+        """The cases by id, sorted."""
+        return Cases(self.path, self.table)
+
     def split(self, name: str) -> list[str]:
         """The ids of a split, sorted.
 
         Raises:
             UserError: no case is in this split.
         """
-        ids = [case.id for case in self.cases.values() if name in case.splits]
-        if not ids:
-            present = ", ".join(sorted({split for case in self.cases.values() for split in case.splits}))
+        table = self.table
+        members = table.of_split(name)
+        if not members.size:
+            present = ", ".join(sorted(split for split in SPLITS if table.of_split(split).size))
             raise UserError(f"{self.path} has no case in the split {name!r}; its splits are {present or 'none'}")
-        return ids
+        ids = list(table.numbers)
+        return [ids[member] for member in members]
+
+    def shapes(self, name: str) -> list[tuple[int, int, int]]:
+        """(D, H, W) of each volume of a split, in the order of their ids, without parsing the cases."""
+        table = self.table
+        return [_three(shape) for shape in table.shapes[table.of_split(name)].tolist()]
 
     def image(self, case_id: str, box: Box | None = None) -> NDArray[np.float32]:
         """The image, or the part of it in `box`: (D, H, W), float32 in [0, 1].
@@ -168,10 +218,19 @@ def _three(sizes: list[int]) -> tuple[int, int, int]:
 
 def _check_files(store: Store) -> None:
     """Compare names alone: a store may hold 100,000 volumes on a slow disk."""
-    labelled = {case.id for case in store.cases.values() if case.label_values is not None}
-    for folder, expected in (("images", set(store.cases)), ("labels", labelled)):
-        present = {file.name.removesuffix(".b2nd") for file in (store.path / folder).glob("*.b2nd")}
-        missing = sorted(expected - present)
+    table = store.table
+    labelled = {case for case, has in zip(table.numbers, table.labelled, strict=True) if has}
+    for folder, expected in (("images", table.numbers.keys()), ("labels", labelled)):
+        missing = sorted(expected - _names(store.path / folder))
         if missing:
             first = f"{folder}/{missing[0]}.b2nd" + (f" and {len(missing) - 1} more" if missing[1:] else "")
             raise UserError(f"{store.path} is incomplete: {first} is missing; copy it again, or prepare it again")
+
+
+def _names(folder: Path) -> set[str]:
+    """The ids whose arrays lie in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name.removesuffix(".b2nd") for entry in entries if entry.name.endswith(".b2nd")}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()

@@ -1,0 +1,109 @@
+"""What the files of a case were like when it was prepared, to tell later which have changed."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gvsl.types import Case
+
+COMPANIONS = (".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
+"""Endings of the files that hold the voxels of a header file of the same name."""
+HEADERS = (".hdr", ".mhd", ".nhdr")
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """One source, a file or a folder of files."""
+
+    size: int
+    """Bytes, of all files together."""
+    mtime_ns: int
+    """When it was changed last, as the file system says."""
+    sha256: str = ""
+    """Of the content; empty where it wasn't looked at."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a case was made of, and how much of the disk it takes; a line of sources.jsonl."""
+
+    id: str
+    image: Stamp
+    label: Stamp | None
+    stored: tuple[int, ...]
+    """Bytes of the stored image and, where there is one, of the label map."""
+
+    def line(self) -> bytes:
+        """As it is written."""
+        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, line: bytes | dict[str, Any]) -> "Origin":
+        """From a line, or from what it parses to.
+
+        Raises:
+            ValueError, KeyError, TypeError: it isn't one.
+        """
+        found = json.loads(line) if isinstance(line, bytes) else line
+        image, label = (None if found[part] is None else Stamp(**found[part]) for part in ("image", "label"))
+        if image is None:
+            raise ValueError("a case has no image")
+        return cls(str(found["id"]), image, label, tuple(int(size) for size in found["stored"]))
+
+
+def stamp(path: Path, content: bool = False) -> Stamp:
+    """Size and time of a file with its companions, or of all files in a folder; with `content` the hash too.
+
+    Raises:
+        OSError: it isn't there, or can't be read.
+    """
+    files = _files(path)
+    states = [file.stat() for file in files]
+    size, mtime = sum(state.st_size for state in states), max((state.st_mtime_ns for state in states), default=0)
+    return Stamp(size, mtime, _hash(files, path) if content else "")
+
+
+def unchanged(case: Case, before: Origin) -> Origin | None:
+    """What a case is made of now, if that is what it was made of before: by size and time, else by content."""
+    now: list[Stamp | None] = []
+    for path, old in ((case.image, before.image), (case.label, before.label)):
+        if path is None or old is None:
+            if path is not None or old is not None:
+                return None
+            now.append(None)
+            continue
+        try:
+            found = stamp(path)
+            if found.size != old.size:
+                return None
+            if found.mtime_ns != old.mtime_ns and stamp(path, content=True).sha256 != old.sha256:
+                return None
+        except OSError:
+            return None
+        now.append(Stamp(found.size, found.mtime_ns, old.sha256))
+    assert now[0] is not None
+    return Origin(before.id, now[0], now[1], before.stored)
+
+
+def _files(path: Path) -> list[Path]:
+    """A file with its companions, or all files in a folder."""
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    if path.suffix.lower() not in HEADERS:
+        return [path]
+    beside = (path.with_name(path.stem + ending) for ending in COMPANIONS)
+    return [path, *(file for file in beside if file.is_file())]
+
+
+def _hash(files: list[Path], root: Path) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            content = hashlib.file_digest(opened, "sha256")
+        if len(files) == 1:
+            return content.hexdigest()
+        name = file.relative_to(root if root.is_dir() else root.parent).as_posix()
+        digest.update(f"{name}\0{content.hexdigest()}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
