@@ -220,4 +220,4 @@ def test_half_a_pair_is_refused_by_name(root: Path) -> None:
     nibabel.Nifti1Pair(np.ones((4, 5, 6), np.int16), np.eye(4)).to_filename(root / "images" / "p.hdr")
     (root / "images" / "p.hdr").unlink()
     store = prepare(folder(root).cases, root / "store", PRESETS["mr"], source="here")
-    assert [file for file, _ in store.refused] == ["images/p.img"]
+    assert "images/p.img" in dict(store.refused)
