@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from gvsl.datasets import DATASETS, folder
 from gvsl.errors import UserError
+from gvsl.io import Volume
 from gvsl.store import PRESETS, prepare
 
 
@@ -164,3 +166,58 @@ def test_classes_that_can_not_be_meant_are_refused(root: Path, classes: Any, mes
     write(root / "classes.json", classes)
     with pytest.raises(UserError, match=message):
         folder(root)
+
+
+SCAN = Volume(np.random.default_rng(0).integers(0, 900, (6, 7, 8)).astype(np.int16), np.eye(4))
+
+
+def test_every_format_becomes_a_case(
+    tmp_path: Path, write_volume: Callable[[Path, Volume], Path], write_dicom: Callable[..., list[Path]]
+) -> None:
+    for name in ("a.nii", "b.nii.gz", "c.hdr", "d.nrrd", "e.nhdr", "f.mha", "g.mhd"):
+        write_volume(tmp_path / "images" / name, SCAN)
+    write_dicom(tmp_path / "images" / "sub" / "h", SCAN, uid="1.2.3")
+    write_dicom(tmp_path / "images" / "sub" / "deeper" / "i", SCAN, uid="1.2.4")
+    write_volume(tmp_path / "labels" / "sub_h.nrrd", SCAN)
+    write(tmp_path / "splits.json", {"pretrain": ["a", "sub_h"], "test": ["g"]})
+    cases = {case.id: case for case in folder(tmp_path).cases}
+    assert list(cases) == [*"abcdefg", "sub_deeper_i", "sub_h"]  # the folders below images, joined
+    assert cases["sub_h"].image == tmp_path / "images" / "sub" / "h"
+    assert cases["sub_h"].label == tmp_path / "labels" / "sub_h.nrrd"
+    assert cases["sub_h"].splits == ("pretrain",)
+    assert cases["sub_h"].parts == ()
+
+
+def test_series_of_one_folder_are_cases_of_their_own(tmp_path: Path, write_dicom: Callable[..., list[Path]]) -> None:
+    one = write_dicom(tmp_path / "patient", SCAN, uid="1.2.3")
+    write_dicom(tmp_path / "patient", Volume(SCAN.array[::-1], SCAN.affine), uid="1.2.4")
+    scout = Volume(SCAN.array[:, :, :1], SCAN.affine)
+    write_dicom(tmp_path / "patient", scout, uid="1.2.5", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    write_dicom(tmp_path / "other", scout, uid="1.2.6", SeriesDescription="one")
+    (tmp_path / "other" / "readme.txt").write_text("no image")
+    (tmp_path / "other" / "odd.dcm").write_text("no image either")
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "a.dcm").write_bytes(one[0].read_bytes())
+    cases = {case.id: case for case in folder(tmp_path).cases}
+    assert list(cases) == ["other", "patient_1.2.3", "patient_1.2.4", "patient_1.2.5", "other_odd.dcm"]
+    assert sorted(cases["patient_1.2.3"].parts) == sorted(path.name for path in one)
+    store = prepare(list(cases.values()), tmp_path / "store", PRESETS["none"], source="here")
+    assert list(store.cases) == ["patient_1.2.3", "patient_1.2.4"]
+    refused = dict(store.refused)
+    assert refused.pop("other") == "is a single slice (series 4, 'one'); a volume is needed"
+    assert refused.pop("other/odd.dcm") == "is neither NIfTI nor NRRD, MetaImage or DICOM"
+    [(file, reason)] = refused.items()
+    assert file.startswith("patient/")
+    assert reason == "is a localiser, not a volume (series 4, 'thorax')"
+
+
+def test_a_folder_may_be_one_series(tmp_path: Path, write_dicom: Callable[..., list[Path]]) -> None:
+    write_dicom(tmp_path / "scan", SCAN)
+    assert [(case.id, case.image) for case in folder(tmp_path / "scan").cases] == [("scan", tmp_path / "scan")]
+
+
+def test_half_a_pair_is_refused_by_name(root: Path) -> None:
+    nibabel.Nifti1Pair(np.ones((4, 5, 6), np.int16), np.eye(4)).to_filename(root / "images" / "p.hdr")
+    (root / "images" / "p.hdr").unlink()
+    store = prepare(folder(root).cases, root / "store", PRESETS["mr"], source="here")
+    assert "images/p.img" in dict(store.refused)
