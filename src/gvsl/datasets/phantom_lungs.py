@@ -18,9 +18,9 @@ LESION_TISSUES: dict[str, tuple[float, float]] = {"ground glass": (-480, 50), "c
 """Mean and standard deviation over subjects in Hounsfield units."""
 BLOOD = (45.0, 6.0)
 """The same of all blood, which no contrast medium brightens."""
-LESIONS = (5, 12)
+LESIONS = (8, 20)
 """Fewest and most lesions of a subject that has any."""
-RADII_MM = (11.0, 26.0)
+RADII_MM = (14.0, 34.0)
 CORE = 0.5
 """Share of a lesion's radii within which it is consolidated, where it is."""
 CONSOLIDATED = 0.4

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata, wilcoxon
 
 from gvsl.results import RunRecord
 
@@ -89,6 +88,8 @@ class Scores(NamedTuple):
         chosen = rows[:, cases]
         if self.targets is None:
             return float(chosen.mean())
+        from scipy.stats import rankdata  # slow to import, and no part of the page
+
         wanted = self.targets[cases] > 0
         ones, zeros = int(wanted.sum()), int((~wanted).sum())
         if not ones or not zeros:
@@ -182,6 +183,8 @@ def _test(mine: Scores, ours: Scores) -> float | None:
     if not shared or mine.values.shape[1] != ours.values.shape[1]:
         return None
     if mine.targets is None:
+        from scipy.stats import wilcoxon
+
         first, second = (each.values[[each.seeds.index(seed) for seed in shared]].mean(axis=0) for each in (mine, ours))
         return 1.0 if np.array_equal(first, second) else float(wilcoxon(first, second).pvalue)
     generator, count = np.random.default_rng(0), mine.values.shape[1]
