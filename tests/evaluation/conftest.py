@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gvsl.store import Preprocessing, Store, prepare
+from gvsl.transfer import Checkpoint
 from gvsl.types import Case
 
 SPLITS = ["train"] * 5 + ["val"] * 2 + ["test"] * 3
@@ -57,3 +59,19 @@ def build_store(tmp_path: Path) -> Callable[..., Store]:
         return make_store(tmp_path / "made", change, spacing)
 
     return build
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
+    """Have Ctrl-C come right after this step of a transfer; None for never."""
+    save = Checkpoint.save
+
+    def stop(last: int | None) -> None:
+        def save_and_stop(self: Checkpoint, step: int, *rest: Any) -> None:
+            save(self, step, *rest)
+            if step == last:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Checkpoint, "save", save_and_stop)
+
+    return stop

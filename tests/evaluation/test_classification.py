@@ -26,6 +26,7 @@ LINEAR = TransferSettings(
     mode="linear", width=8, max_steps=60, validate_every=10, learning_rate=3e-2, crop=(16, 16, 24), batch=2
 )
 CONVERGED = replace(LINEAR, optimiser="lbfgs", weight_penalty=1e-4, max_steps=20, validate_every=5)
+TRAINED = replace(LINEAR, mode="scratch", max_steps=10, validate_every=4, augmentation="both", checkpoint_every=3)
 Change = Callable[[dict[str, int]], dict[str, int]]
 
 
@@ -124,6 +125,23 @@ def test_linear_leaves_the_backbone_and_finetune_trains_the_encoder_alone(tmp_pa
         after = load_file(tmp_path / mode / "weights" / "model.safetensors")
         changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
         assert changed == (set() if mode == "linear" else {"encoder"})
+
+
+@pytest.mark.parametrize("settings", [TRAINED, replace(CONVERGED, checkpoint_every=3)], ids=["all", "lbfgs"])
+def test_a_run_stopped_and_resumed_ends_where_an_unbroken_one_does(
+    tmp_path: Path, store: Store, settings: TransferSettings, stop_after: Callable[[int | None], None]
+) -> None:
+    whole = classify(store, None, tmp_path / "whole", settings)
+    stop_after(7)
+    with pytest.raises(KeyboardInterrupt):
+        classify(store, None, tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()
+    stop_after(None)
+    resumed = classify(store, None, tmp_path / "run", settings, resume=True)
+    assert resumed.cases == whole.cases
+    assert (tmp_path / "run" / "curves.csv").read_text() == (tmp_path / "whole" / "curves.csv").read_text()
+    assert same(tmp_path / "run", tmp_path / "whole")
+    assert not (tmp_path / "run.part").exists()
 
 
 def test_the_same_seed_gives_the_same_scores(tmp_path: Path, store: Store) -> None:

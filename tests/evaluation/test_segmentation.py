@@ -21,6 +21,11 @@ LINEAR = TransferSettings(
     mode="linear", width=8, max_steps=40, validate_every=10, learning_rate=1e-2, crop=(16, 24, 16)
 )
 
+TRAINED = replace(
+    LINEAR, mode="scratch", labels=3, batch=2, max_steps=10, validate_every=4, augmentation="both", checkpoint_every=3
+)
+CONVERGED = replace(LINEAR, optimiser="lbfgs", loss="dice_ce", max_steps=10, validate_every=4, checkpoint_every=3)
+
 
 @pytest.fixture
 def weights(tmp_path: Path, store: Store) -> Path:
@@ -119,6 +124,23 @@ def test_the_same_seed_gives_the_same_scores_and_weights(
     assert same(tmp_path / "a", tmp_path / "b")
     assert not same(tmp_path / "a", tmp_path / "c")
     assert first.config["train_cases"] != other.config["train_cases"]
+
+
+@pytest.mark.parametrize("settings", [TRAINED, CONVERGED], ids=["all", "lbfgs"])
+def test_a_run_stopped_and_resumed_ends_where_an_unbroken_one_does(
+    tmp_path: Path, store: Store, settings: TransferSettings, stop_after: Callable[[int | None], None]
+) -> None:
+    whole = transfer(store, None, tmp_path / "whole", settings)
+    stop_after(7)
+    with pytest.raises(KeyboardInterrupt):
+        transfer(store, None, tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()
+    stop_after(None)
+    resumed = transfer(store, None, tmp_path / "run", settings, resume=True)
+    assert resumed.cases == whole.cases
+    assert (tmp_path / "run" / "curves.csv").read_text() == (tmp_path / "whole" / "curves.csv").read_text()
+    assert same(tmp_path / "run", tmp_path / "whole")
+    assert not (tmp_path / "run.part").exists()
 
 
 def test_what_is_kept_and_what_is_computed_anew_give_the_same(tmp_path: Path, store: Store, plain: Path) -> None:
