@@ -241,6 +241,8 @@ REFUSED: dict[str, tuple[Callable[[list[Path]], None], str]] = {
     "two series": (mixed, "holds 2 DICOM series; name the folder of one"),
     "no DICOM": (gone, "holds no DICOM file"),
     "infinite slope": (having(RescaleSlope="1e400"), "RescaleSlope|NaN or infinite|can't be read"),
+    "absurd sizes": (having(Rows=60000, Columns=60000), "its header claims 60000 x 60000 x 10 voxels; at most"),
+    "large sizes": (having(Rows=9000, Columns=9000), "claims 9000 x 9000 x 10 voxels, more than the file can hold"),
     "odd bits": (having(BitsStored=20), "its values have 20 of 16 bits"),
     "wrapped": (having(RescaleIntercept=0, BitsStored=16), "negative numbers stored as unsigned ones"),
 }

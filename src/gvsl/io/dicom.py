@@ -19,8 +19,8 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from gvsl.io.checks import LARGEST_OBLIQUE_COSINE, checked_affine, checked_shape, refuse_wrapped
-from gvsl.io.stream import BROKEN, one_line, readable
+from gvsl.io.checks import LARGEST_OBLIQUE_COSINE, checked_affine, checked_shape, refuse_short, refuse_wrapped
+from gvsl.io.stream import BROKEN, DEFLATE_RATIO, one_line, readable
 from gvsl.io.volume import UnusableFile
 
 MARK, MARK_AT = b"DICM", 128
@@ -104,6 +104,7 @@ def load_dicom(files: Sequence[Path]) -> tuple[NDArray[np.float32], NDArray[np.f
     with readable("DICOM"), _parsing():
         slices, affine = _sorted(_slices(files))
         shape = checked_shape((slices[0].columns, slices[0].rows, len(slices)))
+        refuse_short(shape, prod(shape), DEFLATE_RATIO * sum(item.path.stat().st_size for item in slices))
         array = np.empty(shape, np.float32, order="F")
         for index, item in enumerate(slices):
             array[:, :, index] = _values(item)
