@@ -200,14 +200,11 @@ def _uneven(places: NDArray[np.float64], gaps: NDArray[np.float64], usual: float
     """Why the slices make no even grid."""
     times = np.rint(gaps / usual)
     if (np.abs(gaps - times * usual) <= SAME_PLACE * usual * times).all() and times.max() > 1:
-        at = int(np.argmax(times))
-        missing = int((times - 1).sum())
-        return (
-            f"{missing} of its slices are missing, the first of them between {places[at]:.1f} and "
-            f"{places[at + 1]:.1f} mm"
-            if missing == int(times[at] - 1)
-            else f"{missing} of its slices are missing, in {int((times > 1).sum())} places"
-        )
+        at, missing = int(np.argmax(times)), int((times - 1).sum())
+        said = f"{missing} of its slices {'is' if missing == 1 else 'are'} missing"
+        if missing > times[at] - 1:
+            return f"{said}, in {int((times > 1).sum())} places"
+        return f"{said}, between {places[at]:.1f} and {places[at + 1]:.1f} mm"
     return f"its slices are unevenly spaced, from {gaps.min():.2f} to {gaps.max():.2f} mm apart"
 
 
