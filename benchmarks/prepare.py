@@ -20,14 +20,17 @@ SPACING = (0.4, 0.4, 0.75)
 WORK = """
 import json, resource, sys, time
 from pathlib import Path
+from joblib.externals.loky import get_reusable_executor
 from gvsl.datasets import folder
 from gvsl.store import PRESETS, prepare
 
 source, out, processes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 cases = folder(source).cases
-began = time.perf_counter(), time.process_time()
+began = time.perf_counter()
 prepare(cases, out, PRESETS["ct"], source="benchmark", processes=processes)
-wall = time.perf_counter() - began[0]
+wall = time.perf_counter() - began
+if processes > 1:
+    get_reusable_executor().shutdown(wait=True)  # what its processes used is known once they have ended
 used = [resource.getrusage(kind) for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 print(json.dumps({"wall": wall, "cpu": sum(item.ru_utime + item.ru_stime for item in used),
                   "own": used[0].ru_maxrss, "child": used[1].ru_maxrss}))

@@ -199,7 +199,7 @@ def prepare(words: Sequence[str]) -> None:
         print(f"gvsl inspect {shlex.quote(str(options.store))} says which were refused, and why")
     twice = duplicates((case.id, case.splits, case.content) for case in store.cases.values())
     if twice:
-        print(f"{len(twice)} images are there under more than one name; gvsl inspect names them")
+        print(f"Images under more than one name: {len(twice)}; gvsl inspect says which")
 
 
 def inspect(words: Sequence[str]) -> None:

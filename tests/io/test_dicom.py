@@ -150,6 +150,11 @@ def gap(paths: list[Path]) -> None:
     paths[4].unlink()
 
 
+def hole(paths: list[Path]) -> None:
+    paths[4].unlink()
+    paths[5].unlink()
+
+
 def gaps(paths: list[Path]) -> None:
     paths[2].unlink()
     paths[5].unlink()
@@ -220,7 +225,8 @@ REFUSED: dict[str, tuple[Callable[[list[Path]], None], str]] = {
     "localiser": (scout, r"is a localiser, not a volume \(series 4, 'thorax'\)"),
     "single slice": (alone, r"is a single slice \(series 4, 'thorax'\); a volume is needed"),
     "frames": (frames, "is one file of 40 frames"),
-    "missing slice": (gap, "1 of its slices are missing, the first of them between 107.5 and 112.5 mm"),
+    "missing slice": (gap, "1 of its slices is missing, between 107.5 and 112.5 mm"),
+    "missing together": (hole, "2 of its slices are missing, between 107.5 and 115.0 mm"),
     "missing slices": (gaps, "3 of its slices are missing, in 2 places"),
     "uneven": (uneven, "its slices are unevenly spaced, from 2.50 to 3.60 mm apart"),
     "gantry tilt": (tilted, r"shifted against each other, by a gantry tilt of 12\.0 degrees"),
@@ -241,6 +247,8 @@ REFUSED: dict[str, tuple[Callable[[list[Path]], None], str]] = {
     "two series": (mixed, "holds 2 DICOM series; name the folder of one"),
     "no DICOM": (gone, "holds no DICOM file"),
     "infinite slope": (having(RescaleSlope="1e400"), "RescaleSlope|NaN or infinite|can't be read"),
+    "absurd sizes": (having(Rows=60000, Columns=60000), "its header claims 60000 x 60000 x 10 voxels; at most"),
+    "large sizes": (having(Rows=9000, Columns=9000), "claims 9000 x 9000 x 10 voxels, more than the file can hold"),
     "odd bits": (having(BitsStored=20), "its values have 20 of 16 bits"),
     "wrapped": (having(RescaleIntercept=0, BitsStored=16), "negative numbers stored as unsigned ones"),
 }

@@ -123,3 +123,9 @@ def test_cut_short_or_going_on_too_long_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnusableFile, match="compressed data is damaged"):
         read_volume(save(tmp_path / "a.mha", packed[:50] + b"\xff" * 9 + packed[59:], CompressedData="True"))
     np.testing.assert_array_equal(read_volume(save(tmp_path / "a.mha", packed, CompressedData="True")).array, VOXELS)
+
+
+def test_negative_numbers_stored_as_unsigned_are_refused(tmp_path: Path) -> None:
+    values = (VOXELS - 100).astype(np.uint16)
+    with pytest.raises(UnusableFile, match="negative numbers stored as unsigned ones"):
+        read_volume(save(tmp_path / "a.mha", values.tobytes(order="F"), ElementType="MET_USHORT"))

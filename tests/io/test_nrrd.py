@@ -154,3 +154,9 @@ def test_a_header_that_is_none_is_refused(tmp_path: Path, head: bytes) -> None:
     (tmp_path / "a.nrrd").write_bytes(head)
     with pytest.raises(UnusableFile, match=r"header is longer than|which is no field"):
         read_volume(tmp_path / "a.nrrd")
+
+
+def test_negative_numbers_stored_as_unsigned_are_refused(tmp_path: Path) -> None:
+    values = (VOXELS - 100).astype(np.uint16)
+    with pytest.raises(UnusableFile, match="negative numbers stored as unsigned ones"):
+        read_volume(save(tmp_path / "a.nrrd", values.tobytes(order="F"), type="ushort"))

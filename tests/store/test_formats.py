@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gvsl.datasets import folder
-from gvsl.io import Volume, read_label, read_volume, resample_onto, same_grid, to_canonical, write_nifti
+from gvsl.io import Volume, read_label, read_volume, resample_onto, same_grid, to_canonical, write_like
 from gvsl.store import Preprocessing, Store, duplicates, prepare
 
 WriteVolume = Callable[[Path, Volume], Path]
@@ -69,12 +69,12 @@ def check_the_way_back(root: Path, store: Store, upright: Volume) -> None:
     for case_id, case in store.cases.items():
         stored = Volume(store.image(case_id), case.affine)
         back = resample_onto(stored, case.source_shape, case.source_affine)
-        bright = Volume((back > 0.55).astype(np.uint8), case.source_affine)
-        write_nifti(root / "out.nii.gz", bright)
+        source = root / "images" / case.source
+        write_like(root / "out.nii.gz", (back > 0.55).astype(np.uint8), source, case.source_affine)
         label = read_label(root / "out.nii.gz")
-        source = read_volume(root / "images" / case.source)
-        assert same_grid(label, source, tolerance=1e-3)
-        truth = to_canonical(source).array > 100
+        original = read_volume(source)
+        assert same_grid(label, original, tolerance=1e-3)
+        truth = to_canonical(original).array > 100
         np.testing.assert_array_equal(truth, upright.array > 100)
         found = to_canonical(label).array > 0
         dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())

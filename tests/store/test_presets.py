@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gvsl.backbones import UNet3D
+from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.cli import main
 from gvsl.io import UnusableFile, Volume
 from gvsl.store import PRESETS, Store, describe, parse_preprocessing, preprocess
@@ -54,6 +56,14 @@ def test_a_store_says_its_preset_and_what_is_not_of_it(
     store = Store.open(tmp_path / "store")
     assert store.preprocessing.preset == words[1]
     assert told in describe(store)
+
+
+def test_the_contract_goes_into_the_weights_by_its_name(tmp_path: Path) -> None:
+    contract = replace(PRESETS["chest-ct"], margin=3)
+    save_weights(tmp_path, UNet3D(width=8), method="gvsl", preprocessing=contract, provenance={})
+    found = load_backbone(tmp_path).preprocessing
+    assert found == contract
+    assert found.preset == "chest-ct"
 
 
 def chest(lungs: bool = True) -> Volume:

@@ -3,7 +3,7 @@
 from gvsl.io.dicom import find_series
 from gvsl.io.nifti import read_nifti, read_nifti_label, write_nifti, write_nifti_like
 from gvsl.io.orientation import to_canonical
-from gvsl.io.read import COMPANION_SUFFIXES, VOLUME_SUFFIXES, read_label, read_volume
+from gvsl.io.read import COMPANION_SUFFIXES, VOLUME_SUFFIXES, read_label, read_volume, write_like
 from gvsl.io.resample import resample, resample_onto
 from gvsl.io.volume import MAX_VOXELS, UnusableFile, Volume, same_grid
 
@@ -22,6 +22,7 @@ __all__ = [
     "resample_onto",
     "same_grid",
     "to_canonical",
+    "write_like",
     "write_nifti",
     "write_nifti_like",
 ]

@@ -19,8 +19,8 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from gvsl.io.checks import LARGEST_OBLIQUE_COSINE, checked_affine, checked_shape, refuse_wrapped
-from gvsl.io.stream import BROKEN, one_line, readable
+from gvsl.io.checks import LARGEST_OBLIQUE_COSINE, checked_affine, checked_shape, refuse_short, refuse_wrapped
+from gvsl.io.stream import BROKEN, DEFLATE_RATIO, one_line, readable
 from gvsl.io.volume import UnusableFile
 
 MARK, MARK_AT = b"DICM", 128
@@ -104,6 +104,7 @@ def load_dicom(files: Sequence[Path]) -> tuple[NDArray[np.float32], NDArray[np.f
     with readable("DICOM"), _parsing():
         slices, affine = _sorted(_slices(files))
         shape = checked_shape((slices[0].columns, slices[0].rows, len(slices)))
+        refuse_short(shape, prod(shape), DEFLATE_RATIO * sum(item.path.stat().st_size for item in slices))
         array = np.empty(shape, np.float32, order="F")
         for index, item in enumerate(slices):
             array[:, :, index] = _values(item)
@@ -199,14 +200,11 @@ def _uneven(places: NDArray[np.float64], gaps: NDArray[np.float64], usual: float
     """Why the slices make no even grid."""
     times = np.rint(gaps / usual)
     if (np.abs(gaps - times * usual) <= SAME_PLACE * usual * times).all() and times.max() > 1:
-        at = int(np.argmax(times))
-        missing = int((times - 1).sum())
-        return (
-            f"{missing} of its slices are missing, the first of them between {places[at]:.1f} and "
-            f"{places[at + 1]:.1f} mm"
-            if missing == int(times[at] - 1)
-            else f"{missing} of its slices are missing, in {int((times > 1).sum())} places"
-        )
+        at, missing = int(np.argmax(times)), int((times - 1).sum())
+        said = f"{missing} of its slices {'is' if missing == 1 else 'are'} missing"
+        if missing > times[at] - 1:
+            return f"{said}, in {int((times > 1).sum())} places"
+        return f"{said}, between {places[at]:.1f} and {places[at + 1]:.1f} mm"
     return f"its slices are unevenly spaced, from {gaps.min():.2f} to {gaps.max():.2f} mm apart"
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gvsl.io.checks import image_volume, label_volume
 from gvsl.io.dicom import MARK, MARK_AT, is_dicom, load_dicom
 from gvsl.io.metaimage import FIRST_LINE, load_metaimage
-from gvsl.io.nifti import load_nifti
+from gvsl.io.nifti import load_nifti, write_nifti, write_nifti_like
 from gvsl.io.nrrd import MAGIC, load_nrrd
 from gvsl.io.stream import readable
 from gvsl.io.volume import UnusableFile, Volume
@@ -52,23 +52,37 @@ def read_label(path: Path, parts: Sequence[str] = ()) -> Volume:
     return label_volume(*_load(path, parts, None))
 
 
+def write_like(path: Path, array: NDArray[Any], like: Path, affine: NDArray[np.float64]) -> None:
+    """Write voxels on the grid of a volume's file as NIfTI, over what is there.
+
+    If `like` is NIfTI the result has its header, bit for bit where it says the place; of another format the affine.
+
+    Args:
+        path: gzipped if its name ends in .gz.
+        array: (D, H, W).
+        like: what `read_volume` read.
+        affine: what `read_volume` gave of it.
+
+    Raises:
+        UnusableFile: `like` can't be read.
+    """
+    if _format_of(like) == "nifti":
+        write_nifti_like(path, array, like)
+    else:
+        write_nifti(path, Volume(array, affine))
+
+
 def _load(
     path: Path, parts: Sequence[str], scaled: type[np.float32] | None
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    with readable("a volume"):
-        if path.is_dir():
-            return load_dicom([path / part for part in parts] if parts else _dicom_files(path))
-        if path.exists() and not path.is_file():  # a pipe would never end
-            raise UnusableFile("is neither a file nor a folder")
-        with path.open("rb") as stream:
-            head = stream.read(HEAD_BYTES)
-    if not head:
-        raise UnusableFile("is empty")
-    if head.startswith(MAGIC):
+    kind = _format_of(path)
+    if kind == "folder":
+        return load_dicom([path / part for part in parts] if parts else _dicom_files(path))
+    if kind == "nrrd":
         return load_nrrd(path)
-    if head[MARK_AT : MARK_AT + len(MARK)] == MARK:
+    if kind == "dicom":
         return load_dicom([path])
-    if FIRST_LINE.match(head):
+    if kind == "metaimage":
         return load_metaimage(path)
     try:
         return load_nifti(path, scaled)
@@ -76,6 +90,24 @@ def _load(
         if str(error) != "is not a NIfTI file":
             raise
         raise UnusableFile("is neither NIfTI nor NRRD, MetaImage or DICOM") from None
+
+
+def _format_of(path: Path) -> str:
+    """What a path holds by its first bytes: a folder, nrrd, dicom or metaimage; nifti if it is none of these."""
+    with readable("a volume"):
+        if path.is_dir():
+            return "folder"
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise UnusableFile("is neither a file nor a folder")
+        with path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+    if not head:
+        raise UnusableFile("is empty")
+    if head.startswith(MAGIC):
+        return "nrrd"
+    if head[MARK_AT : MARK_AT + len(MARK)] == MARK:
+        return "dicom"
+    return "metaimage" if FIRST_LINE.match(head) else "nifti"
 
 
 def _dicom_files(folder: Path) -> list[Path]:

@@ -27,8 +27,8 @@ def content_hash(upright: Volume) -> str:
     """
     array = upright.array
     digest = hashlib.sha256(np.array(array.shape, "<i8").tobytes())
-    for start in range(0, array.shape[0], SLABS):
-        slab = np.ascontiguousarray(array[start : start + SLABS], "<f4")
+    for start in range(0, array.shape[2], SLABS):  # the first axis fastest, as most files have it
+        slab = np.ascontiguousarray(array[:, :, start : start + SLABS].T, "<f4")
         digest.update((slab + np.float32(0)).data)  # -0 is 0
     return digest.hexdigest()
 

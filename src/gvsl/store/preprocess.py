@@ -97,7 +97,7 @@ def _bounds(array: NDArray[np.float32], contract: Preprocessing) -> tuple[float,
     if contract.intensity == "percentiles":
         padding = array == lowest
         values = array[~padding] if padding.mean() >= PADDING_SHARE else array
-        low, high = np.percentile(values, [contract.lower, contract.upper])
+        low, high = np.percentile(values, [contract.lower, contract.upper], overwrite_input=values is not array)
         if not low < high:
             raise UnusableFile(f"its {lower:g} and {upper:g} percentiles are both {low:g}: it has hardly any contrast")
         lower, upper = float(low), float(high)
