@@ -9,8 +9,9 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
 
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import save_weights
@@ -20,10 +21,11 @@ from gvsl.files import refuse_existing
 from gvsl.methods import METHODS, Method
 from gvsl.results import RunRecord, environment, read_record, utc_now, write_record
 from gvsl.store import Store
-from gvsl.training.logbook import Logbook
+from gvsl.training.logbook import Logbook, read_curves
 from gvsl.training.module import PretrainModule
 from gvsl.training.saved import head_tensors
 from gvsl.training.settings import PretrainSettings
+from gvsl.types import PairBatch
 
 CURVES_NAME = "curves.csv"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -123,17 +125,18 @@ def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSetti
     chosen = settings.trainer
     logbook = Logbook(out / CURVES_NAME, chosen.log_every, "pre-training")
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    if chosen.compile:
-        network.backbone.compile()
     trainer = lightning.Trainer(
         max_steps=chosen.max_steps,
         accelerator=chosen.accelerator,
         devices=chosen.devices,
+        # Spawned, since a second run of the command line would find its output there; some methods leave the decoder.
+        strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         gradient_clip_val=settings.optimiser.clip_norm,
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         callbacks=[
             logbook,
+            *([_Compile()] if chosen.compile else []),
             ModelCheckpoint(
                 out / CHECKPOINT.parent,
                 filename="last",
@@ -155,14 +158,38 @@ def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSetti
         try:
             trainer.fit(
                 module,
-                pair_loader(stream),
+                datamodule=_Pairs(stream),
                 ckpt_path=out / CHECKPOINT if resume else None,
                 weights_only=True if resume else None,
             )
         except SystemExit:  # Lightning makes an exit of Ctrl-C and SIGTERM, and has Ctrl-C ignored from then on
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
+    if chosen.devices > 1:  # the logbook was kept in another process
+        logbook.rows = read_curves(logbook.path)
     return logbook
+
+
+class _Pairs(lightning.LightningDataModule):
+    """The stream, of which each process takes its share."""
+
+    def __init__(self, stream: PairStream) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def train_dataloader(self) -> DataLoader[PairBatch]:
+        """This process's share of each step's pairs."""
+        assert self.trainer is not None
+        return pair_loader(self.stream.share(self.trainer.global_rank, self.trainer.world_size))
+
+
+class _Compile(Callback):
+    """Compiles the backbone in the process that trains: what is compiled can't be sent to another."""
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Do it once."""
+        assert isinstance(pl_module, PretrainModule)
+        pl_module.method.backbone.compile()
 
 
 def _first_step(out: Path, config: dict[str, Any], resume: bool) -> int:
