@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -11,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -43,7 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def brighten(path: Path) -> None:
     """Change a few voxels of a volume, and its time."""
     image = nibabel.load(path)
-    array = np.array(image.dataobj)
+    array = image.get_fdata(dtype=np.float32)
     array[3:5, 4:9, 5:10] += 100
     nibabel.Nifti1Image(array, image.affine).to_filename(path)
 
@@ -190,11 +188,6 @@ def state(out: Path) -> str:
         return "refused" if "is being written" in str(error) else str(error)
 
 
-def prepare_quietly(cases: list[Case], out: Path, ready: Connection) -> None:
-    ready.send(True)
-    prepare(cases, out, MR, source="here")
-
-
 def test_killed_at_any_moment_and_started_again_it_ends_as_an_undisturbed_run(
     tmp_path: Path, make_case: MakeCase, clean: ForkServerContext
 ) -> None:
@@ -212,10 +205,8 @@ def test_killed_at_any_moment_and_started_again_it_ends_as_an_undisturbed_run(
         out = tmp_path / f"store{number}"
         if number % 2:  # half of them add to a store that is there
             shutil.copytree(old.path, out)
-        ready, sender = clean.Pipe()
-        process = clean.Process(target=prepare_quietly, args=(cases, out, sender))  # type: ignore[attr-defined]
+        process = clean.Process(target=prepare, args=(cases, out, MR), kwargs={"source": "here"})  # type: ignore[attr-defined]
         process.start()
-        ready.recv()
         time.sleep(moment)
         process.kill()
         process.join()
@@ -306,34 +297,26 @@ def test_a_journal_that_was_cut_short_costs_its_last_case_alone(tmp_path: Path, 
 # --- a full disk ------------------------------------------------------------------------------------------------------
 
 
-def prepare_on_a_small_disk(cases: list[Case], out: Path, most_bytes: int, answer: Connection) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))  # the system refuses to write any more
-    try:
-        prepare(cases, out, MR, source="here")
-        answer.send("done")
-    except UserError as error:
-        answer.send(str(error))
-
-
-def test_a_full_disk_is_one_line_and_damages_nothing(
-    tmp_path: Path, make_case: MakeCase, clean: ForkServerContext
-) -> None:
+def test_a_full_disk_is_one_line_and_damages_nothing(tmp_path: Path, make_case: MakeCase) -> None:
     cases = [make_case("a"), make_case("b"), make_case("c", shape=(60, 60, 60)), make_case("d")]
     out = tmp_path / "store"
-    receiver, sender = clean.Pipe()
-    process = clean.Process(target=prepare_on_a_small_disk, args=(cases, out, 100_000, sender))  # type: ignore[attr-defined]
-    process.start()
-    said = receiver.recv()
-    process.join()
+    # The system refuses to write any more than 100 kB to a file.
+    limited = (
+        f"ulimit -f 100; exec {sys.executable} -c 'import sys; from gvsl.cli import main; sys.exit(main())' \"$@\""
+    )
+    words = ["prepare", str(cases[0].image.parents[1]), str(out), "--processes", "1"]
+    ended = subprocess.run(["bash", "-c", limited, "bash", *words], stderr=subprocess.PIPE, text=True, check=False)
+    (said,) = [line for line in ended.stderr.splitlines() if not line.startswith("Prepare ")]
+    assert ended.returncode == 2
     assert "can't be written to" in said
     assert "is the disk full?" in said
-    assert "\n" not in said
     assert not out.exists()
     kept = {name for name in contents(tmp_path / "store.partial") if name.endswith(".b2nd")}
     assert kept == {f"store/{part}/{name}.b2nd" for part in ("images", "labels") for name in "ab"}
-    _, work = run(cases, out)
-    assert (work.resumed, work.prepared) == (2, 2)
-    run(cases, tmp_path / "undisturbed")
+    done: list[Work] = []
+    prepare(cases, out, MR, source="source", tell=done.append)
+    assert (done[0].resumed, done[0].prepared) == (2, 2)
+    prepare(cases, tmp_path / "undisturbed", MR, source="source")
     assert contents(out) == contents(tmp_path / "undisturbed")
 
 
