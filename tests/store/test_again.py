@@ -205,7 +205,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_as_an_undisturbed_run(
         out = tmp_path / f"store{number}"
         if number % 2:  # half of them add to a store that is there
             shutil.copytree(old.path, out)
-        process = clean.Process(target=prepare, args=(cases, out, MR), kwargs={"source": "here"})  # type: ignore[attr-defined]
+        process = clean.Process(target=prepare, args=(cases, out, MR), kwargs={"source": "here"})
         process.start()
         time.sleep(moment)
         process.kill()
