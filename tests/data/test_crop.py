@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gvsl.data import centre_crop, fit_crop
-from gvsl.data.crop import Box, Shape
+from gvsl.data.crop import Box, Shape, aligned_places
 
 SIDES = st.tuples(*[st.integers(1, 20)] * 3)
 
@@ -80,3 +80,28 @@ def test_nothing_outside_of_the_crop_is_read() -> None:
 
     assert centre_crop(reader, (100, 8, 30), (16, 16, 16)).sum() == 16 * 8 * 16
     assert read == [(slice(42, 58), slice(0, 8), slice(7, 23))]
+
+
+@pytest.mark.parametrize(
+    ("place", "first"), [(0.0, 0), (0.1, 0), (0.2, 0), (0.3, 2), (0.5, 6), (0.7, 10), (0.8, 12), (1.0, 12)]
+)
+def test_a_crop_about_another_place_stays_within_the_volume(place: float, first: int) -> None:
+    volume = along(20)
+    found = centre_crop(lambda box: volume[box], (20, 1, 1), (8, 1, 1), (place, 0.5, 0.5))
+    assert found[:, 0, 0].tolist() == list(range(first + 1, first + 9))
+
+
+@settings(max_examples=60, deadline=None)
+@given(shapes=st.tuples(SIDES, SIDES), crop=SIDES, seed=st.integers(0, 100))
+def test_aligned_places_are_one_and_both_crops_fit(shapes: tuple[Shape, Shape], crop: Shape, seed: int) -> None:
+    first, second = aligned_places(shapes, crop, 0.0, np.random.default_rng(seed))
+    assert first == second
+    for one, other, wanted, place in zip(*shapes, crop, first, strict=True):
+        if wanted >= min(one, other):
+            assert place == 0.5
+        else:
+            for side in (one, other):
+                assert wanted / 2 - 1e-6 <= place * side <= side - wanted / 2 + 1e-6
+    shifted, _ = aligned_places(shapes, crop, 0.25, np.random.default_rng(seed))
+    for one, wanted, place, moved in zip(shapes[0], crop, first, shifted, strict=True):
+        assert abs(moved - place) <= 0.25 * wanted / one

@@ -2,16 +2,20 @@ from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from gvsl.data import DataSettings, PairStream, crop_for, draw_pairs, pair_loader, read_crop
+from gvsl.datasets import folder
 from gvsl.datasets.dataset import Dataset
 from gvsl.errors import UserError
+from gvsl.io import Volume, write_nifti
 from gvsl.store import PRESETS, Store, prepare
 from gvsl.types import PairBatch
 
@@ -112,8 +116,89 @@ def test_one_volume_makes_no_pair(phantom_cohort: Dataset, tmp_path: Path) -> No
         (replace(SETTINGS, batch_size=0), "data.batch_size is 0"),
         (replace(SETTINGS, crop=(16, 1, 16)), "data.crop is"),
         (replace(SETTINGS, split="test"), "test"),
+        (replace(SETTINGS, jitter=0.6), "data.jitter is 0.6"),
     ],
 )
 def test_settings_out_of_range_are_refused(phantom_store: Store, settings: DataSettings, message: str) -> None:
     with pytest.raises(UserError, match=message):
         PairStream(phantom_store, settings, seed=0)
+
+
+# --- several processes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["independent", "epoch"])
+def test_processes_share_what_one_process_would_draw(
+    phantom_store: Store, order: Literal["independent", "epoch"]
+) -> None:
+    stream = PairStream(phantom_store, replace(SETTINGS, batch_size=1, order=order), seed=4)
+    for step in range(20):
+        shares = [stream.share(rank, 2).pairs(step) for rank in (0, 1)]
+        seen = [volume for share in shares for pair in share for volume in pair]
+        assert len(seen) == 4
+        if order == "epoch":
+            together = PairStream(phantom_store, replace(SETTINGS, batch_size=2, order=order), seed=4).pairs(step)
+            assert shares[0] + shares[1] == together
+        assert sorted(seen) == sorted(phantom_store.split("pretrain"))  # four volumes: each is seen by one process
+
+
+def test_a_share_goes_on_from_any_step_and_with_any_number_of_reading_processes(phantom_store: Store) -> None:
+    def batches(first: int, workers: int, count: int) -> list[PairBatch]:
+        settings = replace(SETTINGS, batch_size=1, order="epoch", pairing="aligned", workers=workers)
+        return list(islice(pair_loader(PairStream(phantom_store, settings, 1, first).share(1, 2)), count))
+
+    whole, rest = batches(0, 0, 6), batches(3, 2, 3)
+    assert all(equal(one, other) for one, other in zip(whole[3:], rest, strict=True))
+
+
+# --- aligned pairs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ramps(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Two volumes of unlike sizes, whose values are their own relative coordinate along the first axis."""
+    root = tmp_path_factory.mktemp("ramps")
+    for name, shape in (("a", (60, 20, 18)), ("b", (90, 20, 18))):
+        ramp = (np.arange(shape[0]) + 0.5) / shape[0]
+        image = np.broadcast_to(ramp[:, None, None] * 2048 - 1024, shape).astype(np.float32)
+        write_nifti(root / f"{name}.nii.gz", Volume(image, np.eye(4)))
+    contract = replace(PRESETS["ct"], crop="none")
+    return prepare(folder(root).cases, root / "store", contract, source="ramps")
+
+
+def relative_places(store: Store, chosen: DataSettings) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The relative places of the crops of 100 pairs, moving and fixed, read off the voxels."""
+    stream = PairStream(store, chosen, seed=0)
+    batches = [stream.batch(step) for step in range(50)]
+    moving, fixed = (torch.cat([getattr(batch, side) for batch in batches]) for side in ("moving", "fixed"))
+    return moving.mean(dim=(1, 2, 3, 4)).double().numpy(), fixed.mean(dim=(1, 2, 3, 4)).double().numpy()
+
+
+def test_aligned_crops_lie_at_the_same_relative_place(ramps: Store) -> None:
+    chosen = replace(SETTINGS, crop=(24, 16, 16), pairing="aligned", jitter=0.0)
+    voxel, float16 = 1 / 60, 1e-3
+    moving, fixed = relative_places(ramps, chosen)
+    assert np.abs(moving - fixed).max() < voxel + float16
+    assert moving.min() < 0.25  # a crop at the border of the smaller volume is centred at 0.2
+    assert moving.max() > 0.75
+    jittered, aside = relative_places(ramps, replace(chosen, jitter=0.25))
+    most = 0.25 * 24 / 60
+    apart = np.abs(jittered - aside)
+    assert 0.5 * most < apart.max() < most + voxel + float16
+    # Without alignment, which is what pairs of one step's moving and another's fixed are, crops lie far apart.
+    assert np.abs(moving - np.roll(fixed, 1)).mean() > 5 * apart.mean()
+
+
+def test_whole_pairs_are_cropped_about_their_centres(ramps: Store) -> None:
+    moving, fixed = relative_places(ramps, replace(SETTINGS, crop=(24, 16, 16)))
+    np.testing.assert_allclose([moving, fixed], 0.5, atol=1e-3)
+
+
+def test_aligned_crops_of_volumes_no_larger_than_the_crop_are_whole(phantom_store: Store) -> None:
+    whole = replace(SETTINGS, crop=(32, 32, 32))
+    for step in range(3):
+        batches = [
+            PairStream(phantom_store, replace(whole, pairing=pairing), seed=0).batch(step)
+            for pairing in ("whole", "aligned")
+        ]
+        assert equal(*batches)

@@ -1,5 +1,6 @@
 import json
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 
 from gvsl.errors import UserError
 from gvsl.store import PRESETS, Store
+from gvsl.store.arrays import read_array, write_array
 from gvsl.store.manifest import manifest_hash, manifest_text
+from gvsl.store.store import Cases
+from gvsl.store.table import CaseTable, row_line
 
 MakeStore = Callable[..., Store]
 
@@ -61,6 +65,38 @@ def test_a_crop_is_the_part_of_the_whole(make_store: MakeStore) -> None:
     box = (slice(2, 9), slice(0, 5), slice(7, 16))
     np.testing.assert_array_equal(store.image("b", box), store.image("b")[box])
     np.testing.assert_array_equal(store.label("b", box), store.label("b")[box])
+
+
+def test_a_crop_is_read_without_the_rest_of_the_volume(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).random((200, 130, 130)).astype(np.float16)
+    path = tmp_path / "a.b2nd"
+    write_array(path, array)
+    box = (slice(0, 64), slice(0, 64), slice(0, 64))
+    whole = path.read_bytes()
+    # Chunks lie in the order of the axes, their index after them: spoil all but the first 64 voxels of the first axis.
+    first, last = int(len(whole) * 0.4), int(len(whole) * 0.98)
+    path.write_bytes(whole[:first] + bytes(last - first) + whole[last:])
+    np.testing.assert_array_equal(read_array(path, array.shape, box), array[box])
+    with pytest.raises(UserError, match="can't be read"):
+        read_array(path, array.shape, (slice(136, 200), slice(0, 64), slice(0, 64)))
+
+
+def test_100_000_cases_are_held_in_little_memory() -> None:
+    geometry = {"affine": [[0.123456789] * 4] * 4, "source_affine": [[1.23456789] * 4] * 4, "source_shape": [9, 9, 9]}
+    told = {"labels_cropped": 0, "geometry": geometry, "source": "images/some_study.nii.gz", "hash": "0" * 64}
+    line = row_line({"id": "c000000", "splits": ["pretrain"], "shape": [9, 8, 1], "labels": None, **told}).decode()
+    begin, middle, end = line.replace("c000000", "|", 1).replace("[9,8,1]", "|", 1).split("|")
+    lines = "".join(f"{begin}c{number:06d}{middle}[9,8,{number + 1}]{end}" for number in range(100_000)).encode()
+    tracemalloc.start()
+    try:
+        table = CaseTable.parse(lines)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(lines) + peak < 150 * 2**20
+    assert held < 60 * 2**20
+    case = Cases(Path("store"), table)["c077777"]
+    assert (case.shape, case.hash, len(table.of_split("pretrain"))) == ((9, 8, 77778), "0" * 64, 100_000)
 
 
 def test_labels_are_there_or_not(make_store: MakeStore) -> None:

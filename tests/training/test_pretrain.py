@@ -346,3 +346,24 @@ def test_what_a_method_cannot_learn_from_is_refused_at_the_start(
     assert "give 0.512 or less" in refusal(replace(tiny, pretext=views), "simclr")
     compiled = replace(tiny, trainer=replace(tiny.trainer, compile=True))
     assert "leave it out" in refusal(compiled, "byol")
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network_on_pairs_of_their_own(
+    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path, finished: Path
+) -> None:
+    trainer = replace(tiny.trainer, devices=2, max_steps=4)
+    two = replace(tiny, trainer=trainer, data=replace(tiny.data, order="epoch"))
+    record = pretrain(phantom_store, tmp_path / "two", two)
+    assert record.status == "finished"
+    rows = read_curves(tmp_path / "two" / "curves.csv")
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    assert record.metrics["train/loss"] == pytest.approx(sum(row["loss"] for row in rows) / 4)
+    checkpoint = torch.load(tmp_path / "two" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 3
+    trained, before = weights(tmp_path / "two"), build_method("gvsl", tiny).state_dict()
+    assert all(not torch.equal(trained[name.removeprefix("backbone.")], before[name]) for name in before)
+    # Another process alone takes other steps: the second one's gradients count.
+    one = replace(two, trainer=replace(trainer, devices=1))
+    pretrain(phantom_store, tmp_path / "one", one)
+    assert not same(tmp_path / "two", tmp_path / "one")

@@ -21,7 +21,6 @@ def test_the_defaults_are_the_papers() -> None:
         (lambda: PretrainSettings(trainer=TrainerSettings(checkpoint_every=0)), "trainer.checkpoint_every is 0"),
         (lambda: PretrainSettings(trainer=TrainerSettings(log_every=-1)), "trainer.log_every is -1"),
         (lambda: PretrainSettings(trainer=TrainerSettings(devices=0)), "trainer.devices is 0"),
-        (lambda: PretrainSettings(trainer=TrainerSettings(devices=2)), "trainer.devices is 2"),
         (lambda: PretrainSettings(optimiser=OptimiserSettings(learning_rate=0)), "learning_rate is 0"),
         (lambda: PretrainSettings(optimiser=OptimiserSettings(learning_rate=float("nan"))), "learning_rate is nan"),
         (lambda: PretrainSettings(seed=-1), "seed is -1"),

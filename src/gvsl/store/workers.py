@@ -56,7 +56,7 @@ def on_dask(work: Callable[[T], Result], cases: Sequence[T], address: str) -> It
     try:
         from distributed import Client
     except ImportError:
-        raise UserError('--dask needs the package distributed: pip install "gvsl[dask]"') from None
+        raise UserError('--dask needs the package distributed: pip install "gvsl[cluster]"') from None
     try:
         client = Client(address, timeout=10, set_as_default=False)
     except (OSError, ValueError) as error:

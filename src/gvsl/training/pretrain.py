@@ -5,14 +5,16 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
 
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import save_weights
@@ -22,9 +24,10 @@ from gvsl.files import refuse_existing
 from gvsl.methods import METHODS, Method
 from gvsl.results import RunRecord, environment, read_record, utc_now, write_record
 from gvsl.store import Store
-from gvsl.training.logbook import Logbook
+from gvsl.training.logbook import Logbook, read_curves
 from gvsl.training.module import Epoch, PretrainModule
 from gvsl.training.settings import PretrainSettings
+from gvsl.types import PairBatch
 
 CURVES_NAME = "curves.csv"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -139,29 +142,31 @@ def _fitted(network: Method, store: Store, settings: PretrainSettings) -> Pretra
 
 def _epoch(stream: PairStream, least: int) -> Epoch:
     """As many steps as show as many volumes as the split has, or `least`, and its volumes, cropped as in pairs."""
+    return Epoch(max(least, -(-len(stream.ids) // (2 * stream.settings.batch_size))), partial(_volumes, stream))
 
-    def volumes(rank: int, processes: int) -> Iterator[tuple[str, torch.Tensor]]:
-        for case in stream.ids[rank::processes]:
-            yield case, read_crop(stream.store, case, stream.crop)
 
-    return Epoch(max(least, -(-len(stream.ids) // (2 * stream.settings.batch_size))), volumes)
+def _volumes(stream: PairStream, rank: int, processes: int) -> Iterator[tuple[str, torch.Tensor]]:
+    """A process's share of the split; a function of the module's, since it is sent to other processes."""
+    for case in stream.ids[rank::processes]:
+        yield case, read_crop(stream.store, case, stream.crop)
 
 
 def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSettings, resume: bool) -> Logbook:
     chosen = settings.trainer
     logbook = Logbook(out / CURVES_NAME, chosen.log_every, "pre-training")
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    if chosen.compile:
-        network.backbone.compile()
     trainer = lightning.Trainer(
         max_steps=chosen.max_steps,
         accelerator=chosen.accelerator,
         devices=chosen.devices,
+        # Spawned, since a second run of the command line would find its output there; some methods leave the decoder.
+        strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         gradient_clip_val=settings.optimiser.clip_norm,
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         callbacks=[
             logbook,
+            *([_Compile()] if chosen.compile else []),
             ModelCheckpoint(
                 out / CHECKPOINT.parent,
                 filename="last",
@@ -184,14 +189,38 @@ def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSetti
         try:
             trainer.fit(
                 module,
-                pair_loader(stream),
+                datamodule=_Pairs(stream),
                 ckpt_path=out / CHECKPOINT if resume else None,
                 weights_only=True if resume else None,
             )
         except SystemExit:  # Lightning makes an exit of Ctrl-C and SIGTERM, and has Ctrl-C ignored from then on
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
+    if chosen.devices > 1:  # the logbook was kept in another process
+        logbook.rows = read_curves(logbook.path)
     return logbook
+
+
+class _Pairs(lightning.LightningDataModule):
+    """The stream, of which each process takes its share."""
+
+    def __init__(self, stream: PairStream) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def train_dataloader(self) -> DataLoader[PairBatch]:
+        """This process's share of each step's pairs."""
+        assert self.trainer is not None
+        return pair_loader(self.stream.share(self.trainer.global_rank, self.trainer.world_size))
+
+
+class _Compile(Callback):
+    """Compiles the backbone in the process that trains: what is compiled can't be sent to another."""
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Do it once."""
+        assert isinstance(pl_module, PretrainModule)
+        pl_module.method.backbone.compile()
 
 
 def _first_step(out: Path, config: dict[str, Any], resume: bool) -> int:

@@ -33,7 +33,7 @@ class TrainerSettings:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to compute."""
     devices: int = 1
-    """GPUs or processes; only 1 so far."""
+    """GPUs, or processes on a CPU; `data.batch_size` pairs each, of which no two see the same in a step or an epoch."""
     compile: bool = False
     """Compile the backbone: slow to start, faster a step on most GPUs."""
     checkpoint_every: int = 1000
@@ -68,8 +68,6 @@ class PretrainSettings:
         }.items():
             if value < 1:
                 raise UserError(f"{name} is {value}: give 1 or more")
-        if self.trainer.devices > 1:
-            raise UserError(f"trainer.devices is {self.trainer.devices}: several don't work yet; give 1")
         if not self.optimiser.learning_rate > 0:
             raise UserError(f"optimiser.learning_rate is {self.optimiser.learning_rate}: give more than 0")
         if self.seed < 0:

@@ -1,0 +1,86 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gvsl.data.order import EpochPairs, epoch_order, independent_pairs
+
+
+def seen_by(order: EpochPairs, batch: int, steps: range, rank: int, world: int) -> list[int]:
+    """The volumes of some steps of one process, in order."""
+    return [volume for step in steps for pair in order.pairs(batch, step, rank, world) for volume in pair]
+
+
+@settings(max_examples=50, deadline=None)
+@given(count=st.integers(2, 40), batch=st.integers(1, 4), world=st.integers(1, 4), seed=st.integers(0, 2**70))
+def test_an_epoch_shows_each_volume_once_whoever_shares_it(count: int, batch: int, world: int, seed: int) -> None:
+    order = EpochPairs(count, seed)
+    steps = range(-(-3 * count // (2 * batch * world)))
+    run = [
+        volume
+        for step in steps
+        for rank in range(world)
+        for volume in seen_by(order, batch, range(step, step + 1), rank, world)
+    ]
+    for epoch in range(3):
+        assert sorted(run[epoch * count : (epoch + 1) * count]) == list(range(count))
+        assert run[epoch * count : (epoch + 1) * count] == epoch_order(count, seed, epoch).tolist()
+    assert all(moving != fixed for moving, fixed in zip(run[::2], run[1::2], strict=True))
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(2, 30), batch=st.integers(1, 4), world=st.integers(1, 3), step=st.integers(0, 10**6))
+def test_a_step_is_the_same_wherever_a_run_begins(count: int, batch: int, world: int, step: int) -> None:
+    gone_on = EpochPairs(count, 7)
+    for before in range(max(0, step - 3), step):
+        gone_on.pairs(batch, before, 0, world)
+    for rank in range(world):
+        assert gone_on.pairs(batch, step, rank, world) == EpochPairs(count, 7).pairs(batch, step, rank, world)
+
+
+def test_two_processes_never_meet_in_an_epoch() -> None:
+    order = EpochPairs(100, seed=3)
+    steps = range(25)  # of two pairs: 100 volumes
+    shares = [set(seen_by(order, 1, steps, rank, 2)) for rank in (0, 1)]
+    assert not shares[0] & shares[1]
+    assert shares[0] | shares[1] == set(range(100))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    orders = {tuple(epoch_order(20, seed, epoch)) for seed in range(10) for epoch in range(10)}
+    assert len(orders) == 100
+
+
+def test_every_pair_of_an_epoch_is_as_likely() -> None:
+    counts = Counter(pair for seed in range(50) for epoch in range(12) for pair in EpochPairs(4, seed).pairs(2, epoch))
+    assert len(counts) == 12
+    assert min(counts.values()) > 65  # 100 in the mean
+    assert max(counts.values()) < 135
+
+
+def test_only_one_epoch_and_the_last_are_held() -> None:
+    order = EpochPairs(1000, seed=0)
+    for step in range(2000):
+        order.pairs(2, step)
+    assert len(order.orders) <= 2
+
+
+def test_one_process_draws_what_it_always_drew() -> None:
+    # Recorded results depend on it: pairs of one generator by seed and step, each by one choice of two.
+    for seed, step in ((0, 0), (5, 123), (2**40, 7)):
+        generator = np.random.default_rng([seed, step])
+        expected = [tuple(generator.choice(9, size=2, replace=False).tolist()) for _ in range(3)]
+        assert independent_pairs(9, 3, seed, step) == expected
+
+
+@pytest.mark.parametrize("count", [6, 24, 1000])
+def test_processes_draw_different_volumes_as_far_as_there_are_any(count: int) -> None:
+    for step in range(30):
+        shares = [independent_pairs(count, 3, 1, step, rank, world=4) for rank in range(4)]
+        volumes = [volume for share in shares for pair in share for volume in pair]
+        assert len(volumes) == 24
+        assert all(moving != fixed for share in shares for moving, fixed in share)
+        if count >= 24:
+            assert len(set(volumes)) == 24
