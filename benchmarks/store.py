@@ -300,7 +300,7 @@ def opened(folder: Path) -> None:
         f"  open              {min(wall for wall, _ in taken):.2f} s ({min(own for _, own in taken):.2f} s of a core)"
     )
     print(f"  memory held       {after - before:.0f} MB, {peak:.0f} MB at the peak with Python, NumPy and torch")
-    print(f"  an epoch's order  {1000 * epoch:.1f} ms, then {steps:.2f} ms a step of {len(first)} pairs")
+    print(f"  an epoch's order  {1000 * epoch:.1f} ms, then {1000 * steps:.0f} µs a step of {len(first)} pairs")
     print(f"  first crop        {1000 * crop:.1f} ms")
 
 
