@@ -103,7 +103,7 @@ def test_nothing_is_removed_unasked(tmp_path: Path, make_case: MakeCase) -> None
     assert (work.stale, work.gone, work.kept, work.refused) == (("b",), ("a",), 1, 1)
     assert list(store.cases) == ["a", "b", "c"]
     assert store.hash == before.hash
-    assert [file for file, _ in store.refused] == ["images/b.nii.gz"]
+    assert store.refused == (("images/b.nii.gz", "is not a NIfTI file"),)
     store.image("b")
 
 
