@@ -1,7 +1,6 @@
 """What the store costs and gives, one table each; the figures of docs/store.md come from here.
 
     python benchmarks/store.py formats     random crops out of Blosc2, Zarr 3, a memory map and NIfTI
-    python benchmarks/store.py prepare     volumes a minute and peak memory for a CT of 512 x 512 x 400
     python benchmarks/store.py manifest    a store of 100,000 cases: seconds to open, memory, an epoch's order
 
 The volumes are phantoms, so no data is needed. Rates are a second of a core's own work (processor time), so that
@@ -29,11 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.data import DataSettings, PairStream
-from gvsl.datasets import folder as folder_dataset
 from gvsl.datasets.phantom import subject
 from gvsl.results import environment, utc_now
 from gvsl.store import PRESETS, Store
-from gvsl.store import prepare as prepare_store
 from gvsl.store.arrays import read_array, write_array
 from gvsl.store.manifest import FORMAT, manifest_text
 from gvsl.store.table import row_line
@@ -303,7 +300,7 @@ def opened(folder: Path) -> None:
         f"  open              {min(wall for wall, _ in taken):.2f} s ({min(own for _, own in taken):.2f} s of a core)"
     )
     print(f"  memory held       {after - before:.0f} MB, {peak:.0f} MB at the peak with Python, NumPy and torch")
-    print(f"  an epoch's order  {1000 * epoch:.1f} ms, then {steps:.2f} ms a step of {len(first)} pairs")
+    print(f"  an epoch's order  {1000 * epoch:.1f} ms, then {1000 * steps:.0f} µs a step of {len(first)} pairs")
     print(f"  first crop        {1000 * crop:.1f} ms")
 
 
@@ -319,57 +316,10 @@ def manifest(options: argparse.Namespace) -> None:
         process.join()
 
 
-# --- prepare ------------------------------------------------------------------------------------------------
-
-
-def write_ct(folder: Path, count: int, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> None:
-    """CTs of such a grid, as gzipped int16: a phantom at half the resolution, enlarged, with noise of its own."""
-    folder.mkdir(parents=True)
-    for index in range(count):
-        image, _ = subject(0, index, tuple(side // 2 for side in shape))  # type: ignore[arg-type]
-        whole = np.repeat(np.repeat(np.repeat(image, 2, 0), 2, 1), 2, 2)
-        whole += np.random.default_rng(index).normal(0, 12, whole.shape).astype(np.float32)
-        scan = nibabel.Nifti1Image(np.rint(whole).astype(np.int16), np.diag([*spacing, 1.0]))
-        scan.to_filename(folder / f"ct{index}.nii.gz")
-
-
-def prepared(source: Path, out: Path, processes: int) -> None:
-    """Prepare in a process of its own, and say what it took."""
-    cases = folder_dataset(source).cases
-    began = time.perf_counter()
-    store = prepare_store(cases, out, PRESETS["ct"], source="ct", processes=processes)
-    wall = time.perf_counter() - began
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    own = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    peak = usages[0 if processes == 1 else 1].ru_maxrss / 1024
-    voxels = int(np.prod(nibabel.load(cases[0].image).shape))
-    given = sum(case.image.stat().st_size for case in cases)
-    taken = sum(file.stat().st_size for file in (out / "images").iterdir())
-    shape = " x ".join(str(side) for side in store.cases["ct0"].shape)
-    print(
-        f"  {processes} at once: {60 * len(cases) / wall:.2f} volumes a minute of the clock, "
-        f"{60 * len(cases) / own:.2f} a minute of a core, peak {peak:.0f} MB a process "
-        f"({peak * 2**20 / voxels:.0f} bytes a voxel); {shape} stored, {taken / given:.0%} of the source's size"
-    )
-
-
-def prepare(options: argparse.Namespace) -> None:
-    """Prepare the same CTs in one process and in two."""
-    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
-        source = Path(temporary) / "source"
-        write_ct(source, options.scans, tuple(options.ct), (0.4, 0.4, 0.75))
-        header(f"{options.scans} CTs of {' x '.join(map(str, options.ct))} voxels at 0.4 x 0.4 x 0.75 mm to 1 mm")
-        for processes in (1, 2):
-            call = (source, Path(temporary) / f"store{processes}", processes)
-            process = get_context("spawn").Process(target=prepared, args=call)
-            process.start()
-            process.join()
-
-
 def main() -> None:
     """Choose the table and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["formats", "prepare", "manifest"])
+    parser.add_argument("table", choices=["formats", "manifest"])
     parser.add_argument(
         "--folder", type=Path, default=None, help="where to write; the system's temporary folder if not"
     )
@@ -379,10 +329,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="formats: each turn")
     parser.add_argument("--repeats", type=int, default=5, help="formats: turns")
     parser.add_argument("--cases", type=int, default=100_000, help="manifest: how many")
-    parser.add_argument("--scans", type=int, default=2, help="prepare: how many")
-    parser.add_argument("--ct", type=int, nargs=3, default=[512, 512, 400], help="prepare: their voxels")
     options = parser.parse_args()
-    {"formats": formats, "prepare": prepare, "manifest": manifest}[options.table](options)
+    {"formats": formats, "manifest": manifest}[options.table](options)
 
 
 if __name__ == "__main__":
