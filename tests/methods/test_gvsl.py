@@ -180,6 +180,16 @@ def test_without_the_affine_head_the_affine_field_is_zero() -> None:
     torch.testing.assert_close(terms["ncc_affine"], terms["ncc_identity"])
 
 
+def test_with_its_gradient_cut_off_the_affine_head_is_used_and_not_trained(batch: PairBatch) -> None:
+    method = make(replace(AS_THEY_ARE, affine_gradient=False), moving=True)
+    assert method.matching is not None
+    assert method.match(batch.moving, batch.fixed).affine.abs().max() > 0.5
+    method.training_step(batch, generator())["loss"].backward()
+    assert all(parameter.grad is None for layer in linear_layers(method) for parameter in layer.parameters())
+    assert method.matching.deformable.field.weight.grad is not None
+    assert set(method.parts()) == {"backbone", "restoration", "deformable"}
+
+
 def test_with_nothing_to_learn_it_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing to learn"):
         make(GVSLSettings(matching=False, restoration=False))

@@ -29,17 +29,21 @@ class ZMatchingHead(nn.Module):
     and the local field are then fused, so that the image is interpolated once (Eq. 12).
     """
 
-    def __init__(self, width: int, *, affine: bool = True, fusion: Fusion = "compose") -> None:
+    def __init__(
+        self, width: int, *, affine: bool = True, affine_gradient: bool = True, fusion: Fusion = "compose"
+    ) -> None:
         """Make the head for a backbone of `width` local and 16 * `width` global channels.
 
         Args:
             width: channels of the local features.
             affine: without it, the affine map is the identity (Table 1, "w/o Affine head").
+            affine_gradient: without it, nothing trains the affine head, which stays as it started: nearly the identity.
             fusion: see `gvsl.geometry.fuse`.
         """
         super().__init__()
         self.affine = AffineHead(16 * width) if affine else None
         self.deformable = DeformableHead(width)
+        self.affine_gradient = affine_gradient
         self.fusion = fusion
 
     def forward(self, moving: Features, fixed: Features) -> Matching:
@@ -49,6 +53,8 @@ class ZMatchingHead(nn.Module):
             local = self.deformable(moving.local, fixed.local)
             return Matching(local, torch.zeros_like(local), local)
         matrix = self.affine(moving.global_, fixed.global_, shape)
+        if not self.affine_gradient:
+            matrix = matrix.detach()
         affine = affine_dvf(matrix, shape)
         aligned = warp(moving.local, affine, exact=False)
         local = self.deformable(aligned, fixed.local)

@@ -32,6 +32,8 @@ class GVSLSettings:
     """Learn to match (without it: Table 1, "w/o Z-Matching")."""
     affine: bool = True
     """Match globally before locally (without it: Table 1, "w/o Affine head")."""
+    affine_gradient: bool = True
+    """Train the affine head; the published code cuts it off from the loss."""
     restoration: bool = True
     """Learn to restore (without it: Table 1, "w/o Fundament")."""
     ncc_weight: float = 1.0
@@ -67,7 +69,14 @@ class GVSL(Method):
             raise ValueError("GVSL with neither matching nor restoration has nothing to learn")
         self.backbone = backbone
         self.matching = (
-            ZMatchingHead(backbone.width, affine=settings.affine, fusion=settings.fusion) if settings.matching else None
+            ZMatchingHead(
+                backbone.width,
+                affine=settings.affine,
+                affine_gradient=settings.affine_gradient,
+                fusion=settings.fusion,
+            )
+            if settings.matching
+            else None
         )
         self.restoration = RestorationHead(backbone.width, backbone.in_channels) if settings.restoration else None
 
@@ -75,7 +84,8 @@ class GVSL(Method):
         """The parts whose gradients are watched, by name."""
         parts: dict[str, nn.Module | None] = {"backbone": self.backbone, "restoration": self.restoration}
         if self.matching is not None:
-            parts |= {"affine": self.matching.affine, "deformable": self.matching.deformable}
+            affine = self.matching.affine if self.settings.affine_gradient else None
+            parts |= {"affine": affine, "deformable": self.matching.deformable}
         return {name: part for name, part in parts.items() if part is not None}
 
     def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
