@@ -342,7 +342,7 @@ def transfer_options(words: Sequence[str]) -> Namespace:
 def predict(words: Sequence[str]) -> None:
     """Segment or classify images by a run of gvsl transfer, each in its own geometry.
 
-    Writes DIR/NAME.nii.gz for each image, with the image's own grid and header, and DIR/labels.json with the names; a
+    Writes DIR/NAME.nii.gz for each image, on its own grid and with its header if that is NIfTI, and DIR/labels.json; a
     classification writes DIR/scores.csv. An image that can't be used is listed with the reason, and the rest is
     done; the exit code is then 2.
     """
@@ -352,7 +352,7 @@ def predict(words: Sequence[str]) -> None:
 
     parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror true]")
     add_path(parser, "run", "RUN", "the folder of a gvsl transfer run")
-    what = "NIfTI files, or folders of them"
+    what = "NIfTI, NRRD or MetaImage files, folders of them, or folders of DICOM series"
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
     add_path(parser, "--out", "DIR", "the folder to write into, made if need be")
     parser.add_class_arguments(PredictSettings)
@@ -362,10 +362,11 @@ def predict(words: Sequence[str]) -> None:
     outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options))
     print(f"{options.out}: {len(outcome.done)} of {len(images)} images done")
     for image, reason in outcome.failed:
-        print(f"  {image}: {one_line(reason)}")
+        print(f"  {image.id} ({image.image}): {one_line(reason)}")
     if outcome.failed:
         first, reason = outcome.failed[0]
-        raise UserError(f"{len(outcome.failed)} of {len(images)} images were not done; the first, {first}: {reason}")
+        missed = f"{len(outcome.failed)} of {len(images)} images were not done"
+        raise UserError(f"{missed}; the first, {first.image}: {reason}")
 
 
 def benchmark(words: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.evaluation import PredictSettings, find_images, predict, transfer
 from gvsl.evaluation.predict import segment_probabilities, segment_volume, windowed_logits
-from gvsl.io import read_nifti
+from gvsl.io import Volume, read_nifti
 from gvsl.results import read_record
 from gvsl.store import Preprocessing, Store
 from gvsl.transfer import ClassificationNetwork, SegmentationNetwork, Segmenter, TransferSettings, save_classifier
@@ -144,8 +144,8 @@ def source(store: Store, case: str) -> Path:
 def test_predictions_of_the_test_split_score_as_the_record_says(run: Path, store: Store, tmp_path: Path) -> None:
     rows = read_record(run).cases
     images = [source(store, str(row["id"])) for row in rows]
-    outcome = predict(run, images, tmp_path / "out")
-    assert (outcome.done, outcome.failed) == (images, [])
+    outcome = predict(run, find_images(images), tmp_path / "out")
+    assert ([case.image for case in outcome.done], outcome.failed) == (images, [])
     for row, image in zip(rows, images, strict=True):
         found = np.asarray(nib.load(tmp_path / "out" / f"{image.stem}.nii.gz").dataobj)
         truth = store.label(str(row["id"]))
@@ -166,7 +166,7 @@ def test_the_header_stays_bit_for_bit(run: Path, store: Store, tmp_path: Path, k
     image.set_sform(affine, code=2 if kind in ("sform", "both", "nifti2") else 0)
     image.set_qform(affine, code=1 if kind in ("qform", "both") else 0)
     nib.save(image, tmp_path / "odd.nii")
-    predict(run, [tmp_path / "odd.nii"], tmp_path / "out")
+    predict(run, find_images([tmp_path / "odd.nii"]), tmp_path / "out")
     before, after = nib.load(tmp_path / "odd.nii"), nib.load(tmp_path / "out" / "odd.nii.gz")
     assert type(before) is type(after)
     assert np.array_equal(before.affine, after.affine)
@@ -177,12 +177,35 @@ def test_the_header_stays_bit_for_bit(run: Path, store: Store, tmp_path: Path, k
     assert after.shape == array.shape
 
 
+def test_every_format_gives_the_same_map(
+    run: Path, store: Store, tmp_path: Path, write_volume: Callable[[Path, Volume], Path]
+) -> None:
+    affine = affine_of((0, 0, 0), (1.1, 0.9, 1.3), [-1, 3, 2])
+    grey = np.asarray(nib.load(source(store, "s7")).dataobj)
+    volume = Volume(np.rint(1000 * grey).astype(np.int16), affine)
+    folder = tmp_path / "in"
+    for name in ("a.nii.gz", "b.nrrd", "c.mha", "series"):
+        write_volume(folder / name, volume)
+    (folder / "d.mgz").write_bytes(b"of a format that is not read")
+    outcome = predict(run, find_images([folder]), tmp_path / "out")
+    assert [case.id for case in outcome.done] == ["a", "b", "c", "series"]
+    assert [case.id for case, _ in outcome.failed] == ["d.mgz"]
+    maps = {case.id: nib.load(tmp_path / "out" / f"{case.id}.nii.gz") for case in outcome.done}
+    first = np.asarray(maps["a"].dataobj)
+    assert set(np.unique(first)) == {0, 1, 7}
+    for case_id, found in maps.items():
+        # As the volume lies, voxel for voxel, whatever order a format has for the axes.
+        upright, expected = (nib.as_closest_canonical(image) for image in (found, maps["a"]))
+        np.testing.assert_allclose(upright.affine, expected.affine, atol=1e-4, err_msg=case_id)
+        assert np.mean(np.asarray(upright.dataobj) != np.asarray(expected.dataobj)) < 1e-3, case_id
+
+
 def test_a_volume_smaller_than_the_window_and_mirroring(run: Path, tmp_path: Path) -> None:
     image = np.random.default_rng(0).random((7, 6, 9)).astype(np.float32)
     nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / "small.nii")
     for mirror in (False, True):
         out = tmp_path / str(mirror)
-        assert not predict(run, [tmp_path / "small.nii"], out, PredictSettings(mirror=mirror)).failed
+        assert not predict(run, find_images([tmp_path / "small.nii"]), out, PredictSettings(mirror=mirror)).failed
         assert nib.load(out / "small.nii.gz").shape == (7, 6, 9)
 
 
@@ -198,9 +221,9 @@ def test_mirroring_makes_a_network_blind_to_sides() -> None:
 
 
 def test_probabilities_are_one_map_a_structure(run: Path, store: Store, tmp_path: Path) -> None:
-    predict(run, [source(store, "s7")], tmp_path, PredictSettings(output="probabilities"))
+    predict(run, find_images([source(store, "s7")]), tmp_path, PredictSettings(output="probabilities"))
     maps = {value: np.asarray(nib.load(tmp_path / f"image7_{value}.nii.gz").dataobj) for value in (1, 7)}
-    predict(run, [source(store, "s7")], tmp_path)
+    predict(run, find_images([source(store, "s7")]), tmp_path)
     labels = np.asarray(nib.load(tmp_path / "image7.nii.gz").dataobj)
     for value, share in maps.items():
         assert share.dtype == np.float32
@@ -220,17 +243,17 @@ def test_what_fails_is_listed_and_the_rest_is_done(run: Path, store: Store, tmp_
     (folder / "a.nii.gz").write_bytes(gzip.compress(good))
     (folder / "notes.txt").write_text("no image")
     outcome = predict(run, find_images([folder]), tmp_path / "out")
-    assert [path.name for path in outcome.done] == ["a.nii", "c.nii.gz"]
-    reasons = {path.name: reason for path, reason in outcome.failed}
+    assert [case.image.name for case in outcome.done] == ["a.nii", "c.nii.gz"]
+    reasons = {case.image.name: reason for case, reason in outcome.failed}
     assert "would have the name of that of" in reasons["a.nii.gz"]
     assert "truncated" in reasons["b.nii"]
     assert "is 4D (8 x 8 x 8 x 2)" in reasons["d.nii"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.nii.gz", "c.nii.gz", "labels.json"}
-    again = predict(run, [folder / "a.nii"], tmp_path / "out")
+    again = predict(run, find_images([folder / "a.nii"]), tmp_path / "out")
     assert "exists already" in again.failed[0][1]
     (tmp_path / "out" / "labels.json").write_text('{"1": "ball"}')
     with pytest.raises(UserError, match=r"labels.json names other structures"):
-        predict(run, [folder / "a.nii"], tmp_path / "out")
+        predict(run, find_images([folder / "a.nii"]), tmp_path / "out")
 
 
 def test_the_command_says_what_failed_and_ends_with_code_2(
@@ -245,7 +268,7 @@ def test_the_command_says_what_failed_and_ends_with_code_2(
     assert main([*words, str(tmp_path / "some")]) == 2
     said = capsys.readouterr()
     assert "some: 1 of 2 images done" in said.out
-    assert f"{folder / 'bad.nii'}: is not a NIfTI file" in said.out
+    assert f"bad ({folder / 'bad.nii'}): is neither NIfTI nor NRRD" in said.out
     assert "predicting 2/2 images" in said.err
     assert said.err.splitlines()[-1].startswith("gvsl: error: 1 of 2 images were not done; the first, ")
     one, other = (tmp_path / name / "good.nii.gz" for name in ("all", "some"))
@@ -259,7 +282,7 @@ def test_a_classification_writes_a_table(store: Store, tmp_path: Path) -> None:
     contract = store.preprocessing
     save_classifier(tmp_path / "run", network, settings=settings, method="x", preprocessing=contract, provenance={})
     images = [source(store, f"s{number}") for number in (7, 8)]
-    predict(tmp_path / "run", images, tmp_path / "out")
+    predict(tmp_path / "run", find_images(images), tmp_path / "out")
     with (tmp_path / "out" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == ["image7", "image8"]
@@ -269,7 +292,7 @@ def test_a_classification_writes_a_table(store: Store, tmp_path: Path) -> None:
         expected = torch.sigmoid(network.head(torch.stack(halves).mean(0)))
     assert float(rows[0]["score"]) == pytest.approx(float(expected), abs=1e-5)
     with pytest.raises(UserError, match=r"scores.csv exists already"):
-        predict(tmp_path / "run", images, tmp_path / "out")
+        predict(tmp_path / "run", find_images(images), tmp_path / "out")
 
 
 def test_mistakes_are_one_line(run: Path, store: Store, tmp_path: Path) -> None:
@@ -278,10 +301,19 @@ def test_mistakes_are_one_line(run: Path, store: Store, tmp_path: Path) -> None:
     image = source(store, "s7")
     mistakes: list[tuple[Callable[[], object], str]] = [
         (lambda: find_images([tmp_path / "nowhere"]), "nowhere does not exist; name images"),
-        (lambda: find_images([tmp_path / "empty"]), r"empty holds no .nii or .nii.gz file"),
-        (lambda: predict(tmp_path, [image], tmp_path / "out"), "name the folder of a run of gvsl transfer"),
-        (lambda: predict(run, [image], tmp_path / "file"), r"file can't be written: .*; name another folder"),
-        (lambda: predict(run, [image], Path("/proc/none")), r"/proc/none can't be written: .*; name another folder"),
+        (lambda: find_images([tmp_path / "empty"]), r"empty holds no volume \(NIfTI, NRRD, MetaImage or DICOM\)"),
+        (
+            lambda: predict(tmp_path, find_images([image]), tmp_path / "out"),
+            "name the folder of a run of gvsl transfer",
+        ),
+        (
+            lambda: predict(run, find_images([image]), tmp_path / "file"),
+            r"file can't be written: .*; name another folder",
+        ),
+        (
+            lambda: predict(run, find_images([image]), Path("/proc/none")),
+            r"/proc/none can't be written: .*; name another folder",
+        ),
     ]
     for call, message in mistakes:
         with pytest.raises(UserError, match=message) as caught:

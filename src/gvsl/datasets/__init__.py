@@ -5,10 +5,11 @@ from pathlib import Path
 
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.folder import folder
+from gvsl.datasets.volumes import find_volumes, stem
 
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "folder": folder,
 }
 """Every source by name."""
 
-__all__ = ["DATASETS", "Dataset", "folder"]
+__all__ = ["DATASETS", "Dataset", "find_volumes", "folder", "stem"]

@@ -1,21 +1,14 @@
 """Any folder of volumes in files or DICOM series, with or without labels and splits."""
 
 import json
-import os
-from collections import Counter
 from pathlib import Path
 
 from gvsl.datasets.dataset import Dataset
+from gvsl.datasets.volumes import FORMATS, files_in, find_volumes, stem
 from gvsl.errors import UserError
-from gvsl.io import COMPANION_SUFFIXES, VOLUME_SUFFIXES, find_series
+from gvsl.io import VOLUME_SUFFIXES
 from gvsl.types import SPLITS, Case
 
-OTHER_VOLUMES = (".mgz", ".mgh")
-"""What can't be read, and is refused by name."""
-DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
-"""What DICOM files may be called; most are called nothing in particular."""
-NO_DICOM = (*VOLUME_SUFFIXES, *COMPANION_SUFFIXES, *OTHER_VOLUMES, ".json", ".b2nd")
-FORMATS = "NIfTI, NRRD, MetaImage or DICOM"
 HELD_OUT = ("val", "test")
 NAMED = 3
 """How many of many ids a message names."""
@@ -39,22 +32,15 @@ def folder(root: Path) -> Dataset:
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; name a folder of volumes ({FORMATS})")
     place = root / "images" if (root / "images").is_dir() else root
-    images = [Case(_stem(path), path) for path in _files(place, VOLUME_SUFFIXES)]
-    series, strays = _series(place)
-    if not images and not series:
-        raise UserError(_nothing_in(place, strays))
-    labels = {} if place == root else _by_stem(_files(root / "labels", VOLUME_SUFFIXES))
-    present = {case.id for case in (*images, *series)}
+    found, strays = find_volumes(place)
+    labels = {} if place == root else _by_stem(files_in(root / "labels", VOLUME_SUFFIXES))
+    present = {case.id for case in found}
     splits = _read_splits(root / "splits.json", present)
     targets = _read_targets(root / "classes.json", present)
-    # Volumes in other formats, and label maps without an image, become cases too, so that they are refused by
-    # name.
-    stems = {case.id for case in images}
-    strays += _files(place, OTHER_VOLUMES)
-    strays += [path for path in _files(place, (".img", ".img.gz")) if _stem(path) not in stems]
-    cases = [*images, *series, *(Case("_".join(path.relative_to(place).parts), path) for path in sorted(strays))]
+    # What can't be read, and label maps without an image, become cases too, so that they are refused by name.
+    cases = [*found, *strays]
     orphans = sorted(labels.keys() - {case.id for case in cases})
-    cases += [Case(stem, place / labels[stem].name) for stem in orphans]
+    cases += [Case(orphan, place / labels[orphan].name) for orphan in orphans]
     cases = [
         Case(case.id, case.image, labels.get(case.id), _splits_of(case.id, splits), targets.get(case.id), case.parts)
         for case in cases
@@ -62,49 +48,10 @@ def folder(root: Path) -> Dataset:
     return Dataset(cases, _read_label_names(root / "labels.json"), root.resolve().name)
 
 
-def _series(place: Path) -> tuple[list[Case], list[Path]]:
-    """A case for each DICOM series in a folder and below it, and the files that are DICOM by their name alone.
-
-    Series that hold no volume are cases too: they are refused when they are read.
-    """
-    files = []
-    for folder, below, names in os.walk(place):
-        below[:] = [name for name in below if not name.startswith(".") and Path(folder, name) != place / "labels"]
-        visible = (name for name in names if not name.startswith("."))
-        files += [Path(folder, name) for name in visible if not name.lower().endswith(NO_DICOM)]
-    found = find_series(sorted(files))
-    homes = {uid: Path(os.path.commonpath([path.parent for path in paths])) for uid, paths in found.items()}
-    count = Counter(homes.values())
-    above = {parent for home in count for parent in home.parents}
-    cases = []
-    for uid, paths in found.items():
-        home = homes[uid]
-        alone = count[home] == 1 and home not in above and count.keys().isdisjoint(home.parents)
-        name = "_".join(home.relative_to(place).parts) or place.resolve().name
-        parts = () if alone else tuple(path.relative_to(home).as_posix() for path in paths)
-        cases.append(Case(name if alone else f"{name}_{uid}", home, parts=parts))
-    taken = {path for paths in found.values() for path in paths}
-    strays = [path for path in files if path not in taken and path.name.lower().endswith(DICOM_SUFFIXES)]
-    return sorted(cases, key=lambda case: case.id), strays
-
-
-def _files(place: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files of a folder that end so, sorted; hidden files are left out."""
-    if not place.is_dir():
-        return []
-    visible = (path for path in place.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in visible if path.name.lower().endswith(suffixes) and not path.is_dir())
-
-
-def _stem(path: Path) -> str:
-    ending = next((suffix for suffix in VOLUME_SUFFIXES if path.name.lower().endswith(suffix)), path.suffix)
-    return path.name[: len(path.name) - len(ending)]
-
-
 def _by_stem(paths: list[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
-        other = found.setdefault(_stem(path), path)
+        other = found.setdefault(stem(path), path)
         if other != path:
             raise UserError(f"{path.parent} holds both {other.name} and {path.name}; remove one of them")
     return found
@@ -114,16 +61,6 @@ def _splits_of(case_id: str, splits: dict[str, set[str]] | None) -> tuple[str, .
     if splits is None:
         return ("pretrain",)
     return tuple(name for name in SPLITS if case_id in splits.get(name, ()))
-
-
-def _nothing_in(place: Path, strays: list[Path]) -> str:
-    below = next((path for suffix in VOLUME_SUFFIXES for path in place.rglob(f"*{suffix}")), None)
-    if below is not None:
-        return f"{place} holds no volume itself, but {below.parent} does; name that folder"
-    others = strays + _files(place, OTHER_VOLUMES)
-    if others:
-        return f"{place} holds no volume that can be read; convert {others[0].name} and the others to NIfTI first"
-    return f"{place} holds no volume ({FORMATS}); name a folder of volumes"
 
 
 def _read_json(path: Path) -> object:

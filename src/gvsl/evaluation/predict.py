@@ -14,17 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gvsl.datasets import find_volumes, stem
 from gvsl.errors import UserError
 from gvsl.evaluation.checks import find_device
 from gvsl.evaluation.sliding import likeliest, sliding_window
 from gvsl.files import make_writable, whole_file, write_text
-from gvsl.io import UnusableFile, Volume, read_nifti, resample_onto, write_nifti_like
+from gvsl.io import UnusableFile, Volume, read_volume, resample_onto, write_like
 from gvsl.progress import progress
 from gvsl.store import Preprocessing, preprocess
 from gvsl.store.arrays import Box
 from gvsl.transfer import AdaptedNetwork, Classifier, Segmenter, load_adapted, windows
+from gvsl.types import Case
 
-READABLE = (".nii.gz", ".nii")
 LABELS_NAME = "labels.json"
 SCORES_NAME = "scores.csv"
 AXES = (2, 3, 4)
@@ -56,46 +57,40 @@ class PredictSettings:
 class Predicted:
     """What became of a list of images."""
 
-    done: list[Path] = field(default_factory=list)
-    failed: list[tuple[Path, str]] = field(default_factory=list)
+    done: list[Case] = field(default_factory=list)
+    failed: list[tuple[Case, str]] = field(default_factory=list)
     """Each with the reason."""
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The images that `paths` name: files, and the NIfTI files that lie in folders.
+def find_images(paths: Sequence[Path]) -> list[Case]:
+    """The images that `paths` name: files, and what `find_volumes` finds in folders, a DICOM series among it.
 
     Raises:
-        UserError: one of them is not there, or is a folder without NIfTI files.
+        UserError: one of them is not there, or is a folder without volumes.
     """
-    images: list[Path] = []
+    images: list[Case] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(
-                item
-                for item in path.iterdir()
-                if item.name.lower().endswith(READABLE) and not item.name.startswith(".") and item.is_file()
-            )
-            if not found:
-                raise UserError(f"{path} holds no .nii or .nii.gz file; name images, or a folder of them")
-            images += found
+            found, unreadable = find_volumes(path)
+            images += [*found, *unreadable]
         elif path.exists():
-            images.append(path)
+            images.append(Case(stem(path), path))
         else:
             raise UserError(f"{path} does not exist; name images, or a folder of them")
     return list(dict.fromkeys(images))
 
 
-def predict(run: Path, images: Sequence[Path], out: Path, settings: PredictSettings | None = None) -> Predicted:
+def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSettings | None = None) -> Predicted:
     """Predict each image by the network of a transfer run, and write the results into `out`.
 
     A label map goes to `out`/NAME.nii.gz, the probability of the structure of label 3 to `out`/NAME_3.nii.gz, each
-    with its image's header, grid and affine; labels.json beside them names the structures. A classification
-    writes `out`/scores.csv. An image that can't be used, or whose result is there already, is listed with the
-    reason, and the rest is done.
+    with its image's grid and affine, and its header if that is NIfTI; labels.json beside them names the structures. A
+    classification writes `out`/scores.csv. An image that can't be used, or whose result is there already, is listed
+    with the reason, and the rest is done.
 
     Args:
         run: the folder of a run of `gvsl transfer`.
-        images: NIfTI files, as `find_images` gives them.
+        images: as `find_images` gives them.
         out: a folder, made if need be.
         settings: the defaults if not given.
 
@@ -118,17 +113,16 @@ def predict(run: Path, images: Sequence[Path], out: Path, settings: PredictSetti
         _write_names(model, out / LABELS_NAME)
     outcome = Predicted()
     rows: list[dict[str, object]] = []
-    owners: dict[str, Path] = {}
+    owners: dict[str, Case] = {}
     with progress(len(images), "predicting", "images") as advance:
         for image in images:
             try:
-                name = _stem(image)
-                other = owners.setdefault(name, image)
+                other = owners.setdefault(image.id, image)
                 if other != image:
-                    raise UnusableFile(f"its result would have the name of that of {other}; rename one of them")
-                volume = read_nifti(image)
+                    raise UnusableFile(f"its result would have the name of that of {other.image}; rename one of them")
+                volume = read_volume(image.image, image.parts)
                 if isinstance(model, Classifier):
-                    rows.append({"id": name, "score": classify_volume(model, volume, mirror=settings.mirror)})
+                    rows.append({"id": image.id, "score": classify_volume(model, volume, mirror=settings.mirror)})
                 else:
                     _write_maps(model, volume, image, out, settings)
                 outcome.done.append(image)
@@ -249,20 +243,20 @@ def windowed_logits(network: AdaptedNetwork, array: NDArray[np.float32], mirror:
     return logits
 
 
-def _write_maps(model: Segmenter, volume: Volume, image: Path, out: Path, settings: PredictSettings) -> None:
+def _write_maps(model: Segmenter, volume: Volume, image: Case, out: Path, settings: PredictSettings) -> None:
     """Write an image's label map, or its structures' probabilities."""
-    name = _stem(image)
     suffixes = [""] if settings.output == "labels" else [f"_{value}" for value in model.labels]
-    targets = [out / f"{name}{suffix}.nii.gz" for suffix in suffixes]
+    targets = [out / f"{image.id}{suffix}.nii.gz" for suffix in suffixes]
     for target in targets:
         if target.exists():
             raise UnusableFile(f"its result {target} exists already; name another folder, or remove it first")
     if settings.output == "labels":
-        write_nifti_like(targets[0], segment_volume(model, volume, mirror=settings.mirror, scratch=out), image)
+        found = segment_volume(model, volume, mirror=settings.mirror, scratch=out)
+        write_like(targets[0], found, image.image, volume.affine)
         return
-    found = segment_probabilities(model, volume, mirror=settings.mirror, scratch=out)
-    for target, (_, probability) in zip(targets, found, strict=True):
-        write_nifti_like(target, probability, image)
+    shares = segment_probabilities(model, volume, mirror=settings.mirror, scratch=out)
+    for target, (_, share) in zip(targets, shares, strict=True):
+        write_like(target, share, image.image, volume.affine)
 
 
 def _write_names(model: Segmenter, path: Path) -> None:
@@ -272,8 +266,3 @@ def _write_names(model: Segmenter, path: Path) -> None:
         write_text(path, text)
     elif path.read_bytes() != text.encode():
         raise UserError(f"{path} names other structures, of another run; name another folder, or remove it first")
-
-
-def _stem(path: Path) -> str:
-    ending = next((suffix for suffix in READABLE if path.name.lower().endswith(suffix)), path.suffix)
-    return path.name[: len(path.name) - len(ending)]
