@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 
 from gvsl.arguments import default_settings
-from gvsl.cli import COMMANDS, main, pretrain_options, transfer_options
+from gvsl.cli import COMMANDS, main
+from gvsl.cli.pretrain import pretrain_options
+from gvsl.cli.transfer import transfer_options
 from gvsl.methods import METHODS
 from gvsl.recipes import RECIPE_COMMANDS, recipe_names
 from gvsl.results import read_record, write_record

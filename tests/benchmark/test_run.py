@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gvsl.benchmark import Column, Place, execute, is_finished, run_matrix, was_failed
-from gvsl.cli import _matrix, benchmark_options, main
+from gvsl.cli import main
+from gvsl.cli.benchmark import benchmark_options, columns_of, matrix_of
 from gvsl.errors import UserError
 from gvsl.results import read_record
 from gvsl.store import Store
@@ -71,7 +72,7 @@ def test_what_is_finished_is_left_alone(
 def test_a_failure_is_kept_told_and_tried_again_on_request(hearts: Path, recipe: Path, tmp_path: Path) -> None:
     column = Column("shc", hearts, Store.open(hearts).hash)
     options = benchmark_options(words(hearts, recipe, tmp_path, "--modes", "linear")[1:])
-    matrix = _matrix(options, [column])
+    matrix = matrix_of(options, [column])
     pretraining, transfers = matrix[0], matrix[1:]
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / pretraining.name).write_text("in the way")
@@ -91,7 +92,7 @@ def test_a_failure_is_kept_told_and_tried_again_on_request(hearts: Path, recipe:
 
 def test_a_run_goes_on_where_it_was_stopped(hearts: Path, recipe: Path, tmp_path: Path) -> None:
     column = Column("shc", hearts, Store.open(hearts).hash)
-    pretraining = _matrix(benchmark_options(words(hearts, recipe, tmp_path)[1:]), [column])[0]
+    pretraining = matrix_of(benchmark_options(words(hearts, recipe, tmp_path)[1:]), [column])[0]
     half = tmp_path / "runs" / pretraining.name
     half.mkdir(parents=True)
     (half / "curves.csv").write_text("step,loss\n")  # stopped before there was a checkpoint
@@ -131,10 +132,8 @@ def test_mistakes_are_one_line(
 
 def test_two_stores_of_one_name_are_refused(hearts: Path, recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "hearts").symlink_to(hearts)
-    from gvsl.cli import _columns
-
     with pytest.raises(UserError, match="two stores are called hearts"):
-        _columns([str(hearts), str(tmp_path / "hearts")], tmp_path)
+        columns_of([str(hearts), str(tmp_path / "hearts")], tmp_path)
 
 
 @pytest.mark.slow

@@ -1,0 +1,170 @@
+"""gvsl benchmark: the matrix of Table 1."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import Namespace
+
+from gvsl.arguments import add_path, new_parser, parse, settings_of
+from gvsl.cli.data import phantom, prepare
+from gvsl.cli.pretrain import pretrain_options
+from gvsl.cli.transfer import transfer_options
+from gvsl.errors import UserError
+from gvsl.files import whole_file, write_text
+from gvsl.progress import progress
+from gvsl.recipes import read_recipe
+from gvsl.words import listed, one_line, one_of
+
+if TYPE_CHECKING:
+    from gvsl.benchmark import Column, Matrix
+    from gvsl.training.settings import PretrainSettings
+    from gvsl.transfer import TransferSettings
+
+PHANTOM_CASES = 32
+"""Of each kind: enough for both classes in every split."""
+PHANTOM_SIDE = 32
+
+
+def benchmark(words: Sequence[str]) -> None:
+    """Fill the matrix of Table 1: methods x stores x modes x seeds, and write the table and the report.
+
+    Without --stores, on phantoms that it makes. Writes DIR/runs (a folder a run, named by all that decides it),
+    DIR/failed with the reasons, DIR/table1.md, .csv and .tex, and DIR/report.html. Run again, it goes on where it was.
+    """
+    from gvsl.benchmark import Place, estimate, run_matrix
+    from gvsl.methods import METHODS
+    from gvsl.report import as_csv, as_latex, as_markdown, table1, write_report
+    from gvsl.results import find_records
+
+    options = benchmark_options(words)
+    columns = columns_of(options.stores, options.out)
+    matrix = matrix_of(options, columns)
+    if options.dry_run:
+        _print_estimates(matrix, options.out, options.processes, estimate)
+        return
+    place = settings_of(Place, options)
+    with progress(len(matrix), "benchmark", "runs") as advance:
+
+        def done(run: Any, reason: str | None) -> None:
+            advance()
+            if reason is not None:
+                print(f"{run.name} failed: {one_line(reason)}", file=sys.stderr)
+
+        failures = run_matrix(matrix, options.out, place, retry_failed=options.retry_failed, advance=done)
+    folders = [options.out / name for name in ("runs", "failed") if (options.out / name).is_dir()]
+    records = [record for _, record in find_records(folders)]
+    table = table1(records, ("scratch", *METHODS))
+    for suffix, text in (("md", as_markdown(table)), ("csv", as_csv(table)), ("tex", as_latex(table))):
+        write_text(options.out / f"table1.{suffix}", text)
+    page = options.out / "report.html"  # an earlier one is of the same runs, and gives way to this one
+    with whole_file(page) as temporary:
+        write_report([options.out / "runs"], temporary)
+    print(as_markdown(table), end="")
+    print(f"Report: {page}")
+    if failures:
+        raise UserError(f"{len(failures)} runs failed, see {options.out / 'failed'}; --retry-failed tries them again")
+
+
+def benchmark_options(words: Sequence[str]) -> Namespace:
+    """What `gvsl benchmark` was told.
+
+    Raises:
+        UserError: an option is unknown, missing or of another type, or there is no such method, mode or recipe.
+    """
+    from gvsl.benchmark import Place
+    from gvsl.methods import METHODS
+
+    usage = (
+        "--out DIR [--stores [TASK=]STORE ...] [--methods NAME ...] [--seeds N ...] [--recipe NAME|FILE] [--dry-run]"
+    )
+    parser = new_parser(benchmark, usage)
+    add_path(parser, "--out", "DIR", "the folder of the matrix; what is finished in it is kept")
+    what = (
+        "stores with train, val and test splits, each TASK=STORE or STORE for its own kind; phantoms if none is given"
+    )
+    parser.add_argument("--stores", nargs="+", default=[], metavar="STORE", help=what)
+    what = f"the rows, beside scratch: {listed(METHODS)}"
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), metavar="NAME", help=what)
+    what = "linear, finetune or both"
+    parser.add_argument("--modes", nargs="+", default=["linear", "finetune"], metavar="MODE", help=what)
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[0], metavar="N", help="of the first weights and all draws"
+    )
+    what = "the settings of pre-training and transfer"
+    parser.add_argument("--recipe", default="demo", metavar="NAME|FILE", help=what)
+    what = "print the runs, the time each should take by a short calibration, and the disk needed; run nothing"
+    parser.add_argument("--dry-run", action="store_true", help=what)
+    parser.add_argument("--retry-failed", action="store_true", help="try runs again that failed before")
+    parser.add_class_arguments(Place)
+    options = parse(parser, words)
+    for method in options.methods:
+        one_of(METHODS, "method", method)
+    for mode in options.modes:
+        one_of(("linear", "finetune"), "mode", mode)
+    read_recipe(options.recipe, "pretrain")
+    return options
+
+
+def columns_of(stores: Sequence[str], out: Path) -> list["Column"]:
+    """The columns of a matrix: the stores given, or phantoms of every kind, made in `out` if they are not there."""
+    from gvsl.benchmark import Column
+    from gvsl.datasets.phantom import ANATOMIES
+    from gvsl.datasets.tasks import TASKS
+    from gvsl.store import Store
+
+    given = [item.rpartition("=")[::2] for item in stores]
+    if not given:
+        for task in ANATOMIES:
+            source, made = out / "phantoms" / task, out / "stores" / task
+            if not source.is_dir():
+                phantom([str(source), "--task", task, "--count", str(PHANTOM_CASES), "--size", str(PHANTOM_SIDE)])
+            if not made.is_dir():
+                prepare([str(source), str(made), "--preset", "ct"])
+            given.append((task, str(made)))
+    columns = []
+    for task, place in given:
+        store = Store.open(Path(place))
+        own = "classification" if any(case.target is not None for case in store.cases.values()) else "segmentation"
+        columns.append(Column(one_of(TASKS, "task", task) if task else own, Path(place), store.hash))
+    names = [column.store.name for column in columns]
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"two stores are called {max(names, key=names.count)}: rename one, since the table goes by names"
+        )
+    return columns
+
+
+def matrix_of(options: Namespace, columns: Sequence["Column"]) -> "Matrix":
+    """The runs, each with what its own command would make of the recipe."""
+    from gvsl.benchmark import build_matrix
+
+    def pretrain_settings(method: str, seed: int) -> "PretrainSettings":
+        words = ["STORE", "--out", "RUN", "--method", method, "--seed", str(seed), "--recipe", options.recipe]
+        settings: PretrainSettings = pretrain_options(words).settings
+        return settings
+
+    def transfer_settings(mode: str, seed: int) -> "TransferSettings":
+        words = ["STORE", "--out", "RUN", "--weights", "scratch", "--mode", mode, "--seed", str(seed)]
+        settings: TransferSettings = transfer_options([*words, "--recipe", options.recipe]).settings
+        return settings
+
+    return build_matrix(columns, options.methods, options.modes, options.seeds, pretrain_settings, transfer_settings)
+
+
+def _print_estimates(matrix: "Matrix", out: Path, processes: int, estimate: Callable[..., Any]) -> None:
+    """What is missing of a matrix, what each run should take, and all of it together."""
+    from gvsl.benchmark import is_finished
+
+    missing = [run for run in matrix if not is_finished(run, out)]
+    found = estimate(missing)
+    for item in missing:
+        print(f"{item.name:<60} {found[item.name].seconds:8.0f} s {found[item.name].megabytes:8.1f} MB")
+    seconds = sum(found[item.name].seconds for item in missing)
+    disk = sum(found[item.name].megabytes for item in missing)
+    print(
+        f"{len(missing)} of {len(matrix)} runs missing: about {seconds / 60:.0f} minutes of one process, {disk:.0f} MB"
+    )
+    if processes > 1:
+        print(f"{processes} processes share the cores; by how much that shortens it depends on them")

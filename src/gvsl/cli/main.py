@@ -1,0 +1,90 @@
+"""The way in: the commands by name, and what a mistake of the user's looks like."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from jsonargparse import set_parsing_settings
+
+from gvsl.arguments import Command
+from gvsl.cli.benchmark import benchmark
+from gvsl.cli.data import inspect, phantom, prepare
+from gvsl.cli.demo import demo
+from gvsl.cli.predict import predict
+from gvsl.cli.pretrain import methods, pretrain
+from gvsl.cli.report import report
+from gvsl.cli.said import summary
+from gvsl.cli.transfer import transfer
+from gvsl.errors import UserError
+from gvsl.words import nearest, one_line
+
+USUAL = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
+"""What a path or a disk may refuse: the user's to mend, so it is said in one line."""
+OVERVIEW = """usage: gvsl COMMAND ...
+
+Pre-train 3D medical image networks without labels, by matching scans of different subjects.
+
+{commands}
+
+gvsl COMMAND --help says how to use one. Start with: gvsl demo
+"""
+COMMANDS: dict[str, Command] = {
+    "demo": demo,
+    "phantom": phantom,
+    "prepare": prepare,
+    "inspect": inspect,
+    "pretrain": pretrain,
+    "methods": methods,
+    "transfer": transfer,
+    "predict": predict,
+    "benchmark": benchmark,
+    "report": report,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 after a user's mistake, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        run(words)
+        sys.stdout.flush()
+    except UserError as error:
+        return _complain(str(error))
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader of a pipe, `| head` say, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        if error.errno not in USUAL:
+            raise
+        return _complain(f"{error.filename or 'the output'}: {error.strerror}")
+    except KeyboardInterrupt as stop:
+        print("gvsl: stopped", *stop.args, file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the command that `words` spell.
+
+    Raises:
+        UserError: there is no such command, its arguments are wrong, or it can't do what they ask.
+    """
+    name = words[0] if words else "--help"
+    if name in ("-h", "--help"):
+        lines = (f"  {command:<10} {summary(function)}" for command, function in COMMANDS.items())
+        print(OVERVIEW.format(commands="\n".join(lines)), end="")
+    elif name == "--version":
+        print(f"gvsl {version('gvsl')}")
+    elif name in COMMANDS:
+        set_parsing_settings(docstring_parse_attribute_docstrings=True)
+        COMMANDS[name](words[1:])
+    else:
+        raise UserError(f"there is no command {name}{nearest(name, COMMANDS)}; gvsl --help lists them")
+
+
+def _complain(message: str) -> int:
+    """Say on one line what a user did wrong, and return the exit code for it."""
+    print(f"gvsl: error: {one_line(message)}", file=sys.stderr)
+    return 2

@@ -1,0 +1,38 @@
+"""gvsl predict: a transfer run used on images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gvsl.arguments import add_path, new_parser, parse, settings_of
+from gvsl.errors import UserError
+from gvsl.words import one_line
+
+
+def predict(words: Sequence[str]) -> None:
+    """Segment or classify images by a run of gvsl transfer, each in its own geometry.
+
+    Writes DIR/NAME.nii.gz for each image, on its own grid and with its header if that is NIfTI, and DIR/labels.json; a
+    classification writes DIR/scores.csv. An image that can't be used is listed with the reason, and the rest is
+    done; the exit code is then 2.
+    """
+    from gvsl.evaluation import PredictSettings, find_images
+    from gvsl.evaluation import predict as predict_images
+    from gvsl.memory import keep_freed_memory
+
+    parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror true]")
+    add_path(parser, "run", "RUN", "the folder of a gvsl transfer run")
+    what = "NIfTI, NRRD or MetaImage files, folders of them, or folders of DICOM series"
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
+    add_path(parser, "--out", "DIR", "the folder to write into, made if need be")
+    parser.add_class_arguments(PredictSettings)
+    options = parse(parser, words)
+    images = find_images(options.images)
+    keep_freed_memory()
+    outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options))
+    print(f"{options.out}: {len(outcome.done)} of {len(images)} images done")
+    for image, reason in outcome.failed:
+        print(f"  {image.id} ({image.image}): {one_line(reason)}")
+    if outcome.failed:
+        first, reason = outcome.failed[0]
+        missed = f"{len(outcome.failed)} of {len(images)} images were not done"
+        raise UserError(f"{missed}; the first, {first.image}: {reason}")

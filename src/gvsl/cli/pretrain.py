@@ -1,0 +1,89 @@
+"""gvsl pretrain, and gvsl methods: what it can learn from."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from jsonargparse import Namespace
+
+from gvsl.arguments import (
+    add_path,
+    add_recipe,
+    default_settings,
+    for_method,
+    new_parser,
+    parse,
+    peek,
+    recipe_setting,
+    settings_of,
+)
+from gvsl.cli.said import print_record, summary
+from gvsl.files import refuse_existing
+from gvsl.words import listed, one_of
+
+
+def pretrain(words: Sequence[str]) -> None:
+    """Pre-train a backbone on a store's `pretrain` split, without labels.
+
+    Writes RUN/weights (safetensors, and a config that says where they come from), RUN/record.json,
+    RUN/curves.csv and the checkpoints that --resume goes on from.
+    """
+    options = pretrain_options(words)
+    if not options.resume:
+        refuse_existing(options.out)
+
+    from gvsl.evaluation import awaits_evaluation, evaluate_pretraining
+    from gvsl.memory import keep_freed_memory
+    from gvsl.store import Store
+    from gvsl.training import pretrain as train
+    from gvsl.training.pretrain import CHECKPOINT
+
+    # Lightning announces hardware that isn't there and services that nobody asked for.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    keep_freed_memory()
+    store = Store.open(options.store)
+    try:
+        if not (options.resume and awaits_evaluation(options.out)):
+            train(store, options.out, options.settings, options.method, options.resume)
+    except KeyboardInterrupt:
+        resumable = (options.out / CHECKPOINT).is_file()
+        mend = "--resume goes on with it" if resumable else "there is no checkpoint yet, so start again"
+        raise KeyboardInterrupt(f"{options.out}: {mend}") from None
+    print_record(options.out, evaluate_pretraining(options.out, store))
+
+
+def pretrain_options(words: Sequence[str]) -> Namespace:
+    """What `gvsl pretrain` was told: store, out, method, resume, and PretrainSettings as `settings`.
+
+    Raises:
+        UserError: an option is unknown, missing or of another type.
+    """
+    from gvsl.methods import METHODS
+    from gvsl.training.settings import PretrainSettings
+
+    asked = peek(words, "--method") or recipe_setting(words, "pretrain", "method") or "gvsl"
+    method = one_of(METHODS, "method", asked)
+    usage = "STORE --out RUN [--method NAME] [--recipe NAME|FILE] [--resume] [--any.setting VALUE]"
+    parser = new_parser(pretrain, usage)
+    add_path(parser, "store", "STORE", "a folder that gvsl prepare made")
+    add_path(parser, "--out", "RUN", "the new folder of this run")
+    what = f"how to learn: {listed(METHODS)}"
+    parser.add_argument("--method", default=method, metavar="NAME", help=what)
+    add_recipe(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with RUN where it stopped")
+    parser.add_class_arguments(PretrainSettings, skip={"pretext"})
+    default = default_settings(METHODS[method])
+    parser.add_class_arguments(type(default), "pretext", default=asdict(default))
+    options = parse(parser, words, lambda settings: for_method(settings, method, METHODS))
+    options.settings = settings_of(PretrainSettings, options)
+    return options
+
+
+def methods(words: Sequence[str]) -> None:
+    """List the methods of gvsl pretrain, with what each learns from."""
+    from gvsl.methods import METHODS
+
+    parse(new_parser(methods, ""), words)
+    width = max(len(name) for name in METHODS)
+    for name, factory in METHODS.items():
+        print(f"{name:<{width}}  {summary(factory)}")
