@@ -12,7 +12,7 @@ def pretrain_settings(method: str, seed: int) -> PretrainSettings:
     return PretrainSettings(seed=seed, pretext={"of": method})
 
 
-def transfer_settings(mode: str, seed: int) -> TransferSettings:
+def transfer_settings(column: Column, mode: str, seed: int) -> TransferSettings:
     return TransferSettings(mode=mode, seed=seed)  # type: ignore[arg-type]
 
 
@@ -45,7 +45,22 @@ def test_a_key_follows_from_all_that_decides_a_run_and_nothing_else() -> None:
 
     assert replace(linear, column=replace(COLUMN, store_hash="cd34")).key != linear.key
     assert replace(linear, column=replace(COLUMN, task="shc")).key != linear.key
-    assert replace(linear, settings=transfer_settings("linear", 3)).key != linear.key
+    assert replace(linear, settings=transfer_settings(COLUMN, "linear", 3)).key != linear.key
     assert linear.weights is not None
     longer = PretrainSettings(trainer=TrainerSettings(max_steps=7), pretext={"of": "gvsl"})
     assert replace(linear, weights=replace(linear.weights, settings=longer)).key != linear.key
+
+
+def test_one_source_is_pre_trained_on_once_for_all_columns() -> None:
+    brains, lungs = Column("sbm", Path("stores/brains"), "cd34"), Column("ccc", Path("stores/lungs"), "ef56")
+    methods, modes = ["gvsl", "byol"], ["linear", "finetune"]
+    runs = build_matrix(
+        [COLUMN, brains, lungs], methods, modes, [0], pretrain_settings, transfer_settings, source=COLUMN
+    )
+    assert len(runs) == 2 + 3 * 2 * 3  # pre-trainings, then columns x modes x (scratch and methods)
+    pretrained = [run for run in runs if run.pretrains]
+    assert {run.column for run in pretrained} == {COLUMN}
+    for run in runs[2:]:
+        assert run.weights is None or run.weights.key in {own.key for own in pretrained}
+    own = {run.key: run for run in build_matrix([COLUMN], methods, modes, [0], pretrain_settings, transfer_settings)}
+    assert own.keys() < {run.key for run in runs}  # the column of the source itself is the same as alone

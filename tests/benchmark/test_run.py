@@ -1,7 +1,9 @@
 """The matrix as a user runs it."""
 
 import csv
+import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +58,34 @@ def test_the_table_and_the_report_are_of_the_runs(done: Path) -> None:
     assert r"\toprule" in (done / "table1.tex").read_text()
 
 
+def test_weights_of_one_store_go_to_another_that_was_prepared_otherwise(
+    hearts: Path, recipe: Path, tmp_path: Path
+) -> None:
+    others, store = tmp_path / "source", tmp_path / "others"
+    assert main(["phantom", str(others), "--count", "8", "--size", "16", "--seed", "1"]) == 0
+    assert main(["prepare", str(others), str(store), "--preset", "mr"]) == 0
+    out = tmp_path / "out"
+    assert main(words(store, recipe, out, "--pretrain", str(hearts), "--modes", "linear")) == 0
+    kinds = sorted(folder.name.rsplit("-", 1)[0] for folder in (out / "runs").iterdir())
+    assert kinds == ["hearts-pretrain-gvsl-0", "others-linear-gvsl-0", "others-linear-scratch-0"]
+    (transferred,) = (out / "runs").glob("others-linear-gvsl-0-*")
+    assert read_record(transferred).config["any_contract"] is True
+
+
+def test_what_is_pre_trained_on_is_not_held_out_elsewhere(
+    hearts: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = hearts.parent / "source"
+    shutil.copytree(source, tmp_path / "source")
+    splits = json.loads((source / "splits.json").read_text())
+    turned = {"pretrain": splits["test"], "train": splits["test"], "val": splits["val"], "test": splits["train"]}
+    (tmp_path / "source" / "splits.json").write_text(json.dumps(turned))
+    assert main(["prepare", str(tmp_path / "source"), str(tmp_path / "turned"), "--preset", "ct"]) == 0
+    assert main(words(hearts, recipe, tmp_path / "out", "--pretrain", str(tmp_path / "turned"))) == 2
+    assert "images are pre-trained on and held out elsewhere: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_finished_is_left_alone(
     done: Path, hearts: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,7 +102,7 @@ def test_what_is_finished_is_left_alone(
 def test_a_failure_is_kept_told_and_tried_again_on_request(hearts: Path, recipe: Path, tmp_path: Path) -> None:
     column = Column("shc", hearts, Store.open(hearts).hash)
     options = benchmark_options(words(hearts, recipe, tmp_path, "--modes", "linear")[1:])
-    matrix = matrix_of(options, [column])
+    matrix = matrix_of(options, [column], None)
     pretraining, transfers = matrix[0], matrix[1:]
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / pretraining.name).write_text("in the way")
@@ -92,7 +122,7 @@ def test_a_failure_is_kept_told_and_tried_again_on_request(hearts: Path, recipe:
 
 def test_a_run_goes_on_where_it_was_stopped(hearts: Path, recipe: Path, tmp_path: Path) -> None:
     column = Column("shc", hearts, Store.open(hearts).hash)
-    pretraining = matrix_of(benchmark_options(words(hearts, recipe, tmp_path)[1:]), [column])[0]
+    pretraining = matrix_of(benchmark_options(words(hearts, recipe, tmp_path)[1:]), [column], None)[0]
     half = tmp_path / "runs" / pretraining.name
     half.mkdir(parents=True)
     (half / "curves.csv").write_text("step,loss\n")  # stopped before there was a checkpoint

@@ -73,20 +73,23 @@ def build_matrix(
     modes: Sequence[str],
     seeds: Sequence[int],
     pretrain_settings: Callable[[str, int], PretrainSettings],
-    transfer_settings: Callable[[str, int], TransferSettings],
+    transfer_settings: Callable[[Column, str, int], TransferSettings],
+    source: Column | None = None,
 ) -> Matrix:
     """List the runs of a matrix: all pre-trainings, then all transfers; no run twice.
 
     Args:
-        columns: each is pre-trained on its own `pretrain` split.
+        columns: each is transferred to its own labelled splits.
         methods: keys of METHODS; the row without pre-training is always there.
         modes: of `linear` and `finetune`; beside fine-tuning, `scratch` trains all from random weights.
         seeds: a transfer has the seed of the pre-training that it starts from.
         pretrain_settings: of a method and a seed.
-        transfer_settings: of a mode and a seed.
+        transfer_settings: of a column, a mode and a seed.
+        source: whose `pretrain` split all methods are pre-trained on (the paper has one cohort for all tasks); each
+            column's own if not given.
     """
     pretrained = {
-        (column, method, seed): Run(column, method, seed, pretrain_settings(method, seed))
+        (column, method, seed): Run(source or column, method, seed, pretrain_settings(method, seed))
         for seed in seeds
         for column in columns
         for method in methods
@@ -98,7 +101,7 @@ def build_matrix(
         for mode in modes
         for method in (SCRATCH, *methods)
     ]
-    return [*pretrained.values(), *transfers]
+    return [*{run.key: run for run in pretrained.values()}.values(), *transfers]
 
 
 def _transfer(
@@ -107,7 +110,7 @@ def _transfer(
     mode: str,
     seed: int,
     weights: Run | None,
-    transfer_settings: Callable[[str, int], TransferSettings],
+    transfer_settings: Callable[[Column, str, int], TransferSettings],
 ) -> Run:
     trained_whole = weights is None and mode == "finetune"
-    return Run(column, method, seed, transfer_settings(SCRATCH if trained_whole else mode, seed), weights)
+    return Run(column, method, seed, transfer_settings(column, SCRATCH if trained_whole else mode, seed), weights)

@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 PHANTOM_CASES = 32
 """Of each kind: enough for both classes in every split."""
 PHANTOM_SIDE = 32
+PHANTOM_SOURCE = "shc"
+"""The phantoms that all methods are pre-trained on: hearts, as in the paper."""
 
 
 def benchmark(words: Sequence[str]) -> None:
     """Fill the matrix of Table 1: methods x stores x modes x seeds, and write the table and the report.
 
-    Without --stores, on phantoms that it makes. Writes DIR/runs (a folder a run, named by all that decides it),
-    DIR/failed with the reasons, DIR/table1.md, .csv and .tex, and DIR/report.html. Run again, it goes on where it was.
+    Without --stores, on phantoms that it makes, all pre-trained on that of hearts. Writes DIR/runs (a folder a run,
+    named by all that decides it), DIR/failed with the reasons, DIR/table1.md, .csv and .tex, and DIR/report.html. Run
+    again, it goes on where it was.
     """
     from gvsl.benchmark import Place, estimate, run_matrix
     from gvsl.methods import METHODS
@@ -40,7 +43,7 @@ def benchmark(words: Sequence[str]) -> None:
 
     options = benchmark_options(words)
     columns = columns_of(options.stores, options.out)
-    matrix = matrix_of(options, columns)
+    matrix = matrix_of(options, columns, source_of(options.pretrain, options.stores, columns))
     if options.dry_run:
         _print_estimates(matrix, options.out, options.processes, estimate)
         return
@@ -77,7 +80,8 @@ def benchmark_options(words: Sequence[str]) -> Namespace:
     from gvsl.methods import METHODS
 
     usage = (
-        "--out DIR [--stores [TASK=]STORE ...] [--methods NAME ...] [--seeds N ...] [--recipe NAME|FILE] [--dry-run]"
+        "--out DIR [--stores [TASK=]STORE ...] [--pretrain STORE] [--methods NAME ...] [--seeds N ...]"
+        " [--recipe NAME|FILE] [--dry-run]"
     )
     parser = new_parser(benchmark, usage)
     add_path(parser, "--out", "DIR", "the folder of the matrix; what is finished in it is kept")
@@ -85,6 +89,11 @@ def benchmark_options(words: Sequence[str]) -> Namespace:
         "stores with train, val and test splits, each TASK=STORE or STORE for its own kind; phantoms if none is given"
     )
     parser.add_argument("--stores", nargs="+", default=[], metavar="STORE", help=what)
+    what = (
+        "the store that every method is pre-trained on, as in the paper; each column's own if not given, and of the "
+        f"phantoms that of {PHANTOM_SOURCE}"
+    )
+    parser.add_argument("--pretrain", type=Path, default=None, metavar="STORE", help=what)
     what = f"the rows, beside scratch: {listed(METHODS)}"
     parser.add_argument("--methods", nargs="+", default=list(METHODS), metavar="NAME", help=what)
     what = "linear, finetune or both"
@@ -136,21 +145,49 @@ def columns_of(stores: Sequence[str], out: Path) -> list["Column"]:
     return columns
 
 
-def matrix_of(options: Namespace, columns: Sequence["Column"]) -> "Matrix":
+def source_of(given: Path | None, stores: Sequence[str], columns: Sequence["Column"]) -> "Column | None":
+    """The store that all are pre-trained on, as a column; none if each is pre-trained on its own.
+
+    Raises:
+        UserError: it is no store, has nothing to pre-train on, or learns from an image that a column holds out.
+    """
+    from gvsl.benchmark import Column
+    from gvsl.store import Store, refuse_seen
+
+    if given is None:
+        return None if stores else next(column for column in columns if column.task == PHANTOM_SOURCE)
+    store = Store.open(given)
+    if not store.split("pretrain"):
+        raise UserError(f"{given} has no case in the split pretrain: name a store that has")
+    learnt = [(case.id, case.splits, case.content) for case in store.cases.values()]
+    for column in columns:
+        others = Store.open(column.store).cases.values()
+        refuse_seen(learnt, [(case.id, case.splits, case.content) for case in others])
+    return Column("segmentation", given, store.hash)
+
+
+def matrix_of(options: Namespace, columns: Sequence["Column"], source: "Column | None") -> "Matrix":
     """The runs, each with what its own command would make of the recipe."""
     from gvsl.benchmark import build_matrix
+    from gvsl.store import Store
+
+    contracts = {column: Store.open(column.store).preprocessing for column in {*columns, *([source] if source else [])}}
 
     def pretrain_settings(method: str, seed: int) -> "PretrainSettings":
         words = ["STORE", "--out", "RUN", "--method", method, "--seed", str(seed), "--recipe", options.recipe]
         settings: PretrainSettings = pretrain_options(words).settings
         return settings
 
-    def transfer_settings(mode: str, seed: int) -> "TransferSettings":
+    def transfer_settings(column: "Column", mode: str, seed: int) -> "TransferSettings":
         words = ["STORE", "--out", "RUN", "--weights", "scratch", "--mode", mode, "--seed", str(seed)]
+        if source and contracts[source] != contracts[column]:
+            words += ["--any_contract", "true"]
         settings: TransferSettings = transfer_options([*words, "--recipe", options.recipe]).settings
         return settings
 
-    return build_matrix(columns, options.methods, options.modes, options.seeds, pretrain_settings, transfer_settings)
+    return build_matrix(
+        columns, options.methods, options.modes, options.seeds, pretrain_settings, transfer_settings, source
+    )
 
 
 def _print_estimates(matrix: "Matrix", out: Path, processes: int, estimate: Callable[..., Any]) -> None:

@@ -28,18 +28,19 @@ def check_mode(weights: str | Path | None, settings: TransferSettings) -> None:
         raise UserError(f"mode scratch starts from random weights: leave out {weights}, or choose mode finetune")
 
 
-def check_contract(backbone: PretrainedUNet3D, weights: str | Path, store: Store) -> None:
-    """Refuse weights that were trained on volumes prepared otherwise than the store's.
+def check_contract(backbone: PretrainedUNet3D, weights: str | Path, store: Store, any_contract: bool = False) -> None:
+    """Refuse weights that were trained on volumes prepared otherwise than the store's, unless any will do.
 
     Raises:
         UserError: orientation, spacing, intensity range or the number of channels differ.
     """
     wanted, found = backbone.preprocessing, store.preprocessing
     odd = [name for name in VOXEL_FIELDS if getattr(wanted, name) != getattr(found, name)]
-    if odd:
+    if odd and not any_contract:
         raise UserError(
             f"{weights} was trained on volumes with {_said(wanted, odd)}, but {store.path} was prepared with "
             f"{_said(found, odd)}: prepare it again with `gvsl prepare SOURCE NEW_STORE {_options(wanted)}`"
+            ", or give --any_contract true"
         )
     if backbone.in_channels != 1:
         raise UserError(f"{weights} takes {backbone.in_channels} channels, but {store.path} has 1: name other weights")

@@ -1,6 +1,6 @@
 """Volumes prepared once: one orientation, one spacing, one intensity range, chunked and compressed."""
 
-from gvsl.store.audit import duplicates
+from gvsl.store.audit import duplicates, refuse_seen
 from gvsl.store.describe import describe
 from gvsl.store.prepare import Work, prepare
 from gvsl.store.preprocess import preprocess
@@ -19,4 +19,5 @@ __all__ = [
     "parse_preprocessing",
     "prepare",
     "preprocess",
+    "refuse_seen",
 ]

@@ -69,6 +69,24 @@ def refuse_leakage(entries: Iterable[Entry]) -> None:
         )
 
 
+def refuse_seen(learnt: Iterable[Entry], held_out: Iterable[Entry]) -> None:
+    """Refuse to pre-train on one store's `pretrain` split and to test on another that holds one of its images out.
+
+    Raises:
+        UserError: an image is in both.
+    """
+    seen = {entry[2]: entry for entry in learnt if entry[2] and "pretrain" in entry[1]}
+    found = [
+        (seen[entry[2]], entry) for entry in held_out if {"val", "test"}.intersection(entry[1]) and entry[2] in seen
+    ]
+    if found:
+        named = "; ".join(told(*pair) for pair in found[:NAMED])
+        raise UserError(
+            f"{len(found)} images are pre-trained on and held out elsewhere: {named}; take them out of pretrain, or "
+            "out of the other store's val and test"
+        )
+
+
 def told(one: Entry, other: Entry) -> str:
     """Two cases that hold one image, in words."""
     return f"{one[0]} ({', '.join(one[1])}) is {other[0]} ({', '.join(other[1])})"

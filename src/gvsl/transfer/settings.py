@@ -20,6 +20,9 @@ class TransferSettings:
     """`linear`: a head on frozen features; `finetune`: all; `scratch`: all, from random weights."""
     seed: int = 0
     """Decides the labelled cases drawn, their order, the crops and every random weight."""
+    any_contract: bool = False
+    """Take weights that were trained on volumes prepared otherwise than the store's, such as CT's for MR; without it
+    they are refused."""
     kernel: int = 3
     """Side of the head's convolution, odd; 1 asks what each voxel's features tell by themselves (the paper has "a
     convolutional layer")."""
