@@ -3,11 +3,13 @@
 Each stands in the page between two comments of its name, and is written anew.
 """
 
+import json
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,6 +176,71 @@ def _figure(runs: Mapping[int, RunRecord]) -> str:
     return f"{mean:.3f} [{low:.3f}, {high:.3f}] ({each})"
 
 
+def settings_table(pretrained: Mapping[str, RunRecord], probes: Iterable[RunRecord], steps: int) -> list[str]:
+    """One row a set of settings of GVSL that differs from the recipe's, on validation: what it matches and is worth.
+
+    Args:
+        pretrained: the runs of GVSL, by folder.
+        probes: linear transfers from them.
+        steps: of the runs to show.
+    """
+    shown = {name: _flat(run.config) for name, run in pretrained.items() if run.config["trainer"]["max_steps"] == steps}
+    worth = {Path(record.config["weights"]).name: record.metrics["val/dice"] for record in probes}
+    stores = sorted({pretrained[name].store["name"] for name in shown})
+    common = {
+        store: _usual([config for name, config in shown.items() if pretrained[name].store["name"] == store])
+        for store in stores
+    }
+    rows: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for name in sorted(shown, key=lambda name: pretrained[name].seed):
+        store = pretrained[name].store["name"]
+        usual = common[store]
+        odd = {
+            key: value for key, value in shown[name].items() if usual.get(key, json.dumps(value)) != json.dumps(value)
+        }
+        label = ", ".join(f"`{key.removeprefix('pretext.')}` {value}" for key, value in odd.items()) or "as it is"
+        if name in worth:
+            rows[label][store].append(name)
+    lines = [
+        "| settings | " + " | ".join(f"{store}: linear DSC | matching DSC | folded" for store in stores) + " |",
+        "|---" * (1 + 3 * len(stores)) + "|",
+    ]
+    for label in sorted(rows, key=lambda label: (label != "as it is", label)):
+        cells = []
+        for store in stores:
+            names = rows[label][store]
+            cells += [
+                _seeds([worth[name] for name in names]),
+                _seeds([pretrained[name].metrics["val/dice_after"] for name in names]),
+                _seeds([100 * pretrained[name].metrics["val/folded"] for name in names], 2, " %"),
+            ]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested settings as `part.name`, without the seed."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {above + key: value}
+    flat.pop("seed", None)
+    return flat
+
+
+def _usual(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The commonest value of every setting that all have."""
+    keys = set(configs[0]).intersection(*configs)
+    return {key: Counter(json.dumps(config[key]) for config in configs).most_common(1)[0][0] for key in keys}
+
+
+def _seeds(values: Sequence[float], digits: int = 3, unit: str = "") -> str:
+    """Their mean, and each in brackets if there are several."""
+    if not values:
+        return ""
+    each = f" ({', '.join(f'{value:.{digits}f}' for value in values)})" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{unit}{each}"
+
+
 def write_sections(page: Path, sections: Mapping[str, Sequence[str]]) -> None:
     """Put each table between <!-- NAME --> and <!-- /NAME -->."""
     text = page.read_text(encoding="utf-8")
@@ -191,7 +258,8 @@ def main(records: Path, page: Path) -> None:
     """Write every table."""
     found = find_records([records])
     few = [record for folder, record in found if "few" in folder.parts and record.kind == "transfer"]
-    whole = [(folder, record) for folder, record in found if "few" not in folder.parts]
+    changed = [(folder, record) for folder, record in found if "settings" in folder.parts]
+    whole = [(folder, record) for folder, record in found if not {"few", "settings"}.intersection(folder.parts)]
     pretrained = {folder.name: record for folder, record in whole if record.kind == "pretrain"}
     lengths = {name: int(record.config["trainer"]["max_steps"]) for name, record in pretrained.items()}
     probes = probes_of((record for _, record in whole if record.kind == "transfer"), lengths)
@@ -200,10 +268,17 @@ def main(records: Path, page: Path) -> None:
     for store in sorted({column.store for column in probes}):
         methods += [*methods_table(probes, store, common), ""]
     matching = [record for record in pretrained.values() if record.config["method"] == "gvsl"]
+    ours = [(folder, record) for folder, record in [*whole, *changed] if record.config["method"] == "gvsl"]
+    settings = settings_table(
+        {folder.name: record for folder, record in ours if record.kind == "pretrain"},
+        [record for _, record in ours if record.kind == "transfer" and record.config["labels"] is None],
+        common,
+    )
     sections = {
         "matching": matching_table(matching),
         "linear": labels_table(probes),
         "methods": methods[:-1],
+        "settings": settings,
         "few": few_labels_table(few),
     }
     write_sections(page, sections)
