@@ -106,7 +106,7 @@ def prepare(
             refused = [*twins]
             advance = progress(len(todo)) if progress is not None else _do_nothing
             if processes is None:
-                processes = usual_processes(case.image for case in todo)
+                processes = usual_processes(todo)
             work = partial(_prepare_one, folder=place.path.absolute(), root=root, preprocessing=preprocessing)
             with _outcomes(work, todo, processes, dask) as outcomes:
                 for case_id, done, refusal in outcomes:

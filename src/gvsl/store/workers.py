@@ -12,6 +12,8 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from gvsl.errors import UserError
 from gvsl.memory import available_memory
+from gvsl.store.sources import stamp
+from gvsl.types import Case
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -22,16 +24,26 @@ MEMORY_BASE = 200 * 2**20
 """Peak memory of a process that prepares nothing yet."""
 LOOKED_AT = 16
 """How many of the largest files are asked for their size uncompressed."""
+FOLDERS_LOOKED_AT = 64
+"""How many folders of DICOM series are looked into for their size, evenly spaced."""
+PACKED = (".nrrd", ".nhdr", ".mha", ".mhd")
+"""Formats that compress within, and whose length uncompressed stands nowhere."""
+PACKING = 3
+"""Bytes that a byte of those is taken for: CT unfolds to some 2 to 3."""
 
 
-def usual_processes(files: Iterable[Path]) -> int:
-    """One process a core, or as many as there is memory for if each prepares the largest of `files`."""
+def usual_processes(cases: Sequence[Case]) -> int:
+    """One process a core, or as many as there is memory for if each prepares the largest of `cases`."""
     cores = int(cpu_count())
     free = available_memory()
     if free is None:
         return cores
+    files = [case.image for case in cases if not case.image.is_dir()]
+    series = [case for case in cases if case.image.is_dir()]
     sizes = sorted(((_size(file), file) for file in files), reverse=True)[:LOOKED_AT]
     largest = max((_uncompressed(file, size) for size, file in sizes), default=0)
+    step = max(1, len(series) // FOLDERS_LOOKED_AT)
+    largest = max(largest, *(_series_size(case) for case in series[::step]), 0)
     return max(1, min(cores, int(free / (MEMORY_BASE + MEMORY_SHARE * largest))))
 
 
@@ -98,14 +110,23 @@ def _running(pool: Any, work: Callable[[T], Result], cases: Sequence[T]) -> Iter
 
 
 def _size(file: Path) -> int:
+    """Bytes of a file and of those that hold its voxels."""
     try:
-        return file.stat().st_size
+        return stamp(file).size
     except OSError:  # refused by name when its turn comes
         return 0
 
 
+def _series_size(case: Case) -> int:
+    """Bytes of a DICOM series."""
+    parts = [case.image / part for part in case.parts]
+    return sum(_size(part) for part in parts) if parts else _size(case.image)
+
+
 def _uncompressed(file: Path, size: int) -> int:
     """Bytes of a file's content; gzip says so at its end, modulo 4 GB."""
+    if file.suffix.lower() in PACKED:
+        return PACKING * size
     if file.suffix.lower() != ".gz" or size < 4:
         return size
     try:
