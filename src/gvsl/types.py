@@ -27,6 +27,8 @@ class Case:
     """The class of the whole image, 0 or 1, which classification is to tell; 1 is what is to be found."""
     parts: tuple[str, ...] = ()
     """The files of a DICOM series, relative to `image`, its folder, where that holds other files too."""
+    mask: Path | None = None
+    """A mask of the lungs on the image's grid, which a crop to the lungs takes instead of looking for them."""
 
 
 class PairBatch(NamedTuple):

@@ -1,17 +1,22 @@
 """gvsl phantom, prepare and inspect: volumes made up, prepared once, and looked through."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from inspect import signature
 from typing import TYPE_CHECKING
 
+from jsonargparse import Namespace
+
 from gvsl.arguments import add_path, new_parser, parse, peek, settings_of
+from gvsl.errors import UserError
 from gvsl.files import refuse_existing
 from gvsl.progress import progress
 from gvsl.words import listed, one_of
 
 if TYPE_CHECKING:
+    from gvsl.datasets import Dataset
     from gvsl.store import Work
 
 
@@ -43,7 +48,8 @@ def prepare(words: Sequence[str]) -> None:
     """Turn a folder of volumes or a public dataset into a store, once.
 
     SOURCE is a folder with images/ (and labels/ of the same names, splits.json and labels.json where there are any),
-    or a flat folder of volumes: NIfTI, NRRD or MetaImage files, or DICOM series at any depth. A file that can't be
+    or a flat folder of volumes: NIfTI, NRRD or MetaImage files, or DICOM series at any depth. With --dataset it is the
+    official release of a public dataset (docs/datasets). A file that can't be
     used is refused by name and the rest goes on; gvsl inspect lists what was refused and why, and which images are
     there twice.
 
@@ -55,12 +61,17 @@ def prepare(words: Sequence[str]) -> None:
     from gvsl.store import prepare as prepare_store
 
     preset = one_of(PRESETS, "preset", peek(words, "--preset") or "mr")
-    usage = "SOURCE STORE [--dataset NAME] [--preset NAME] [--processes N | --dask ADDRESS] [--any.setting VALUE]"
+    usage = (
+        "SOURCE STORE [--dataset NAME [--fold N]] [--preset NAME] [--processes N | --dask ADDRESS]"
+        " [--any.setting VALUE]"
+    )
     parser = new_parser(prepare, usage)
     add_path(parser, "source", "SOURCE", "the folder that holds the volumes")
     add_path(parser, "store", "STORE", "the folder to write, or to add to")
     how = f"how SOURCE is laid out: {listed(DATASETS)}"
     parser.add_argument("--dataset", default="folder", metavar="NAME", help=how)
+    which = "of a cross-validation, from 0, where the dataset has one; its usual splits if not given"
+    parser.add_argument("--fold", type=int, default=None, metavar="N", help=which)
     kinds = f"the kind of scan, which decides the defaults below: {listed(PRESETS)}"
     parser.add_argument("--preset", default=preset, metavar="NAME", help=kinds)
     how_many = "how many to prepare with; without it one a core, as far as there is memory"
@@ -74,7 +85,7 @@ def prepare(words: Sequence[str]) -> None:
     options = parse(parser, words)
     load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
     settings = settings_of(Preprocessing, options)
-    dataset = load(options.source)
+    dataset = load(options.source, **_fold(load, options))
     done: list[Work] = []
     with ExitStack() as stack:
         store = prepare_store(
@@ -82,6 +93,7 @@ def prepare(words: Sequence[str]) -> None:
             options.store,
             settings,
             label_names=dataset.label_names,
+            label_values=dataset.label_values,
             source=dataset.name,
             processes=options.processes,
             dask=options.dask,
@@ -95,6 +107,15 @@ def prepare(words: Sequence[str]) -> None:
     twice = duplicates((case.id, case.splits, case.content) for case in store.cases.values())
     if twice:
         print(f"Images under more than one name: {len(twice)}; gvsl inspect says which")
+
+
+def _fold(load: Callable[..., "Dataset"], options: Namespace) -> dict[str, int]:
+    """The fold as a dataset takes it."""
+    if options.fold is None:
+        return {}
+    if "fold" not in signature(load).parameters:
+        raise UserError(f"{options.dataset} has no folds: leave out --fold")
+    return {"fold": options.fold}
 
 
 def inspect(words: Sequence[str]) -> None:

@@ -1,15 +1,26 @@
 """Where volumes come from: one function for each source, from its root folder to cases, splits and labels."""
 
 from collections.abc import Callable
-from pathlib import Path
 
+from gvsl.datasets.asoca import asoca
+from gvsl.datasets.candi import candi
 from gvsl.datasets.dataset import Dataset
+from gvsl.datasets.decathlon import decathlon
 from gvsl.datasets.folder import folder
+from gvsl.datasets.mmwhs import mmwhs
+from gvsl.datasets.nnunet import nnunet
+from gvsl.datasets.stoic import stoic
 from gvsl.datasets.volumes import find_volumes, stem
 
-DATASETS: dict[str, Callable[[Path], Dataset]] = {
+DATASETS: dict[str, Callable[..., Dataset]] = {
     "folder": folder,
+    "mmwhs": mmwhs,
+    "asoca": asoca,
+    "candi": candi,
+    "stoic": stoic,
+    "decathlon": decathlon,
+    "nnunet": nnunet,
 }
-"""Every source by name."""
+"""Every source by name: a function of the root folder and, where it can be cross-validated, of the fold."""
 
 __all__ = ["DATASETS", "Dataset", "find_volumes", "folder", "stem"]

@@ -1,9 +1,9 @@
 """Any folder of volumes in files or DICOM series, with or without labels and splits."""
 
-import json
 from pathlib import Path
 
 from gvsl.datasets.dataset import Dataset
+from gvsl.datasets.listing import read_json
 from gvsl.datasets.volumes import FORMATS, files_in, find_volumes, stem
 from gvsl.errors import UserError
 from gvsl.io import VOLUME_SUFFIXES
@@ -63,17 +63,10 @@ def _splits_of(case_id: str, splits: dict[str, set[str]] | None) -> tuple[str, .
     return tuple(name for name in SPLITS if case_id in splits.get(name, ()))
 
 
-def _read_json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{path} can't be read as JSON: {error}") from None
-
-
 def _read_splits(path: Path, present: set[str]) -> dict[str, set[str]] | None:
     if not path.exists():
         return None
-    found = _read_json(path)
+    found = read_json(path)
     if not isinstance(found, dict) or not all(
         isinstance(ids, list) and all(isinstance(item, str) for item in ids) for ids in found.values()
     ):
@@ -99,7 +92,7 @@ def _read_splits(path: Path, present: set[str]) -> dict[str, set[str]] | None:
 def _read_label_names(path: Path) -> dict[int, str]:
     if not path.exists():
         return {}
-    found = _read_json(path)
+    found = read_json(path)
     names: dict[int, object] = {0: None}
     if isinstance(found, dict) and all(value.lstrip("-").isdecimal() for value in found):
         names = {int(value): name for value, name in found.items()}
@@ -111,7 +104,7 @@ def _read_label_names(path: Path) -> dict[int, str]:
 def _read_targets(path: Path, present: set[str]) -> dict[str, int]:
     if not path.exists():
         return {}
-    found = _read_json(path)
+    found = read_json(path)
     if not isinstance(found, dict) or not all(type(value) is int and value in (0, 1) for value in found.values()):
         raise UserError(f'{path} must hold a class, 0 or 1, by id, like {{"a": 0, "b": 1}}')
     missing = sorted(found.keys() - present)

@@ -61,6 +61,12 @@ def check_splits(store: Store) -> None:
             )
 
 
+def scored_cases(store: Store) -> list[str]:
+    """The cases of the test split, or none if not one of them has a label map: then nothing can be tested."""
+    test = store.split("test")
+    return test if any(store.has_label(case) for case in test) else []
+
+
 def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) -> dict[int, str]:
     """The structures to segment, by rising label value.
 

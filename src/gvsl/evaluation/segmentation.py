@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gvsl.datasets.tasks import check_labels
 from gvsl.errors import UserError
-from gvsl.evaluation.checks import check_mode, check_splits, check_structures, find_device
+from gvsl.evaluation.checks import check_mode, check_splits, check_structures, find_device, scored_cases
 from gvsl.evaluation.common import (
     CURVES_NAME,
     method_of,
@@ -67,7 +67,8 @@ def transfer(
     from lies beside it, in `out`.part.
 
     Args:
-        store: with label maps for every case of the three splits.
+        store: with label maps for every case of the three splits; where no test case has one, as in challenges whose
+            labels are kept back, nothing is tested.
         weights: the folder of a pre-training run, a name on the Hugging Face Hub, or None for random weights.
         out: the new folder of this run.
         settings: the protocol; `linear` with random weights is the linear row of "Scratch" in Table 1.
@@ -83,7 +84,7 @@ def transfer(
     check_mode(weights, settings)
     check_splits(store)
     device = find_device(settings.device)
-    val, test = store.split("val"), store.split("test")
+    val, test = store.split("val"), scored_cases(store)
     train = draw_labelled(store.split("train"), settings.labels, settings.seed)
     labels = check_structures(store, train, [*val, *test])
     check_labels(task, labels, str(store.path))
@@ -110,7 +111,7 @@ def transfer(
             cases=rows,
             labels={str(value): name for value, name in labels.items()},
             curves=CURVES_NAME,
-            pictures=write_segmentations(folder, rows, slices),
+            pictures=write_segmentations(folder, rows, slices) if rows else [],
         )
         write_curves(folder / CURVES_NAME, result.rows)
         save_segmenter(
@@ -269,13 +270,15 @@ def _metrics(result: FitResult, rows: Sequence[dict[str, Any]], structures: Sequ
 
     `test/dice_std` is the sample standard deviation over the test cases, 0 for one case.
     """
-    scores = [row["dice"] for row in rows]
-    metrics = mean_with_interval("test/dice", scores)
-    metrics["test/dice_std"] = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
-    metrics |= mean_with_interval("test/hd95", [row["hd95"] for row in rows])
-    for name in structures:
-        for figure in ("dice", "hd95"):
-            metrics |= mean_with_interval(f"test/{figure}/{name}", [row[f"{figure}/{name}"] for row in rows])
+    metrics: dict[str, float] = {}
+    if rows:
+        scores = [row["dice"] for row in rows]
+        metrics |= mean_with_interval("test/dice", scores)
+        metrics["test/dice_std"] = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
+        metrics |= mean_with_interval("test/hd95", [row["hd95"] for row in rows])
+        for name in structures:
+            for figure in ("dice", "hd95"):
+                metrics |= mean_with_interval(f"test/{figure}/{name}", [row[f"{figure}/{name}"] for row in rows])
     return {
         **metrics,
         "val/dice": result.best_score,

@@ -1,14 +1,14 @@
 """What a store that is there already holds, for a run that adds to it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
-from gvsl.store.manifest import MANIFEST_NAME, read_manifest
+from gvsl.store.manifest import LABEL_VALUES, MANIFEST_NAME, read_manifest
 from gvsl.store.preprocessing import Preprocessing, parse_preprocessing
 from gvsl.store.sources import Origin
 from gvsl.store.table import CaseTable
@@ -55,11 +55,14 @@ class Existing:
             return False
 
 
-def open_existing(out: Path, preprocessing: Preprocessing, source: str) -> Existing:
+def open_existing(
+    out: Path, preprocessing: Preprocessing, source: str, label_values: Sequence[Sequence[int]] = ()
+) -> Existing:
     """The store at `out`, or an empty one if there is nothing; what an earlier run left to do is done first.
 
     Raises:
-        UserError: what is there isn't a store, or one of another source or contract, or of an earlier gvsl.
+        UserError: what is there isn't a store, or one of another source, contract or label values, or of an earlier
+            gvsl.
     """
     finish_moving(out)
     if not out.exists() and not out.is_symlink():
@@ -79,6 +82,8 @@ def open_existing(out: Path, preprocessing: Preprocessing, source: str) -> Exist
         raise UserError(
             f"{out} exists already and was prepared from {manifest['source']}, not {source}; name another output"
         )
+    if [list(pair) for pair in label_values] != manifest.get(LABEL_VALUES, []):
+        raise UserError(f"{out} exists already and has other label values; name another output")
     names = {int(value): str(name) for value, name in manifest["label_names"].items()}
     return Existing(out, table, _read_origins(out, table), names)
 

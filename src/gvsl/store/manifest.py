@@ -21,6 +21,8 @@ UPDATING_NAME = ".updating"
 HASHED = ("format", "preprocessing", "label_names", "cases")
 """What a run on the store depends on; not where the files lay or which were refused."""
 KEYS = {*HASHED, "source", "refused", "written_by", "hash"}
+LABEL_VALUES = "label_values"
+"""A key that a manifest has only where label values were replaced: lists of the file's and the store's value."""
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:
@@ -61,7 +63,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], CaseTable]:
         raise UserError(
             f"{folder} has store format {manifest['format']}, this gvsl reads {FORMAT}; prepare it again elsewhere"
         )
-    if manifest.keys() != KEYS or manifest["hash"] != manifest_hash(manifest):
+    if manifest.keys() - {LABEL_VALUES} != KEYS or manifest["hash"] != manifest_hash(manifest):
         raise UserError(f"{path} is broken or was changed by hand; prepare the store again")
     lines = _lines(folder, manifest)
     try:

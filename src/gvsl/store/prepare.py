@@ -17,11 +17,12 @@ from gvsl.io import UnusableFile, Volume, read_label, read_volume, same_grid, to
 from gvsl.progress import Advance
 from gvsl.store.audit import content_hash, refuse_leakage
 from gvsl.store.existing import Existing, open_existing
-from gvsl.store.manifest import CASES_NAME, FORMAT, MANIFEST_NAME, manifest_text
+from gvsl.store.manifest import CASES_NAME, FORMAT, LABEL_VALUES, MANIFEST_NAME, manifest_text
 from gvsl.store.names import refuse_url, safe_id
 from gvsl.store.preprocess import preprocess
 from gvsl.store.preprocessing import Preprocessing
-from gvsl.store.sources import Origin, Stamp, stamp, unchanged
+from gvsl.store.relabel import relabelled
+from gvsl.store.sources import Origin, Stamp, case_stamps, unchanged
 from gvsl.store.store import Store, image_path
 from gvsl.store.table import row_line
 from gvsl.store.workers import in_this_machine, on_dask, usual_processes
@@ -62,6 +63,7 @@ def prepare(
     preprocessing: Preprocessing,
     *,
     label_names: Mapping[int, str] | None = None,
+    label_values: Mapping[int, int] | None = None,
     source: str,
     processes: int | None = 1,
     dask: str | None = None,
@@ -79,7 +81,9 @@ def prepare(
         cases: what there is.
         out: the store's folder.
         preprocessing: the contract; that of a store that is there must be the same.
-        label_names: a name for each label value.
+        label_names: a name for each label value of the store.
+        label_values: label value in the files to that in the store; as they are if there are none. Those of a store
+            that is there must be the same.
         source: what the cases are called together; that of a store that is there must be the same.
         processes: how many to prepare with; None for one a core, as far as there is memory.
         dask: the address of a Dask scheduler, to prepare on its cluster instead.
@@ -98,16 +102,25 @@ def prepare(
         raise UserError(f"{processes} processes can't prepare anything; give 1 or more")
     root = _common_folder(cases)
     unique, twins = _unique_ids(cases, root)
+    replaced = [[int(old), int(new)] for old, new in sorted((label_values or {}).items())]
+    extra: dict[str, Any] = {LABEL_VALUES: replaced} if replaced else {}
     with _telling_of_the_disk(out):
-        existing = open_existing(out, preprocessing, source)
-        with workplace(out, {"format": FORMAT, "preprocessing": asdict(preprocessing), "source": source}) as place:
+        existing = open_existing(out, preprocessing, source, replaced)
+        identity = {"format": FORMAT, "preprocessing": asdict(preprocessing), "source": source, **extra}
+        with workplace(out, identity) as place:
             todo, kept = _plan(unique, existing, place)
             resumed = len(place.done)
             refused = [*twins]
             advance = progress(len(todo)) if progress is not None else _do_nothing
             if processes is None:
                 processes = usual_processes(todo)
-            work = partial(_prepare_one, folder=place.path.absolute(), root=root, preprocessing=preprocessing)
+            work = partial(
+                _prepare_one,
+                folder=place.path.absolute(),
+                root=root,
+                preprocessing=preprocessing,
+                label_values=label_values or {},
+            )
             with _outcomes(work, todo, processes, dask) as outcomes:
                 for case_id, done, refusal in outcomes:
                     if done is not None:
@@ -122,9 +135,15 @@ def prepare(
                 place.remove()
                 first = f"{refused[0]['file']}: {refused[0]['reason']}"
                 raise UserError(f"none of the {len(cases)} cases of {source} can be used; the first, {first}")
-            _publish(
-                place, existing, kept, unique, root, refused, label_names or {}, preprocessing, source, allow_leakage
-            )
+            manifest = {
+                "format": FORMAT,
+                "source": source,
+                "preprocessing": asdict(preprocessing),
+                "refused": refused,
+                "written_by": f"gvsl {version('gvsl')}",
+                **extra,
+            }
+            _publish(place, existing, kept, unique, root, manifest, label_names or {}, allow_leakage)
     if tell is not None:
         listed = {case.id for case in unique}
         tell(
@@ -166,10 +185,8 @@ def _publish(
     kept: Mapping[str, Origin],
     cases: Sequence[Case],
     root: Path,
-    refused: list[Refusal],
+    manifest: dict[str, Any],
     names: Mapping[int, str],
-    preprocessing: Preprocessing,
-    source: str,
     allow_leakage: bool,
 ) -> None:
     """Put what was kept and what was done together, and make the store of it; nothing, if it is that already."""
@@ -194,14 +211,7 @@ def _publish(
         origins.append(origin.line())
     if not allow_leakage:
         refuse_leakage(entries)
-    manifest = {
-        "format": FORMAT,
-        "source": source,
-        "preprocessing": asdict(preprocessing),
-        "label_names": _complete_names(values, names, existing.label_names),
-        "refused": refused,
-        "written_by": f"gvsl {version('gvsl')}",
-    }
+    manifest = {**manifest, "label_names": _complete_names(values, names, existing.label_names)}
     whole = b"".join(lines)
     texts = {
         CASES_NAME: whole,
@@ -218,11 +228,14 @@ def _outcomes(
     work: Callable[[Case], Outcome], cases: Sequence[Case], processes: int, dask: str | None
 ) -> AbstractContextManager[Iterable[Outcome]]:
     if dask is not None and cases:  # whose workers were started elsewhere
-        whole = [
-            replace(case, image=case.image.absolute(), label=case.label and case.label.absolute()) for case in cases
-        ]
+        whole = [_absolute(case) for case in cases]
         return on_dask(work, whole, dask)
     return in_this_machine(work, cases, min(processes, max(1, len(cases))))
+
+
+def _absolute(case: Case) -> Case:
+    label, mask = (path and path.absolute() for path in (case.label, case.mask))
+    return replace(case, image=case.image.absolute(), label=label, mask=mask)
 
 
 def _check_arrival(place: Workplace, case_id: str, dask: str | None) -> None:
@@ -232,7 +245,9 @@ def _check_arrival(place: Workplace, case_id: str, dask: str | None) -> None:
         )
 
 
-def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocessing) -> Outcome:
+def _prepare_one(
+    case: Case, folder: Path, root: Path, preprocessing: Preprocessing, label_values: Mapping[int, int]
+) -> Outcome:
     """Write one case's arrays and return its row of the manifest, or why it can't be used."""
     current = whole = _first(case)
     try:
@@ -243,12 +258,19 @@ def _prepare_one(case: Case, folder: Path, root: Path, preprocessing: Preprocess
         label = None
         if case.label is not None:
             current = case.label
-            label = to_canonical(read_label(case.label))
+            label = to_canonical(relabelled(read_label(case.label), label_values))
             if not same_grid(upright, label):
                 raise UnusableFile(f"its grid is not that of its image: {_grids(label, upright)}")
             label = Volume(label.array, upright.affine)  # equal but for rounding
             current = whole
-        ready, ready_label, lost = preprocess(upright, label, preprocessing)
+        mask = None
+        if case.mask is not None and preprocessing.crop == "lungs":
+            current = case.mask
+            mask = to_canonical(read_label(case.mask))
+            if not same_grid(upright, mask):
+                raise UnusableFile(f"its grid is not that of its image: {_grids(mask, upright)}")
+            current = whole
+        ready, ready_label, lost = preprocess(upright, label, preprocessing, mask)
     except UnusableFile as error:
         return case.id, None, {"file": _relative(current, root), "reason": str(error)}
     except MemoryError:
@@ -324,15 +346,10 @@ def _telling_of_the_disk(out: Path) -> Iterator[None]:
 
 def _stamps(case: Case) -> tuple[Stamp, Stamp | None]:
     """What a case's files are like, before they are read: if they change meanwhile, the next run sees it."""
-    found = []
-    for path in (case.image, case.label):
-        try:
-            found.append(None if path is None else stamp(path, content=True))
-        except OSError:  # said by whoever reads it next, and better
-            found.append(Stamp(0, 0))
-    image, label = found
-    assert image is not None
-    return image, label
+    try:
+        return case_stamps(case, content=True)
+    except OSError:  # said by whoever reads it next, and better
+        return Stamp(0, 0), None if case.label is None else Stamp(0, 0)
 
 
 def _do_nothing() -> None:
@@ -340,7 +357,7 @@ def _do_nothing() -> None:
 
 
 def _common_folder(cases: Sequence[Case]) -> Path:
-    files = [path.absolute() for case in cases for path in (case.image, case.label) if path is not None]
+    files = [path.absolute() for case in cases for path in (case.image, case.label, case.mask) if path]
     return Path(os.path.commonpath([file.parent for file in files]))
 
 

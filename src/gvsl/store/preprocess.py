@@ -1,5 +1,6 @@
 """Applying the contract to one volume, and to its label map on the same grid."""
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -21,8 +22,12 @@ COARSE_VOXELS = 128
 Box = tuple[slice, slice, slice]
 
 
-def preprocess(image: Volume, label: Volume | None, contract: Preprocessing) -> tuple[Volume, Volume | None, int]:
+def preprocess(
+    image: Volume, label: Volume | None, contract: Preprocessing, mask: Volume | None = None
+) -> tuple[Volume, Volume | None, int]:
     """Turn, crop, scale and resample an image and its label map as `contract` says.
+
+    Where a mask on the image's grid says what the crop is about, it isn't looked for.
 
     The image is cropped and scaled to [0, 1] on its own grid, then resampled, so that no interpolated value
     decides the range. Returns the image (float32), the label map in its own integer type, and how many
@@ -36,7 +41,7 @@ def preprocess(image: Volume, label: Volume | None, contract: Preprocessing) -> 
     if label is not None:
         label = to_canonical(label)
     if contract.crop != "none":
-        box = crop_box(image, contract)
+        box = crop_box(image, contract) if mask is None else _box(to_canonical(mask).array > 0, image, contract)
         image = _cut(image, box)
         if label is not None:
             labelled = int(np.count_nonzero(label.array))
@@ -81,6 +86,11 @@ def crop_box(image: Volume, contract: Preprocessing) -> Box:
         mask = _scaled(coarse, *bounds) > FOREGROUND
         opened = binary_opening(mask)
         mask = opened if opened.any() else mask
+    return _box(mask, image, contract, steps)
+
+
+def _box(mask: NDArray[np.bool_], image: Volume, contract: Preprocessing, steps: Sequence[int] = (1, 1, 1)) -> Box:
+    """The box about a mask of every n-th voxel, and the contract's margin more; everything if the mask is empty."""
     sides = []
     for axis, (size, step, margin) in enumerate(zip(image.array.shape, steps, _margins(image, contract), strict=True)):
         found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis))) * step

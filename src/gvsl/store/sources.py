@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,26 +65,40 @@ def stamp(path: Path, content: bool = False) -> Stamp:
     return Stamp(size, mtime, _hash(files, path) if content else "")
 
 
+def case_stamps(case: Case, content: bool = False) -> tuple[Stamp, Stamp | None]:
+    """Those of a case's image, with the mask if it has one, and of its label map.
+
+    Raises:
+        OSError: a file isn't there, or can't be read.
+    """
+    image = stamp(case.image, content)
+    if case.mask is not None:
+        mask = stamp(case.mask, content)
+        digest = hashlib.sha256((image.sha256 + mask.sha256).encode()).hexdigest() if content else ""
+        image = Stamp(image.size + mask.size, max(image.mtime_ns, mask.mtime_ns), digest)
+    return image, None if case.label is None else stamp(case.label, content)
+
+
 def unchanged(case: Case, before: Origin) -> Origin | None:
     """What a case is made of now, if that is what it was made of before: by size and time, else by content."""
-    now: list[Stamp | None] = []
-    for path, old in ((case.image, before.image), (case.label, before.label)):
-        if path is None or old is None:
-            if path is not None or old is not None:
-                return None
-            now.append(None)
-            continue
-        try:
-            found = stamp(path)
-            if found.size != old.size:
-                return None
-            if found.mtime_ns != old.mtime_ns and stamp(path, content=True).sha256 != old.sha256:
-                return None
-        except OSError:
+    old = (before.image, before.label)
+    try:
+        now = case_stamps(case)
+        if _each(now, "size") != _each(old, "size"):
             return None
-        now.append(Stamp(found.size, found.mtime_ns, old.sha256))
-    assert now[0] is not None
-    return Origin(before.id, now[0], now[1], before.stored)
+        touched = _each(now, "mtime_ns") != _each(old, "mtime_ns")
+        if touched and _each(case_stamps(case, content=True), "sha256") != _each(old, "sha256"):
+            return None
+    except OSError:
+        return None
+    image, label = now
+    if label is not None and before.label is not None:
+        label = replace(label, sha256=before.label.sha256)
+    return Origin(before.id, replace(image, sha256=before.image.sha256), label, before.stored)
+
+
+def _each(stamps: tuple[Stamp, Stamp | None], name: str) -> list[Any]:
+    return [None if item is None else getattr(item, name) for item in stamps]
 
 
 def _files(path: Path) -> list[Path]:

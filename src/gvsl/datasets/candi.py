@@ -1,0 +1,68 @@
+"""CANDI: brains of children on T1-weighted MR with 28 structures (Kennedy et al. 2012; task `sbm`)."""
+
+from pathlib import Path
+
+from gvsl.datasets.dataset import Dataset
+from gvsl.datasets.splits import drawn, one_fold
+from gvsl.errors import UserError
+from gvsl.types import Case
+
+GROUPS = ("BPDwPsy", "BPDwoPsy", "HC", "SS")
+"""Bipolar disorder with and without psychosis, healthy controls, schizophrenia spectrum."""
+SIDES = {
+    "cerebral white matter": (2, 41),
+    "cerebral cortex": (3, 42),
+    "lateral ventricle": (4, 43),
+    "cerebellar white matter": (7, 46),
+    "cerebellar cortex": (8, 47),
+    "thalamus": (10, 49),
+    "caudate": (11, 50),
+    "putamen": (12, 51),
+    "pallidum": (13, 52),
+    "hippocampus": (17, 53),
+    "amygdala": (18, 54),
+    "ventral diencephalon": (28, 60),
+}
+"""Value of the left and of the right one."""
+MIDDLE = {14: "third ventricle", 15: "fourth ventricle", 16: "brain stem", 24: "cerebrospinal fluid"}
+STRUCTURES = dict(
+    sorted(
+        {
+            **{left: f"left {name}" for name, (left, _) in SIDES.items()},
+            **{right: f"right {name}" for name, (_, right) in SIDES.items()},
+            **MIDDLE,
+        }.items()
+    )
+)
+"""28. The paper names none; left out are inferior lateral ventricles, accumbens, vessels and undetermined voxels."""
+VALUES = {value: value if value in STRUCTURES else 0 for value in range(1, 256)}
+COUNTS = {"train": 40, "val": 20, "test": 43}
+"""Of the 103 cases (Table 2)."""
+FOLDS = 5
+TREE = "HC_001/HC_001_procimg.nii.gz, HC_001/HC_001_seg.nii.gz and so on, for the groups " + ", ".join(GROUPS)
+
+
+def candi(root: Path, fold: int | None = None) -> Dataset:
+    """The scans of CANDI's four groups, at any depth below `root`.
+
+    Args:
+        root: the folder that holds the subjects' folders.
+        fold: of a five-fold cross-validation; the paper's 40, 20 and 43 if not given.
+
+    Raises:
+        UserError: `root` holds no such files, or there is no such fold.
+    """
+    images = {
+        path.name.partition("_procimg")[0]: path
+        for group in GROUPS
+        for path in sorted(root.rglob(f"{group}_*_procimg.nii*"))
+    }
+    if not images:
+        raise UserError(f"{root} is not CANDI: it should hold {TREE}")
+    splits = drawn(list(images), COUNTS) if fold is None else one_fold(list(images), fold, FOLDS)
+    cases = [Case(name, path, _label_of(path), splits[name]) for name, path in images.items()]
+    return Dataset(cases, STRUCTURES, "candi", VALUES)
+
+
+def _label_of(image: Path) -> Path:
+    return image.with_name(image.name.replace("_procimg", "_seg"))

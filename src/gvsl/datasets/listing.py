@@ -1,0 +1,74 @@
+"""dataset.json, as the Decathlon introduced it and nnU-Net took it over; it is untrusted."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gvsl.errors import UserError
+
+LISTING = "dataset.json"
+Kind = TypeVar("Kind")
+
+
+def read_listing(root: Path) -> dict[str, Any]:
+    """What `root`/dataset.json says.
+
+    Raises:
+        UserError: there is none, or it is no JSON object.
+    """
+    path = root / LISTING
+    if not path.is_file():
+        raise UserError(f"there is no {path}; name the folder that holds {LISTING}")
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} should hold a JSON object")
+    return found
+
+
+def read_json(path: Path) -> object:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise UserError(f"{path} can't be read as JSON: {error}") from None
+
+
+def entry(listing: Mapping[str, Any], key: str, kind: type[Kind], root: Path) -> Kind:
+    """One part of a listing.
+
+    Raises:
+        UserError: it is not there, or of another kind.
+    """
+    found = listing.get(key)
+    if not isinstance(found, kind):
+        raise UserError(f"{root / LISTING} should have a {kind.__name__} of {key}")
+    return found
+
+
+def names_of(labels: Mapping[str, Any], root: Path) -> dict[int, str]:
+    """The structures' names by their values, background left out.
+
+    Raises:
+        UserError: a value is no whole number, or a name no text.
+    """
+    if not all(str(value).isdecimal() and isinstance(name, str) and name for value, name in labels.items()):
+        raise UserError(
+            f'{root / LISTING} should name whole values in labels, like {{"0": "background", "1": "liver"}}'
+        )
+    return {int(value): name for value, name in labels.items() if int(value) != 0}
+
+
+def inside(root: Path, name: object) -> Path:
+    """A file that a listing names, which must not lie outside of its folder.
+
+    Raises:
+        UserError: it is no name, or leads out.
+    """
+    if not isinstance(name, str) or not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"{root / LISTING} names {name!r}; it should name files below {root}")
+    return root / name

@@ -1,0 +1,85 @@
+"""A raw dataset of nnU-Net, versions 1 and 2 (Isensee et al. 2021)."""
+
+from pathlib import Path
+from typing import Any
+
+from gvsl.datasets.dataset import Dataset
+from gvsl.datasets.listing import entry, names_of, read_json, read_listing
+from gvsl.datasets.splits import drawn
+from gvsl.datasets.volumes import files_in
+from gvsl.errors import UserError
+from gvsl.types import Case
+
+SPLITS_NAME = "splits_final.json"
+CHANNEL = "_0000"
+SHARES = {"train": 6, "val": 2, "test": 2}
+"""Tenths of the labelled cases, where no fold is asked for."""
+WITHIN_FOLD = {"train": 3, "val": 1}
+"""Quarters of what a fold trains on: nnU-Net's validation cases are tested here, so others have to choose weights."""
+
+
+def nnunet(root: Path, fold: int | None = None) -> Dataset:
+    """The cases of imagesTr and labelsTr; those of imagesTs are in no split.
+
+    Args:
+        root: a folder such as nnUNet_raw/Dataset004_Hippocampus, with dataset.json.
+        fold: of splits_final.json, which has to lie in `root`: its validation cases become the test split, a
+            quarter of its training cases the validation split. Without it, three fifths, one fifth and one fifth.
+
+    Raises:
+        UserError: there is no dataset.json, it or splits_final.json can't be understood, or images have several
+            channels.
+    """
+    listing = read_listing(root)
+    channels = listing.get("channel_names", listing.get("modality"))
+    if not isinstance(channels, dict) or len(channels) != 1:
+        count = len(channels) if isinstance(channels, dict) else "no"
+        raise UserError(f"{root} has {count} channels an image, gvsl takes one: write one of them to a folder")
+    ending = listing.get("file_ending", ".nii.gz")
+    if not isinstance(ending, str) or not ending.startswith("."):
+        raise UserError(f"{root}/dataset.json should have a file_ending such as .nii.gz, not {ending!r}")
+    training, testing = (_images(root / name, ending) for name in ("imagesTr", "imagesTs"))
+    if not training:
+        raise UserError(f"{root} is no raw dataset of nnU-Net: it should hold imagesTr/CASE{CHANNEL}{ending}")
+    ids = list(training)
+    splits = drawn(ids, {name: share * len(ids) for name, share in SHARES.items()})
+    if fold is not None:
+        splits = _fold(root / SPLITS_NAME, fold, ids)
+    cases = [
+        Case(name, image, root / "labelsTr" / f"{name}{ending}", splits.get(name, ()))
+        for name, image in training.items()
+    ]
+    cases += [Case(name, image) for name, image in testing.items()]
+    names = names_of(_by_value(entry(listing, "labels", dict, root), root), root)
+    return Dataset(cases, names, root.resolve().name, {value: value for value in names})
+
+
+def _images(place: Path, ending: str) -> dict[str, Path]:
+    suffix = f"{CHANNEL}{ending}".lower()
+    return {path.name[: -len(suffix)]: path for path in files_in(place, (suffix,))}
+
+
+def _by_value(labels: dict[str, Any], root: Path) -> dict[str, Any]:
+    """Labels as version 1 has them, value to name; version 2 has name to value."""
+    if all(isinstance(value, str) for value in labels.values()):
+        return labels
+    if not all(type(value) is int for value in labels.values()):
+        raise UserError(f"{root}/dataset.json has regions of several labels; gvsl takes one value a structure")
+    return {str(value): name for name, value in labels.items()}
+
+
+def _fold(path: Path, number: int, ids: list[str]) -> dict[str, tuple[str, ...]]:
+    if not path.exists():
+        raise UserError(f"there is no {path}, which has the folds: copy it from nnU-Net's preprocessed folder")
+    folds = read_json(path)
+    if not isinstance(folds, list) or not 0 <= number < len(folds):
+        count = len(folds) if isinstance(folds, list) else "no"
+        raise UserError(f"there is no fold {number}: {path} has {count}")
+    chosen = folds[number]
+    parts = [chosen.get(name) if isinstance(chosen, dict) else None for name in ("train", "val")]
+    if not all(isinstance(part, list) and set(map(str, part)) <= set(ids) for part in parts):
+        raise UserError(f"{path} should have lists of cases of imagesTr under train and val")
+    train, val = ([str(case_id) for case_id in part or []] for part in parts)
+    if set(train) & set(val):
+        raise UserError(f"{path} has cases in both train and val of fold {number}")
+    return {**drawn(train, WITHIN_FOLD), **dict.fromkeys(val, ("test",))}

@@ -1,0 +1,57 @@
+"""STOIC: chest CT with and without COVID-19 (Revel et al. 2021; task `ccc`)."""
+
+import csv
+from pathlib import Path
+
+from gvsl.datasets.dataset import Dataset
+from gvsl.datasets.splits import drawn
+from gvsl.errors import UserError
+from gvsl.types import Case
+
+COUNTS = {"train": 1000, "val": 400, "test": 600}
+"""Of the 2,000 public cases (Table 2)."""
+TABLE = "reference.csv"
+COLUMNS = ("PatientID", "probCOVID")
+MASKS = "lungs"
+TREE = "metadata/reference.csv and data/mha/1.mha and so on"
+
+
+def stoic(root: Path) -> Dataset:
+    """The public scans of STOIC, at any depth below `root`, each with its class: 1 is COVID-19.
+
+    Where `root`/lungs/ID.mha or ID.nii.gz is there, it is the mask of its lungs, which a crop to the lungs takes.
+
+    Args:
+        root: the folder that holds metadata and data.
+
+    Raises:
+        UserError: `root` holds no such files, or the table isn't one.
+    """
+    tables = sorted(root.rglob(TABLE))
+    images = {path.stem: path for path in sorted(root.rglob("mha/*.mha"))}
+    if not tables or not images:
+        raise UserError(f"{root} is not STOIC: it should hold {TREE}")
+    classes = _read_classes(tables[0])
+    splits = drawn([name for name in images if name in classes], COUNTS)
+    masks = {
+        path.name.partition(".")[0]: path for ending in ("mha", "nii.gz") for path in (root / MASKS).glob(f"*.{ending}")
+    }
+    cases = [
+        Case(name, path, splits=splits.get(name, ()), target=classes.get(name), mask=masks.get(name))
+        for name, path in images.items()
+    ]
+    return Dataset(cases, {}, "stoic")
+
+
+def _read_classes(path: Path) -> dict[str, int]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        found = {row[COLUMNS[0]].strip(): int(float(row[COLUMNS[1]])) for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, AttributeError, TypeError, OverflowError):
+        raise UserError(f"{path} should be a table with the columns {', '.join(COLUMNS)} of numbers") from None
+    if not found:
+        raise UserError(f"{path} should be a table with the columns {', '.join(COLUMNS)}; it has no rows")
+    if not set(found.values()) <= {0, 1}:
+        raise UserError(f"{path} should have 0 or 1 in the column {COLUMNS[1]}")
+    return found

@@ -1,0 +1,39 @@
+"""What every dataset keeps to."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from gvsl.cli import main
+from gvsl.datasets import DATASETS
+from gvsl.errors import UserError
+
+CARDS = Path(__file__).parents[2] / "docs" / "datasets"
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_it_has_a_card(name: str) -> None:
+    text = (CARDS / f"{name}.md").read_text(encoding="utf-8")
+    for heading in ("## Layout", "## Splits", "## Prepare"):
+        assert heading in text, heading
+    assert "gvsl prepare " in text
+    assert name == "folder" or f"--dataset {name}" in text
+    assert f"({name}.md)" in (CARDS / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_another_folder_is_refused_in_a_line_that_names_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no data set")
+    for place in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=str(place)) as caught:
+            DATASETS[name](place)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_fold_is_taken_or_refused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["prepare", str(tmp_path), str(tmp_path / "store"), "--dataset", name, "--fold", "0"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert ("has no folds" in said) is ("fold" not in inspect.signature(DATASETS[name]).parameters)

@@ -1,0 +1,92 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gvsl.cli import main
+from gvsl.datasets.nnunet import nnunet
+from gvsl.errors import UserError
+from gvsl.store import Store
+
+from .conftest import AddCase
+
+TWO = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "aorta": 1, "heart": 2}, "file_ending": ".nrrd"}
+ONE = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "aorta", "2": "heart"}}
+
+
+@pytest.fixture(params=[2, 1])
+def root(request: pytest.FixtureRequest, tmp_path: Path, add_case: AddCase) -> Path:
+    """A raw dataset in miniature, of version 2 and of version 1: ten labelled cases, one to be predicted."""
+    listing, ending = (TWO, ".nrrd") if request.param == 2 else (ONE, ".nii.gz")
+    root = tmp_path / "Dataset004_Chest"
+    for number in range(10):
+        image = root / "imagesTr" / f"chest_{number:02d}_0000{ending}"
+        add_case(image, root / "labelsTr" / f"chest_{number:02d}{ending}", [1, 2])
+    add_case(root / "imagesTs" / f"chest_90_0000{ending}", None, [])
+    (root / "dataset.json").write_text(json.dumps({**listing, "numTraining": 10}))
+    return root
+
+
+def change(root: Path, **parts: Any) -> None:
+    path = root / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **parts}))
+
+
+def test_it_becomes_a_store(root: Path, tmp_path: Path) -> None:
+    words = ["prepare", str(root), str(tmp_path / "store"), "--dataset", "nnunet", "--preset", "ct"]
+    assert main([*words, "--processes", "1"]) == 0
+    store = Store.open(tmp_path / "store")
+    assert sorted(store.cases) == [*(f"chest_{number:02d}" for number in range(10)), "chest_90"]
+    assert store.refused == ()
+    assert store.label_names == {1: "aorta", 2: "heart"}
+    assert [len(store.split(name)) for name in ("train", "val", "test")] == [6, 2, 2]
+    assert all(set(np.unique(store.label(case_id))) == {0, 1, 2} for case_id in store.split("train"))
+
+
+def test_nnunet_s_folds_are_tested_on_what_it_validates_on(root: Path) -> None:
+    ids = [f"chest_{number:02d}" for number in range(10)]
+    folds = [{"train": ids[:3] + ids[5:], "val": ids[3:5]}, {"train": ids[2:], "val": ids[:2]}]
+    (root / "splits_final.json").write_text(json.dumps(folds))
+    splits = {case.id: case.splits for case in nnunet(root, fold=1).cases}
+    assert [case_id for case_id, found in splits.items() if found == ("test",)] == ids[:2]
+    assert sum(found == ("val",) for found in splits.values()) == 2
+    assert sum("train" in found for found in splits.values()) == 6
+    assert splits["chest_90"] == ()
+    with pytest.raises(UserError, match=r"there is no fold 2: .* has 2"):
+        nnunet(root, fold=2)
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        (None, "copy it from nnU-Net's preprocessed folder"),
+        ([{"train": ["chest_00"], "val": ["elsewhere"]}], "should have lists of cases of imagesTr"),
+        ([{"train": ["chest_00", "chest_01"], "val": ["chest_01"]}], "in both train and val of fold 0"),
+        ([3], "should have lists of cases"),
+        ({}, "has no"),
+    ],
+)
+def test_folds_that_are_none_are_said(root: Path, folds: Any, message: str) -> None:
+    if folds is not None:
+        (root / "splits_final.json").write_text(json.dumps(folds))
+    with pytest.raises(UserError, match=message):
+        nnunet(root, fold=0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"channel_names": {"0": "CT", "1": "PET"}}, "has 2 channels an image, gvsl takes one"),
+        ({"labels": {"background": 0, "all": [1, 2]}}, "has regions of several labels"),
+        ({"labels": []}, "should have a dict of labels"),
+        ({"file_ending": 3}, "should have a file_ending"),
+        ({"file_ending": ".png"}, "it should hold imagesTr/CASE_0000.png"),
+    ],
+)
+def test_a_listing_that_can_t_be_followed_is_said(root: Path, parts: dict[str, Any], message: str) -> None:
+    change(root, **parts)
+    with pytest.raises(UserError, match=message) as caught:
+        nnunet(root)
+    assert "\n" not in str(caught.value)

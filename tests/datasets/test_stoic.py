@@ -1,0 +1,77 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gvsl.cli import main
+from gvsl.datasets.stoic import stoic
+from gvsl.errors import UserError
+from gvsl.io import Volume
+from gvsl.store import Store
+
+SHAPE = (40, 36, 24)
+
+
+@pytest.fixture
+def root(tmp_path: Path, write_volume: Callable[[Path, Volume], Path]) -> Path:
+    """The release in miniature: twelve chests with two lungs, and one scan that the table doesn't have."""
+    root = tmp_path / "stoic2021-training"
+    draw = np.random.default_rng(0)
+    for number in range(1, 14):
+        array = draw.normal(40, 20, SHAPE)
+        array[[0, 1, -1, -2]] = array[:, [0, 1, -1, -2]] = -1000
+        for side in (slice(8, 17), slice(22, 32)):
+            array[side, 8:28, 4:20] = -850 + draw.normal(0, 20, array[side, 8:28, 4:20].shape)
+        write_volume(root / "data" / "mha" / f"{number}.mha", Volume(array.astype(np.int16), np.diag([1, 1, 1.5, 1])))
+    rows = "".join(f"{number},{number % 2},0\n" for number in range(1, 13))
+    (root / "metadata").mkdir()
+    (root / "metadata" / "reference.csv").write_text(f"PatientID,probCOVID,probSevere\n{rows}")
+    return root
+
+
+def words(root: Path, store: Path) -> list[str]:
+    return ["prepare", str(root), str(store), "--dataset", "stoic", "--preset", "chest-ct", "--processes", "1"]
+
+
+def test_it_becomes_a_store_of_lungs_and_classes(root: Path, tmp_path: Path) -> None:
+    assert main(words(root, tmp_path / "store")) == 0
+    store = Store.open(tmp_path / "store")
+    assert store.refused == ()
+    assert {case_id: case.target for case_id, case in store.cases.items()} == {
+        **{str(number): number % 2 for number in range(1, 13)},
+        "13": None,
+    }
+    counts = [len(store.split(name)) for name in ("train", "val", "test")]
+    assert counts == [6, 2, 4]
+    assert store.cases["13"].splits == ()
+
+
+def test_masks_that_are_given_say_where_the_lungs_are(
+    root: Path, tmp_path: Path, write_volume: Callable[[Path, Volume], Path]
+) -> None:
+    assert main([*words(root, tmp_path / "found"), "--margin", "0"]) == 0
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[10:20, 10:20, 6:12] = 2
+    affine = np.diag([1, 1, 1.5, 1])
+    write_volume(root / "lungs" / "1.nii.gz", Volume(mask, affine))
+    assert main([*words(root, tmp_path / "given"), "--margin", "0"]) == 0
+    found, given = (Store.open(tmp_path / name) for name in ("found", "given"))
+    assert found.cases["2"].shape == given.cases["2"].shape
+    assert found.cases["1"].shape == found.cases["2"].shape
+    # A voxel more on each side, as about what is looked for.
+    assert given.cases["1"].shape == (12, 12, 12)
+    # A changed mask is a changed case.
+    mask[10:25, 10:20, 6:12] = 1
+    write_volume(root / "lungs" / "1.nii.gz", Volume(mask, affine))
+    assert main([*words(root, tmp_path / "given"), "--margin", "0"]) == 0
+    assert Store.open(tmp_path / "given").cases["1"].shape == (17, 12, 12)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "PatientID,age\n1,3\n", "PatientID,probCOVID\n1,maybe\n", "PatientID,probCOVID\n1,2\n"]
+)
+def test_a_table_that_is_none_is_said(root: Path, text: str) -> None:
+    (root / "metadata" / "reference.csv").write_text(text)
+    with pytest.raises(UserError, match=r"reference.csv should (be a table|have 0 or 1)"):
+        stoic(root)
