@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.errors import UserError
-from gvsl.evaluation import dice_per_structure, predict_classes, transfer
+from gvsl.evaluation import dice_per_structure, find_images, predict, predict_classes, transfer
+from gvsl.report import table1, write_report
 from gvsl.results import RunRecord, read_record
 from gvsl.store import Store
 from gvsl.store.table import CaseTable
@@ -223,6 +224,29 @@ def test_a_missing_split_is_refused(tmp_path: Path, store: Store, split: str) ->
     lines = [line for line in store.table.lines.splitlines(keepends=True) if f'"{split}"'.encode() not in line]
     with pytest.raises(UserError, match=f"no case in the split '{split}'"):
         transfer(replace(store, table=CaseTable.parse(b"".join(lines))), None, tmp_path / "run", LINEAR)
+
+
+def test_where_no_test_case_has_labels_nothing_is_tested(
+    tmp_path: Path, plain: Path, build_store: Callable[..., Store]
+) -> None:
+    kept_back = build_store(lambda number, label: label if number < 7 else None)
+    out = tmp_path / "run"
+    record = transfer(kept_back, None, out, LINEAR)
+    assert (record.cases, record.pictures) == ([], [])
+    assert not any(name.startswith("test/") for name in record.metrics)
+    assert record.metrics["val/dice"] == read_record(plain).metrics["val/dice"]
+    assert same(out, plain)
+    images = find_images([kept_back.path.parent / kept_back.cases[case].source for case in kept_back.split("test")])
+    assert not predict(out, images, tmp_path / "maps").failed
+    page = write_report([out, plain], tmp_path / "report.html").read_text()
+    assert "run" in page
+    assert table1([record], ("scratch",)).columns == []
+
+
+def test_a_test_case_without_labels_among_others_is_refused(tmp_path: Path, build_store: Callable[..., Store]) -> None:
+    partly = build_store(lambda number, label: label if number < 8 else None)
+    with pytest.raises(UserError, match="has no label map for s8, s9"):
+        transfer(partly, None, tmp_path / "other", LINEAR)
 
 
 def test_augmentation_changes_what_is_learnt_the_same_way_each_time(tmp_path: Path, store: Store) -> None:
