@@ -51,7 +51,7 @@ class Run:
             "method": self.method,
             "task": None if self.pretrains else self.column.task,
             "store": self.column.store_hash,
-            "settings": asdict(self.settings),
+            "settings": _deciding(self.settings),
             "weights": None if self.weights is None else self.weights.key,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
@@ -61,6 +61,14 @@ class Run:
         """Of the run's folder."""
         what = "pretrain" if isinstance(self.settings, PretrainSettings) else self.settings.mode
         return f"{self.column.store.name}-{what}-{self.method}-{self.seed}-{self.key}"
+
+
+def _deciding(settings: PretrainSettings | TransferSettings) -> dict[str, object]:
+    """The settings that decide what a run writes: how features cluster is looked at in linear runs alone."""
+    found = asdict(settings)
+    if isinstance(settings, TransferSettings) and settings.mode != "linear":
+        del found["clusters"]
+    return found
 
 
 Matrix = list[Run]

@@ -14,8 +14,8 @@ from gvsl.store import Store
 from gvsl.transfer import AdaptedNetwork, Checkpoint, TransferSettings, part_folder
 
 CURVES_NAME = "curves.csv"
-FREE_TO_CHANGE = ("checkpoint_every", "device", "cache_gigabytes")
-"""Settings that do not decide what a run finds, so that a resumed one may have others."""
+FREE_TO_CHANGE = ("checkpoint_every", "device", "cache_gigabytes", "clusters")
+"""Settings that do not decide what a run learns, so that a resumed one may have others."""
 
 
 def open_backbone(store: Store, weights: str | Path | None, settings: TransferSettings) -> UNet3D:

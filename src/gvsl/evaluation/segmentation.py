@@ -11,6 +11,7 @@ from torch import Tensor
 from gvsl.datasets.tasks import check_labels
 from gvsl.errors import UserError
 from gvsl.evaluation.checks import check_mode, check_splits, check_structures, find_device, scored_cases
+from gvsl.evaluation.clusters import CLUSTERS_NAME, Clusters, find_clusters, write_clusters
 from gvsl.evaluation.common import (
     CURVES_NAME,
     method_of,
@@ -62,9 +63,9 @@ def transfer(
 ) -> RunRecord:
     """Train segmentation on a store's `train` split, keep what does best on `val`, score that on `test` once.
 
-    Writes `out` whole or not at all: record.json, curves.csv, pictures/, and the network (weights/,
-    head.safetensors, head.json), which `gvsl.transfer.load_segmenter` reads. Until it is there, the state to resume
-    from lies beside it, in `out`.part.
+    Writes `out` whole or not at all: record.json, curves.csv, pictures/, clusters.json where the backbone is frozen,
+    and the network (weights/, head.safetensors, head.json), which `gvsl.transfer.load_segmenter` reads. Until it is
+    there, the state to resume from lies beside it, in `out`.part.
 
     Args:
         store: with label maps for every case of the three splits; where no test case has one, as in challenges whose
@@ -92,11 +93,17 @@ def transfer(
     cases = LabelledCases(store, labels, device)
     checkpoint = open_checkpoint(out, task, store, weights, settings, resume)
     with whole_folder(out) as folder:
+        represent = _represent(network, cases, settings.cache_gigabytes * GIGABYTE)
         try:
-            result = _train(network, cases, train, val, settings, checkpoint)
+            result = _train(network, represent, cases, train, val, settings, checkpoint)
         except UserError:
             checkpoint.remove()
             raise
+        clusters: Clusters | None = None
+        if network.frozen and settings.clusters.points:
+            clusters = find_clusters(represent, cases, val, settings)
+            write_clusters(folder / CLUSTERS_NAME, clusters)
+        del represent  # what it keeps is of no use in testing
         rows, slices = _test(network, cases, test, settings)
         record = RunRecord(
             kind="transfer",
@@ -107,11 +114,12 @@ def transfer(
             status="finished",
             created=created,
             environment={**environment(), "device": str(device)},
-            metrics=_metrics(result, rows, list(labels.values())),
+            metrics=_metrics(result, rows, list(labels.values())) | (clusters.metrics if clusters else {}),
             cases=rows,
             labels={str(value): name for value, name in labels.items()},
             curves=CURVES_NAME,
             pictures=write_segmentations(folder, rows, slices) if rows else [],
+            clusters=CLUSTERS_NAME if clusters else None,
         )
         write_curves(folder / CURVES_NAME, result.rows)
         save_segmenter(
@@ -143,6 +151,7 @@ def _build(store: Store, weights: str | Path | None, classes: int, settings: Tra
 
 def _train(
     network: SegmentationNetwork,
+    represent: Represent,
     cases: LabelledCases,
     train: Sequence[str],
     val: Sequence[str],
@@ -150,7 +159,6 @@ def _train(
     checkpoint: Checkpoint,
 ) -> FitResult:
     """Train, and leave the network with the weights that did best on the validation cases."""
-    represent = _represent(network, cases, settings.cache_gigabytes * GIGABYTE)
     if isinstance(represent, FrozenFeatures):
         _compute_features(represent, cases, [*train, *val], settings)
 

@@ -18,7 +18,7 @@ from gvsl.transfer.saved import (
     save_classifier,
     save_segmenter,
 )
-from gvsl.transfer.settings import TransferSettings
+from gvsl.transfer.settings import ClusterSettings, TransferSettings
 from gvsl.transfer.windows import random_box, window_size, windows
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Checkpoint",
     "ClassificationNetwork",
     "Classifier",
+    "ClusterSettings",
     "FitResult",
     "FrozenFeatures",
     "LabelledCases",

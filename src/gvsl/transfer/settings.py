@@ -1,11 +1,38 @@
 """What a transfer run can be told (Appendix E.3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gvsl.errors import UserError
 
 MODES = ("scratch", "linear", "finetune")
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """How the frozen local features of each structure are drawn and looked at (Figure 7).
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    points: int = 1000
+    """Voxels at most, all structures together, as many of each; 0 leaves it out."""
+    cases: int = 20
+    """Validation cases at most that they are drawn from."""
+    neighbours: int = 10
+    """That vote on a voxel's structure, none of them of its own case."""
+    perplexity: float = 30.0
+    """Of t-SNE: about how many neighbours a voxel has in the plane."""
+    margin: int = 5
+    """Voxels round a single structure from which background is drawn as the second group."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("points", 0), ("cases", 1), ("neighbours", 1), ("margin", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"clusters.{name} is {getattr(self, name)}: give {least} or more")
+        if not self.perplexity >= 1:
+            raise UserError(f"clusters.perplexity is {self.perplexity}: give 1 or more")
 
 
 @dataclass(frozen=True)
@@ -60,6 +87,8 @@ class TransferSettings:
     not for `linear`, whose features are computed once."""
     checkpoint_every: int = 200
     """Steps between two states that --resume can go on from, kept in RUN.part until RUN is there; 0 keeps none."""
+    clusters: ClusterSettings = field(default_factory=ClusterSettings)
+    """Of `linear` segmentation: how the features cluster by structure; it decides nothing about the scores."""
 
     def __post_init__(self) -> None:
         choices = {
