@@ -45,6 +45,8 @@ class RunRecord:
     """A CSV file with a `step` column."""
     pictures: list[dict[str, str]] = field(default_factory=list)
     """`file` (npz), `kind` (pair, restoration, segmentation) and `title` of each picture."""
+    volumes: list[dict[str, str]] = field(default_factory=list)
+    """The same of whole volumes for the viewer (pair, segmentation)."""
     clusters: str | None = None
     """A JSON file of how the features cluster by structure (`gvsl.evaluation.clusters` has its layout)."""
     format: int = FORMAT

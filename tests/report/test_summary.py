@@ -45,7 +45,7 @@ def probe(seed: int, dice: dict[str, float], weights: str = "w", **changes: Any)
         "cases": [{"id": case, "dice": value} for case, value in dice.items()],
     }
     full = RunRecord(**(record | changes))
-    return Run(Path("run"), f"probe {seed} {weights}", full.store["name"], full, {}, [])
+    return Run(Path("run"), f"probe {seed} {weights}", full.store["name"], full, {}, [], [])
 
 
 MINE = [probe(0, {"a": 0.7, "b": 0.5, "c": 0.6}), probe(1, {"a": 0.8, "b": 0.5, "c": 0.4})]
@@ -152,7 +152,7 @@ def test_curve_end_is_the_mean_of_the_last_tenth() -> None:
 
 def test_held_out_takes_the_recorded_mean_or_makes_it() -> None:
     record = RunRecord("pretrain", "p", 0, {}, {}, metrics={"val/ncc": 0.3}, cases=[{"id": "a", "folded": 0.1}])
-    run = Run(Path("p"), "p", "hearts", record, {}, [])
+    run = Run(Path("p"), "p", "hearts", record, {}, [], [])
     assert (held_out(run, "ncc"), held_out(run, "folded"), held_out(run, "dice_after")) == (0.3, 0.1, None)
 
 

@@ -14,6 +14,7 @@ from gvsl.data import centre_crop, read_crop
 from gvsl.data.crop import Shape
 from gvsl.evaluation.checks import check_contract
 from gvsl.evaluation.dice import dice_per_structure
+from gvsl.evaluation.volumes import Volumes, matched_volumes, write_volumes
 from gvsl.files import whole_file
 from gvsl.geometry import folded_share, identity_grid, warp
 from gvsl.methods import GVSL
@@ -47,15 +48,16 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
     split, ids = _held_out(store, split)
     crop: Shape = tuple(record.config["data"]["crop"])
     rows: list[dict[str, Any]] = []
-    record.pictures = []
+    record.pictures, record.volumes = [], []
     if isinstance(method, GVSL) and method.matching is not None and len(ids) > 1:
         for index, (moving, fixed) in enumerate(zip(ids[1:] + ids[:1], ids, strict=True)):
-            row, picture = match_pair(method, store, moving, fixed, crop)
+            row, picture, volumes = match_pair(method, store, moving, fixed, crop)
             rows.append(row)
             if index < PICTURED_PAIRS:
-                name = f"pictures/pair-{index}.npz"
+                name, title = f"pictures/pair-{index}.npz", f"{moving} onto {fixed} ({split})"
                 _write_picture(run / name, picture)
-                record.pictures.append({"file": name, "kind": "pair", "title": f"{moving} onto {fixed} ({split})"})
+                record.pictures.append({"file": name, "kind": "pair", "title": title})
+                record.volumes.append(write_volumes(run, f"volumes/pair-{index}.npz", volumes, "pair", title))
     if isinstance(method, Restoration) or (isinstance(method, GVSL) and method.restoration is not None):
         for index, case in enumerate(ids[:PICTURED_RESTORATIONS]):
             name = f"pictures/restoration-{index}.npz"
@@ -85,8 +87,8 @@ def awaits_evaluation(run: Path) -> bool:
 @torch.no_grad()
 def match_pair(
     method: GVSL, store: Store, moving: str, fixed: str, crop: Shape
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Match one pair: its figures, and the arrays of its picture.
+) -> tuple[dict[str, Any], dict[str, Any], Volumes]:
+    """Match one pair: its figures, the arrays of its picture, and the volumes for the viewer.
 
     The figures are the three NCC losses (1 - mean), the share of folded voxels and, with labels, the mean Dice of
     the structures before and after. Labels are carried across by nearest-neighbour interpolation.
@@ -120,7 +122,8 @@ def match_pair(
         picture |= {f"{name}_{axis}": _plane(value[0, 0], axis, index) for name, value in arrays.items()}
         in_plane = [other for other in range(3) if other != axis]
         picture[f"grid_{axis}"] = np.stack([_plane(positions[other], axis, index) for other in in_plane])
-    return row, picture
+    shown = (image[0, 0], target[0, 0], arrays["warped"][0, 0], matching.dvf[0])
+    return row, picture, matched_volumes(*(part.numpy() for part in shown))
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from gvsl.evaluation.hausdorff import hd95_per_structure
 from gvsl.evaluation.intervals import mean_with_interval, steps_to_share
 from gvsl.evaluation.pictures import Slices, segmentation_slices, write_segmentations
 from gvsl.evaluation.prediction import predict_classes
+from gvsl.evaluation.volumes import Extremes
 from gvsl.files import refuse_existing, whole_folder
 from gvsl.progress import progress
 from gvsl.results import RunRecord, environment, utc_now, write_curves, write_record
@@ -63,9 +64,9 @@ def transfer(
 ) -> RunRecord:
     """Train segmentation on a store's `train` split, keep what does best on `val`, score that on `test` once.
 
-    Writes `out` whole or not at all: record.json, curves.csv, pictures/, clusters.json where the backbone is frozen,
-    and the network (weights/, head.safetensors, head.json), which `gvsl.transfer.load_segmenter` reads. Until it is
-    there, the state to resume from lies beside it, in `out`.part.
+    Writes `out` whole or not at all: record.json, curves.csv, pictures, volumes, clusters.json where the backbone is
+    frozen, and the network (weights/, head.safetensors, head.json), which `gvsl.transfer.load_segmenter` reads.
+    Until it is there, the state to resume from lies beside it, in `out`.part.
 
     Args:
         store: with label maps for every case of the three splits; where no test case has one, as in challenges whose
@@ -104,7 +105,7 @@ def transfer(
             clusters = find_clusters(represent, cases, val, settings)
             write_clusters(folder / CLUSTERS_NAME, clusters)
         del represent  # what it keeps is of no use in testing
-        rows, slices = _test(network, cases, test, settings)
+        rows, slices, extremes = _test(network, cases, test, settings)
         record = RunRecord(
             kind="transfer",
             name=out.name,
@@ -119,6 +120,7 @@ def transfer(
             labels={str(value): name for value, name in labels.items()},
             curves=CURVES_NAME,
             pictures=write_segmentations(folder, rows, slices) if rows else [],
+            volumes=extremes.write(folder),
             clusters=CLUSTERS_NAME if clusters else None,
         )
         write_curves(folder / CURVES_NAME, result.rows)
@@ -228,10 +230,10 @@ def _compute_features(
 
 def _test(
     network: SegmentationNetwork, cases: LabelledCases, test: Sequence[str], settings: TransferSettings
-) -> tuple[list[dict[str, Any]], list[Slices]]:
-    """One row of scores and one set of slices for each test case."""
+) -> tuple[list[dict[str, Any]], list[Slices], Extremes]:
+    """One row of scores and one set of slices for each test case, and the best and the worst case as volumes."""
     represent = _represent(network, cases, limit_bytes=0)  # each is seen once: nothing to keep
-    rows, slices = [], []
+    rows, slices, extremes = [], [], Extremes()
     with torch.no_grad(), progress(len(test), "testing", unit="cases") as advance:
         for case in test:
             scores, prediction = _score(network, represent, cases, case, settings)
@@ -243,9 +245,11 @@ def _test(
                 row |= {f"{figure}/{name}": value for name, value in zip(cases.labels.values(), found, strict=True)}
             rows.append(row)
             values = cases.values[prediction[0, 0].cpu().numpy()]
-            slices.append(segmentation_slices(cases.store.image(case), cases.store.label(case), values))
+            image, truth = cases.store.image(case), cases.store.label(case)
+            slices.append(segmentation_slices(image, truth, values))
+            extremes.see(case, row["dice"], image, truth, values)
             advance()
-    return rows, slices
+    return rows, slices, extremes
 
 
 def _represent(network: SegmentationNetwork, cases: LabelledCases, limit_bytes: float) -> Represent:

@@ -1,14 +1,17 @@
 """The page's skeleton and its pieces, each of which escapes the text it is given."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from typing import NamedTuple
 
 from gvsl.report.figures.chart import DASHES, css_colour
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""The page may load nothing from anywhere and run no script."""
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {scripts}"
+"""The page may load nothing from anywhere, and run no script but its own, told by their hashes."""
+SCRIPTS = ("tables.js", "viewer.js")
 
 
 class Html(NamedTuple):
@@ -99,15 +102,19 @@ def chip(word: str, css: str) -> Html:
 
 def page(title: str, contents: Sequence[tuple[str, str]], *body: Html) -> str:
     """The whole file: head, style, contents (anchor, name) and body."""
-    style = files("gvsl.report").joinpath("style.css").read_text(encoding="utf-8")
+    own = files("gvsl.report")
+    style = own.joinpath("style.css").read_text(encoding="utf-8")
+    scripts = [own.joinpath("scripts", name).read_text(encoding="utf-8") for name in SCRIPTS]
+    hashes = " ".join(f"'sha256-{b64encode(sha256(code.encode()).digest()).decode()}'" for code in scripts)
     links = [element("a", name, href=f"#{anchor}") for anchor, name in contents]
     head = (
         '<meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY.format(scripts=hashes)}">'
         '<meta name="color-scheme" content="light dark">'
         f"{element('title', title).code}<style>{style}</style>"
     )
     nav = element("nav", *links, aria_label="Contents")
-    whole = f"<head>{head}</head><body>{nav.code}<main>{join(body).code}</main></body>"
+    ending = "".join(f"<script>{code}</script>" for code in scripts)
+    whole = f"<head>{head}</head><body>{nav.code}<main>{join(body).code}</main>{ending}</body>"
     return f'<!DOCTYPE html>\n<html lang="en">{whole}</html>\n'

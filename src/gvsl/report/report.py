@@ -8,6 +8,7 @@ from gvsl.report.checks import findings
 from gvsl.report.numbers import number, percent, plural
 from gvsl.report.page import page
 from gvsl.report.runs import read_runs
+from gvsl.report.sections.comparison import comparison
 from gvsl.report.sections.curves import curves
 from gvsl.report.sections.dice import dice
 from gvsl.report.sections.overview import overview, top
@@ -15,11 +16,14 @@ from gvsl.report.sections.pairs import pairs
 from gvsl.report.sections.restorations import restorations
 from gvsl.report.sections.runs_table import runs_table
 from gvsl.report.sections.segmentations import segmentations
+from gvsl.report.sections.viewer import viewer
 from gvsl.report.summary import groups, headline, held_out, pretext_figures, verdict
 from gvsl.results import utc_now
 
 CONTENTS = (
     ("summary", "Summary"),
+    ("table1", "All methods"),
+    ("viewer", "Volumes"),
     ("curves", "Curves"),
     ("pairs", "Pairs"),
     ("restorations", "Restorations"),
@@ -40,17 +44,21 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     runs = read_runs(folders)
     compared = groups(runs)
     found = findings(runs, compared)
-    body = (
-        top(runs, compared, found, utc_now()[:10]),
-        overview(runs, compared, found),
-        curves(runs),
-        pairs(runs),
-        restorations(runs),
-        dice(compared),
-        segmentations(runs),
-        runs_table(runs),
-    )
-    write_text(out, page(f"gvsl report: {headline(runs, compared)}", CONTENTS, *body))
+    sections = {
+        "summary": overview(runs, compared, found),
+        "table1": comparison(runs),
+        "viewer": viewer(runs),
+        "curves": curves(runs),
+        "pairs": pairs(runs),
+        "restorations": restorations(runs),
+        "dice": dice(compared),
+        "segmentations": segmentations(runs),
+        "runs": runs_table(runs),
+    }
+    shown = {name: part for name, part in sections.items() if part is not None}
+    contents = [(name, title) for name, title in CONTENTS if name in shown]
+    head = top(runs, compared, found, utc_now()[:10])
+    write_text(out, page(f"gvsl report: {headline(runs, compared)}", contents, head, *shown.values()))
     return out
 
 

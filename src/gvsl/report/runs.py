@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
+from gvsl.report.volumes import Volume, read_volume
 from gvsl.results import RunRecord, find_records
 
 Array = NDArray[np.float64]
@@ -133,6 +134,7 @@ class Run:
     record: RunRecord
     curves: dict[str, Curve]
     pictures: list[Picture]
+    volumes: list[Volume]
 
     def pictures_of(self, kind: str) -> list[Picture]:
         """The pictures of one kind, in the record's order."""
@@ -152,7 +154,12 @@ def _read_run(folder: Path, record: RunRecord, label: str, store: str) -> Run:
         if not {"file", "kind", "title"} <= entry.keys():
             raise UserError(f"{folder}: a picture in the record lacks its file, kind or title")
         pictures.append(read_picture(_inside(folder, entry["file"]), entry["kind"], entry["title"]))
-    return Run(folder, label, store, record, curves, pictures)
+    volumes = []
+    for entry in record.volumes:
+        if not {"file", "kind", "title"} <= entry.keys():
+            raise UserError(f"{folder}: a volume in the record lacks its file, kind or title")
+        volumes.append(read_volume(_inside(folder, entry["file"]), entry["kind"], entry["title"]))
+    return Run(folder, label, store, record, curves, pictures, volumes)
 
 
 def _labels(folders: Sequence[Path], names: Sequence[str]) -> list[str]:

@@ -108,15 +108,11 @@ def table1(records: Sequence[RunRecord], order: Sequence[str]) -> Table:
     found: dict[tuple[str, ColumnKey], list[RunRecord]] = defaultdict(list)
     failed: dict[tuple[str, ColumnKey], int] = defaultdict(int)
     for record in records:
-        mode = MODES.get(str(record.config.get("mode")))
-        if record.kind != "transfer" or mode is None:
-            continue
-        method, store = str(record.config["method"]), record.store["name"]
-        if record.status == "failed":
-            metric = "AUC" if record.config.get("task") in CLASSIFICATIONS else "DSC"
-            failed[method, ColumnKey(mode, store, metric)] += 1
-        elif record.status == "finished" and record.cases:
-            found[method, ColumnKey(mode, store, "DSC" if "dice" in record.cases[0] else "AUC")].append(record)
+        place = column_of(record)
+        if place is not None and record.status == "failed":
+            failed[place] += 1
+        elif place is not None and record.status == "finished" and record.cases:
+            found[place].append(record)
     columns = sorted(
         {column for _, column in (*found, *failed)}, key=lambda column: (column.mode != "linear", column.store)
     )
@@ -131,6 +127,18 @@ def table1(records: Sequence[RunRecord], order: Sequence[str]) -> Table:
             failed,
         )
     return table
+
+
+def column_of(record: RunRecord) -> tuple[str, ColumnKey] | None:
+    """The method and the column that a record belongs to; None if it is no transfer."""
+    mode = MODES.get(str(record.config.get("mode")))
+    if record.kind != "transfer" or mode is None:
+        return None
+    if record.cases:
+        metric = "DSC" if "dice" in record.cases[0] else "AUC"
+    else:
+        metric = "AUC" if record.config.get("task") in CLASSIFICATIONS else "DSC"
+    return str(record.config["method"]), ColumnKey(mode, record.store["name"], metric)
 
 
 def _fill(

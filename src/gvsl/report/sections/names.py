@@ -1,5 +1,6 @@
 """Names and colours that several sections share."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 
 from gvsl.report.figures.chart import SERIES
@@ -9,6 +10,11 @@ from gvsl.report.summary import RANDOM
 
 STRUCTURE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
 """Okabe and Ito's palette in an order that keeps neighbours apart, for structures over dark images."""
+
+
+def run_anchor(run: Run) -> str:
+    """Where in the page a run's own block is."""
+    return f"run-{hashlib.sha256(str(run.folder).encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"
 
 
 def run_heading(run: Run) -> Html:

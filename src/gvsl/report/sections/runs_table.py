@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from gvsl.report.numbers import MISSING, duration, number
 from gvsl.report.page import Html, chip, details, element, join, section
 from gvsl.report.runs import Run
+from gvsl.report.sections.names import run_anchor
 
 HEADER = ("Run", "Status", "Seed", "Steps", "Store", "Versions", "Hardware", "Began (UTC)", "Took")
 NUMERIC = ("Seed", "Steps", "Took")
@@ -18,8 +19,10 @@ def runs_table(runs: Sequence[Run]) -> Html:
         "used the same data."
     )
     head = element("thead", element("tr", *(_cell("th", place, name) for place, name in enumerate(HEADER))))
-    bodies = [element("tbody", _row(run), _more(run)) for run in runs]
-    return section("runs", "Runs", lead, element("div", element("table", head, *bodies, css="runs"), css="scroll"))
+    bodies = [element("tbody", _row(run), _more(run), id=run_anchor(run)) for run in runs]
+    return section(
+        "runs", "Runs", lead, element("div", element("table", head, *bodies, css="runs sortable"), css="scroll")
+    )
 
 
 def _row(run: Run) -> Html:

@@ -1,0 +1,64 @@
+"""Table 1 in the page: every method in every column, each figure linked to the runs that made it."""
+
+from collections.abc import Sequence
+
+from gvsl.report.page import Html, element, join, section
+from gvsl.report.runs import Run
+from gvsl.report.sections.names import run_anchor
+from gvsl.report.table1 import SCRATCH, Cell, ColumnKey, Table, column_of, table1
+
+LEAD = (
+    "Mean over test cases and seeds in per cent, its 95 % interval over cases in square brackets, the difference to "
+    "training without pre-training in round ones. The best of a column is bold; a star says that a figure differs from "
+    "gvsl's (p < 0.05, paired over cases, corrected for as many comparisons as the column has). Each seed links to its "
+    "run."
+)
+ORDER = (SCRATCH,)
+
+
+def comparison(runs: Sequence[Run]) -> Html | None:
+    """The section, or None where there is nothing to compare."""
+    table = table1([run.record for run in runs], ORDER)
+    if len(table.methods) < 2:
+        return None
+    heads = [element("th", "Method", scope="col")]
+    heads += [
+        element("th", f"{key.store}, {key.mode}, {key.metric}", css="figure", scope="col") for key in table.columns
+    ]
+    rows = [
+        element("tr", element("th", method, scope="row"), *(_cell(table, method, key, runs) for key in table.columns))
+        for method in table.methods
+    ]
+    body = [element("thead", element("tr", *heads)), element("tbody", *rows)]
+    whole = element("div", element("table", *body, css="sortable hides table1"), css="scroll")
+    return section("table1", "All methods", LEAD, whole)
+
+
+def _cell(table: Table, method: str, column: ColumnKey, runs: Sequence[Run]) -> Html:
+    cell = table.cells.get((method, column))
+    if cell is None:
+        lost = table.failed.get((method, column), 0)
+        return element("td", f"failed ({lost})" if lost else "", css="figure", data_sort="")
+    mean = f"{cell.mean:.1f}"
+    said: list[Html | str] = [element("b", mean) if table.best(column) == method else mean]
+    if cell.p_value is not None and cell.p_value < 0.05:
+        said.append(element("span", " *", title=f"p = {cell.p_value:.2g}"))
+    said.append(element("small", _beside(cell)))
+    made = [run for run in runs if column_of(run.record) == (method, column) and run.record.status == "finished"]
+    links = [
+        element("a", f"seed {run.record.seed}", href=f"#{run_anchor(run)}")
+        for run in sorted(made, key=lambda run: run.record.seed)
+    ]
+    said.append(element("small", *(part for link in links for part in (" ", link))))
+    return element(
+        "td",
+        join([item if isinstance(item, Html) else element("span", item) for item in said]),
+        css="figure",
+        data_sort=f"{cell.mean:.6g}",
+    )
+
+
+def _beside(cell: Cell) -> str:
+    gap = "" if cell.to_scratch is None else f" ({cell.to_scratch:+.1f})".replace("-", "\N{MINUS SIGN}")
+    lost = f", {cell.failed} failed" if cell.failed else ""
+    return f"[{cell.low:.1f}, {cell.high:.1f}]{gap}, n {cell.cases}{lost}"
