@@ -44,11 +44,14 @@ def _settings_type(factory: Callable[..., Method]) -> type[Any]:
 
 
 def _from_values(kind: type[Any], values: dict[str, Any]) -> Any:
-    """The dataclass that `dataclasses.asdict` made `values` from."""
+    """The dataclass that `dataclasses.asdict` made `values` from.
+
+    A setting that came later has its default: what was done before there was a choice.
+    """
     hints = get_type_hints(kind)
-    known = {item.name for item in fields(kind)}
-    if values.keys() != known:
-        raise ValueError(f"lacks or adds {', '.join(sorted(values.keys() ^ known))}")
+    odd = values.keys() - {item.name for item in fields(kind)}
+    if odd:
+        raise ValueError(f"it sets {', '.join(sorted(odd))}")
     return kind(
         **{
             name: _from_values(hints[name], value) if is_dataclass(hints[name]) else value
