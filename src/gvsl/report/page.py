@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from gvsl.report.figures.chart import DASHES, css_colour
+from gvsl.report.figures.linked import RULES
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """The page may load nothing from anywhere and run no script."""
@@ -106,7 +107,7 @@ def page(title: str, contents: Sequence[tuple[str, str]], *body: Html) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="color-scheme" content="light dark">'
-        f"{element('title', title).code}<style>{style}</style>"
+        f"{element('title', title).code}<style>{style}{RULES}</style>"
     )
     nav = element("nav", *links, aria_label="Contents")
     whole = f"<head>{head}</head><body>{nav.code}<main>{join(body).code}</main></body>"

@@ -12,6 +12,7 @@ from gvsl.report.sections.curves import curves
 from gvsl.report.sections.dice import dice
 from gvsl.report.sections.overview import overview, top
 from gvsl.report.sections.pairs import pairs
+from gvsl.report.sections.paper_figures import paper_figures
 from gvsl.report.sections.restorations import restorations
 from gvsl.report.sections.runs_table import runs_table
 from gvsl.report.sections.segmentations import segmentations
@@ -40,6 +41,7 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     runs = read_runs(folders)
     compared = groups(runs)
     found = findings(runs, compared)
+    figures = paper_figures(runs)
     body = (
         top(runs, compared, found, utc_now()[:10]),
         overview(runs, compared, found),
@@ -47,10 +49,12 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
         pairs(runs),
         restorations(runs),
         dice(compared),
+        *(figure.html for figure in figures),
         segmentations(runs),
         runs_table(runs),
     )
-    write_text(out, page(f"gvsl report: {headline(runs, compared)}", CONTENTS, *body))
+    contents = [*CONTENTS[:-2], *((figure.anchor, figure.name) for figure in figures), *CONTENTS[-2:]]
+    write_text(out, page(f"gvsl report: {headline(runs, compared)}", contents, *body))
     return out
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
+from gvsl.report.clusters import Clusters, read_clusters
 from gvsl.results import RunRecord, find_records
 
 Array = NDArray[np.float64]
@@ -133,6 +134,7 @@ class Run:
     record: RunRecord
     curves: dict[str, Curve]
     pictures: list[Picture]
+    clusters: Clusters | None = None
 
     def pictures_of(self, kind: str) -> list[Picture]:
         """The pictures of one kind, in the record's order."""
@@ -152,7 +154,8 @@ def _read_run(folder: Path, record: RunRecord, label: str, store: str) -> Run:
         if not {"file", "kind", "title"} <= entry.keys():
             raise UserError(f"{folder}: a picture in the record lacks its file, kind or title")
         pictures.append(read_picture(_inside(folder, entry["file"]), entry["kind"], entry["title"]))
-    return Run(folder, label, store, record, curves, pictures)
+    clusters = read_clusters(_inside(folder, record.clusters)) if record.clusters else None
+    return Run(folder, label, store, record, curves, pictures, clusters)
 
 
 def _labels(folders: Sequence[Path], names: Sequence[str]) -> list[str]:

@@ -28,6 +28,8 @@ class Line:
     curve: Curve
     colour: str
     dash: str = "solid"
+    series: int | None = None
+    """The number of the legend's entry that it belongs to."""
 
 
 def curves_chart(
@@ -48,12 +50,13 @@ def curves_chart(
     low, high = _limits([curve.values for curve in shown], smooth, limit, logarithmic)
     with chart(alt) as (axes, drawn):
         for line, curve, values in zip(lines, shown, smooth, strict=True):
+            gid = None if line.series is None else f"series-{line.series}"
             raw = outline(curve)
             faint = 0.28 if raw is curve else 0.15  # an outline goes up and down at every stretch, and so fills
-            axes.plot(raw.steps, raw.values, color=line.colour, alpha=faint, linewidth=0.9)
+            axes.plot(raw.steps, raw.values, color=line.colour, alpha=faint, linewidth=0.9, gid=gid)
             thin = _thinned(Curve(curve.steps, values))
             dash = DASHES[line.dash][0]
-            axes.plot(thin.steps, thin.values, color=line.colour, linewidth=2.1, linestyle=dash, zorder=4)
+            axes.plot(thin.steps, thin.values, color=line.colour, linewidth=2.1, linestyle=dash, zorder=4, gid=gid)
         if limit is not None:
             axes.axhline(limit, color=INK, linewidth=1.0, linestyle=(0, (2, 3)))
         axes.set_yscale("log" if logarithmic else "linear")
