@@ -12,6 +12,8 @@ from gvsl.report.table1 import MODES, OURS, SCRATCH
 FREE = ("device", "cache_gigabytes", "checkpoint_every", "clusters", "workers", "val_cases", "test_cases")
 """Settings, by the last or the first part of their names, that decide nothing about a run's curves."""
 
+NAMES = {"linear": "linear evaluation", "finetune": "fine-tuning", "pretrain": "pre-training"}
+
 
 @dataclass(frozen=True)
 class Study:
@@ -30,7 +32,7 @@ class Study:
     @property
     def title(self) -> str:
         """For a heading."""
-        return f"{self.store}: {self.mode}" + (f", {self.settings}" if self.settings else "")
+        return f"{self.store}: {NAMES.get(self.mode, self.mode)}" + (f", {self.settings}" if self.settings else "")
 
 
 def method_of(run: Run) -> str:

@@ -24,7 +24,10 @@ MARKERS = {
     "P": "M10.5 2H13.5V4.5H16V7.5H13.5V10H10.5V7.5H8V4.5H10.5z",
 }
 """Each marker as matplotlib names it, and its outline in a legend's 24 by 12."""
-RULES = ".series{transition:opacity .12s}.keys [tabindex]{cursor:default;outline-offset:2px}" + "".join(
+RULES = (
+    ".series{transition:opacity .12s}.keys [tabindex]{cursor:default;outline-offset:2px}"
+    ".linked>.keys{margin:10px 0 14px}.keys .key{height:12px}"
+) + "".join(
     f".linked:has(.k{place}:hover,.k{place}:focus,.s{place}:hover) .series:not(.s{place}){{opacity:.1}}"
     for place in range(MOST_SERIES)
 )

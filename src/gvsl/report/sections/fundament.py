@@ -59,10 +59,10 @@ def _block(study: Study) -> Block:
         for place, (name, runs) in enumerate(study.sides.items())
         for run in runs
     ]
-    svg, off = curves_chart(lines, f"ncc over pre-training on {study.store}, {' and '.join(study.sides)}")
+    svg, _ = curves_chart(lines, f"ncc over pre-training on {study.store}, {' and '.join(study.sides)}", raw=False)
     means = {name: _mean([held_out(run, "ncc") for run in runs]) for name, runs in study.sides.items()}
-    said = f"Held-out ncc: {', '.join(f'{name} {number(mean)}' for name, mean in means.items())}. {off}"
-    return Block(study.title, study.note, entries, [Panel("NCC loss", with_names(svg, entries), said.strip())])
+    said = f"Held-out ncc: {', '.join(f'{name} {number(mean)}' for name, mean in means.items())}."
+    return Block(study.title, study.note, entries, [Panel("NCC loss", with_names(svg, entries), said)])
 
 
 def _table(study: Study) -> Html:
