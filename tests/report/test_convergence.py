@@ -54,6 +54,19 @@ def test_steps_and_differences_are_those_of_the_files(tmp_path: Path, transfer_f
     assert found["gvsl"].best == pytest.approx((0.62 + 0.57) / 2)
 
 
+def test_two_runs_of_one_seed_count_as_their_mean(tmp_path: Path, transfer_folder: Maker) -> None:
+    for name, pretrained, scores in (
+        ("a", True, {20: 0.5}),
+        ("b", True, {20: 0.1, 60: 0.5}),
+        ("c", False, {20: 0.1, 90: 0.5}),
+    ):
+        write(transfer_folder(tmp_path / name, 0, pretrained, name=name), scores)
+    (study,), _ = studies(read_runs([tmp_path]))
+    mine = speeds(study)[1]
+    assert (mine.gap, mine.shared) == ((20 + 60) / 2 - 90, 1)
+    assert study.notes == "Several runs of one seed, of weights that differ: gvsl."
+
+
 def test_a_score_that_never_rises_has_no_step() -> None:
     steps = np.array([5.0, 10.0])
     assert steps_to_share(Curve(steps, np.zeros(2))) is None

@@ -1,5 +1,6 @@
 """How fast runs learn: validation scores over the steps, and the steps to 95 % (Figure 6)."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -70,13 +71,18 @@ def steps_to_share(curve: Curve) -> float | None:
 
 def speeds(study: Study) -> list[Speed]:
     """One for each method of a study whose runs all have validation scores."""
-    own = {name: {run.record.seed: steps_to_share(_scores(run)) for run in runs} for name, runs in study.sides.items()}
-    scratch = study.sides.get(SCRATCH)
+    scratch = study.sides.get(SCRATCH, [])
+    theirs: dict[int, list[float | None]] = defaultdict(list)
+    for run in scratch:
+        theirs[run.record.seed].append(steps_to_share(_scores(run)))
     level = SHARE * fmean(_best(run) for run in scratch) if scratch else None
     found = []
     for name, runs in study.sides.items():
-        pairs = [(steps, own.get(SCRATCH, {}).get(seed)) for seed, steps in own[name].items()]
-        gaps = [mine - theirs for mine, theirs in pairs if mine is not None and theirs is not None]
+        mine: dict[int, list[float | None]] = defaultdict(list)
+        for run in runs:
+            mine[run.record.seed].append(steps_to_share(_scores(run)))
+        pairs = [(mean_of(steps), mean_of(theirs.get(seed, []))) for seed, steps in mine.items()]
+        gaps = [own - other for own, other in pairs if own is not None and other is not None]
         found.append(
             Speed(
                 method=name,

@@ -30,6 +30,13 @@ class Study:
     """In what else the runs differ, or nothing."""
 
     @property
+    def notes(self) -> str:
+        """The note, and which methods have several runs of one seed, whose weights then differ."""
+        twice = [name for name, runs in self.sides.items() if len({run.record.seed for run in runs}) < len(runs)]
+        said = f"Several runs of one seed, of weights that differ: {', '.join(twice)}." if twice else ""
+        return f"{self.note} {said}".strip()
+
+    @property
     def title(self) -> str:
         """For a heading."""
         return f"{self.store}: {NAMES.get(self.mode, self.mode)}" + (f", {self.settings}" if self.settings else "")

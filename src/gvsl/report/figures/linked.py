@@ -26,7 +26,7 @@ MARKERS = {
 """Each marker as matplotlib names it, and its outline in a legend's 24 by 12."""
 RULES = (
     ".series{transition:opacity .12s}.keys [tabindex]{cursor:default;outline-offset:2px}"
-    ".linked>.keys{margin:10px 0 14px}.keys .key{height:12px}"
+    ".linked>.keys{margin:10px 0 14px}.keys{align-content:start}.keys .key{height:12px}"
 ) + "".join(
     f".linked:has(.k{place}:hover,.k{place}:focus,.s{place}:hover) .series:not(.s{place}){{opacity:.1}}"
     for place in range(MOST_SERIES)

@@ -50,7 +50,7 @@ def _block(study: Study) -> Block:
         alt = f"t-SNE of the features of {method} at {plural(len(found.groups), 'voxel')} of {', '.join(found.names)}"
         svg = scatter_chart(found.points, found.groups[: len(found.points)], places, alt)
         panels.append(Panel(method, with_names(svg, entries), said))
-    return Block(study.title, study.note, entries, panels)
+    return Block(study.title, study.notes, entries, panels)
 
 
 def _table(study: Study) -> Html:

@@ -62,7 +62,7 @@ def _block(study: Study) -> Block:
     svg, _ = curves_chart(lines, f"ncc over pre-training on {study.store}, {' and '.join(study.sides)}", raw=False)
     means = {name: _mean([held_out(run, "ncc") for run in runs]) for name, runs in study.sides.items()}
     said = f"Held-out ncc: {', '.join(f'{name} {number(mean)}' for name, mean in means.items())}."
-    return Block(study.title, study.note, entries, [Panel("NCC loss", with_names(svg, entries), said)])
+    return Block(study.title, study.notes, entries, [Panel("NCC loss", with_names(svg, entries), said)])
 
 
 def _table(study: Study) -> Html:

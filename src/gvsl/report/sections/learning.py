@@ -75,7 +75,7 @@ def _block(study: Study, fast: Sequence[Speed]) -> Block:
         title = "All methods" if len(groups) == 1 else ", ".join(name for name in members if name != SCRATCH)
         keys = [names.index(name) for name in members]
         panels.append(Panel(title, with_names(svg, entries), f"Steps to 95 %: {', '.join(said)}.", keys))
-    return Block(study.title, study.note, entries, panels)
+    return Block(study.title, study.notes, entries, panels)
 
 
 def _panels(names: Sequence[str]) -> list[list[str]]:
