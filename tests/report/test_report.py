@@ -250,7 +250,7 @@ def test_summary_lines_say_the_figures(study: list[Path]) -> None:
 def test_renders_where_torch_is_not_installed(study: list[Path], tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "for name in ('torch', 'monai', 'lightning', 'nibabel', 'blosc2'):\n"
+        "for name in ('torch', 'monai', 'lightning', 'sklearn', 'nibabel', 'blosc2'):\n"
         "    sys.modules[name] = None\n"
         "from pathlib import Path\n"
         "from gvsl.report import write_report\n"
