@@ -1,7 +1,12 @@
 """Legends that pick out their parts, and figures as files of their own."""
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
 from xml.etree import ElementTree
+
+import pytest
 
 from gvsl.report.figures.chart import SERIES, chart
 from gvsl.report.figures.linked import RULES, Block, Entry, Panel, document, gid, with_names
@@ -57,3 +62,24 @@ def test_panels_lie_side_by_side_and_none_on_another() -> None:
     for place, (x, y, width, height) in enumerate(boxes):
         for across, down, _, _ in boxes[place + 1 :]:
             assert across >= x + width or across + width <= x or down >= y + height
+
+
+def test_focus_on_an_entry_leaves_its_own_parts_alone_in_full(tmp_path: Path) -> None:
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("needs Chromium")
+    text = document("t", [Block("b", "", ENTRIES, [Panel("t", drawn(), "c")])])
+    # The script is this test's: the figures have none.
+    seen = "[...document.querySelectorAll('.series')].map(e => e.getAttribute('class') + getComputedStyle(e).opacity)"
+    script = f"""
+        document.querySelector('.k1').focus();
+        setTimeout(() => {{ document.body.dataset.seen = {seen}.join(); }}, 1000);
+    """
+    page = tmp_path / "page.html"
+    at_once = "<style>.series { transition: none !important }</style>"  # no frame is drawn in which it could go on
+    page.write_text(f"<!DOCTYPE html><meta charset='utf-8'>{at_once}<body>{text}<script>{script}</script></body>")
+    command = [browser, "--headless=new", "--no-sandbox", "--virtual-time-budget=5000", "--dump-dom", page.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    found = re.search(r'data-seen="([^"]*)"', dom)
+    assert found
+    assert sorted(found[1].split(",")) == ["series s00.1", "series s00.1", "series s11"]
