@@ -3,7 +3,7 @@ from pathlib import Path
 
 from gvsl.benchmark import Column, Run, build_matrix
 from gvsl.training.settings import PretrainSettings, TrainerSettings
-from gvsl.transfer import TransferSettings
+from gvsl.transfer import ClusterSettings, TransferSettings
 
 COLUMN = Column("segmentation", Path("stores/hearts"), "ab12")
 
@@ -46,6 +46,11 @@ def test_a_key_follows_from_all_that_decides_a_run_and_nothing_else() -> None:
     assert replace(linear, column=replace(COLUMN, store_hash="cd34")).key != linear.key
     assert replace(linear, column=replace(COLUMN, task="shc")).key != linear.key
     assert replace(linear, settings=transfer_settings(COLUMN, "linear", 3)).key != linear.key
+    looked = ClusterSettings(points=7)
+    whole = runs[False, "gvsl", 0, "finetune"]
+    for run, matters in ((linear, True), (whole, False)):  # where nothing is frozen there is nothing to look at
+        assert isinstance(run.settings, TransferSettings)
+        assert (replace(run, settings=replace(run.settings, clusters=looked)).key != run.key) is matters
     assert linear.weights is not None
     longer = PretrainSettings(trainer=TrainerSettings(max_steps=7), pretext={"of": "gvsl"})
     assert replace(linear, weights=replace(linear.weights, settings=longer)).key != linear.key

@@ -54,6 +54,10 @@ def test_the_table_and_the_report_are_of_the_runs(done: Path) -> None:
             mean = 100 * sum(row["dice"] for row in record.cases) / len(record.cases)
             assert float(lines[record.config["method"], mode]["mean"]) == pytest.approx(mean, rel=1e-5)
     assert (done / "report.html").stat().st_size > 10_000
+    page = (done / "report.html").read_text()
+    for place, there in ((6, True), (7, True), (8, False)):  # there is no gvsl-no-restoration to set against
+        assert (done / f"figure{place}.svg").is_file() is there
+        assert (f'id="figure{place}"' in page) is there
     assert "**" in (done / "table1.md").read_text()
     assert r"\toprule" in (done / "table1.tex").read_text()
 

@@ -134,6 +134,18 @@ def test_a_setting_that_one_side_alone_varies_is_named() -> None:
     assert differing_settings([*MINE, *OTHER]) == {}
 
 
+def test_what_follows_from_weights_and_seed_or_decides_no_score_is_no_difference() -> None:
+    given = [
+        {"weights_keys": "130 matched", "train_cases": ["a"], "clusters": {"points": 9}},
+        {"weights_keys": None, "train_cases": ["b"]},
+    ]
+    runs = [
+        probe(seed, {"a": 0.5}, weights, config=config)
+        for seed, (weights, config) in enumerate(zip(("w", "scratch"), given, strict=True))
+    ]
+    assert differing_settings(runs) == {}
+
+
 def test_nested_settings_are_flattened() -> None:
     assert flat_settings({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
 

@@ -59,7 +59,7 @@ def test_a_method_that_is_not_there_is_refused(run: Path) -> None:
 
 def test_settings_that_are_not_known_are_refused(run: Path) -> None:
     change(run / "record.json", "config", "pretext", "stranger", value=1)
-    with pytest.raises(UserError, match="settings that this gvsl does not know.*stranger"):
+    with pytest.raises(UserError, match=r"settings that this gvsl does not know.*stranger"):
         load_method(run)
 
 

@@ -33,12 +33,13 @@ def benchmark(words: Sequence[str]) -> None:
     """Fill the matrix of Table 1: methods x stores x modes x seeds, and write the table and the report.
 
     Without --stores, on phantoms that it makes, all pre-trained on that of hearts. Writes DIR/runs (a folder a run,
-    named by all that decides it), DIR/failed with the reasons, DIR/table1.md, .csv and .tex, and DIR/report.html. Run
-    again, it goes on where it was.
+    named by all that decides it), DIR/failed with the reasons, DIR/table1.md, .csv and .tex, DIR/report.html, and
+    DIR/figure6.svg, figure7.svg and figure8.svg where there are runs for them. Run again, it goes on
+    where it was.
     """
     from gvsl.benchmark import Place, estimate, run_matrix
     from gvsl.methods import METHODS
-    from gvsl.report import as_csv, as_latex, as_markdown, table1, write_report
+    from gvsl.report import as_csv, as_latex, as_markdown, table1, write_figures, write_report
     from gvsl.results import find_records
 
     options = benchmark_options(words)
@@ -64,6 +65,7 @@ def benchmark(words: Sequence[str]) -> None:
     page = options.out / "report.html"  # an earlier one is of the same runs, and gives way to this one
     with whole_file(page) as temporary:
         write_report([options.out / "runs"], temporary)
+    write_figures([options.out / "runs"], options.out)
     print(as_markdown(table), end="")
     print(f"Report: {page}")
     if failures:

@@ -1,6 +1,7 @@
 """The report: one HTML file, and Table 1, made from run folders alone. Imports no torch."""
 
+from gvsl.report.figure_files import write_figures
 from gvsl.report.report import summary_lines, write_report
 from gvsl.report.table1 import as_csv, as_latex, as_markdown, table1
 
-__all__ = ["as_csv", "as_latex", "as_markdown", "summary_lines", "table1", "write_report"]
+__all__ = ["as_csv", "as_latex", "as_markdown", "summary_lines", "table1", "write_figures", "write_report"]

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from gvsl.report.figures.chart import DASHES, css_colour
+from gvsl.report.figures.linked import RULES
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {scripts}"
 """The page may load nothing from anywhere, and run no script but its own, told by their hashes."""
@@ -112,7 +113,7 @@ def page(title: str, contents: Sequence[tuple[str, str]], *body: Html) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY.format(scripts=hashes)}">'
         '<meta name="color-scheme" content="light dark">'
-        f"{element('title', title).code}<style>{style}</style>"
+        f"{element('title', title).code}<style>{style}{RULES}</style>"
     )
     nav = element("nav", *links, aria_label="Contents")
     ending = "".join(f"<script>{code}</script>" for code in scripts)

@@ -13,6 +13,7 @@ from gvsl.report.sections.curves import curves
 from gvsl.report.sections.dice import dice
 from gvsl.report.sections.overview import overview, top
 from gvsl.report.sections.pairs import pairs
+from gvsl.report.sections.paper_figures import paper_figures
 from gvsl.report.sections.restorations import restorations
 from gvsl.report.sections.runs_table import runs_table
 from gvsl.report.sections.segmentations import segmentations
@@ -44,6 +45,7 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     runs = read_runs(folders)
     compared = groups(runs)
     found = findings(runs, compared)
+    figures = paper_figures(runs)
     sections = {
         "summary": overview(runs, compared, found),
         "table1": comparison(runs),
@@ -52,13 +54,15 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
         "pairs": pairs(runs),
         "restorations": restorations(runs),
         "dice": dice(compared),
+        **{figure.anchor: figure.html for figure in figures},
         "segmentations": segmentations(runs),
         "runs": runs_table(runs),
     }
-    shown = {name: part for name, part in sections.items() if part is not None}
-    contents = [(name, title) for name, title in CONTENTS if name in shown]
+    named = dict(CONTENTS) | {figure.anchor: figure.name for figure in figures}
+    contents = [(anchor, named[anchor]) for anchor, part in sections.items() if part is not None]
+    shown = (part for part in sections.values() if part is not None)
     head = top(runs, compared, found, utc_now()[:10])
-    write_text(out, page(f"gvsl report: {headline(runs, compared)}", contents, head, *shown.values()))
+    write_text(out, page(f"gvsl report: {headline(runs, compared)}", contents, head, *shown))
     return out
 
 

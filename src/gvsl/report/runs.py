@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
+from gvsl.report.clusters import Clusters, read_clusters
 from gvsl.report.volumes import Volume, read_volume
 from gvsl.results import RunRecord, find_records
 
@@ -135,6 +136,7 @@ class Run:
     curves: dict[str, Curve]
     pictures: list[Picture]
     volumes: list[Volume]
+    clusters: Clusters | None = None
 
     def pictures_of(self, kind: str) -> list[Picture]:
         """The pictures of one kind, in the record's order."""
@@ -159,7 +161,8 @@ def _read_run(folder: Path, record: RunRecord, label: str, store: str) -> Run:
         if not {"file", "kind", "title"} <= entry.keys():
             raise UserError(f"{folder}: a volume in the record lacks its file, kind or title")
         volumes.append(read_volume(_inside(folder, entry["file"]), entry["kind"], entry["title"]))
-    return Run(folder, label, store, record, curves, pictures, volumes)
+    clusters = read_clusters(_inside(folder, record.clusters)) if record.clusters else None
+    return Run(folder, label, store, record, curves, pictures, volumes, clusters)
 
 
 def _labels(folders: Sequence[Path], names: Sequence[str]) -> list[str]:

@@ -17,7 +17,10 @@ Key = TypeVar("Key")
 
 RANDOM = "random"
 """The side of a comparison whose features were never trained."""
-EXPECTED_TO_DIFFER = ("weights", "weights_keys", "method", "mode", "seed", "out", "name", "resume")
+EXPECTED_TO_DIFFER = (
+    *("weights", "weights_keys", "method", "mode", "seed", "train_cases", "out", "name", "resume"),
+    "clusters",  # says how features are looked at, and decides no score
+)
 """Settings that differ between the two sides of a comparison, or its seeds, by design."""
 MATCHING_FIGURES = ("ncc", "ncc_affine", "ncc_identity", "folded", "dice_before", "dice_after")
 END_SHARE = 0.1

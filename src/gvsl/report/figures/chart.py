@@ -40,6 +40,9 @@ DASHES: dict[str, tuple[object, str]] = {
 }
 """Each way to dash a line: as matplotlib has it, and as SVG has it for a legend."""
 
+SERIES_ID = re.compile(r"series-(\d+)")
+"""What a drawn part's `gid` is if a legend's entry of that number is to find it (`gvsl.report.figures.linked`)."""
+
 NICE_STEPS = [1, 2, 2.5, 5, 10]
 """The multiples that ticks may lie on."""
 
@@ -109,6 +112,9 @@ def _inline(text: str, alt: str) -> str:
     prefix = hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def rename(match: re.Match[str]) -> str:
+        series = SERIES_ID.fullmatch(match[1])
+        if series:  # several parts of a chart may be of one series: a class, not an id
+            return f' class="series s{series[1]}"'
         return f' id="{prefix}{match[1]}"' if match[1] in names else ""
 
     text = re.sub(r' id="([^"]*)"', rename, text)

@@ -28,6 +28,8 @@ class Line:
     curve: Curve
     colour: str
     dash: str = "solid"
+    series: int | None = None
+    """The number of the legend's entry that it belongs to."""
 
 
 def curves_chart(
@@ -37,23 +39,28 @@ def curves_chart(
     may_be_logarithmic: bool = False,
     share: bool = False,
     limit: float | None = None,
+    raw: bool = True,
 ) -> tuple[str, str]:
     """Draw lines over the steps and give the SVG, and a note on what lies off the chart or an empty string.
 
-    `share` writes the values, 0 to 1, as percentages. `limit` is drawn as a line across.
+    `share` writes the values, 0 to 1, as percentages. `limit` is drawn as a line across. Without `raw` there are the
+    running means alone, for a chart of many lines.
     """
     shown = [_finite(line.curve) for line in lines]
     smooth = [running_mean(curve.values) for curve in shown]
+    logged = [curve.values for curve in shown] if raw else smooth
     logarithmic = may_be_logarithmic and _spans_decades(smooth)
-    low, high = _limits([curve.values for curve in shown], smooth, limit, logarithmic)
+    low, high = _limits(logged, smooth, limit, logarithmic)
     with chart(alt) as (axes, drawn):
         for line, curve, values in zip(lines, shown, smooth, strict=True):
-            raw = outline(curve)
-            faint = 0.28 if raw is curve else 0.15  # an outline goes up and down at every stretch, and so fills
-            axes.plot(raw.steps, raw.values, color=line.colour, alpha=faint, linewidth=0.9)
+            gid = None if line.series is None else f"series-{line.series}"
+            drawn_raw = outline(curve)
+            faint = 0.28 if drawn_raw is curve else 0.15  # an outline goes up and down at every stretch, and so fills
+            if raw:
+                axes.plot(drawn_raw.steps, drawn_raw.values, color=line.colour, alpha=faint, linewidth=0.9, gid=gid)
             thin = _thinned(Curve(curve.steps, values))
             dash = DASHES[line.dash][0]
-            axes.plot(thin.steps, thin.values, color=line.colour, linewidth=2.1, linestyle=dash, zorder=4)
+            axes.plot(thin.steps, thin.values, color=line.colour, linewidth=2.1, linestyle=dash, zorder=4, gid=gid)
         if limit is not None:
             axes.axhline(limit, color=INK, linewidth=1.0, linestyle=(0, (2, 3)))
         axes.set_yscale("log" if logarithmic else "linear")
@@ -69,7 +76,7 @@ def curves_chart(
             axes.yaxis.set_minor_formatter(NullFormatter())
         else:
             axes.yaxis.set_major_locator(MaxNLocator(5, steps=NICE_STEPS))
-    outside = np.concatenate([curve.values[(curve.values < low) | (curve.values > high)] for curve in shown])
+    outside = np.concatenate([values[(values < low) | (values > high)] for values in logged])
     note = ""
     if outside.size:
         extremes = " to ".join(short(value) for value in sorted({outside.min(), outside.max()}))
