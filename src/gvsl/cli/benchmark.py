@@ -127,12 +127,12 @@ def columns_of(stores: Sequence[str], out: Path) -> list["Column"]:
 
     given = [item.rpartition("=")[::2] for item in stores]
     if not given:
-        for task in ANATOMIES:
+        for task, anatomy in ANATOMIES.items():
             source, made = out / "phantoms" / task, out / "stores" / task
             if not source.is_dir():
                 phantom([str(source), "--task", task, "--count", str(PHANTOM_CASES), "--size", str(PHANTOM_SIDE)])
             if not made.is_dir():
-                prepare([str(source), str(made), "--preset", "ct"])
+                prepare([str(source), str(made), "--preset", anatomy.preset])
             given.append((task, str(made)))
     columns = []
     for task, place in given:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def phantom(words: Sequence[str]) -> None:
     """Write made-up subjects as NIfTI files, with labels and splits: the whole way can be walked without data.
 
-    Every subject is a function of --seed and its number alone. gvsl prepare OUT STORE --preset ct reads them.
+    Every subject is a function of --seed and its number alone. gvsl prepare OUT STORE reads them.
     """
     from gvsl.datasets.phantom import ANATOMIES, write_phantom
     from gvsl.datasets.tasks import TASKS
@@ -41,7 +41,8 @@ def phantom(words: Sequence[str]) -> None:
         sides = (options.size, options.size, options.size)
         write_phantom(options.out, options.count, options.seed, sides, task=options.task, progress=advance)
     print(f"{options.out}: {options.count} subjects")
-    print(f"gvsl prepare {shlex.quote(str(options.out))} STORE --preset ct goes on with them")
+    preset = ANATOMIES[options.task].preset
+    print(f"gvsl prepare {shlex.quote(str(options.out))} STORE --preset {preset} goes on with them")
 
 
 def prepare(words: Sequence[str]) -> None:

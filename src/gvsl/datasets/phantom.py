@@ -12,10 +12,23 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from gvsl.datasets.phantom_anatomy import CENTRE, CLEAR, HEART_LABELS, Array, Layer, Vector, as_column, layers
+from gvsl.datasets.phantom_brain import (
+    BRAIN_CENTRE,
+    BRAIN_FIELD_OF_VIEW,
+    BRAIN_LABELS,
+    brain_appearance,
+    brain_layers,
+)
+from gvsl.datasets.phantom_coronaries import (
+    CORONARY_CENTRE,
+    CORONARY_FIELD_OF_VIEW,
+    CORONARY_LABELS,
+    coronary_layers,
+)
+from gvsl.datasets.phantom_fields import Shape, displacement, sample
 from gvsl.datasets.phantom_lungs import (
     BLOOD,
     LESION_LABELS,
@@ -24,6 +37,7 @@ from gvsl.datasets.phantom_lungs import (
     LUNGS_FIELD_OF_VIEW,
     lung_layers,
 )
+from gvsl.datasets.phantom_scanner import ct, mr
 from gvsl.errors import UserError
 from gvsl.files import whole_folder, write_text
 from gvsl.io import Volume, write_nifti
@@ -32,20 +46,11 @@ from gvsl.words import one_of
 
 __all__ = ["ANATOMIES", "HEART_LABELS", "anatomical_points", "subject", "target_of", "write_phantom"]
 
-Shape = tuple[int, int, int]
-
 SMALLEST_SIDE = 16
 """Voxels; below this the structures are thinner than a voxel."""
 FIELD_OF_VIEW = 205.0
 """Millimetres of the adult body that the shortest side shows on average; 64 mm make a miniature."""
 
-PERIOD = 1.5
-"""Shortest sides after which the random fields repeat: they are periodic, to be the same at any shape."""
-LATTICE = 36
-"""Lattice points in a period."""
-SQUARINGS = 6
-WAVES = ((0.20, 0.019), (0.085, 0.009))
-"""Two bands of velocity: standard deviation of the smoothing and of each component, in shortest sides."""
 ROTATION_DEGREES = 10.0
 LOG_ZOOM = (0.10, 0.07)
 """Bounds of the logarithm of the zoom, common to the axes and of each on top."""
@@ -86,6 +91,10 @@ class Anatomy:
     """What an average subject's field of view is centred on."""
     field_of_view: float
     """Millimetres of the adult body that the shortest side shows on average."""
+    scan: Callable[[Array, Generator, Generator], Array] = ct
+    """Makes an image of the tissues' values, with the streams of the look and of the grain."""
+    preset: str = "ct"
+    """What `gvsl prepare` takes for it."""
     classes: bool = False
     """Whether subjects are of two classes, and that is what the task asks."""
 
@@ -94,8 +103,9 @@ def subject(seed: int, index: int, shape: Shape = (64, 64, 64), task: str = "shc
     """Make one subject, a pure function of the arguments; another shape shows the same body at another scale.
 
     Returns:
-        The image (D, H, W), float32 in Hounsfield units from -1024 to 3071, in RAS+ axes, and its label map
-        (D, H, W), 0 or a label of the task's anatomy. The noise belongs to the voxels, so it differs between shapes.
+        The image (D, H, W), float32 in RAS+ axes, CT in Hounsfield units from -1024 to 3071 or MR in a unit of its
+        own from 0, and its label map (D, H, W), 0 or a label of the task's anatomy. The noise belongs to the voxels,
+        so it differs between shapes.
 
     Raises:
         UserError: a negative seed or index, a shape that is not three sides of 16 voxels or more, or no such task.
@@ -112,8 +122,7 @@ def subject(seed: int, index: int, shape: Shape = (64, 64, 64), task: str = "shc
         image += cover * (np.float32(values[layer.tissue]) - image)
         if layer.label:
             label[layer.distance < 0] = 0 if layer.label == CLEAR else layer.label
-    image = (image + 1024) * bias_field(look, shape) - 1024 + noise(grain, shape)
-    return np.clip(image, -1024, 3071), label
+    return anatomy.scan(image, look, grain), label
 
 
 def target_of(seed: int, index: int) -> int:
@@ -135,7 +144,7 @@ def write_phantom(
 ) -> None:
     """Write a cohort in the layout that `folder` reads: images/, labels/, splits.json, labels.json, classes.json.
 
-    The volumes are NIfTI of 1 mm, images rounded to whole Hounsfield units. The last `test` subjects are the
+    The volumes are NIfTI of 1 mm, images rounded to whole numbers. The last `test` subjects are the
     test split (a quarter unless told), the `val` before them the validation split (an eighth), and all others
     pretrain; the first `train` of those are the training split too (a quarter of all). Only tasks with classes
     have classes.json. `progress` is called when a subject is written.
@@ -235,55 +244,27 @@ def appearance_without_contrast(generator: Generator) -> dict[str, float]:
     return values | {name: float(generator.normal(mean, spread)) for name, (mean, spread) in LESION_TISSUES.items()}
 
 
-def smooth_noise(generator: Generator, sigma: float) -> Array:
-    """Draw a periodic field on the lattice, mean square 1, smoothed by `sigma` shortest sides."""
-    white = generator.standard_normal((LATTICE, LATTICE, LATTICE), dtype=np.float32)
-    smooth = ndimage.gaussian_filter(white, sigma * LATTICE / PERIOD, mode="wrap")
-    result: Array = smooth / np.sqrt(np.mean(smooth**2))
-    return result
-
-
-def displacement(generator: Generator) -> Array:
-    """Integrate a random velocity by scaling and squaring, on the lattice: (3, ...) in shortest sides."""
-    bands = [size * np.stack([smooth_noise(generator, sigma) for _ in range(3)]) for sigma, size in WAVES]
-    flow = np.sum(bands, axis=0) * np.float32(LATTICE / PERIOD / 2**SQUARINGS)
-    grid = np.indices((LATTICE, LATTICE, LATTICE), dtype=np.float32)
-    for _ in range(SQUARINGS):
-        moved = grid + flow
-        flow += np.stack([ndimage.map_coordinates(part, moved, order=1, mode="grid-wrap") for part in flow])
-    result: Array = flow * np.float32(PERIOD / LATTICE)
-    return result
-
-
-def sample(fields: Array, shape: Shape) -> Array:
-    """Read fields (C, ...) on the periodic lattice at the voxels, by cubic splines: (C, D, H, W)."""
-    for size in shape:
-        # A spline is separable: one small matrix for each axis, found by interpolating the unit vectors.
-        where = (np.arange(size) - (size - 1) / 2) / min(shape) * (LATTICE / PERIOD) + LATTICE / 2
-        places = np.meshgrid(where, np.arange(LATTICE), indexing="ij")
-        weights = ndimage.map_coordinates(np.eye(LATTICE), places, order=3, mode="grid-wrap")
-        # The axis that was read goes last, and the next one comes to its place.
-        fields = np.tensordot(fields, weights.astype(np.float32), axes=(1, 1))
-    return fields
-
-
-def bias_field(generator: Generator, shape: Shape) -> Array:
-    """Draw a slow gain (D, H, W) about one."""
-    strength = np.float32(generator.uniform(0.01, 0.04))
-    result: Array = np.exp(strength * sample(smooth_noise(generator, 0.22)[None], shape)[0])
-    return result
-
-
-def noise(generator: Generator, shape: Shape) -> Array:
-    """Draw grainy noise (D, H, W) of 12 to 32 Hounsfield units."""
-    strength = np.float32(generator.uniform(12, 32))
-    grain = ndimage.gaussian_filter(generator.standard_normal(shape, dtype=np.float32), 0.6)
-    result: Array = strength * (grain / grain.std())
-    return result
-
-
 ANATOMIES: dict[str, Anatomy] = {
-    "shc": Anatomy(lambda points, _, __: layers(points), HEART_LABELS, appearance, CENTRE, FIELD_OF_VIEW),
+    "shc": Anatomy(
+        lambda points, _, __: layers(points), HEART_LABELS, appearance, CENTRE, FIELD_OF_VIEW, preset="cardiac-ct"
+    ),
+    "sac": Anatomy(
+        coronary_layers,
+        CORONARY_LABELS,
+        appearance,
+        CORONARY_CENTRE,
+        CORONARY_FIELD_OF_VIEW,
+        preset="cardiac-ct",
+    ),
+    "sbm": Anatomy(
+        lambda points, _, __: brain_layers(points),
+        BRAIN_LABELS,
+        brain_appearance,
+        BRAIN_CENTRE,
+        BRAIN_FIELD_OF_VIEW,
+        scan=mr,
+        preset="brain-mr",
+    ),
     "ccc": Anatomy(
         lung_layers, LESION_LABELS, appearance_without_contrast, LUNGS_CENTRE, LUNGS_FIELD_OF_VIEW, classes=True
     ),

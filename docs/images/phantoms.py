@@ -1,0 +1,54 @@
+"""Draw the picture of docs/phantom.md: python docs/images/phantoms.py PICTURE.png.
+
+A row a task, three subjects of seed 0 each: a slice as a reader of such scans windows it, and its labels over it.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from gvsl.datasets.phantom import ANATOMIES, subject
+from gvsl.datasets.tasks import TASKS
+
+SIDE = 128
+SUBJECTS = (1, 2, 3)
+PLANES = {"shc": (2, 0.5), "sac": (2, 0.4), "sbm": (1, 0.52), "ccc": (2, 0.5)}
+"""By task the axis that the slice is perpendicular to, and how far along it."""
+THROUGH = ("sac",)
+"""Tasks whose labels are shown as one looks through the whole body: of a vessel a slice has but dots."""
+WINDOWS = {"shc": (-200, 600), "sac": (-200, 600), "ccc": (-1100, 300)}
+"""In HU; MR goes to its own 99.8th percentile."""
+
+
+def main(out: Path) -> None:
+    """Draw every task into `out`."""
+    figure = Figure(figsize=(11, 7.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = figure.subplots(len(ANATOMIES), 2 * len(SUBJECTS))
+    for row, (task, anatomy) in zip(rows, ANATOMIES.items(), strict=True):
+        axis, share = PLANES[task]
+        order = {value: place for place, value in enumerate(anatomy.labels)}
+        for place, index in enumerate(SUBJECTS):
+            image, label = subject(0, index, (SIDE, SIDE, SIDE), task)
+            low, high = WINDOWS.get(task, (0, float(np.percentile(image, 99.8))))
+            where = int(share * SIDE)
+            shown = np.take(image, where, axis).T
+            named = (label.max(axis) if task in THROUGH else np.take(label, where, axis)).T
+            colours = np.vectorize(lambda value, order=order: order.get(value, -1))(named)
+            for axes in row[2 * place : 2 * place + 2]:
+                axes.imshow(shown, cmap="gray", origin="lower", vmin=low, vmax=high)
+                axes.set_xticks([])
+                axes.set_yticks([])
+            row[2 * place + 1].imshow(
+                np.ma.masked_less(colours, 0) % 20, cmap="tab20", origin="lower", vmin=0, vmax=19, alpha=0.65
+            )
+        row[0].set_ylabel(f"{task}\n{len(anatomy.labels)} label{'s' * (len(anatomy.labels) > 1)}", fontsize=11)
+        row[0].set_title(TASKS[task].summary, fontsize=9, loc="left")
+    figure.savefig(out, dpi=90)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
