@@ -52,8 +52,8 @@ def make_folder(root: Path, count: int = 4) -> Path:
         write_volume(root / "images" / f"{name}.nii.gz", image)
         write_volume(root / "labels" / f"{name}.nii.gz", (image > 500).astype(np.uint8))
     splits = {"pretrain": ids[:-2], "train": ids[:-2], "val": [ids[-2]], "test": [ids[-1]]}
-    (root / "splits.json").write_text(json.dumps(splits))
-    (root / "labels.json").write_text(json.dumps({"1": "ball"}))
+    (root / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
+    (root / "labels.json").write_text(json.dumps({"1": "ball"}), encoding="utf-8")
     return root
 
 
@@ -219,9 +219,9 @@ def test_an_output_that_exists_is_left_alone(
     words: list[str], complaint: Complaint, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(store.parent)
-    Path("taken").write_text("mine")
+    Path("taken").write_text("mine", encoding="utf-8")
     assert "taken exists already" in complaint(*words, "taken")
-    assert Path("taken").read_text() == "mine"
+    assert Path("taken").read_text(encoding="utf-8") == "mine"
 
 
 def test_there_must_be_something_to_resume(store: Path, tmp_path: Path, complaint: Complaint) -> None:
@@ -302,7 +302,7 @@ def test_bad_files_are_refused_by_name_and_the_rest_goes_on(tmp_path: Path, caps
     good = gzip.decompress((images / "case_0.nii.gz").read_bytes())
     (images / "truncated.nii.gz").write_bytes(gzip.compress(good)[:2000])
     (images / "short.nii").write_bytes(good[:-500])
-    (images / "text.nii.gz").write_text("not a volume")
+    (images / "text.nii.gz").write_text("not a volume", encoding="utf-8")
     holes = make_image(7)
     holes[3, 4, 5] = np.nan
     write_volume(images / "holes.nii.gz", holes)
@@ -330,7 +330,7 @@ def test_nothing_is_left_where_nothing_was_usable(tmp_path: Path, complaint: Com
     empty, broken = tmp_path / "empty", tmp_path / "broken"
     empty.mkdir()
     broken.mkdir()
-    (broken / "text.nii.gz").write_text("not a volume")
+    (broken / "text.nii.gz").write_text("not a volume", encoding="utf-8")
     assert "empty" in complaint("prepare", empty, tmp_path / "store")
     assert "text.nii.gz" in complaint("prepare", broken, tmp_path / "store")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "empty"]
@@ -378,7 +378,9 @@ def test_recipes_go_with_every_method(name: str, method: str) -> None:
 
 def test_a_methods_section_holds_for_it_and_its_ablations_alone(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("pretrain: {pretext: {gvsl: {ncc_weight: 3}, simclr: {views: {smallest: 0.9}, hidden: 9}}}\n")
+    recipe.write_text(
+        "pretrain: {pretext: {gvsl: {ncc_weight: 3}, simclr: {views: {smallest: 0.9}, hidden: 9}}}\n", encoding="utf-8"
+    )
 
     def pretext(method: str, *more: str) -> Any:
         words = ["store", "--out", "run", "--recipe", str(recipe), "--method", method, *more]
@@ -394,7 +396,7 @@ def test_a_methods_section_holds_for_it_and_its_ablations_alone(tmp_path: Path) 
 
 def test_a_modes_section_holds_for_it_alone(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("transfer: {seed: 3, linear: {optimiser: lbfgs}, finetune: {max_steps: 7}}\n")
+    recipe.write_text("transfer: {seed: 3, linear: {optimiser: lbfgs}, finetune: {max_steps: 7}}\n", encoding="utf-8")
 
     def settings(*more: str) -> TransferSettings:
         words = ["store", "--out", "run", "--weights", "scratch", "--recipe", str(recipe), *more]
@@ -424,7 +426,9 @@ def test_the_papers_recipe_is_the_papers() -> None:
 @pytest.mark.parametrize("before", [True, False])
 def test_the_command_line_goes_before_the_recipe_wherever_that_stands(before: bool, tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("pretrain: {seed: 5, trainer: {max_steps: 70}, optimiser: {learning_rate: 1e-3}}\n")
+    recipe.write_text(
+        "pretrain: {seed: 5, trainer: {max_steps: 70}, optimiser: {learning_rate: 1e-3}}\n", encoding="utf-8"
+    )
     given, named = ["--trainer.max_steps", "9"], ["--recipe", str(recipe)]
     words = ["store", "--out", "run", *(named + given if before else given + named)]
     settings = pretrain_options(words).settings
@@ -459,7 +463,7 @@ def test_a_recipes_mistake_is_one_line_that_names_it(
     text: str, expected: str, tmp_path: Path, complaint: Complaint
 ) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text(text)
+    recipe.write_text(text, encoding="utf-8")
     assert expected in complaint("pretrain", "store", "--out", "run", "--recipe", recipe)
 
 

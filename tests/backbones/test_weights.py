@@ -47,8 +47,8 @@ def refusal(path: Path) -> str:
 
 def change_config(run: Path, **values: object) -> None:
     path = run / "weights" / "config.json"
-    config = {**json.loads(path.read_text()), **values}
-    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+    config = {**json.loads(path.read_text(encoding="utf-8")), **values}
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}), encoding="utf-8")
 
 
 @pytest.mark.parametrize("inside", ["", "weights"])
@@ -62,7 +62,7 @@ def test_loads_what_was_saved(run: Path, backbone: UNet3D, inside: str) -> None:
 
 
 def test_config_is_as_documented(run: Path) -> None:
-    config = json.loads((run / "weights" / "config.json").read_text())
+    config = json.loads((run / "weights" / "config.json").read_text(encoding="utf-8"))
     assert config.keys() == {"format", "method", "backbone", "preprocessing", "provenance"}
     assert (config["format"], config["backbone"]) == (1, {"in_channels": 2, "width": 8})
     assert config["preprocessing"]["upper"] == 400.0
@@ -141,7 +141,7 @@ def test_what_was_downloaded_from_the_hub_is_loaded(
     commit = "0" * 40
     place = tmp_path / "hub" / "models--someone--heart"
     (place / "refs").mkdir(parents=True)
-    (place / "refs" / "main").write_text(commit)
+    (place / "refs" / "main").write_text(commit, encoding="utf-8")
     shutil.copytree(run / "weights", place / "snapshots" / commit / snapshot, dirs_exist_ok=True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -193,7 +193,7 @@ def test_broken_configs_are_refused(run: Path, values: dict[str, object], expect
 
 
 def test_a_config_that_is_not_json_is_refused(run: Path) -> None:
-    (run / "weights" / "config.json").write_text("{")
+    (run / "weights" / "config.json").write_text("{", encoding="utf-8")
     assert "can't be read" in refusal(run)
 
 

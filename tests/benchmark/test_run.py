@@ -25,7 +25,7 @@ def words(store: Path, recipe: Path, out: Path, *more: str) -> list[str]:
 
 
 def table(out: Path) -> str:
-    return (out / "table1.csv").read_text()
+    return (out / "table1.csv").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,9 @@ def test_the_same_seeds_give_the_same_table_and_another_doesnt(
 
 
 def test_the_table_and_the_report_are_of_the_runs(done: Path) -> None:
-    lines = {(line["method"], line["mode"]): line for line in csv.DictReader((done / "table1.csv").open())}
+    lines = {
+        (line["method"], line["mode"]): line for line in csv.DictReader((done / "table1.csv").open(encoding="utf-8"))
+    }
     assert set(lines) == {(method, mode) for method in ("scratch", "gvsl") for mode in ("linear", "finetune")}
     for folder in (done / "runs").glob("hearts-*"):
         record = read_record(folder)
@@ -54,12 +56,12 @@ def test_the_table_and_the_report_are_of_the_runs(done: Path) -> None:
             mean = 100 * sum(row["dice"] for row in record.cases) / len(record.cases)
             assert float(lines[record.config["method"], mode]["mean"]) == pytest.approx(mean, rel=1e-5)
     assert (done / "report.html").stat().st_size > 10_000
-    page = (done / "report.html").read_text()
+    page = (done / "report.html").read_text(encoding="utf-8")
     for place, there in ((6, True), (7, True), (8, False)):  # there is no gvsl-no-restoration to set against
         assert (done / f"figure{place}.svg").is_file() is there
         assert (f'id="figure{place}"' in page) is there
-    assert "**" in (done / "table1.md").read_text()
-    assert r"\toprule" in (done / "table1.tex").read_text()
+    assert "**" in (done / "table1.md").read_text(encoding="utf-8")
+    assert r"\toprule" in (done / "table1.tex").read_text(encoding="utf-8")
 
 
 def test_weights_of_one_store_go_to_another_that_was_prepared_otherwise(
@@ -81,9 +83,9 @@ def test_what_is_pre_trained_on_is_not_held_out_elsewhere(
 ) -> None:
     source = hearts.parent / "source"
     shutil.copytree(source, tmp_path / "source")
-    splits = json.loads((source / "splits.json").read_text())
+    splits = json.loads((source / "splits.json").read_text(encoding="utf-8"))
     turned = {"pretrain": splits["test"], "train": splits["test"], "val": splits["val"], "test": splits["train"]}
-    (tmp_path / "source" / "splits.json").write_text(json.dumps(turned))
+    (tmp_path / "source" / "splits.json").write_text(json.dumps(turned), encoding="utf-8")
     assert main(["prepare", str(tmp_path / "source"), str(tmp_path / "turned"), "--preset", "ct"]) == 0
     assert main(words(hearts, recipe, tmp_path / "out", "--pretrain", str(tmp_path / "turned"))) == 2
     assert "images are pre-trained on and held out elsewhere: " in capsys.readouterr().err
@@ -109,7 +111,7 @@ def test_a_failure_is_kept_told_and_tried_again_on_request(hearts: Path, recipe:
     matrix = matrix_of(options, [column], None)
     pretraining, transfers = matrix[0], matrix[1:]
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / pretraining.name).write_text("in the way")
+    (tmp_path / "runs" / pretraining.name).write_text("in the way", encoding="utf-8")
     failures = run_matrix(matrix, tmp_path, Place())
     assert set(failures) == {pretraining.name, transfers[1].name}
     assert "there are no weights" in failures[transfers[1].name]
@@ -129,7 +131,7 @@ def test_a_run_goes_on_where_it_was_stopped(hearts: Path, recipe: Path, tmp_path
     pretraining = matrix_of(benchmark_options(words(hearts, recipe, tmp_path)[1:]), [column], None)[0]
     half = tmp_path / "runs" / pretraining.name
     half.mkdir(parents=True)
-    (half / "curves.csv").write_text("step,loss\n")  # stopped before there was a checkpoint
+    (half / "curves.csv").write_text("step,loss\n", encoding="utf-8")  # stopped before there was a checkpoint
     assert execute(pretraining, tmp_path) is None
     assert is_finished(pretraining, tmp_path)
 

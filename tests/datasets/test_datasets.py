@@ -24,7 +24,7 @@ def test_it_has_a_card(name: str) -> None:
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_another_folder_is_refused_in_a_line_that_names_it(name: str, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no data set")
+    (tmp_path / "notes.txt").write_text("no data set", encoding="utf-8")
     for place in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(UserError, match=str(place)) as caught:
             DATASETS[name](place)

@@ -34,13 +34,13 @@ def root(tmp_path: Path, add_case: AddCase) -> Path:
         "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names[:10]],
         "test": [f"./imagesTs/{name}" for name in names[10:]],
     }
-    (root / "dataset.json").write_text(json.dumps(listed))
+    (root / "dataset.json").write_text(json.dumps(listed), encoding="utf-8")
     return root
 
 
 def change(root: Path, **parts: Any) -> None:
     path = root / "dataset.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **parts}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **parts}), encoding="utf-8")
 
 
 def test_it_becomes_a_store(root: Path, tmp_path: Path) -> None:
@@ -82,6 +82,6 @@ def test_a_listing_that_can_t_be_followed_is_said(root: Path, parts: dict[str, A
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '"a"', "[" * 100_000])
 def test_a_listing_that_is_none_is_said(root: Path, text: str) -> None:
-    (root / "dataset.json").write_text(text)
+    (root / "dataset.json").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"dataset\.json"):
         decathlon(root)

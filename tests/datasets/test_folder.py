@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def write(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def test_it_is_in_the_dictionary() -> None:
@@ -37,7 +37,7 @@ def test_it_is_in_the_dictionary() -> None:
 
 def test_a_flat_folder_is_all_for_pretraining(tmp_path: Path) -> None:
     touch(tmp_path / "b.nii", tmp_path / "a.nii.gz", tmp_path / ".hidden.nii.gz")
-    (tmp_path / "notes.txt").write_text("not a volume")
+    (tmp_path / "notes.txt").write_text("not a volume", encoding="utf-8")
     found = folder(tmp_path)
     assert [case.id for case in found.cases] == ["a", "b"]
     assert all(case.splits == ("pretrain",) and case.label is None for case in found.cases)
@@ -92,7 +92,7 @@ def test_label_names_that_are_none_are_refused(root: Path, names: Any) -> None:
 
 
 def test_broken_json_is_one_line(root: Path) -> None:
-    (root / "splits.json").write_text('{"train": [')
+    (root / "splits.json").write_text('{"train": [', encoding="utf-8")
     with pytest.raises(UserError, match=r"splits\.json can't be read as JSON") as caught:
         folder(root)
     assert "\n" not in str(caught.value)
@@ -123,7 +123,7 @@ def test_two_label_maps_of_one_name_are_refused(root: Path) -> None:
 
 
 def test_other_formats_and_labels_without_an_image_are_refused_by_name(root: Path) -> None:
-    (root / "images" / "d.mgz").write_text("MGZ\n" * 99)
+    (root / "images" / "d.mgz").write_text("MGZ\n" * 99, encoding="utf-8")
     touch(root / "labels" / "e.nii.gz")
     (root / "labels" / "a.nii.gz").unlink()
     (root / "labels" / "b.nii.gz").unlink()
@@ -148,7 +148,7 @@ def test_a_store_without_classes_is_what_it_was(root: Path) -> None:
     for path in (root / "labels").iterdir():
         path.unlink()
     prepare(folder(root).cases, root / "store", PRESETS["mr"], source="here")
-    rows = [json.loads(line) for line in (root / "store" / "cases.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (root / "store" / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
     assert not any("target" in row for row in rows)
 
 
@@ -194,8 +194,8 @@ def test_series_of_one_folder_are_cases_of_their_own(tmp_path: Path, write_dicom
     scout = Volume(SCAN.array[:, :, :1], SCAN.affine)
     write_dicom(tmp_path / "patient", scout, uid="1.2.5", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     write_dicom(tmp_path / "other", scout, uid="1.2.6", SeriesDescription="one")
-    (tmp_path / "other" / "readme.txt").write_text("no image")
-    (tmp_path / "other" / "odd.dcm").write_text("no image either")
+    (tmp_path / "other" / "readme.txt").write_text("no image", encoding="utf-8")
+    (tmp_path / "other" / "odd.dcm").write_text("no image either", encoding="utf-8")
     (tmp_path / ".hidden").mkdir()
     (tmp_path / ".hidden" / "a.dcm").write_bytes(one[0].read_bytes())
     cases = {case.id: case for case in folder(tmp_path).cases}

@@ -25,13 +25,13 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, add_case: AddCase) -> P
         image = root / "imagesTr" / f"chest_{number:02d}_0000{ending}"
         add_case(image, root / "labelsTr" / f"chest_{number:02d}{ending}", [1, 2])
     add_case(root / "imagesTs" / f"chest_90_0000{ending}", None, [])
-    (root / "dataset.json").write_text(json.dumps({**listing, "numTraining": 10}))
+    (root / "dataset.json").write_text(json.dumps({**listing, "numTraining": 10}), encoding="utf-8")
     return root
 
 
 def change(root: Path, **parts: Any) -> None:
     path = root / "dataset.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **parts}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **parts}), encoding="utf-8")
 
 
 def test_it_becomes_a_store(root: Path, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_it_becomes_a_store(root: Path, tmp_path: Path) -> None:
 def test_nnunet_s_folds_are_tested_on_what_it_validates_on(root: Path) -> None:
     ids = [f"chest_{number:02d}" for number in range(10)]
     folds = [{"train": ids[:3] + ids[5:], "val": ids[3:5]}, {"train": ids[2:], "val": ids[:2]}]
-    (root / "splits_final.json").write_text(json.dumps(folds))
+    (root / "splits_final.json").write_text(json.dumps(folds), encoding="utf-8")
     splits = {case.id: case.splits for case in nnunet(root, fold=1).cases}
     assert [case_id for case_id, found in splits.items() if found == ("test",)] == ids[:2]
     assert sum(found == ("val",) for found in splits.values()) == 2
@@ -70,7 +70,7 @@ def test_nnunet_s_folds_are_tested_on_what_it_validates_on(root: Path) -> None:
 )
 def test_folds_that_are_none_are_said(root: Path, folds: Any, message: str) -> None:
     if folds is not None:
-        (root / "splits_final.json").write_text(json.dumps(folds))
+        (root / "splits_final.json").write_text(json.dumps(folds), encoding="utf-8")
     with pytest.raises(UserError, match=message):
         nnunet(root, fold=0)
 

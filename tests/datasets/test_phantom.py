@@ -274,7 +274,7 @@ def test_impossible_cohorts_are_refused_and_leave_nothing(tmp_path: Path, wrong:
 
 
 def test_an_output_that_exists_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "kept.txt").write_text("mine")
+    (tmp_path / "kept.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match="exists already"):
         write_phantom(tmp_path, 4, shape=(16, 16, 16))
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]

@@ -26,7 +26,7 @@ def root(tmp_path: Path, write_volume: Callable[[Path, Volume], Path]) -> Path:
         write_volume(root / "data" / "mha" / f"{number}.mha", Volume(array.astype(np.int16), np.diag([1, 1, 1.5, 1])))
     rows = "".join(f"{number},{number % 2},0\n" for number in range(1, 13))
     (root / "metadata").mkdir()
-    (root / "metadata" / "reference.csv").write_text(f"PatientID,probCOVID,probSevere\n{rows}")
+    (root / "metadata" / "reference.csv").write_text(f"PatientID,probCOVID,probSevere\n{rows}", encoding="utf-8")
     return root
 
 
@@ -72,6 +72,6 @@ def test_masks_that_are_given_say_where_the_lungs_are(
     "text", ["", "PatientID,age\n1,3\n", "PatientID,probCOVID\n1,maybe\n", "PatientID,probCOVID\n1,2\n"]
 )
 def test_a_table_that_is_none_is_said(root: Path, text: str) -> None:
-    (root / "metadata" / "reference.csv").write_text(text)
+    (root / "metadata" / "reference.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"reference.csv should (be a table|have 0 or 1)"):
         stoic(root)

@@ -43,8 +43,8 @@ def write_source(root: Path, change: Change = lambda classes: classes) -> Path:
             image[np.random.default_rng(number).random(image.shape) < 0.15] = 1000
         nib.save(nib.Nifti1Image(image, np.eye(4)), root / "images" / f"{name}.nii.gz")
         splits.setdefault(split, []).append(name)
-    (root / "splits.json").write_text(json.dumps(splits))
-    (root / "classes.json").write_text(json.dumps(change(classes)))
+    (root / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
+    (root / "classes.json").write_text(json.dumps(change(classes)), encoding="utf-8")
     return root
 
 
@@ -73,7 +73,7 @@ def test_it_tells_the_classes_and_a_folder_holds_all_of_it(
     assert read_record(tmp_path / "run").cases == record.cases
     assert [row["target"] for row in record.cases] == [store.cases[str(row["id"])].target for row in record.cases]
     assert record.config["task"] == "ccc"
-    lines = (tmp_path / "run" / "curves.csv").read_text().splitlines()
+    lines = (tmp_path / "run" / "curves.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "step,loss,val_auc"
     best = max(lines[1:], key=lambda line: float(line.split(",")[2] or -1))
     assert best.split(",")[0] == str(record.metrics["best_step"])
@@ -139,7 +139,9 @@ def test_a_run_stopped_and_resumed_ends_where_an_unbroken_one_does(
     stop_after(None)
     resumed = classify(store, None, tmp_path / "run", settings, resume=True)
     assert resumed.cases == whole.cases
-    assert (tmp_path / "run" / "curves.csv").read_text() == (tmp_path / "whole" / "curves.csv").read_text()
+    assert (tmp_path / "run" / "curves.csv").read_text(encoding="utf-8") == (
+        tmp_path / "whole" / "curves.csv"
+    ).read_text(encoding="utf-8")
     assert same(tmp_path / "run", tmp_path / "whole")
     assert not (tmp_path / "run.part").exists()
 

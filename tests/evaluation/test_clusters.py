@@ -246,8 +246,8 @@ def test_a_linear_run_writes_its_clusters_and_others_do_not(tmp_path: Path, stor
     record = transfer(store, None, tmp_path / "run", SHORT)
     again = transfer(store, None, tmp_path / "again", replace(SHORT, cache_gigabytes=0.0))
     assert read_record(tmp_path / "run").clusters == "clusters.json"
-    said = json.loads((tmp_path / "run" / "clusters.json").read_text())
-    assert said == json.loads((tmp_path / "again" / "clusters.json").read_text())
+    said = json.loads((tmp_path / "run" / "clusters.json").read_text(encoding="utf-8"))
+    assert said == json.loads((tmp_path / "again" / "clusters.json").read_text(encoding="utf-8"))
     assert {name: record.metrics[name] for name in ("silhouette", "knn_accuracy")} == said["metrics"]
     assert len(said["points"]) == len(said["groups"]) == len(said["of_cases"]) == 60
     assert again.metrics == record.metrics

@@ -152,7 +152,7 @@ def test_predictions_of_the_test_split_score_as_the_record_says(run: Path, store
         both = [2 * ((found == v) & (truth == v)).sum() / ((found == v).sum() + (truth == v).sum()) for v in (1, 7)]
         # The run rounds frozen features to float16; a voxel on the fence may fall on the other side.
         assert np.mean(both) == pytest.approx(row["dice"], abs=0.01)
-    assert json.loads((tmp_path / "out" / "labels.json").read_text()) == {"1": "ball", "7": "box"}
+    assert json.loads((tmp_path / "out" / "labels.json").read_text(encoding="utf-8")) == {"1": "ball", "7": "box"}
 
 
 @pytest.mark.parametrize("kind", ["sform", "qform", "both", "nifti2"])
@@ -241,7 +241,7 @@ def test_what_fails_is_listed_and_the_rest_is_done(run: Path, store: Store, tmp_
     array = np.random.default_rng(0).random((8, 8, 8, 2)).astype(np.float32)
     nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "d.nii")
     (folder / "a.nii.gz").write_bytes(gzip.compress(good))
-    (folder / "notes.txt").write_text("no image")
+    (folder / "notes.txt").write_text("no image", encoding="utf-8")
     outcome = predict(run, find_images([folder]), tmp_path / "out")
     assert [case.image.name for case in outcome.done] == ["a.nii", "c.nii.gz"]
     reasons = {case.image.name: reason for case, reason in outcome.failed}
@@ -251,7 +251,7 @@ def test_what_fails_is_listed_and_the_rest_is_done(run: Path, store: Store, tmp_
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.nii.gz", "c.nii.gz", "labels.json"}
     again = predict(run, find_images([folder / "a.nii"]), tmp_path / "out")
     assert "exists already" in again.failed[0][1]
-    (tmp_path / "out" / "labels.json").write_text('{"1": "ball"}')
+    (tmp_path / "out" / "labels.json").write_text('{"1": "ball"}', encoding="utf-8")
     with pytest.raises(UserError, match=r"labels.json names other structures"):
         predict(run, find_images([folder / "a.nii"]), tmp_path / "out")
 
@@ -264,7 +264,7 @@ def test_the_command_says_what_failed_and_ends_with_code_2(
     (folder / "good.nii").write_bytes(source(store, "s7").read_bytes())
     words = ["predict", str(run), str(folder), "--out"]
     assert main([*words, str(tmp_path / "all")]) == 0
-    (folder / "bad.nii").write_text("no image")
+    (folder / "bad.nii").write_text("no image", encoding="utf-8")
     assert main([*words, str(tmp_path / "some")]) == 2
     said = capsys.readouterr()
     assert "some: 1 of 2 images done" in said.out
@@ -283,7 +283,7 @@ def test_a_classification_writes_a_table(store: Store, tmp_path: Path) -> None:
     save_classifier(tmp_path / "run", network, settings=settings, method="x", preprocessing=contract, provenance={})
     images = [source(store, f"s{number}") for number in (7, 8)]
     predict(tmp_path / "run", find_images(images), tmp_path / "out")
-    with (tmp_path / "out" / "scores.csv").open() as file:
+    with (tmp_path / "out" / "scores.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == ["image7", "image8"]
     whole = torch.from_numpy(store.image("s7"))[None, None]

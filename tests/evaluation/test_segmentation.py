@@ -79,7 +79,7 @@ def test_a_run_folder_holds_what_the_report_reads(tmp_path: Path, store: Store) 
         assert record.metrics[f"test/{name}"] == pytest.approx(np.mean([row[name] for row in record.cases]))
     assert record.config["task"] == "segmentation"
     assert record.metrics["test/dice_std"] == pytest.approx(np.std(scores(record), ddof=1))
-    lines = (out / "curves.csv").read_text().splitlines()
+    lines = (out / "curves.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "step,loss,val_dice"
     best = max(lines[1:], key=lambda line: float(line.split(",")[2]))
     assert best.split(",")[::2] == [str(record.metrics["best_step"]), str(record.metrics["val/dice"])]
@@ -139,7 +139,9 @@ def test_a_run_stopped_and_resumed_ends_where_an_unbroken_one_does(
     stop_after(None)
     resumed = transfer(store, None, tmp_path / "run", settings, resume=True)
     assert resumed.cases == whole.cases
-    assert (tmp_path / "run" / "curves.csv").read_text() == (tmp_path / "whole" / "curves.csv").read_text()
+    assert (tmp_path / "run" / "curves.csv").read_text(encoding="utf-8") == (
+        tmp_path / "whole" / "curves.csv"
+    ).read_text(encoding="utf-8")
     assert same(tmp_path / "run", tmp_path / "whole")
     assert not (tmp_path / "run.part").exists()
 
@@ -159,7 +161,9 @@ def test_test_labels_have_no_say_in_what_is_chosen(
     scrambled = build_store(scramble)
     other = transfer(scrambled, None, tmp_path / "other", LINEAR)
     assert same(plain, tmp_path / "other")
-    assert (plain / "curves.csv").read_text() == (tmp_path / "other" / "curves.csv").read_text()
+    assert (plain / "curves.csv").read_text(encoding="utf-8") == (tmp_path / "other" / "curves.csv").read_text(
+        encoding="utf-8"
+    )
     assert read_record(plain).metrics["test/dice"] > other.metrics["test/dice"]
 
 
@@ -238,7 +242,7 @@ def test_where_no_test_case_has_labels_nothing_is_tested(
     assert same(out, plain)
     images = find_images([kept_back.path.parent / kept_back.cases[case].source for case in kept_back.split("test")])
     assert not predict(out, images, tmp_path / "maps").failed
-    page = write_report([out, plain], tmp_path / "report.html").read_text()
+    page = write_report([out, plain], tmp_path / "report.html").read_text(encoding="utf-8")
     assert "run" in page
     assert table1([record], ("scratch",)).columns == []
 

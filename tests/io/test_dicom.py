@@ -33,7 +33,7 @@ def change(path: Path, **elements: Any) -> None:
 
 def test_a_series_is_a_volume_in_hu(tmp_path: Path, write_dicom: WriteDicom) -> None:
     write_dicom(tmp_path, SCAN, slope=0.5, intercept=-1100)
-    (tmp_path / "notes.txt").write_text("not DICOM")
+    (tmp_path / "notes.txt").write_text("not DICOM", encoding="utf-8")
     (tmp_path / "DICOMDIR").write_bytes(next(tmp_path.glob("*.dcm")).read_bytes())
     found = upright(tmp_path)
     np.testing.assert_array_equal(found.array, SCAN.array)
@@ -274,7 +274,7 @@ def test_series_are_found_by_their_uid(tmp_path: Path, write_dicom: WriteDicom) 
     two = write_dicom(tmp_path, SCAN, uid="1.2.4")
     (tmp_path / "broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
     (tmp_path / "DICOMDIR").write_bytes(one[0].read_bytes())
-    (tmp_path / "text").write_text("no")
+    (tmp_path / "text").write_text("no", encoding="utf-8")
     found = find_series(sorted(tmp_path.iterdir()))
     assert {uid: sorted(paths) for uid, paths in found.items()} == {
         "1.2.3": sorted(one),

@@ -126,7 +126,7 @@ REFUSED = {
     "flipped bit": (bit_flipped, "its compressed data is damaged"),
     "truncated inside": (truncated_inside, "is truncated: it holds 662 of 672 bytes of voxels"),
     "no bytes": (lambda path: path.write_bytes(b""), "is empty"),
-    "text": (lambda path: path.write_text("not an image\n" * 99), "is not a NIfTI file"),
+    "text": (lambda path: path.write_text("not an image\n" * 99, encoding="utf-8"), "is not a NIfTI file"),
     "gzipped text": (lambda path: path.write_bytes(gzip.compress(b"no image" * 99)), "is not a NIfTI file"),
     "missing": (lambda path: None, "there is no such file"),
     "folder": (lambda path: path.mkdir(), "Is a directory"),

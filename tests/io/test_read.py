@@ -21,7 +21,7 @@ def test_a_file_is_read_by_what_it_is_not_by_its_name(tmp_path: Path, write_volu
 
 
 def text(path: Path) -> None:
-    path.write_text("not an image\n" * 99)
+    path.write_text("not an image\n" * 99, encoding="utf-8")
 
 
 @pytest.mark.parametrize(

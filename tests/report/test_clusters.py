@@ -25,7 +25,7 @@ WHOLE: dict[str, Any] = {
 
 def write(folder: Path, **changes: Any) -> Path:
     path = folder / "clusters.json"
-    path.write_text(json.dumps(WHOLE | changes))
+    path.write_text(json.dumps(WHOLE | changes), encoding="utf-8")
     return path
 
 
@@ -71,6 +71,6 @@ def test_what_is_no_such_file_is_refused_by_name(tmp_path: Path) -> None:
         path.write_bytes(text)
         with pytest.raises(UserError, match=r"clusters\.json can't be read as clusters"):
             read_clusters(path)
-    path.write_text("[]")
+    path.write_text("[]", encoding="utf-8")
     with pytest.raises(UserError, match="it must have the lists"):
         read_clusters(path)

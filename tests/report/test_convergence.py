@@ -17,12 +17,12 @@ Maker = Callable[..., Path]
 def write(folder: Path, scores: dict[int, float], column: str = "val_dice") -> None:
     """A curve file with a loss at every step and a score at some."""
     lines = [f"step,loss,{column}"] + [f"{step},1.0,{scores.get(step, '')}" for step in range(5, 105, 5)]
-    (folder / "curves.csv").write_text("\n".join(lines) + "\n")
+    (folder / "curves.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def plain_steps(folder: Path, level: float | None = None) -> int | None:
     """The first step in the file with 95 % of its best score, or with at least `level`."""
-    rows = [row for row in csv.DictReader((folder / "curves.csv").open()) if row["val_dice"]]
+    rows = [row for row in csv.DictReader((folder / "curves.csv").open(encoding="utf-8")) if row["val_dice"]]
     scores = [(int(row["step"]), float(row["val_dice"])) for row in rows]
     wanted = 0.95 * max(score for _, score in scores) if level is None else level
     return next((step for step, score in scores if score >= wanted), None)
@@ -76,12 +76,12 @@ def test_a_score_that_never_rises_has_no_step() -> None:
 
 def test_scores_that_are_no_number_count_for_nothing(tmp_path: Path, transfer_folder: Maker) -> None:
     folder = transfer_folder(tmp_path / "run", 0, True)
-    (folder / "curves.csv").write_text("step,val_dice\n5,nan\n10,0.4\n15,0.8\n")
+    (folder / "curves.csv").write_text("step,val_dice\n5,nan\n10,0.4\n15,0.8\n", encoding="utf-8")
     (run,) = read_runs([folder])
     curve = validation(run)
     assert curve is not None
     assert curve.steps.tolist() == [10, 15]
-    (folder / "curves.csv").write_text("step,val_dice\n5,nan\n")
+    (folder / "curves.csv").write_text("step,val_dice\n5,nan\n", encoding="utf-8")
     assert validation(read_runs([folder])[0]) is None
 
 

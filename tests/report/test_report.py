@@ -154,7 +154,10 @@ def test_user_text_is_escaped(tmp_path: Path, pretrain_folder: Maker, transfer_f
     }
     folder = pretrain_folder(tmp_path / "runs/pretrain", name=EVIL, cases=[pair], store={"name": EVIL, "hash": EVIL})
     record = folder / "record.json"
-    record.write_text(record.read_text().replace('"title": "case_00', '"title": "<script>alert(2)</script>'))
+    record.write_text(
+        record.read_text(encoding="utf-8").replace('"title": "case_00', '"title": "<script>alert(2)</script>'),
+        encoding="utf-8",
+    )
     page = Page(write_report([tmp_path / "runs"], tmp_path / "report.html"))
     assert page.tags["script"] == 2  # the page's own
     assert page.words.count(EVIL) > 20
@@ -210,10 +213,10 @@ def test_images_of_different_grids_are_shown(tmp_path: Path, pretrain_folder: Ma
 
 def test_existing_output_is_refused(study: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "report.html"
-    out.write_text("mine")
+    out.write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match="exists already"):
         write_report(study, out)
-    assert out.read_text() == "mine"
+    assert out.read_text(encoding="utf-8") == "mine"
 
 
 def test_a_folder_without_a_record_is_refused(study: list[Path], tmp_path: Path) -> None:
@@ -233,7 +236,7 @@ def test_a_broken_picture_is_refused_by_name(tmp_path: Path, pretrain_folder: Ma
     elif spoil == "truncated":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif spoil == "text":
-        path.write_text("no picture")
+        path.write_text("no picture", encoding="utf-8")
     else:
         if spoil == "array lost":
             del arrays["fixed_2"]
@@ -269,6 +272,6 @@ def test_renders_where_torch_is_not_installed(study: list[Path], tmp_path: Path)
     )
     out = tmp_path / "report.html"
     arguments = [sys.executable, "-c", code, str(out), *map(str, study)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(arguments, capture_output=True, text=True, encoding="utf-8", check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert out.stat().st_size > 100_000

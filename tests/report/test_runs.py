@@ -17,12 +17,12 @@ Maker = Callable[..., Path]
 def change(folder: Path, **changes: object) -> None:
     """Change fields of a record on disk."""
     path = folder / "record.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
 
 
 def test_blank_cells_were_not_logged(tmp_path: Path) -> None:
     path = tmp_path / "curves.csv"
-    path.write_text("step,loss,val_dice,never\n10,1.5,,\n20,nan,0.25,\n30,0.5,,\n")
+    path.write_text("step,loss,val_dice,never\n10,1.5,,\n20,nan,0.25,\n30,0.5,,\n", encoding="utf-8")
     curves = read_curves(path)
     assert curves.keys() == {"loss", "val_dice"}
     np.testing.assert_array_equal(curves["loss"].steps, [10, 20, 30])
@@ -57,7 +57,7 @@ def test_missing_curves_are_refused(tmp_path: Path, pretrain_folder: Maker) -> N
 
 def test_a_file_outside_the_run_is_refused(tmp_path: Path, pretrain_folder: Maker) -> None:
     folder = pretrain_folder(tmp_path / "run")
-    (tmp_path / "secret.csv").write_text("step,loss\n1,2\n")
+    (tmp_path / "secret.csv").write_text("step,loss\n1,2\n", encoding="utf-8")
     change(folder, curves="../secret.csv")
     with pytest.raises(UserError, match="not in the run's folder"):
         read_runs([folder])

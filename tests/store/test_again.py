@@ -140,7 +140,7 @@ def test_what_another_run_left_is_not_taken_for_ones_own(tmp_path: Path, make_ca
     assert contents(tmp_path / "store.partial") == left
     shutil.rmtree(tmp_path / "store.partial")
     (tmp_path / "store.partial").mkdir()
-    (tmp_path / "store.partial" / "thesis.txt").write_text("mine")
+    (tmp_path / "store.partial" / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match=r"store\.partial is in the way"):
         run(cases, tmp_path / "store")
     assert contents(tmp_path / "store.partial") == {"thesis.txt": b"mine"}
@@ -340,7 +340,7 @@ def cluster(tmp_path: Path) -> Iterator[str]:
     """The address of a scheduler with two workers, processes that talk over TCP."""
     pytest.importorskip("distributed")
     script = tmp_path / "workers.py"
-    script.write_text(WORKERS)
+    script.write_text(WORKERS, encoding="utf-8")
     process = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdin is not None
@@ -373,7 +373,7 @@ def test_a_dask_cluster_makes_the_same_store(tmp_path: Path, make_case: MakeCase
 def test_the_manifest_says_what_each_case_was_made_of(tmp_path: Path, make_case: MakeCase) -> None:
     case = make_case("a")
     run([case], tmp_path / "store")
-    (line,) = (tmp_path / "store" / "sources.jsonl").read_text().splitlines()
+    (line,) = (tmp_path / "store" / "sources.jsonl").read_text(encoding="utf-8").splitlines()
     found = json.loads(line)
     assert found["id"] == "a"
     assert found["image"]["size"] == case.image.stat().st_size

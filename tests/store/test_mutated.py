@@ -45,7 +45,7 @@ from gvsl.store.preprocessing import Preprocessing
 from gvsl.types import Case
 
 root, memory = Path(sys.argv[1]), int(sys.argv[2])
-names = json.loads((root / "cases.json").read_text())
+names = json.loads((root / "cases.json").read_text(encoding="utf-8"))
 used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
 signal.setitimer(signal.ITIMER_PROF, 10)  # kills the process if one file takes more seconds of the processor
@@ -177,7 +177,7 @@ def test_broken_files_are_refused_or_harmless(tmp_path: Path, write_volume: Writ
             hows.append(mutant(folder, name, number, draw))
             names.append(f"{len(names):03d}/{name}")
     assert len(names) == 500
-    (root / "cases.json").write_text(json.dumps(names))
+    (root / "cases.json").write_text(json.dumps(names), encoding="utf-8")
     values = json.dumps(vars(contract))
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(root), str(MEMORY), values],

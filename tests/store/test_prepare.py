@@ -105,7 +105,7 @@ def test_an_output_that_is_there_is_left_alone(tmp_path: Path, make_case: MakeCa
 
 
 def test_an_output_that_can_not_be_written_is_one_line(tmp_path: Path, make_case: MakeCase) -> None:
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(UserError, match="can't be written: "):
         prepare([make_case("a")], tmp_path / "file" / "store", MR, source="here")
 
@@ -203,7 +203,7 @@ def test_every_label_value_gets_a_name(make_store: MakeStore) -> None:
 
 
 def test_the_manifest_names_no_place_of_this_machine(tmp_path: Path, make_store: MakeStore) -> None:
-    text = (make_store().path / "manifest.json").read_text()
+    text = (make_store().path / "manifest.json").read_text(encoding="utf-8")
     assert str(tmp_path) not in text
     assert json.loads(text)["source"] == "source"
 

@@ -26,9 +26,9 @@ def edit(store: Store, rows: list[Any] | None = None, **changes: Any) -> None:
     if rows is not None:
         lines = b"".join(json.dumps(row, separators=(",", ":")).encode() + b"\n" for row in rows)
         (store.path / "cases.jsonl").write_bytes(lines)
-    manifest = {name: value for name, value in json.loads(path.read_text()).items() if name != "hash"}
+    manifest = {name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name != "hash"}
     manifest = {**json.loads(manifest_text(manifest, lines)), **changes}
-    path.write_text(json.dumps({**manifest, "hash": manifest_hash(manifest)}))
+    path.write_text(json.dumps({**manifest, "hash": manifest_hash(manifest)}), encoding="utf-8")
 
 
 def rows_of(store: Store) -> list[Any]:
@@ -130,10 +130,19 @@ def test_the_hash_is_that_of_contract_cases_and_voxels(make_store: MakeStore) ->
     [
         (lambda path: None, "does not exist; make a store with `gvsl prepare"),
         (lambda path: path.mkdir(), "is not a store: it has no manifest.json"),
-        (lambda path: path.write_text("x"), "is not a store: it has no manifest.json"),
-        (lambda path: (path.mkdir(), (path / "manifest.json").write_text("{")), "manifest.json can't be read"),
-        (lambda path: (path.mkdir(), (path / "manifest.json").write_text("[1]")), "is not the manifest of a store"),
-        (lambda path: (path.mkdir(), (path / "manifest.json").write_text('{"format": 1}')), "is broken or was changed"),
+        (lambda path: path.write_text("x", encoding="utf-8"), "is not a store: it has no manifest.json"),
+        (
+            lambda path: (path.mkdir(), (path / "manifest.json").write_text("{", encoding="utf-8")),
+            "manifest.json can't be read",
+        ),
+        (
+            lambda path: (path.mkdir(), (path / "manifest.json").write_text("[1]", encoding="utf-8")),
+            "is not the manifest of a store",
+        ),
+        (
+            lambda path: (path.mkdir(), (path / "manifest.json").write_text('{"format": 1}', encoding="utf-8")),
+            "is broken or was changed",
+        ),
     ],
 )
 def test_what_is_no_store_is_refused(tmp_path: Path, build: Callable[[Path], object], message: str) -> None:
@@ -152,8 +161,11 @@ def test_a_newer_format_is_refused(make_store: MakeStore) -> None:
 
 def test_a_store_of_format_1_still_opens(make_store: MakeStore) -> None:
     new = make_store()
-    manifest = json.loads((new.path / "manifest.json").read_text()) | {"format": 1, "cases": rows_of(new)}
-    (new.path / "manifest.json").write_text(json.dumps({**manifest, "hash": manifest_hash(manifest)}))
+    manifest = json.loads((new.path / "manifest.json").read_text(encoding="utf-8")) | {
+        "format": 1,
+        "cases": rows_of(new),
+    }
+    (new.path / "manifest.json").write_text(json.dumps({**manifest, "hash": manifest_hash(manifest)}), encoding="utf-8")
     for name in ("cases.jsonl", "sources.jsonl"):
         (new.path / name).unlink()
     old = Store.open(new.path)
@@ -169,7 +181,10 @@ def test_a_store_of_format_1_still_opens(make_store: MakeStore) -> None:
 @pytest.mark.parametrize("name", ["manifest.json", "cases.jsonl"])
 def test_a_manifest_changed_by_hand_is_refused(make_store: MakeStore, name: str) -> None:
     path = make_store().path / name
-    path.write_text(path.read_text().replace("block" if name == "manifest.json" else '"test"', '"train"'))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("block" if name == "manifest.json" else '"test"', '"train"'),
+        encoding="utf-8",
+    )
     with pytest.raises(UserError, match=r"changed by hand|can't be read"):
         Store.open(path.parent)
 

@@ -25,7 +25,7 @@ def test_without_a_table_there_are_no_rows(tmp_path: Path) -> None:
 
 
 def test_every_step_of_a_run_is_in_its_table(finished: Path) -> None:
-    with (finished / "curves.csv").open(newline="") as file:
+    with (finished / "curves.csv").open(newline="", encoding="utf-8") as file:
         assert sorted(next(csv.reader(file))) == sorted(COLUMNS)
     rows = read_curves(finished / "curves.csv")
     assert [row["step"] for row in rows] == list(range(8))

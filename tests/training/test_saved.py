@@ -21,11 +21,11 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 def change(path: Path, *keys: str, value: Any) -> None:
-    values = inner = json.loads(path.read_text())
+    values = inner = json.loads(path.read_text(encoding="utf-8"))
     for key in keys[:-1]:
         inner = inner[key]
     inner[keys[-1]] = value
-    path.write_text(json.dumps(values))
+    path.write_text(json.dumps(values), encoding="utf-8")
 
 
 def test_a_run_is_loaded_whole_and_ready_to_use(finished: Path, phantom_store: Store) -> None:
@@ -64,9 +64,9 @@ def test_settings_that_are_not_known_are_refused(run: Path) -> None:
 
 
 def test_a_setting_that_came_after_the_run_has_its_default(run: Path) -> None:
-    record = json.loads((run / "record.json").read_text())
+    record = json.loads((run / "record.json").read_text(encoding="utf-8"))
     del record["config"]["pretext"]["affine_gradient"]
-    (run / "record.json").write_text(json.dumps(record))
+    (run / "record.json").write_text(json.dumps(record), encoding="utf-8")
     assert load_method(run).settings.affine_gradient
 
 

@@ -91,14 +91,14 @@ def test_a_broken_state_is_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "a.part"
     saved(folder)
     path = folder / "state.json"
-    whole = path.read_text()
+    whole = path.read_text(encoding="utf-8")
     outside = {**json.loads(whole), "tensors": "../elsewhere.safetensors"}
     for text in (whole[:40], "[]", '{"format": 1}', json.dumps(outside)):
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match="can't be read") as caught:
             Checkpoint(folder, IDENTITY, 5, resume=True)
         assert "\n" not in str(caught.value)
-    path.write_text(whole)
+    path.write_text(whole, encoding="utf-8")
     next(folder.glob("*.safetensors")).write_bytes(b"nothing")
     with pytest.raises(UserError, match="can't be read"):
         run(Checkpoint(folder, IDENTITY, 5, resume=True), True)

@@ -62,8 +62,8 @@ def test_a_folder_without_a_head_is_refused(run: Path) -> None:
 
 
 def test_a_head_of_other_classes_is_refused(run: Path) -> None:
-    config = json.loads((run / "head.json").read_text())
-    (run / "head.json").write_text(json.dumps({**config, "labels": {"1": "one"}}))
+    config = json.loads((run / "head.json").read_text(encoding="utf-8"))
+    (run / "head.json").write_text(json.dumps({**config, "labels": {"1": "one"}}), encoding="utf-8")
     assert "2 mismatched" in refusal(run)
 
 
@@ -72,5 +72,5 @@ def test_broken_files_are_refused(run: Path) -> None:
     (run / "head.safetensors").write_bytes(b"nothing")
     assert "can't be read" in refusal(run)
     save_file(tensors, run / "head.safetensors")
-    (run / "head.json").write_text('{"format": 1, "labels": {"one": "x"}}')
+    (run / "head.json").write_text('{"format": 1, "labels": {"one": "x"}}', encoding="utf-8")
     assert "no config of a head" in refusal(run)

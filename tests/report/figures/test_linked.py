@@ -77,9 +77,11 @@ def test_focus_on_an_entry_leaves_its_own_parts_alone_in_full(tmp_path: Path) ->
     """
     page = tmp_path / "page.html"
     at_once = "<style>.series { transition: none !important }</style>"  # no frame is drawn in which it could go on
-    page.write_text(f"<!DOCTYPE html><meta charset='utf-8'>{at_once}<body>{text}<script>{script}</script></body>")
+    page.write_text(
+        f"<!DOCTYPE html><meta charset='utf-8'>{at_once}<body>{text}<script>{script}</script></body>", encoding="utf-8"
+    )
     command = [browser, "--headless=new", "--no-sandbox", "--virtual-time-budget=5000", "--dump-dom", page.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=120).stdout
     found = re.search(r'data-seen="([^"]*)"', dom)
     assert found
     assert sorted(found[1].split(",")) == ["series s00.1", "series s00.1", "series s11"]

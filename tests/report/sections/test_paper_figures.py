@@ -33,12 +33,12 @@ def add_clusters(folder: Path, names: list[str], silhouette: float, notes: list[
         "of_cases": [place % 2 for place in range(len(groups))],
         "notes": notes or [],
     }
-    (folder / "clusters.json").write_text(json.dumps(said))
+    (folder / "clusters.json").write_text(json.dumps(said), encoding="utf-8")
     path = folder / "record.json"
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     record["clusters"] = "clusters.json"
     record["metrics"] |= {"silhouette": silhouette, "knn_accuracy": 0.8125}
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(record), encoding="utf-8")
     return folder
 
 
@@ -71,7 +71,7 @@ def cells(html: str, method: str) -> list[str]:
 
 
 def test_every_figure_is_on_the_page_and_in_its_contents(whole: Path, tmp_path: Path) -> None:
-    text = write_report([whole], tmp_path / "report.html").read_text()
+    text = write_report([whole], tmp_path / "report.html").read_text(encoding="utf-8")
     for place in (6, 7, 8):
         assert f'<section id="figure{place}">' in text
         assert f'href="#figure{place}"' in text
@@ -86,11 +86,11 @@ def test_figures_say_what_the_records_do(whole: Path) -> None:
 
 
 def test_files_are_of_the_same_blocks(whole: Path, tmp_path: Path) -> None:
-    (tmp_path / "figure6.svg").write_text("an earlier one")
+    (tmp_path / "figure6.svg").write_text("an earlier one", encoding="utf-8")
     paths = write_figures([whole], tmp_path)
     assert [path.name for path in paths] == ["figure6.svg", "figure7.svg", "figure8.svg"]
     for path, figure in zip(paths, paper_figures(read_runs([whole])), strict=True):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         ElementTree.fromstring(text)
         for block in figure.blocks:
             for panel in block.panels:
@@ -102,7 +102,7 @@ def test_a_figure_without_runs_is_not_there(tmp_path: Path, transfer_folder: Mak
     transfer_folder(tmp_path / "a", 0, True)
     pretrain_folder(tmp_path / "b", config=CONFIG, pictures=[])
     transfer_folder(tmp_path / "c", 1, False, status="failed", cases=[], metrics={}, pictures=[])
-    text = write_report([tmp_path], tmp_path / "report.html").read_text()
+    text = write_report([tmp_path], tmp_path / "report.html").read_text(encoding="utf-8")
     assert "figure6" not in text and "figure7" not in text and "figure8" not in text
     assert write_figures([tmp_path], tmp_path / "out") == []
 
@@ -139,19 +139,23 @@ def test_names_are_escaped_and_notes_are_told(tmp_path: Path, transfer_folder: M
         add_clusters(folder, [EVIL, "background near it"], 0.5, [f"one structure alone, {EVIL}"])
     figures = paper_figures(read_runs([tmp_path / "runs"]))
     for figure, path in zip(figures, write_figures([tmp_path / "runs"], tmp_path), strict=True):
-        for text in (figure.html.code, path.read_text()):
+        for text in (figure.html.code, path.read_text(encoding="utf-8")):
             assert escape(EVIL) in text
     assert f"One structure alone, {escape(EVIL)}." in figures[1].html.code
 
 
 def test_a_run_without_a_plane_or_figures_shows_dashes_and_its_note(tmp_path: Path, transfer_folder: Maker) -> None:
     folder = add_clusters(transfer_folder(tmp_path / "run", 0, True), ["a"], 0.0, ["nothing to show"])
-    said = json.loads((folder / "clusters.json").read_text()) | {"points": [], "groups": [], "of_cases": []}
-    (folder / "clusters.json").write_text(json.dumps(said))
-    record = json.loads((folder / "record.json").read_text())
+    said = json.loads((folder / "clusters.json").read_text(encoding="utf-8")) | {
+        "points": [],
+        "groups": [],
+        "of_cases": [],
+    }
+    (folder / "clusters.json").write_text(json.dumps(said), encoding="utf-8")
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     for name in ("silhouette", "knn_accuracy"):
         del record["metrics"][name]
-    (folder / "record.json").write_text(json.dumps(record))
+    (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
     (seventh,) = paper_figures(read_runs([tmp_path]))
     assert cells(seventh.html.code, "gvsl")[2:5] == ["–", "–", "–"]
     assert "Nothing to show." in seventh.html.code
