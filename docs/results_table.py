@@ -7,15 +7,16 @@ import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gvsl.evaluation.intervals import mean_with_interval
 from gvsl.files import write_text
-from gvsl.methods import METHODS
+from gvsl.methods import METHODS, GVSLSettings
 from gvsl.results import RunRecord, find_records
 
 Scores = NDArray[np.float64]
@@ -95,22 +96,47 @@ def labels_table(probes: Probes) -> list[str]:
 def methods_table(probes: Probes, store: str, steps: int) -> list[str]:
     """Table 1 for one store, with all its labels: a row a method, best first."""
     column = max((column for column in probes if column.store == store), key=lambda column: column.labels)
-    rows = probes[column]
-    lines = [
+    rows = {method: runs for (method, length), runs in probes[column].items() if length in (0, steps)}
+    return [
         f"| {store}, {column.labels} labels | validation DSC | test DSC | to scratch | cases ahead |",
         "|---|---|---|---|---|",
+        *(f"{line} |" for _, line in _best_first(rows)),
     ]
-    found: list[tuple[float, str]] = []
+
+
+def finetuned_table(records: Iterable[RunRecord], store: str) -> list[str]:
+    """The same of networks that were trained whole, with the first step at 95 % of each seed's best."""
+    found = [record for record in records if record.store["name"] == store and record.config["mode"] != "linear"]
+    labels = max(len(record.config["train_cases"]) for record in found)
+    rows: dict[str, dict[int, RunRecord]] = defaultdict(dict)
+    for record in found:
+        if len(record.config["train_cases"]) == labels:
+            rows[record.config["method"]][record.seed] = record
+    return [
+        f"| {store}, {labels} labels | validation DSC | test DSC | to scratch | cases ahead | steps to 95 % |",
+        "|---|---|---|---|---|---|",
+        *(f"{line} | {_soon(rows[method])} |" for method, line in _best_first(rows)),
+    ]
+
+
+def _best_first(rows: Mapping[str, Mapping[int, RunRecord]]) -> list[tuple[str, str]]:
+    """Each method's name and line, without its last bar: against scratch of the same seeds."""
+    lines: list[tuple[float, str, str]] = []
     for method in (SCRATCH, *METHODS):
-        runs = rows.get((method, 0 if method == SCRATCH else steps), {})
-        if not runs:
+        if method not in rows:
             continue
-        random, ours = _paired(rows[SCRATCH, 0], runs)
+        runs = rows[method]
+        random, ours = _paired(rows[SCRATCH], runs)
         gap = (ours - random).mean(axis=0)
         validation = np.mean([runs[seed].metrics["val/dice"] for seed in sorted(runs)])
-        beside = "| |" if method == SCRATCH else f"| {_gap(gap)} | {(gap > 0).sum()} of {len(gap)} |"
-        found.append((float(ours.mean()), f"| `{method}` | {validation:.3f} | {_said(ours)} {beside}"))
-    return lines + [line for _, line in sorted(found, reverse=True)]
+        beside = "| |" if method == SCRATCH else f"| {_gap(gap)} | {(gap > 0).sum()} of {len(gap)}"
+        lines.append((float(ours.mean()), method, f"| `{method}` | {validation:.3f} | {_covered(ours)} {beside}"))
+    return [(method, line) for _, method, line in sorted(lines, reverse=True)]
+
+
+def _soon(runs: Mapping[int, RunRecord]) -> str:
+    """The first validated step with 95 % of the run's best validation score, seed by seed."""
+    return ", ".join(f"{runs[seed].metrics['steps_to_95']:.0f}" for seed in sorted(runs))
 
 
 def _paired(
@@ -136,6 +162,13 @@ def _said(table: Scores) -> str:
     return f"{table.mean():.3f} ± {table.mean(axis=0).std(ddof=1):.3f} ({seeds})"
 
 
+def _covered(table: Scores) -> str:
+    """The same with the 95 % interval over cases of their means over seeds."""
+    figure = mean_with_interval("dice", list(table.mean(axis=0)))
+    seeds = ", ".join(f"{mean:.3f}" for mean in table.mean(axis=1))
+    return f"{figure['dice']:.3f} [{figure['dice_low']:.3f}, {figure['dice_high']:.3f}] ({seeds})"
+
+
 def few_labels_table(records: Iterable[RunRecord]) -> list[str]:
     """One row a store and number of labels: four ways to use them, and how soon two of them are there."""
     found: dict[tuple[str, int], dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
@@ -154,10 +187,7 @@ def few_labels_table(records: Iterable[RunRecord]) -> list[str]:
         if ways["scratch"].keys() & ways["finetune"].keys():
             first, second = _paired(ways["scratch"], ways["finetune"], _main(next(iter(ways["scratch"].values()))))
             gap = _gap((second - first).mean(axis=0)) if first.shape[1] > 1 else f"{(second - first).mean():+.3f}"
-            soon = [
-                ", ".join(f"{ways[way][seed].metrics['steps_to_95']:.0f}" for seed in sorted(ways[way]))
-                for way in ("scratch", "finetune")
-            ]
+            soon = [_soon(ways[way]) for way in ("scratch", "finetune")]
         lines.append(f"| {store} | {labels} | " + " | ".join([*cells, gap, *soon]) + " |")
     return lines
 
@@ -184,7 +214,12 @@ def settings_table(pretrained: Mapping[str, RunRecord], probes: Iterable[RunReco
         probes: linear transfers from them.
         steps: of the runs to show.
     """
-    shown = {name: _flat(run.config) for name, run in pretrained.items() if run.config["trainer"]["max_steps"] == steps}
+    default = _flat({"pretext": asdict(GVSLSettings())})  # of settings that an earlier record does not have
+    shown = {
+        name: default | _flat(run.config)
+        for name, run in pretrained.items()
+        if run.config["trainer"]["max_steps"] == steps
+    }
     worth = {Path(record.config["weights"]).name: record.metrics["val/dice"] for record in probes}
     stores = sorted({pretrained[name].store["name"] for name in shown})
     common = {
@@ -259,14 +294,18 @@ def main(records: Path, page: Path) -> None:
     found = find_records([records])
     few = [record for folder, record in found if "few" in folder.parts and record.kind == "transfer"]
     changed = [(folder, record) for folder, record in found if "settings" in folder.parts]
-    whole = [(folder, record) for folder, record in found if not {"few", "settings"}.intersection(folder.parts)]
+    trained_whole = [record for folder, record in found if {"few", "finetune"}.intersection(folder.parts)]
+    others = {"few", "settings", "finetune"}
+    whole = [(folder, record) for folder, record in found if not others.intersection(folder.parts)]
     pretrained = {folder.name: record for folder, record in whole if record.kind == "pretrain"}
     lengths = {name: int(record.config["trainer"]["max_steps"]) for name, record in pretrained.items()}
     probes = probes_of((record for _, record in whole if record.kind == "transfer"), lengths)
     common = min(lengths.values())
     methods: list[str] = []
+    finetuned: list[str] = []
     for store in sorted({column.store for column in probes}):
         methods += [*methods_table(probes, store, common), ""]
+        finetuned += [*finetuned_table(trained_whole, store), ""]
     matching = [record for record in pretrained.values() if record.config["method"] == "gvsl"]
     ours = [(folder, record) for folder, record in [*whole, *changed] if record.config["method"] == "gvsl"]
     settings = settings_table(
@@ -278,6 +317,7 @@ def main(records: Path, page: Path) -> None:
         "matching": matching_table(matching),
         "linear": labels_table(probes),
         "methods": methods[:-1],
+        "finetuned": finetuned[:-1],
         "settings": settings,
         "few": few_labels_table(few),
     }

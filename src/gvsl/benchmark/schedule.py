@@ -1,6 +1,7 @@
 """Where the runs of a matrix are done: on this machine, on a Dask cluster, or as SLURM jobs."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,7 +90,9 @@ def _here(processes: int, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
         yield from (_do(run, out, None) for run in runs)
         return
     parallel = Parallel(processes, return_as="generator_unordered", batch_size=1)
-    yield from parallel(delayed(_do)(run, out, max(1, cores // processes)) for run in runs)
+    with warnings.catch_warnings():  # a process whose memory has grown is replaced between runs: nothing to be told
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+        yield from parallel(delayed(_do)(run, out, max(1, cores // processes)) for run in runs)
 
 
 def _on_dask(address: str, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
