@@ -165,6 +165,24 @@ def test_user_text_is_escaped(tmp_path: Path, pretrain_folder: Maker, transfer_f
     assert any(EVIL in label for label in page.labels)
 
 
+def test_many_methods_begin_with_their_table_and_fold_away_the_rest(
+    tmp_path: Path, pretrain_folder: Maker, transfer_folder: Maker
+) -> None:
+    for number in range(14):
+        config = {"mode": "linear", "weights": "w" if number else "scratch", "method": f"method-{number:02d}"}
+        transfer_folder(tmp_path / f"runs/{number:02d}", 0, bool(number), config=config, pictures=[])
+    for number in range(4):
+        pretrain_folder(tmp_path / f"runs/pretrain-{number}", name=f"pretrain-{number}", pictures=[])
+    path = write_report([tmp_path / "runs"], tmp_path / "report.html")
+    page, text = Page(path), path.read_text(encoding="utf-8")
+    assert [name for name in page.ids if name in ("summary", "table1")] == ["table1", "summary"]
+    assert "of 13 comparisons" in page.words
+    assert "17 cards: each comparison and each pre-training run by itself" in page.words
+    assert "Seed 0 of each of 14 kinds of features" in page.words
+    folded = re.findall(r"<details><summary>(pretrain-\d)</summary>", text)
+    assert folded == ["pretrain-3"] * 3  # of the curves, the pairs and the restorations
+
+
 def test_failed_and_unfinished_runs_show_as_such(
     tmp_path: Path, pretrain_folder: Maker, transfer_folder: Maker
 ) -> None:

@@ -95,9 +95,21 @@ def test_only_cases_of_every_run_are_compared() -> None:
 
 def test_random_features_and_the_protocol_are_recognised() -> None:
     assert [side(MINE[0]), side(OTHER[0])] == ["gvsl", RANDOM]
-    named = probe(0, {"a": 0.1}, "scratch", config={"mode": "scratch"})
-    assert (side(named), protocol(named)) == (RANDOM, "linear")
+    whole = probe(0, {"a": 0.1}, "scratch", config={"mode": "scratch"})
+    assert (side(whole), protocol(whole)) == (RANDOM, "finetune")
+    assert (side(OTHER[0]), protocol(OTHER[0])) == (RANDOM, "linear")
     assert protocol(probe(0, {"a": 0.1}, config={"mode": "finetune"})) == "finetune"
+
+
+def test_training_from_scratch_is_set_against_fine_tuning_alone() -> None:
+    """A linear probe on random features and a network trained whole from random weights are two baselines."""
+    tuned = probe(0, {"a": 0.3}, config={"mode": "finetune"})
+    whole = probe(0, {"a": 0.9}, "scratch", config={"mode": "scratch"})
+    fine, linear = groups([tuned, whole, *MINE, *OTHER])
+    assert [run.record.config["mode"] for run in fine.runs] == ["scratch", "finetune"]
+    assert {run.record.config["mode"] for run in linear.runs} == {"linear"}
+    assert headline([], [fine]) == "Fine-tuned from gvsl weights: DSC 0.300, against 0.900 from scratch"
+    assert headline([], [fine, linear], [3.0, 0.0]) == "Pre-training is ahead of a random start in 2 of 4 comparisons"
 
 
 def test_groups_hold_what_can_be_compared() -> None:

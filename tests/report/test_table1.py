@@ -8,7 +8,7 @@ from scipy.stats import wilcoxon
 from sklearn.metrics import roc_auc_score
 
 from gvsl.report import as_csv, as_latex, as_markdown, table1
-from gvsl.report.table1 import ColumnKey
+from gvsl.report.table1 import ColumnKey, Scores
 from gvsl.results import RunRecord
 
 ORDER = ("scratch", "gvsl", "byol", "simclr")
@@ -85,6 +85,34 @@ def test_an_auc_is_that_of_scikit_learn_and_its_interval_holds_it() -> None:
     p_value = table.cells["scratch", key].p_value
     assert p_value is not None
     assert p_value < 0.05
+
+
+def test_many_draws_at_once_are_the_figure_of_each() -> None:
+    generator = np.random.default_rng(1)
+    targets = np.array([0.0, 1.0] * 6)
+    values = generator.integers(4, size=(2, 12)).astype(float)  # with ties
+    draws = [generator.integers(12, size=12) for _ in range(50)]
+    counts = np.array([np.bincount(drawn, minlength=12) for drawn in draws], dtype=float)
+    areas = Scores(values, targets, (0, 1)).figures(counts)
+    means = Scores(values, None, (0, 1)).figures(counts, [1])
+    for drawn, area, mean in zip(draws, areas, means, strict=True):
+        assert area == pytest.approx(np.mean([roc_auc_score(targets[drawn], row[drawn]) for row in values]))
+        assert mean == pytest.approx(values[1, drawn].mean())
+    one_class = np.zeros((1, 12))
+    one_class[0, 0] = 12
+    assert np.isnan(Scores(values, targets, (0, 1)).figures(one_class)).all()
+
+
+def test_different_numbers_of_labels_have_columns_of_their_own(records: list[RunRecord]) -> None:
+    few = [record(method, 0, cases=rows([0.25] * 20)) for method in ORDER]
+    for made in few:
+        made.config["labels"] = 5
+    table = table1([*few, *records], ORDER)
+    assert table.columns == [LINEAR._replace(labels=5), LINEAR]
+    assert table.cells["gvsl", table.columns[0]].mean == pytest.approx(25)
+    assert table.cells["gvsl", LINEAR] == table1(records, ORDER).cells["gvsl", LINEAR]
+    assert "hearts, linear, 5 labels, DSC %" in as_markdown(table)
+    assert {line["labels"] for line in csv.DictReader(io.StringIO(as_csv(table)))} == {"5", "all"}
 
 
 def test_only_seeds_that_both_have_are_compared(records: list[RunRecord]) -> None:

@@ -153,8 +153,8 @@ def _held_out_figures(run: Run) -> dict[str, float]:
 def _of_transfer(run: Run) -> Iterable[Finding]:
     mean = mean_of_cases(run, "dice")
     stated = run.record.metrics.get("test/dice")
-    if run.record.status == "finished" and mean is None:
-        yield Finding("broken", run.label, "the run finished without a DSC for any test case")
+    if run.record.status == "finished" and mean is None and mean_of_cases(run, "score") is None:
+        yield Finding("broken", run.label, "the run finished without a DSC or a score for any test case")
     if mean is not None and stated is not None and abs(mean - stated) > MEAN_TOLERANCE:
         text = f"the recorded test DSC {number(stated)} is not the mean of its cases, {number(mean)}"
         yield Finding("broken", run.label, text)
@@ -175,10 +175,15 @@ def _of_group(group: Group) -> Iterable[Finding]:
         yield Finding("caution", subject, f"{plural(len(lost), 'case')} left out: not scored in every run")
     seeds = {name: len({run.record.seed for run in runs}) for name, runs in group.sides.items()}
     if min(seeds.values()) < SEEDS_ASKED_FOR:
-        counts = ", ".join(f"{name} features {plural(count, 'seed')}" for name, count in seeds.items())
-        yield Finding("caution", subject, f"fewer than {SEEDS_ASKED_FOR} seeds: {counts}")
-    for method in group.methods if RANDOM in group.sides else ():
-        gap = difference(group.sides[method], group.sides[RANDOM], sorted(shared), "dice")
-        if not gap.mean > 0:
-            text = f"{method} features are not ahead of random ones ({number(gap.mean, signed=True)} DSC)"
-            yield Finding("caution", subject, text)
+        few = [name for name, count in seeds.items() if count < SEEDS_ASKED_FOR]
+        whose = "every side" if len(few) == len(seeds) else ", ".join(few)
+        counts = " or ".join(str(count) for count in sorted({seeds[name] for name in few}))
+        yield Finding("caution", subject, f"fewer than {SEEDS_ASKED_FOR} seeds: {whose} has {counts}")
+    gaps = {
+        method: difference(group.sides[method], group.sides[RANDOM], sorted(shared), "dice").mean
+        for method in (group.methods if RANDOM in group.sides else ())
+    }
+    behind = [f"{method} ({number(gap, signed=True)} DSC)" for method, gap in gaps.items() if not gap > 0]
+    if behind:
+        verb = "is" if len(behind) == 1 else "are"
+        yield Finding("caution", subject, f"{', '.join(behind)} {verb} not ahead of a random start")

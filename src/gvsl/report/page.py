@@ -96,6 +96,11 @@ def details(summary: Html | str, *body: Html, open_at_first: bool = False) -> Ht
     return Html(f"<details{' open' if open_at_first else ''}>{inner}</details>")
 
 
+def unfolded(blocks: Sequence[tuple[str, Html]], shown: int) -> list[Html]:
+    """Blocks, each with its name: the first ones as they are, each further one opens at a click on its name."""
+    return [block for _, block in blocks[:shown]] + [details(name, block) for name, block in blocks[shown:]]
+
+
 def chip(word: str, css: str) -> Html:
     """A small mark with a word in it."""
     return element("span", word, css=f"chip {css}")

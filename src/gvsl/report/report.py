@@ -5,13 +5,14 @@ from pathlib import Path
 
 from gvsl.files import refuse_existing, write_text
 from gvsl.report.checks import findings
+from gvsl.report.classification import area_gaps, auc_verdict, classified
 from gvsl.report.numbers import number, percent, plural
 from gvsl.report.page import page
 from gvsl.report.runs import read_runs
 from gvsl.report.sections.comparison import comparison
 from gvsl.report.sections.curves import curves
 from gvsl.report.sections.dice import dice
-from gvsl.report.sections.overview import overview, top
+from gvsl.report.sections.overview import MOST_CARDS, overview, top
 from gvsl.report.sections.pairs import pairs
 from gvsl.report.sections.paper_figures import paper_figures
 from gvsl.report.sections.restorations import restorations
@@ -45,6 +46,7 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     runs = read_runs(folders)
     compared = groups(runs)
     found = findings(runs, compared)
+    crowded = sum(len(group.methods) for group in compared) > MOST_CARDS
     figures = paper_figures(runs)
     sections = {
         "summary": overview(runs, compared, found),
@@ -59,10 +61,12 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
         "runs": runs_table(runs),
     }
     named = dict(CONTENTS) | {figure.anchor: figure.name for figure in figures}
-    contents = [(anchor, named[anchor]) for anchor, part in sections.items() if part is not None]
-    shown = (part for part in sections.values() if part is not None)
-    head = top(runs, compared, found, utc_now()[:10])
-    write_text(out, page(f"gvsl report: {headline(runs, compared)}", contents, head, *shown))
+    order = sorted(sections, key=lambda anchor: anchor != "table1") if crowded else list(sections)
+    shown = {anchor: part for anchor in order if (part := sections[anchor]) is not None}
+    contents = [(anchor, named[anchor]) for anchor in shown]
+    line = headline(runs, compared, area_gaps(runs))
+    head = top(runs, line, found, utc_now()[:10])
+    write_text(out, page(f"gvsl report: {line}", contents, head, *shown.values()))
     return out
 
 
@@ -75,6 +79,7 @@ def summary_lines(folders: Sequence[Path]) -> list[str]:
     runs = read_runs(folders)
     compared = groups(runs)
     lines = [f"{group.store}: {verdict(group, method)}" for group in compared for method in group.methods]
+    lines += [f"{shown.store}: {auc_verdict(shown)}" for shown in classified(runs)]
     for run in runs:
         if run.record.kind == "pretrain" and held_out(run, "ncc") is None:
             figures = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in pretext_figures(run))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gvsl.report.numbers import capital, number, plural, plus_minus
 from gvsl.report.runs import Curve, Run
+from gvsl.report.table1 import MODES
 
 Array = NDArray[np.float64]
 Key = TypeVar("Key")
@@ -80,9 +81,9 @@ def side(run: Run) -> str:
 
 
 def protocol(run: Run) -> str:
-    """Say how a transfer run trains; `scratch`, the linear probe on random features, belongs to `linear`."""
+    """Say which comparison a transfer run belongs to: training from scratch is what fine-tuning is set against."""
     mode = str(run.record.config["mode"])
-    return "linear" if mode == "scratch" else mode
+    return MODES.get(mode, mode)
 
 
 def case_ids(runs: Iterable[Run]) -> list[str]:
@@ -232,22 +233,24 @@ def standing(gap: Difference) -> str:
     return f"pre-training is ahead {cases} and in {gap.seeds_ahead} of {plural(gap.seeds, 'seed')}"
 
 
-def headline(runs: Sequence[Run], compared: Sequence[Group]) -> str:
-    """The one line to take away from all runs."""
+def headline(runs: Sequence[Run], compared: Sequence[Group], area_gaps: Sequence[float] = ()) -> str:
+    """The one line to take away from all runs; `area_gaps` are the differences in AUC to random features."""
     gaps = [
         (group, method, difference(group.sides[method], group.sides[RANDOM], case_ids(group.runs), "dice"))
         for group in compared
         if RANDOM in group.sides
         for method in group.methods
     ]
-    if len(gaps) == 1:
+    if len(gaps) == 1 and not area_gaps:
         group, method, _ = gaps[0]
         means = [spread(scores(group.sides[name], case_ids(group.runs), "dice")).mean for name in (method, RANDOM)]
         start = capital(feature_name(method, group.protocol))
-        return f"{start}: DSC {number(means[0])}, against {number(means[1])} from random ones"
-    if gaps:
-        ahead = sum(gap.mean > 0 for _, _, gap in gaps)
-        return f"Pre-training is ahead of random features in {ahead} of {len(gaps)} comparisons"
+        other = "from scratch" if group.protocol == "finetune" else "from random ones"
+        return f"{start}: DSC {number(means[0])}, against {number(means[1])} {other}"
+    if gaps or area_gaps:
+        every = [gap.mean for _, _, gap in gaps] + list(area_gaps)
+        count = plural(len(every), "comparison")
+        return f"Pre-training is ahead of a random start in {sum(gap > 0 for gap in every)} of {count}"
     for run in runs:
         after, before = held_out(run, "ncc"), held_out(run, "ncc_identity")
         if run.record.kind == "pretrain" and after is not None and before is not None:
@@ -257,6 +260,8 @@ def headline(runs: Sequence[Run], compared: Sequence[Group]) -> str:
 
 def feature_name(name: str, way: str) -> str:
     """Name a side of a comparison as a reader would."""
+    if name == RANDOM and way == "finetune":
+        return "trained from scratch"
     verb = {"linear": "linear", "finetune": "fine-tuned"}.get(way, way)
     start = "on" if way == "linear" else "from"
     thing = "features" if way == "linear" else "weights"

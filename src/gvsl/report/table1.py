@@ -2,8 +2,9 @@
 
 import csv
 import io
+import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -37,6 +38,13 @@ class ColumnKey(NamedTuple):
     store: str
     metric: str
     """`DSC` or `AUC`."""
+    labels: int | None = None
+    """Labelled training cases that were drawn; None for all that the split has."""
+
+    @property
+    def title(self) -> str:
+        """What the column holds, but for the metric."""
+        return f"{self.store}, {self.mode}" + ("" if self.labels is None else f", {self.labels} labels")
 
 
 @dataclass(frozen=True)
@@ -82,20 +90,25 @@ class Scores(NamedTuple):
     """(cases,): the class of each case, where the figure is an AUC."""
     seeds: tuple[int, ...]
 
-    def figure(self, cases: NDArray[np.int64], seeds: Sequence[int] | None = None) -> float:
-        """The mean over seeds of the figure over some of the cases; NaN if they are of one class."""
-        rows = self.values if seeds is None else self.values[[self.seeds.index(seed) for seed in seeds]]
-        chosen = rows[:, cases]
-        if self.targets is None:
-            return float(chosen.mean())
-        from scipy.stats import rankdata  # slow to import, and no part of the page
+    def figure(self, seeds: Sequence[int] | None = None) -> float:
+        """The mean over seeds of the mean DSC, or of the AUC; NaN if all cases are of one class."""
+        return float(self.figures(np.ones((1, self.values.shape[1])), seeds)[0])
 
-        wanted = self.targets[cases] > 0
-        ones, zeros = int(wanted.sum()), int((~wanted).sum())
-        if not ones or not zeros:
-            return float("nan")
-        ranks = rankdata(chosen, axis=1)[:, wanted].sum(axis=1)
-        return float(((ranks - ones * (ones + 1) / 2) / (ones * zeros)).mean())
+    def figures(self, counts: Floats, seeds: Sequence[int] | None = None) -> Floats:
+        """The same of many draws of cases at once, (draws,).
+
+        Args:
+            counts: (draws, cases): how often each case was drawn.
+            seeds: those to take the mean over; all if not given.
+        """
+        rows = self.values if seeds is None else self.values[[self.seeds.index(seed) for seed in seeds]]
+        if self.targets is None:
+            return np.asarray(counts @ rows.mean(axis=0) / counts.sum(axis=1))
+        wanted = self.targets > 0
+        ones, zeros = counts[:, wanted], counts[:, ~wanted]
+        won = (np.sign(rows[:, wanted, None] - rows[:, None, ~wanted]).mean(axis=0) + 1) / 2
+        pairs = ones.sum(axis=1) * zeros.sum(axis=1)
+        return np.where(pairs > 0, ((ones @ won) * zeros).sum(axis=1) / np.maximum(pairs, 1), np.nan)
 
 
 def table1(records: Sequence[RunRecord], order: Sequence[str]) -> Table:
@@ -114,7 +127,8 @@ def table1(records: Sequence[RunRecord], order: Sequence[str]) -> Table:
         elif place is not None and record.status == "finished" and record.cases:
             found[place].append(record)
     columns = sorted(
-        {column for _, column in (*found, *failed)}, key=lambda column: (column.mode != "linear", column.store)
+        {column for _, column in (*found, *failed)},
+        key=lambda column: (column.mode != "linear", column.store, column.metric, column.labels or math.inf),
     )
     present = {method for method, _ in found} | {method for method, _ in failed}
     methods = [*(name for name in order if name in present), *sorted(present - set(order))]
@@ -138,7 +152,9 @@ def column_of(record: RunRecord) -> tuple[str, ColumnKey] | None:
         metric = "DSC" if "dice" in record.cases[0] else "AUC"
     else:
         metric = "AUC" if record.config.get("task") in CLASSIFICATIONS else "DSC"
-    return str(record.config["method"]), ColumnKey(mode, record.store["name"], metric)
+    labels = record.config.get("labels")
+    drawn = labels if isinstance(labels, int) else None
+    return str(record.config["method"]), ColumnKey(mode, record.store["name"], metric, drawn)
 
 
 def _fill(
@@ -154,15 +170,21 @@ def _fill(
                 table.failed[method, column] = lost
             continue
         mine = scores[method]
-        every = np.arange(mine.values.shape[1])
-        low, high = _interval(mine.figure, every.size)
+        count = mine.values.shape[1]
+        low, high = np.nanpercentile(mine.figures(_draws(count)), [TAIL, 100 - TAIL])
         gap = None
         if method != SCRATCH and SCRATCH in scores:
             shared = [seed for seed in mine.seeds if seed in scores[SCRATCH].seeds]
-            gap = 100 * (mine.figure(every, shared) - scores[SCRATCH].figure(every, shared)) if shared else None
-        mean = mine.figure(every)
+            gap = 100 * (mine.figure(shared) - scores[SCRATCH].figure(shared)) if shared else None
         table.cells[method, column] = Cell(
-            100 * mean, 100 * low, 100 * high, every.size, mine.seeds, gap, p_values.get(method), lost
+            100 * mine.figure(),
+            100 * float(low),
+            100 * float(high),
+            count,
+            mine.seeds,
+            gap,
+            p_values.get(method),
+            lost,
         )
 
 
@@ -177,12 +199,11 @@ def _scores(records: Sequence[RunRecord]) -> Scores:
     return Scores(values, targets, tuple(run.seed for run in runs))
 
 
-def _interval(figure: Callable[[NDArray[np.int64]], float], count: int) -> tuple[float, float]:
-    """The 95 % percentile interval over draws of cases, the same draws for every cell of as many cases."""
+def _draws(count: int) -> Floats:
+    """Bootstrap draws of cases, (draws, cases) counts, the same for every cell of as many cases."""
     generator = np.random.default_rng(0)
-    drawn = [figure(generator.integers(count, size=count)) for _ in range(DRAWS)]
-    low, high = np.nanpercentile(drawn, [TAIL, 100 - TAIL])
-    return float(low), float(high)
+    drawn = [np.bincount(generator.integers(count, size=count), minlength=count) for _ in range(DRAWS)]
+    return np.array(drawn, dtype=np.float64)
 
 
 def _test(mine: Scores, ours: Scores) -> float | None:
@@ -195,9 +216,8 @@ def _test(mine: Scores, ours: Scores) -> float | None:
 
         first, second = (each.values[[each.seeds.index(seed) for seed in shared]].mean(axis=0) for each in (mine, ours))
         return 1.0 if np.array_equal(first, second) else float(wilcoxon(first, second).pvalue)
-    generator, count = np.random.default_rng(0), mine.values.shape[1]
-    draws = generator.integers(count, size=(DRAWS, count))
-    gaps = np.array([mine.figure(drawn, shared) - ours.figure(drawn, shared) for drawn in draws])
+    draws = _draws(mine.values.shape[1])
+    gaps = mine.figures(draws, shared) - ours.figures(draws, shared)
     gaps = gaps[np.isfinite(gaps)]
     return float(min(1.0, 2 * (min((gaps <= 0).sum(), (gaps >= 0).sum()) + 1) / (gaps.size + 1)))
 
@@ -215,7 +235,7 @@ def _holm(p_values: Mapping[str, float | None]) -> dict[str, float]:
 
 def as_markdown(table: Table) -> str:
     """The table for people: mean with its interval, difference to scratch, a star where GVSL differs (p < 0.05)."""
-    lines = ["| method | " + " | ".join(f"{key.store}, {key.mode}, {key.metric} %" for key in table.columns) + " |"]
+    lines = ["| method | " + " | ".join(f"{key.title}, {key.metric} %" for key in table.columns) + " |"]
     lines.append("|---" * (1 + len(table.columns)) + "|")
     lines += [
         "| " + " | ".join([method, *(_said(table, method, key) for key in table.columns)]) + " |"
@@ -246,6 +266,7 @@ def as_csv(table: Table) -> str:
         "method",
         "store",
         "mode",
+        "labels",
         "metric",
         "mean",
         "low",
@@ -261,7 +282,7 @@ def as_csv(table: Table) -> str:
     for method in table.methods:
         for key in table.columns:
             cell = table.cells.get((method, key))
-            start = [method, key.store, key.mode, key.metric]
+            start = [method, key.store, key.mode, "all" if key.labels is None else key.labels, key.metric]
             if cell is not None:
                 seeds = " ".join(map(str, cell.seeds))
                 figures = [cell.mean, cell.low, cell.high, cell.to_scratch, cell.p_value]
@@ -281,9 +302,7 @@ def as_csv(table: Table) -> str:
 
 def as_latex(table: Table) -> str:
     """The table for papers: booktabs, the best of a column in bold, the difference to scratch in brackets."""
-    head = " & ".join(
-        ["Pre-training", *(_escaped(f"{key.store}, {key.mode} ({key.metric} %)") for key in table.columns)]
-    )
+    head = " & ".join(["Pre-training", *(_escaped(f"{key.title} ({key.metric} %)") for key in table.columns)])
     lines = [r"\begin{tabular}{l" + "c" * len(table.columns) + "}", r"\toprule", head + r" \\", r"\midrule"]
     for method in table.methods:
         cells = [_escaped(method)]

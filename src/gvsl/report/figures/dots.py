@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 
 BESIDE_AT_MOST = 2
 """With more columns than these, means are written under the columns' names: beside them is no room."""
+NAMED_AT_MOST = 4
+"""With more columns than these, names stand upright, and neither lines between cases nor means are written."""
 NARROWEST = 0.05
 """The narrowest range that ticks are made for; equal values still need an axis."""
 SPREAD = 0.25
@@ -55,11 +57,13 @@ def dots_chart(columns: Sequence[Column], limits: tuple[float, float], alt: str,
 
     A dot is a case (mean over the runs), its thin bar the range over the runs, a line joins a case's dots.
     The diamonds beside a column are its runs' means, the line across and the number the mean of all.
+    Many columns have neither lines between cases nor numbers, which would lie upon each other.
     """
     means = [case_means(column.table) for column in columns]
     offsets = _offsets(means)
-    with chart(alt, width=320, height=250) as (axes, drawn):
-        for place, (here, there) in enumerate(pairwise(means)):
+    crowded = len(columns) > NAMED_AT_MOST
+    with chart(alt, width=320, height=320 if crowded else 250) as (axes, drawn):
+        for place, (here, there) in enumerate(() if crowded else pairwise(means)):
             both = np.isfinite(here) & np.isfinite(there)
             x = np.stack([place + offsets[both], place + 1 + offsets[both]])
             axes.plot(x, np.stack([here[both], there[both]]), color=MUTED, alpha=0.35, linewidth=0.8)
@@ -68,7 +72,9 @@ def dots_chart(columns: Sequence[Column], limits: tuple[float, float], alt: str,
             x = place + offsets[seen]
             low, high = _range(column.table[:, seen])
             axes.vlines(x, low, high, color=column.colour, alpha=0.45, linewidth=1.2)
-            axes.scatter(x, mean[seen], s=24, color=column.colour, edgecolor=CARD, linewidth=0.7, zorder=3)
+            axes.scatter(
+                x, mean[seen], s=12 if crowded else 24, color=column.colour, edgecolor=CARD, linewidth=0.7, zorder=3
+            )
             outwards = -1 if place == 0 and len(columns) > 1 else 1
             beside = place + outwards * (SPREAD + 0.14)
             runs = run_means(column.table)
@@ -87,13 +93,13 @@ def dots_chart(columns: Sequence[Column], limits: tuple[float, float], alt: str,
                 axes.hlines(centre, place - SPREAD - 0.06, place + SPREAD + 0.06, color=INK, linewidth=1.6, zorder=5)
                 if len(columns) <= BESIDE_AT_MOST:
                     _write_beside(axes, beside, centre, outwards, digits)
-                else:
+                elif not crowded:
                     _write_below(axes, place, centre, digits)
         axes.set_xlim(-0.85, len(columns) - 1 + 0.85)
         room = 0.03 * (limits[1] - limits[0])  # a dot on the border is whole
         axes.set_ylim(limits[0] - room, limits[1] + room)
         axes.yaxis.set_major_locator(MultipleLocator(tick_step(*limits)))
-        axes.set_xticks(range(len(columns)), [column.name for column in columns])
+        axes.set_xticks(range(len(columns)), [column.name for column in columns], rotation=90 if crowded else 0)
         axes.tick_params(axis="x", length=0, labelcolor=INK)
         axes.spines["bottom"].set_visible(False)  # the lowest tick's line is there already
     return drawn[0]

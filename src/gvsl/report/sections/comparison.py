@@ -22,9 +22,7 @@ def comparison(runs: Sequence[Run]) -> Html | None:
     if len(table.methods) < 2:
         return None
     heads = [element("th", "Method", scope="col")]
-    heads += [
-        element("th", f"{key.store}, {key.mode}, {key.metric}", css="figure", scope="col") for key in table.columns
-    ]
+    heads += [element("th", f"{key.title}, {key.metric}", css="figure", scope="col") for key in table.columns]
     rows = [
         element("tr", element("th", method, scope="row"), *(_cell(table, method, key, runs) for key in table.columns))
         for method in table.methods

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from gvsl.report.figures.chart import SERIES
 from gvsl.report.figures.curves import Line, curves_chart
-from gvsl.report.page import Html, element, figure, line_legend, section
+from gvsl.report.page import Html, element, figure, line_legend, section, unfolded
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import run_heading, side_colours
 from gvsl.report.summary import RANDOM, feature_name, protocol, side
 
+SHOWN_AT_ONCE = 3
+"""Pre-training runs whose curves are unfolded."""
 MATCHING_LINES = (
     ("ncc", SERIES[0], "solid"),
     ("ncc_affine", SERIES[2], "dashed"),
@@ -42,7 +44,7 @@ SINGLE = {
 def curves(runs: Sequence[Run]) -> Html:
     """The section: a block for each pre-training run, one for each set of transfer runs."""
     lead = "The strong line is a running mean over 4 % of the logged values, the faint one is what was logged."
-    blocks = [_pretraining(run) for run in runs if run.record.kind == "pretrain"]
+    blocks = unfolded([(run.label, _pretraining(run)) for run in runs if run.record.kind == "pretrain"], SHOWN_AT_ONCE)
     blocks += _transfer([run for run in runs if run.record.kind == "transfer"])
     return section("curves", "Loss curves", lead, *(blocks or [element("p", "No run logged a curve.")]))
 

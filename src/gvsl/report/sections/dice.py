@@ -4,24 +4,26 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from gvsl.report.figures.dots import Column, common_limits, dots_chart
+from gvsl.report.figures.dots import NAMED_AT_MOST, Column, common_limits, dots_chart
 from gvsl.report.numbers import MINUS, number, plural, plus_minus
-from gvsl.report.page import Html, details, element, figure, section, table
+from gvsl.report.page import Html, details, element, figure, section, table, unfolded
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import side_colours
 from gvsl.report.summary import RANDOM, Group, case_ids, difference, feature_name, scores, spread, structures
 
-SHOWN_AT_ONCE = 11
+SHOWN_AT_ONCE, GROUPS_AT_ONCE = 11, 3
 MEAN = "mean of structures"
+CAPTION = "Mean DSC ± standard deviation over cases, seeds averaged first."
 HOW_TO_READ = (
-    "A dot is a case (mean over seeds), its thin bar the range over seeds, a line joins the same case: lines "
-    "should rise to the right. Diamonds are the seeds' means, the line across and the number the mean of all."
+    "A dot is a case (mean over seeds), its thin bar the range over seeds. Where few are compared, a line joins the "
+    "same case: lines should rise to the right. Diamonds are the seeds' means, the line across and the number the "
+    "mean of all."
 )
 
 
 def dice(compared: Sequence[Group]) -> Html:
     """The section: for each group of comparable runs a chart a structure, and the figures in a table."""
-    blocks = [_block(group) for group in compared]
+    blocks = unfolded([(_title(group), _block(group)) for group in compared], GROUPS_AT_ONCE)
     nothing = element("p", "No transfer run has finished with scores.")
     return section("dice", "DSC of every structure", HOW_TO_READ, *(blocks or [nothing]))
 
@@ -50,7 +52,6 @@ def _block(group: Group) -> Html:
             else f"{plural(len(cases), 'case')}."
         )
         charts.append(figure(_chart(group, key, limits, group.sides), caption, name, css="chart"))
-    title = f"{group.store}: {group.protocol}" + (f", {group.settings}" if group.settings else "")
     runs = "; ".join(
         f"{feature_name(name, group.protocol)}: seed {', '.join(str(run.record.seed) for run in members)}"
         for name, members in group.sides.items()
@@ -59,7 +60,16 @@ def _block(group: Group) -> Html:
     if charts[SHOWN_AT_ONCE:]:
         more = element("div", *charts[SHOWN_AT_ONCE:], css="charts dots")
         body.append(details(plural(len(charts) - SHOWN_AT_ONCE, "more structure"), more))
-    return element("div", element("h3", title), element("p", f"{runs}.", css="quiet"), *body, _table(group, keys))
+    seeds = {tuple(run.record.seed for run in members) for members in group.sides.values()}
+    many = len(group.sides) > NAMED_AT_MOST
+    if many and len(seeds) == 1:
+        runs = f"Seed {', '.join(map(str, *seeds))} of each of {len(group.sides)} kinds of features"
+    figures = _row_a_side(group, keys) if many else _table(group, keys)
+    return element("div", element("h3", _title(group)), element("p", f"{runs}.", css="quiet"), *body, figures)
+
+
+def _title(group: Group) -> str:
+    return f"{group.store}: {group.protocol}" + (f", {group.settings}" if group.settings else "")
 
 
 def _chart(group: Group, key: str, limits: tuple[float, float], names: Iterable[str]) -> Html:
@@ -93,7 +103,17 @@ def _table(group: Group, keys: dict[str, str]) -> Html:
             gap = difference(group.sides[method], group.sides[RANDOM], cases, key)
             row += [_cell(number(gap.mean, signed=True), gap.over_cases), f"{gap.cases_ahead} of {gap.cases}"]
         rows.append(row)
-    return table(header, rows, 1, "Mean DSC ± standard deviation over cases, seeds averaged first.")
+    return table(header, rows, 1, CAPTION)
+
+
+def _row_a_side(group: Group, keys: dict[str, str]) -> Html:
+    """Mean and spread of each side in a row of its own, where there are too many for columns."""
+    cases = case_ids(group.runs)
+    rows: list[list[Html | str]] = [
+        [f"{name} features", *(_mean_and_spread(runs, cases, key) for key in keys.values())]
+        for name, runs in group.sides.items()
+    ]
+    return table(["Features", *keys], rows, 1, CAPTION)
 
 
 def _mean_and_spread(runs: Sequence[Run], cases: Sequence[str], key: str) -> Html:

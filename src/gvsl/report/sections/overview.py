@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from gvsl.report.checks import Finding
+from gvsl.report.classification import Classified, auc_standing, classified
 from gvsl.report.figures.chart import INK, MUTED, SERIES, css_colour
 from gvsl.report.numbers import capital, number, percent, plural, plus_minus
-from gvsl.report.page import Html, chip, element, join, section
+from gvsl.report.page import Html, chip, details, element, join, section
 from gvsl.report.runs import Run
 from gvsl.report.sections.dice import mean_chart
 from gvsl.report.sections.names import run_heading, side_colours
@@ -16,13 +17,16 @@ from gvsl.report.summary import (
     case_ids,
     difference,
     feature_name,
-    headline,
     held_out,
     pretext_figures,
     scores,
     spread,
     standing,
 )
+from gvsl.report.table1 import Cell
+
+MOST_CARDS = 12
+"""Cards that the summary shows unfolded."""
 
 MATCHING = (
     ("ncc_identity", "no matching", SERIES[1]),
@@ -31,7 +35,7 @@ MATCHING = (
 )
 
 
-def top(runs: Sequence[Run], compared: Sequence[Group], found: Sequence[Finding], written: str) -> Html:
+def top(runs: Sequence[Run], line: str, found: Sequence[Finding], written: str) -> Html:
     """The head of the page: what this is, and the one line to take away."""
     kinds = [(name, sum(run.record.kind == kind for run in runs)) for kind, name in KINDS]
     counted = ", ".join(f"{count} {name}" for name, count in kinds if count)
@@ -42,7 +46,7 @@ def top(runs: Sequence[Run], compared: Sequence[Group], found: Sequence[Finding]
     return element(
         "header",
         element("p", f"gvsl report · {written} · {plural(len(runs), 'run')} ({counted})", css="eyebrow"),
-        element("h1", headline(runs, compared)),
+        element("h1", line),
         *([element("p", *marks, css="marks")] if marks else []),
     )
 
@@ -51,15 +55,24 @@ KINDS = (("pretrain", "pre-training"), ("transfer", "transfer"))
 
 
 def overview(runs: Sequence[Run], compared: Sequence[Group], found: Sequence[Finding]) -> Html:
-    """The summary: a card for every comparison and every pre-training run, and all findings."""
+    """The summary: a card for every comparison and every pre-training run, and all findings.
+
+    More cards than a reader can take in fold away under the findings: the table of all methods says the same.
+    """
     ordered = sorted(compared, key=lambda group: len(group.sides) == 1)  # what can be compared comes first
     cards = [_comparison(group, method) for group in ordered for method in group.methods or [RANDOM]]
+    cards += [_classification(shown) for shown in classified(runs)]
     cards += [_matching(run) for run in runs if run.record.kind == "pretrain"]
     lead = (
         "DSC is the Dice overlap of prediction and truth, 0 to 1, averaged over structures in each test "
-        "case. ncc is 1 minus the mean local correlation of two images: lower is more alike."
+        "case; AUC the area under the receiver's curve, 0.5 for guessing. ncc is 1 minus the mean local correlation "
+        "of two images: lower is more alike."
     )
-    return section("summary", "Summary", lead, element("div", *cards, css="cards wide"), _findings(found))
+    shown = element("div", *cards, css="cards wide")
+    if len(cards) <= MOST_CARDS:
+        return section("summary", "Summary", lead, shown, _findings(found))
+    folded = details(f"{len(cards)} cards: each comparison and each pre-training run by itself", shown)
+    return section("summary", "Summary", lead, _findings(found), folded)
 
 
 def _comparison(group: Group, method: str) -> Html:
@@ -81,6 +94,25 @@ def _comparison(group: Group, method: str) -> Html:
         mean_chart(group, method),
         css="card comparison",
     )
+
+
+def _classification(shown: Classified) -> Html:
+    """The AUC of one method beside that of random features."""
+    colours = side_colours({RANDOM, shown.method})
+    stats = [_area(shown.name, shown.mine, colours[shown.method])]
+    if shown.random is not None and shown.method != RANDOM:
+        stats.append(_area(feature_name(RANDOM, shown.protocol), shown.random, colours[RANDOM]))
+    if shown.mine.to_scratch is not None:
+        stats.append(_stat(number(shown.mine.to_scratch / 100, signed=True), "difference in AUC", [], INK))
+    title = element("h3", f"{shown.store}: {shown.name}")
+    words = element("p", f"{capital(auc_standing(shown))}.")
+    return element("article", title, element("div", *stats, css="stats"), words, css="card whole")
+
+
+def _area(name: str, cell: Cell, colour: str) -> Html:
+    interval = f"95 % in [{number(cell.low / 100)}, {number(cell.high / 100)}]"
+    counted = f"{plural(cell.cases, 'case')}, {plural(len(cell.seeds), 'seed')}"
+    return _stat(number(cell.mean / 100), name, [interval, counted], colour)
 
 
 def _score(name: str, group: Group, value: Spread) -> Html:

@@ -8,13 +8,13 @@ from gvsl.report.figures.chart import SERIES
 from gvsl.report.figures.dots import Column, common_limits, dots_chart
 from gvsl.report.figures.slices import grid_layer, image_layer, outline_layer, window
 from gvsl.report.numbers import MINUS, number, plural
-from gvsl.report.page import Html, details, element, figure, outline_legend, section
+from gvsl.report.page import Html, details, element, figure, outline_legend, section, unfolded
 from gvsl.report.runs import AXES, Array, Picture, Run
 from gvsl.report.sections.names import run_heading
 from gvsl.report.sections.stages import Stage, stage_row
 from gvsl.report.summary import scores
 
-SHOWN_AT_ONCE = 3
+SHOWN_AT_ONCE, RUNS_AT_ONCE = 3, 3
 CAPTION = (
     "The moving image should come to look like the fixed one, stage by stage, and the difference after "
     "matching should be darker than before. The grid is the fixed image's, drawn where it looks in the "
@@ -30,7 +30,7 @@ def pairs(runs: Sequence[Run]) -> Html:
         "the fixed image where to look in the moving one. The patient's right is on the right, the front "
         "on the right of sagittal slices."
     )
-    blocks = [_run_block(run) for run in runs if run.record.kind == "pretrain"]
+    blocks = unfolded([(run.label, _run_block(run)) for run in runs if run.record.kind == "pretrain"], RUNS_AT_ONCE)
     return section(
         "pairs",
         "Pairs before and after matching",

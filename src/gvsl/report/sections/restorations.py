@@ -6,12 +6,12 @@ import numpy as np
 
 from gvsl.report.figures.slices import image_layer, window
 from gvsl.report.numbers import number, plural
-from gvsl.report.page import Html, details, element, section
+from gvsl.report.page import Html, details, element, section, unfolded
 from gvsl.report.runs import AXES, Array, Picture, Run
 from gvsl.report.sections.names import run_heading
 from gvsl.report.sections.stages import Stage, stage_row
 
-SHOWN_AT_ONCE = 4
+SHOWN_AT_ONCE, RUNS_AT_ONCE = 4, 3
 
 
 def restorations(runs: Sequence[Run]) -> Html:
@@ -21,7 +21,7 @@ def restorations(runs: Sequence[Run]) -> Html:
         "restores it. Restored should look like original: watch the boxes and the fine texture. The error "
         "runs from 0 (black) to half the grey range (bright)."
     )
-    blocks = [_block(run) for run in runs if run.record.kind == "pretrain"]
+    blocks = unfolded([(run.label, _block(run)) for run in runs if run.record.kind == "pretrain"], RUNS_AT_ONCE)
     return section(
         "restorations",
         "Restorations before and after",

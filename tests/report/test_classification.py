@@ -1,0 +1,65 @@
+"""AUCs in words: those of Table 1, told beside a random start, and no run of them is taken for broken."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from gvsl.report.checks import findings
+from gvsl.report.classification import area_gaps, auc_standing, auc_verdict, classified
+from gvsl.report.runs import Run
+from gvsl.report.summary import RANDOM, groups, headline
+from gvsl.results import RunRecord
+
+TARGETS = [0, 1] * 4
+GOOD = [0.1, 0.9, 0.2, 0.8, 0.3, 0.7, 0.4, 0.6]
+MIXED = [0.1, 0.9, 0.8, 0.2, 0.3, 0.7, 0.6, 0.4]
+
+
+def run(method: str, scores: list[float], mode: str = "linear", **config: Any) -> Run:
+    cases = [{"id": f"c{n}", "target": t, "score": s} for n, (t, s) in enumerate(zip(TARGETS, scores, strict=True))]
+    settings = {"mode": mode, "method": method, "weights": "scratch" if method == "scratch" else "w", "task": "ccc"}
+    name = f"{method} {mode}"
+    record = RunRecord("transfer", name, 0, settings | config, {"name": "lungs", "hash": "1"}, status="finished")
+    record.cases.extend(cases)
+    return Run(Path(name), name, "lungs", record, {}, [], [])
+
+
+def test_methods_are_set_against_random_features_of_their_protocol() -> None:
+    runs = [run("gvsl", GOOD), run("scratch", MIXED), run("gvsl", MIXED, "finetune"), run("scratch", GOOD, "scratch")]
+    linear, fine = classified(runs)
+    assert (linear.protocol, fine.protocol) == ("linear", "finetune")
+    good, mixed = (100 * roc_auc_score(TARGETS, scores) for scores in (GOOD, MIXED))
+    assert linear.mine.mean == pytest.approx(good)
+    assert linear.random is not None
+    assert linear.random.mean == pytest.approx(mixed)
+    assert area_gaps(runs) == pytest.approx([good - mixed, mixed - good])
+    assert auc_standing(fine) == "pre-training is not ahead"
+    assert "AUC 1.000" in auc_verdict(linear)
+    assert "linear on random features: 0.625" in auc_verdict(linear)
+    assert "trained from scratch: 1.000" in auc_verdict(fine)
+    assert headline(runs, [], area_gaps(runs)) == "Pre-training is ahead of a random start in 1 of 2 comparisons"
+
+
+def test_random_features_alone_are_set_against_nothing() -> None:
+    (alone,) = classified([run("scratch", MIXED)])
+    assert alone.method == RANDOM
+    assert auc_standing(alone) == "there is nothing to set it against"
+    assert area_gaps([run("scratch", MIXED)]) == []
+
+
+def test_different_numbers_of_labels_are_not_compared() -> None:
+    found = classified([run("gvsl", GOOD, labels=5), run("gvsl", MIXED, labels=20), run("scratch", MIXED, labels=20)])
+    assert [(each.store, each.random is None) for each in found] == [
+        ("lungs, 5 labels", True),
+        ("lungs, 20 labels", False),
+    ]
+
+
+def test_a_classification_is_no_broken_segmentation() -> None:
+    runs = [run("gvsl", GOOD), run("scratch", MIXED)]
+    assert groups(runs) == []
+    assert [finding for finding in findings(runs, []) if finding.level != "caution"] == []
+    runs[0].record.cases.clear()
+    assert [finding.level for finding in findings(runs, [])] == ["broken"]
