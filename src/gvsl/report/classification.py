@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gvsl.report.numbers import capital, number, plural
 from gvsl.report.runs import Run
 from gvsl.report.summary import RANDOM, feature_name
-from gvsl.report.table1 import SCRATCH, Cell, column_of, table1
+from gvsl.report.table1 import SCRATCH, Cell, ColumnKey, column_of, table1
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,10 @@ class Classified:
     mine: Cell
     random: Cell | None
     """None where nothing was run on random features."""
+    runs: list[Run]
+    """That made the figure."""
+    random_runs: list[Run]
+    """Those on random features."""
 
     @property
     def name(self) -> str:
@@ -38,8 +42,13 @@ def classified(runs: Sequence[Run]) -> list[Classified]:
         store = column.store if column.labels is None else f"{column.store}, {column.labels} labels"
         for method in [method for method in here if method != SCRATCH] or here:
             name = RANDOM if method == SCRATCH else method
-            found.append(Classified(store, column.mode, name, table.cells[method, column], random))
+            made, other = ([run for run in runs if _made(run, each, column)] for each in (method, SCRATCH))
+            found.append(Classified(store, column.mode, name, table.cells[method, column], random, made, other))
     return found
+
+
+def _made(run: Run, method: str, column: ColumnKey) -> bool:
+    return run.record.status == "finished" and column_of(run.record) == (method, column)
 
 
 def area_gaps(runs: Sequence[Run]) -> list[float]:

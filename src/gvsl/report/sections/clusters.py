@@ -9,6 +9,7 @@ from gvsl.report.numbers import MISSING, number, percent, plural, plus_minus
 from gvsl.report.page import Html, element, table
 from gvsl.report.runs import Run
 from gvsl.report.sections.linked import block
+from gvsl.report.sections.names import seed_links
 from gvsl.report.studies import Study, studies
 
 LEAD = (
@@ -60,7 +61,7 @@ def _table(study: Study) -> Html:
         rows.append(
             [
                 method,
-                ", ".join(str(run.record.seed) for run in runs),
+                seed_links(runs),
                 _over_seeds(runs, "silhouette"),
                 _over_seeds(runs, "knn_accuracy"),
                 number(fmean(each.largest_share for each in shown)),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gvsl.report.page import Html, element, join, section
 from gvsl.report.runs import Run
-from gvsl.report.sections.names import run_anchor
+from gvsl.report.sections.names import seed_links
 from gvsl.report.table1 import SCRATCH, Cell, ColumnKey, Table, column_of, table1
 
 LEAD = (
@@ -43,11 +43,7 @@ def _cell(table: Table, method: str, column: ColumnKey, runs: Sequence[Run]) -> 
         said.append(element("span", " *", title=f"p = {cell.p_value:.2g}"))
     said.append(element("small", _beside(cell)))
     made = [run for run in runs if column_of(run.record) == (method, column) and run.record.status == "finished"]
-    links = [
-        element("a", f"seed {run.record.seed}", href=f"#{run_anchor(run)}")
-        for run in sorted(made, key=lambda run: run.record.seed)
-    ]
-    said.append(element("small", *(part for link in links for part in (" ", link))))
+    said.append(element("small", " seed ", seed_links(sorted(made, key=lambda run: run.record.seed))))
     return element(
         "td",
         join([item if isinstance(item, Html) else element("span", item) for item in said]),

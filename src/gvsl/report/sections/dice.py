@@ -8,7 +8,7 @@ from gvsl.report.figures.dots import NAMED_AT_MOST, Column, common_limits, dots_
 from gvsl.report.numbers import MINUS, number, plural, plus_minus
 from gvsl.report.page import Html, details, element, figure, section, table, unfolded
 from gvsl.report.runs import Run
-from gvsl.report.sections.names import side_colours
+from gvsl.report.sections.names import seed_links, side_colours
 from gvsl.report.summary import RANDOM, Group, case_ids, difference, feature_name, scores, spread, structures
 
 SHOWN_AT_ONCE, GROUPS_AT_ONCE = 11, 3
@@ -52,20 +52,18 @@ def _block(group: Group) -> Html:
             else f"{plural(len(cases), 'case')}."
         )
         charts.append(figure(_chart(group, key, limits, group.sides), caption, name, css="chart"))
-    runs = "; ".join(
-        f"{feature_name(name, group.protocol)}: seed {', '.join(str(run.record.seed) for run in members)}"
+    many = len(group.sides) > NAMED_AT_MOST
+    runs = [
+        element("li", element("span", f"{feature_name(name, group.protocol)}: seed ", seed_links(members)))
         for name, members in group.sides.items()
-    )
+    ]
     body = [element("div", *charts[:SHOWN_AT_ONCE], css="charts dots")]
     if charts[SHOWN_AT_ONCE:]:
         more = element("div", *charts[SHOWN_AT_ONCE:], css="charts dots")
         body.append(details(plural(len(charts) - SHOWN_AT_ONCE, "more structure"), more))
-    seeds = {tuple(run.record.seed for run in members) for members in group.sides.values()}
-    many = len(group.sides) > NAMED_AT_MOST
-    if many and len(seeds) == 1:
-        runs = f"Seed {', '.join(map(str, *seeds))} of each of {len(group.sides)} kinds of features"
+    sides = [] if many else [element("ul", *runs, css="legend")]
     figures = _row_a_side(group, keys) if many else _table(group, keys)
-    return element("div", element("h3", _title(group)), element("p", f"{runs}.", css="quiet"), *body, figures)
+    return element("div", element("h3", _title(group)), *sides, *body, figures)
 
 
 def _title(group: Group) -> str:
@@ -110,10 +108,10 @@ def _row_a_side(group: Group, keys: dict[str, str]) -> Html:
     """Mean and spread of each side in a row of its own, where there are too many for columns."""
     cases = case_ids(group.runs)
     rows: list[list[Html | str]] = [
-        [f"{name} features", *(_mean_and_spread(runs, cases, key) for key in keys.values())]
+        [f"{name} features", seed_links(runs), *(_mean_and_spread(runs, cases, key) for key in keys.values())]
         for name, runs in group.sides.items()
     ]
-    return table(["Features", *keys], rows, 1, CAPTION)
+    return table(["Features", "Seeds", *keys], rows, 1, CAPTION)
 
 
 def _mean_and_spread(runs: Sequence[Run], cases: Sequence[str], key: str) -> Html:

@@ -11,6 +11,7 @@ from gvsl.report.page import Html, element, table
 from gvsl.report.runs import Run
 from gvsl.report.sections.learning import left_out
 from gvsl.report.sections.linked import block
+from gvsl.report.sections.names import seed_links
 from gvsl.report.studies import Study, studies
 from gvsl.report.summary import curve_end, held_out
 from gvsl.report.table1 import OURS
@@ -72,7 +73,7 @@ def _table(study: Study) -> Html:
         rows.append(
             [
                 name,
-                ", ".join(str(run.record.seed) for run in runs),
+                seed_links(runs),
                 _spread(ends),
                 ", ".join(number(end) for end in ends),
                 _spread([held_out(run, "ncc_identity") for run in runs]),

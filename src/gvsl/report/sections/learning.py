@@ -13,6 +13,7 @@ from gvsl.report.numbers import MISSING, number, plural
 from gvsl.report.page import Html, element, table
 from gvsl.report.runs import Run
 from gvsl.report.sections.linked import block
+from gvsl.report.sections.names import seed_links
 from gvsl.report.studies import Study, studies
 from gvsl.report.table1 import OURS, SCRATCH
 
@@ -121,7 +122,7 @@ def _table(study: Study, fast: Sequence[Speed]) -> Html:
         rows.append(
             [
                 speed.method,
-                ", ".join(map(str, speed.seeds)),
+                seed_links(study.sides[speed.method]),
                 number(speed.best),
                 element("b", _steps(speed.mean_steps)),
                 ", ".join(map(_steps, speed.steps)),

@@ -17,10 +17,20 @@ def run_anchor(run: Run) -> str:
     return f"run-{hashlib.sha256(str(run.folder).encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"
 
 
+def run_link(run: Run, words: str) -> Html:
+    """Words that lead to the run that they are of: its settings, seed, versions, hardware and store."""
+    return element("a", words, href=f"#{run_anchor(run)}")
+
+
+def seed_links(runs: Iterable[Run]) -> Html:
+    """The seeds of runs, each leading to its run."""
+    return Html(", ".join(run_link(run, str(run.record.seed)).code for run in runs))
+
+
 def run_heading(run: Run) -> Html:
     """The heading of what belongs to one run, with a mark where it has not finished."""
     status = [] if run.record.status == "finished" else [text(" "), chip(run.record.status, run.record.status)]
-    return element("h3", f"{run.store}: {run.label}", *status)
+    return element("h3", f"{run.store}: ", run_link(run, run.label), *status)
 
 
 def side_colours(names: Iterable[str]) -> dict[str, str]:

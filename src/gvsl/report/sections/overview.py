@@ -6,10 +6,10 @@ from gvsl.report.checks import Finding
 from gvsl.report.classification import Classified, auc_standing, classified
 from gvsl.report.figures.chart import INK, MUTED, SERIES, css_colour
 from gvsl.report.numbers import capital, number, percent, plural, plus_minus
-from gvsl.report.page import Html, chip, details, element, join, section
+from gvsl.report.page import Html, chip, details, element, join, section, text
 from gvsl.report.runs import Run
 from gvsl.report.sections.dice import mean_chart
-from gvsl.report.sections.names import run_heading, side_colours
+from gvsl.report.sections.names import run_heading, seed_links, side_colours
 from gvsl.report.summary import (
     RANDOM,
     Group,
@@ -99,9 +99,10 @@ def _comparison(group: Group, method: str) -> Html:
 def _classification(shown: Classified) -> Html:
     """The AUC of one method beside that of random features."""
     colours = side_colours({RANDOM, shown.method})
-    stats = [_area(shown.name, shown.mine, colours[shown.method])]
+    stats = [_area(shown.name, shown.mine, shown.runs, colours[shown.method])]
     if shown.random is not None and shown.method != RANDOM:
-        stats.append(_area(feature_name(RANDOM, shown.protocol), shown.random, colours[RANDOM]))
+        other = feature_name(RANDOM, shown.protocol)
+        stats.append(_area(other, shown.random, shown.random_runs, colours[RANDOM]))
     if shown.mine.to_scratch is not None:
         stats.append(_stat(number(shown.mine.to_scratch / 100, signed=True), "difference in AUC", [], INK))
     title = element("h3", f"{shown.store}: {shown.name}")
@@ -109,20 +110,21 @@ def _classification(shown: Classified) -> Html:
     return element("article", title, element("div", *stats, css="stats"), words, css="card whole")
 
 
-def _area(name: str, cell: Cell, colour: str) -> Html:
+def _area(name: str, cell: Cell, made: Sequence[Run], colour: str) -> Html:
     interval = f"95 % in [{number(cell.low / 100)}, {number(cell.high / 100)}]"
-    counted = f"{plural(cell.cases, 'case')}, {plural(len(cell.seeds), 'seed')}"
-    return _stat(number(cell.mean / 100), name, [interval, counted], colour)
+    counted = plural(cell.cases, "case")
+    return _stat(number(cell.mean / 100), name, [interval, counted, join([text("seed "), seed_links(made)])], colour)
 
 
 def _score(name: str, group: Group, value: Spread) -> Html:
     said = [f"{plus_minus(value.over_cases)} over {plural(value.cases, 'case')}"]
-    seeds = f"{plus_minus(value.over_seeds)} over {plural(value.runs, 'seed')}" if value.runs > 1 else "one seed"
+    seeds = [f"{plus_minus(value.over_seeds)} over {plural(value.runs, 'seed')}"] if value.runs > 1 else []
     colour = side_colours(group.sides)[name]
-    return _stat(number(value.mean), feature_name(name, group.protocol), [*said, seeds], colour)
+    made = join([text("seed "), seed_links(group.sides[name])])
+    return _stat(number(value.mean), feature_name(name, group.protocol), [*said, *seeds, made], colour)
 
 
-def _stat(value: str, name: str, said: Sequence[str], colour: str) -> Html:
+def _stat(value: str, name: str, said: Sequence[Html | str], colour: str) -> Html:
     return element(
         "div",
         element("b", value),

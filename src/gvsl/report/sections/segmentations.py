@@ -8,9 +8,9 @@ import numpy as np
 
 from gvsl.report.figures.slices import fill_layer, image_layer, outline_layer, window
 from gvsl.report.numbers import number, plural
-from gvsl.report.page import Html, details, element, outline_legend, patch_legend, section
+from gvsl.report.page import Html, details, element, outline_legend, patch_legend, section, text
 from gvsl.report.runs import AXES, Picture, Run
-from gvsl.report.sections.names import structure_colours, structure_names
+from gvsl.report.sections.names import run_link, structure_colours, structure_names
 from gvsl.report.sections.stages import Stage, stage_row
 from gvsl.report.summary import RANDOM, side
 
@@ -102,7 +102,8 @@ def _prediction(run: Run, picture: Picture, colours: dict[int, str]) -> Stage:
     ]
     status = "" if run.record.status == "finished" else f", {run.record.status}"
     score = _case_score(run, picture.title)
-    note = f"seed {run.record.seed}{status}" + (f" · DSC {number(score)}" if score is not None else "")
+    words = f"{status} · DSC {number(score)}" if score is not None else status
+    note = Html(run_link(run, f"seed {run.record.seed}").code + text(words).code)
     return Stage(f"{side(run)} features", note, layers, shapes)
 
 

@@ -15,7 +15,7 @@ class Stage:
     """One column: its name, a line under it, and for each axis the slice's layers and its shape."""
 
     name: str
-    note: str
+    note: Html | str
     layers: Sequence[Sequence[str]]
     shapes: Sequence[tuple[int, ...]]
 
