@@ -12,7 +12,7 @@ from gvsl.report.page import Html, details, element, outline_legend, patch_legen
 from gvsl.report.runs import AXES, Picture, Run
 from gvsl.report.sections.names import run_link, structure_colours, structure_names
 from gvsl.report.sections.stages import Stage, stage_row
-from gvsl.report.summary import RANDOM, side
+from gvsl.report.summary import RANDOM, feature_name, protocol, side
 
 SHOWN_AT_ONCE = 4
 STAGES_IN_HALF = 4
@@ -104,7 +104,7 @@ def _prediction(run: Run, picture: Picture, colours: dict[int, str]) -> Stage:
     score = _case_score(run, picture.title)
     words = f"{status} · DSC {number(score)}" if score is not None else status
     note = Html(run_link(run, f"seed {run.record.seed}").code + text(words).code)
-    return Stage(f"{side(run)} features", note, layers, shapes)
+    return Stage(feature_name(side(run), protocol(run)), note, layers, shapes)
 
 
 def _background(picture: Picture) -> tuple[list[tuple[int, ...]], list[str]]:
