@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -211,3 +212,27 @@ def test_the_manifest_names_no_place_of_this_machine(tmp_path: Path, make_store:
 def test_preparing_needs_no_torch() -> None:
     code = "import sys, gvsl.store, gvsl.io, gvsl.datasets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("part", ["image", "label", "voxels"])
+def test_a_pipe_is_refused_and_never_opened(tmp_path: Path, make_case: MakeCase, part: str) -> None:
+    case = make_case("a")
+    assert case.label is not None
+    pipe = case.label if part == "label" else case.image
+    told, reason = pipe.name, "is neither a file nor a folder"
+    pipe.unlink()
+    if part == "voxels":
+        nibabel.Nifti1Pair(np.ones((4, 5, 6), np.int16), np.eye(4)).to_filename(pipe.with_name("a.hdr"))
+        pipe = pipe.with_name("a.img")
+        pipe.unlink()
+        told, reason = "a.hdr", "is the header of a pair, and its voxels"
+    os.mkfifo(pipe)
+    make_case("b")
+    run = "import sys; from gvsl.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", run, "prepare", str(tmp_path / "source"), str(tmp_path / "store")]
+    subprocess.run(words, capture_output=True, check=True, timeout=60)
+    store = Store.open(tmp_path / "store")
+    assert list(store.cases) == ["b"]
+    [(file, said)] = store.refused
+    assert Path(file).name == told
+    assert said.startswith(reason)

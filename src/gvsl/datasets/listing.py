@@ -32,6 +32,8 @@ def read_json(path: Path) -> object:
     Raises:
         UserError: it can't be read.
     """
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise UserError(f"{path} is not a file; put a JSON file in its place, or remove it")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:

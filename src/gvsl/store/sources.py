@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import stat
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,12 @@ def stamp(path: Path, content: bool = False) -> Stamp:
     """Size and time of a file with its companions, or of all files in a folder; with `content` the hash too.
 
     Raises:
-        OSError: it isn't there, or can't be read.
+        OSError: it isn't there, can't be read, or is neither a file nor a folder.
     """
     files = _files(path)
     states = [file.stat() for file in files]
+    if not all(stat.S_ISREG(state.st_mode) for state in states):  # to open a pipe would wait for ever
+        raise OSError(f"{path} is neither a file nor a folder")
     size, mtime = sum(state.st_size for state in states), max((state.st_mtime_ns for state in states), default=0)
     return Stamp(size, mtime, _hash(files, path) if content else "")
 
