@@ -1,3 +1,5 @@
+import random
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,41 @@ def test_however_the_values_are_stored_they_are_the_same(tmp_path: Path, write_d
     for path in write_dicom(tmp_path, SCAN):
         stored_as(path, how)
     np.testing.assert_array_equal(upright(tmp_path).array, SCAN.array)
+
+
+@pytest.mark.parametrize("how", ["explicit", "implicit", "without a head", "implicit without a head"])
+def test_slices_without_the_mark_are_read(tmp_path: Path, write_dicom: WriteDicom, how: str) -> None:
+    for path in write_dicom(tmp_path, SCAN, slope=0.5):
+        if how.startswith("implicit"):
+            stored_as(path, "implicit")
+        content = path.read_bytes()[132:]
+        if how.endswith("head"):
+            (length,) = struct.unpack("<I", content[8:12])  # of the rest of the head
+            content = content[12 + length :]
+        path.with_suffix("").write_bytes(content)
+        path.unlink()
+    assert [len(paths) for paths in find_series(sorted(tmp_path.iterdir())).values()] == [10]
+    np.testing.assert_array_equal(upright(tmp_path).array, SCAN.array)
+
+
+def test_files_that_begin_like_slices_without_the_mark_are_refused_or_harmless(
+    tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    paths = write_dicom(tmp_path, SCAN)
+    content = paths[5].read_bytes()[132:]
+    read = 0
+    for number in range(60):
+        draw = random.Random(number)
+        changed = bytearray(content[: draw.randrange(200, len(content))] if number % 3 == 0 else content)
+        for _ in range(number % 3 + 1):
+            changed[draw.randrange(8, len(changed))] = draw.randrange(256)
+        paths[5].write_bytes(changed)
+        find_series(paths)
+        try:
+            read += read_volume(tmp_path).array.shape == SCAN.array.shape
+        except UnusableFile:  # whose text is one line whatever it says
+            continue
+    assert 5 < read < 55
 
 
 def test_compressed_slices_are_read(tmp_path: Path, write_dicom: WriteDicom) -> None:
@@ -244,6 +281,7 @@ REFUSED: dict[str, tuple[Callable[[list[Path]], None], str]] = {
     "inverted": (having(PhotometricInterpretation="MONOCHROME1"), "its values are MONOCHROME1"),
     "short": (short, "holds 142 of 144 bytes of voxels"),
     "deflated": (deflated, "is deflated as a whole"),
+    "no series": (having(SeriesInstanceUID=""), r"doesn't say which series its 10 files are of"),
     "two series": (mixed, "holds 2 DICOM series; name the folder of one"),
     "no DICOM": (gone, "holds no DICOM file"),
     "infinite slope": (having(RescaleSlope="1e400"), "RescaleSlope|NaN or infinite|can't be read"),
@@ -275,11 +313,14 @@ def test_series_are_found_by_their_uid(tmp_path: Path, write_dicom: WriteDicom) 
     (tmp_path / "broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
     (tmp_path / "DICOMDIR").write_bytes(one[0].read_bytes())
     (tmp_path / "text").write_text("no", encoding="utf-8")
-    found = find_series(sorted(tmp_path.iterdir()))
+    (tmp_path / "nameless").mkdir()
+    nameless = write_dicom(tmp_path / "nameless", SCAN, SeriesInstanceUID="")
+    found = find_series(sorted(path for path in tmp_path.rglob("*") if path.is_file()))
     assert {uid: sorted(paths) for uid, paths in found.items()} == {
         "1.2.3": sorted(one),
         "1.2.4": sorted(two),
         str(tmp_path / "broken.dcm"): [tmp_path / "broken.dcm"],
+        str(tmp_path / "nameless"): sorted(nameless),
     }
     part = read_volume(tmp_path, [path.name for path in one])
     np.testing.assert_array_equal(to_canonical(part).array, SCAN.array)

@@ -7,10 +7,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from gvsl.datasets import folder
 from gvsl.io import Volume, read_label, read_volume, resample_onto, same_grid, to_canonical, write_like
-from gvsl.store import Preprocessing, Store, duplicates, prepare
+from gvsl.store import PRESETS, Preprocessing, Store, duplicates, prepare
 
 WriteVolume = Callable[[Path, Volume], Path]
 
@@ -89,3 +90,22 @@ def test_a_label_map_may_have_another_format_and_order_of_its_axes(tmp_path: Pat
     write_volume(tmp_path / "labels" / "case.nrrd", turned(label, ORIENTATIONS[6]))
     store = prepare(folder(tmp_path).cases, tmp_path / "store", CONTRACT, source="made")
     np.testing.assert_array_equal(store.label("case"), label.array)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(0.37, -1000.3), (2.44140625e-4, 0.1), (1.7, 0.0)])
+def test_a_series_and_its_conversions_are_one_image_however_it_is_scaled(
+    tmp_path: Path, write_dicom: Callable[..., list[Path]], slope: float, intercept: float
+) -> None:
+    stored = np.random.default_rng(0).integers(0, 4000, (9, 8, 10))
+    images = tmp_path / "images"
+    write_dicom(images / "series", Volume(slope * stored + intercept, np.eye(4)), slope=slope, intercept=intercept)
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(images / "series"))
+    converted = sitk.ReadImage(names)  # in float64, by a reader that isn't ours
+    assert converted.GetPixelID() == sitk.sitkFloat64
+    for name in ("nrrd.nrrd", "mha.mha", "gz.nii.gz"):
+        sitk.WriteImage(converted, str(images / name))
+    sitk.WriteImage(sitk.Cast(converted, sitk.sitkFloat32), str(images / "single.nii.gz"))
+    store = prepare(folder(tmp_path).cases, tmp_path / "store", PRESETS["none"], source="made")
+    assert not store.refused
+    (group,) = duplicates((case.id, (), case.content) for case in store.cases.values())
+    assert [case_id for case_id, _, _ in group] == ["gz", "mha", "nrrd", "series", "single"]

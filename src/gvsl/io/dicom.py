@@ -9,21 +9,37 @@ from dataclasses import dataclass
 from io import BytesIO
 from math import degrees, prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pydicom.valuerep import VR
 
 from gvsl.io.checks import LARGEST_OBLIQUE_COSINE, checked_affine, checked_shape, refuse_short, refuse_wrapped
 from gvsl.io.stream import BROKEN, DEFLATE_RATIO, one_line, readable
 from gvsl.io.volume import UnusableFile
 
 MARK, MARK_AT = b"DICM", 128
+META_GROUP, FIRST_GROUP = 2, 8
+"""What the elements of a file begin with: how it is encoded, else what it shows."""
+LAST_FIRST = 0x1FF
+"""The last element of these groups that a file can begin with."""
+LONGEST_FIRST = 2**10
+"""The most bytes that the first element has."""
+REPRESENTATIONS = {kind.value for kind in VR if len(kind.value) == 2}
+BARE_HEADER_BYTES = 2**20
+"""How much is read of a file without a mark to find its header."""
 MAX_FILE_BYTES = 2**31
 """The largest file of a series that is taken; one slice has less than a thousandth of it."""
 SAME_DIRECTION = 1e-3
@@ -68,25 +84,33 @@ class Slice:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file has the mark of DICOM.
+    """Whether a file has the mark of DICOM, or begins as DICOM does behind it.
 
     Raises:
         OSError: it can't be read.
     """
     with path.open("rb") as stream:
-        stream.seek(MARK_AT)
-        return stream.read(len(MARK)) == MARK
+        return begins_as_dicom(stream.read(MARK_AT + len(MARK)))
+
+
+def begins_as_dicom(head: bytes) -> bool:
+    """Whether the first bytes of a file have the mark of DICOM, or are what follows it: some writers leave it out."""
+    return _is_marked(head) or _is_bare(head)
 
 
 def find_series(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """The DICOM files among `files` by SeriesInstanceUID; files without a readable one by their own name."""
+    """The DICOM files among `files` by SeriesInstanceUID.
+
+    Those that say none stand under the name of their folder, those that can't be read under their own.
+    """
     found: dict[str, list[Path]] = {}
     for path in files:
         try:
             if path.name.upper() == "DICOMDIR" or not path.is_file() or not is_dicom(path):
                 continue
-            uid = str(_header(path, ("SeriesInstanceUID",)).get("SeriesInstanceUID", "") or path)
-        except (OSError, UnusableFile):  # said by whoever reads it next, and better
+            with _parsing(path):
+                uid = str(_header(path, ("SeriesInstanceUID",)).get("SeriesInstanceUID", "") or path.parent)
+        except (OSError, MemoryError, UnusableFile):  # said by whoever reads it next, and better
             uid = str(path)
         found.setdefault(uid, []).append(path)
     return found
@@ -119,6 +143,8 @@ def _slices(files: Sequence[Path]) -> list[Slice]:
         raise UnusableFile("holds no DICOM file")
     if len(uids) > 1:
         raise UnusableFile(f"holds {len(uids)} DICOM series; name the folder of one")
+    if uids == [""]:
+        raise UnusableFile(f"doesn't say which series its {len(headers)} files are of (SeriesInstanceUID)")
     named = _named(headers[0][1])
     for _, header in headers:
         _refuse_kind(header, named)
@@ -221,7 +247,8 @@ def _values(item: Slice) -> NDArray[np.float32]:
     """The rescaled values of one slice, (columns, rows)."""
     content = _content(item.path)
     with _parsing(item.path):
-        _refuse_deflated(item.path)
+        content = _marked(content)
+        _refuse_deflated(BytesIO(content), item.path)
         dataset = pydicom.dcmread(BytesIO(content))
         if "PixelData" not in dataset:
             raise UnusableFile(f"holds no pixel data in {item.path.name}")
@@ -229,7 +256,7 @@ def _values(item: Slice) -> NDArray[np.float32]:
             return _decoded(item)
         values, dtype = _stored(dataset, item)
         slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
-        rescaled = values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+        rescaled = (values * np.float64(slope) + intercept).astype(np.float32)  # rounded once, as other formats are
         refuse_wrapped(rescaled, dtype, slope, intercept)
     return rescaled
 
@@ -269,9 +296,13 @@ def _decoded(item: Slice) -> NDArray[np.float32]:
 
 def _header(path: Path, names: Sequence[str]) -> FileDataset:
     """Some elements of a file."""
-    with _parsing(path):
-        _refuse_deflated(path)
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(names))
+    with _parsing(path), path.open("rb") as file:
+        head = file.read(MARK_AT + len(MARK))
+        file.seek(0)
+        stream = BytesIO(_marked(file.read(BARE_HEADER_BYTES))) if _is_bare(head) else file
+        _refuse_deflated(stream, path)
+        stream.seek(0)
+        return pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(names))
 
 
 def _content(path: Path) -> bytes:
@@ -281,9 +312,41 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _refuse_deflated(path: Path) -> None:
+def _behind_meta(tag: BaseTag, representation: str | None, length: int) -> bool:
+    return tag.group != META_GROUP
+
+
+def _is_marked(head: bytes) -> bool:
+    return head[MARK_AT : MARK_AT + len(MARK)] == MARK
+
+
+def _is_bare(head: bytes) -> bool:
+    """Whether a file begins with an element of group 2 or 8, little-endian, where the mark of DICOM should be."""
+    if len(head) < 8 or _is_marked(head):
+        return False
+    group, element, length = struct.unpack("<HHI", head[:8])
+    explicit = head[4:6].decode("latin-1") in REPRESENTATIONS
+    return group in (META_GROUP, FIRST_GROUP) and element <= LAST_FIRST and (explicit or length <= LONGEST_FIRST)
+
+
+def _marked(content: bytes) -> bytes:
+    """The content of a file with the mark of DICOM, and with the default encoding where no mark says one."""
+    if not _is_bare(content[: MARK_AT + len(MARK)]):
+        return content
+    meta = b""
+    if int.from_bytes(content[:2], "little") != META_GROUP:
+        explicit = content[4:6].decode("latin-1") in REPRESENTATIONS
+        uid = (ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian).encode()
+        uid += bytes(len(uid) % 2)
+        meta = struct.pack("<HH2sH", META_GROUP, 0x10, b"UI", len(uid)) + uid
+    return bytes(MARK_AT) + MARK + meta + content
+
+
+def _refuse_deflated(stream: BinaryIO, path: Path) -> None:
     """Such a file would be unfolded whole, whatever its size, before anything in it could be checked."""
-    meta = read_file_meta_info(path)
+    if not _is_marked(stream.read(MARK_AT + len(MARK))):
+        raise InvalidDicomError
+    meta = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=_behind_meta)
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         raise UnusableFile(f"{path.name} is deflated as a whole; save it uncompressed")
     if "TransferSyntaxUID" not in meta:

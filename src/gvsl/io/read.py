@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.io.checks import image_volume, label_volume
-from gvsl.io.dicom import MARK, MARK_AT, is_dicom, load_dicom
+from gvsl.io.dicom import begins_as_dicom, is_dicom, load_dicom
 from gvsl.io.metaimage import FIRST_LINE, load_metaimage
 from gvsl.io.nifti import load_nifti, write_nifti, write_nifti_like
 from gvsl.io.nrrd import MAGIC, load_nrrd
@@ -105,7 +105,7 @@ def _format_of(path: Path) -> str:
         raise UnusableFile("is empty")
     if head.startswith(MAGIC):
         return "nrrd"
-    if head[MARK_AT : MARK_AT + len(MARK)] == MARK:
+    if begins_as_dicom(head):
         return "dicom"
     return "metaimage" if FIRST_LINE.match(head) else "nifti"
 
