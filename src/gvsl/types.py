@@ -29,6 +29,8 @@ class Case:
     """The files of a DICOM series, relative to `image`, its folder, where that holds other files too."""
     mask: Path | None = None
     """A mask of the lungs on the image's grid, which a crop to the lungs takes instead of looking for them."""
+    unusable: str = ""
+    """Why it can't be used, where that shows without reading it; it is refused with that."""
 
 
 class PairBatch(NamedTuple):

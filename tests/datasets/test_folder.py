@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,8 +113,11 @@ def test_a_missing_folder_is_the_user_s_mistake(tmp_path: Path) -> None:
 
 def test_files_further_down_are_pointed_at(tmp_path: Path) -> None:
     touch(tmp_path / "imagesTr" / "a.nii.gz")
-    with pytest.raises(UserError, match="imagesTr does; name that folder"):
+    with pytest.raises(UserError, match=r"give --dataset decathlon or nnunet, or name .*imagesTr$"):
         folder(tmp_path)
+    touch(tmp_path / "other" / "masks" / "a.nii.gz")
+    with pytest.raises(UserError, match="masks does; name that folder"):
+        folder(tmp_path / "other")
 
 
 def test_two_label_maps_of_one_name_are_refused(root: Path) -> None:
@@ -221,3 +225,80 @@ def test_half_a_pair_is_refused_by_name(root: Path) -> None:
     (root / "images" / "p.hdr").unlink()
     store = prepare(folder(root).cases, root / "store", PRESETS["mr"], source="here")
     assert "images/p.img" in dict(store.refused)
+
+
+def test_files_at_any_depth_are_cases_named_after_their_folders(tmp_path: Path) -> None:
+    touch(tmp_path / "images" / "a.nii.gz", tmp_path / "images" / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+    touch(tmp_path / "images" / ".hidden" / "b.nii.gz", tmp_path / "labels" / "sub-01" / "anat" / "sub-01_T1w.nii")
+    write(tmp_path / "splits.json", {"pretrain": ["a"], "test": ["sub-01_anat_sub-01_T1w"]})
+    cases = {case.id: case for case in folder(tmp_path).cases}
+    assert list(cases) == ["a", "sub-01_anat_sub-01_T1w"]
+    assert cases["sub-01_anat_sub-01_T1w"].label == tmp_path / "labels" / "sub-01" / "anat" / "sub-01_T1w.nii"
+    assert cases["sub-01_anat_sub-01_T1w"].splits == ("test",)
+
+
+def test_labels_lie_beside_the_files_of_a_flat_folder_too(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", tmp_path / "labels" / "a.nii.gz")
+    labels = {case.id: case.label for case in folder(tmp_path).cases}
+    assert labels == {"a": tmp_path / "labels" / "a.nii.gz", "b": None}
+
+
+@pytest.mark.parametrize(("one", "two"), [("a_b.nii.gz", "a/b.nii.gz"), ("a.nii", "a.nrrd"), ("x/a.mha", "x/A.nii")])
+def test_of_two_files_of_one_id_one_is_refused_with_both_names(
+    tmp_path: Path, write_volume: Callable[[Path, Volume], Path], one: str, two: str
+) -> None:
+    for name in (one, two):
+        write_volume(tmp_path / name, SCAN)
+    write_volume(tmp_path / "other.nii", SCAN)
+    store = prepare(folder(tmp_path).cases, tmp_path / "store", PRESETS["none"], source="here")
+    assert len(store.cases) == 2
+    [(file, reason)] = store.refused
+    assert {file, reason.partition("is that of ")[2].partition(" already")[0]} == {one, two}
+
+
+def test_two_label_maps_of_one_id_are_refused(root: Path) -> None:
+    touch(root / "labels" / "x_a.nii.gz", root / "labels" / "x" / "a.nii.gz")
+    with pytest.raises(UserError, match=r"both x/a\.nii\.gz and x_a\.nii\.gz for x_a; remove one"):
+        folder(root)
+
+
+def test_label_maps_among_images_are_not_taken_for_images(tmp_path: Path) -> None:
+    touch(*(tmp_path / "one" / name for name in ("a_image.nii.gz", "a_label.nii.gz")))
+    touch(*(tmp_path / "two" / name for name in ("Annotations/deep/b.nii.gz", "b.nii.gz")))
+    touch(tmp_path / "three" / "x_seg.nii")
+    store = prepare(folder(tmp_path).cases, tmp_path / "store", PRESETS["none"], source="here")
+    assert list(store.cases) == ["one_a_image", "three_x_seg", "two_b"]  # the third lies there alone
+    refused = dict(store.refused)
+    assert list(refused) == ["one/a_label.nii.gz", "two/Annotations"]
+    assert "is a label map by its name" in refused["one/a_label.nii.gz"]
+    assert "holds label maps or results by its name (1 volumes)" in refused["two/Annotations"]
+
+
+def test_what_is_nothing_known_is_told(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii.gz")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "b.mgz").write_text("MGZ\n" * 99, encoding="utf-8")
+    for number in range(5):
+        path = tmp_path / "scans" / f"IM{number}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(range(256)))
+    (tmp_path / "scans" / "README").write_text("none of them is an image", encoding="utf-8")
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "fifo.nii")
+    store = prepare(folder(tmp_path).cases, tmp_path / "store", PRESETS["none"], source="here")
+    assert list(store.cases) == ["a"]
+    assert dict(store.refused) == {
+        "deep/b.mgz": "is neither NIfTI nor NRRD, MetaImage or DICOM",
+        "fifo.nii": "is neither a file nor a folder",
+        "pipe": "is neither a file nor a folder",
+        "scans/IM0": "is neither a volume by its name nor DICOM, like 4 more files of its folder",
+    }
+
+
+def test_slices_that_name_no_series_are_told_once(tmp_path: Path, write_dicom: Callable[..., list[Path]]) -> None:
+    touch(tmp_path / "a.nii.gz")
+    write_dicom(tmp_path / "scan", SCAN, SeriesInstanceUID="")
+    store = prepare(folder(tmp_path).cases, tmp_path / "store", PRESETS["none"], source="here")
+    [(file, reason)] = store.refused
+    assert file == "scan"
+    assert reason == "doesn't say which series its 8 files are of (SeriesInstanceUID)"

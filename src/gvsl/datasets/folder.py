@@ -1,10 +1,11 @@
 """Any folder of volumes in files or DICOM series, with or without labels and splits."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.listing import read_json
-from gvsl.datasets.volumes import FORMATS, files_in, find_volumes, stem
+from gvsl.datasets.volumes import FORMATS, by_id, file_id, files_below, find_volumes
 from gvsl.errors import UserError
 from gvsl.io import VOLUME_SUFFIXES
 from gvsl.types import SPLITS, Case
@@ -18,11 +19,12 @@ def folder(root: Path) -> Dataset:
     """The cases of a folder of volumes.
 
     Either `root` holds the files itself, or they lie in `root`/images: NIfTI, NRRD or MetaImage files, and DICOM
-    series at any depth. Then `root`/labels may hold label maps of the same names, `root`/splits.json lists of ids
+    series, at any depth. `root`/labels may hold label maps of the same names, `root`/splits.json lists of ids
     for pretrain, train, val and test, `root`/labels.json a name for each label value, and `root`/classes.json the
     class of each image, 0 or 1, by its id. Without splits.json every case is in pretrain; with it, a case that it
-    doesn't name is in no split. The file names are the ids; a DICOM series has the names of the folders that lead to
-    it, joined by "_", and its SeriesInstanceUID behind that where its folder holds other series too.
+    doesn't name is in no split. The file names are the ids, with the names of the folders that lead to them before,
+    joined by "_"; a DICOM series has those alone, and its SeriesInstanceUID behind where its folder holds other
+    series too.
 
     Raises:
         UserError: `root` is missing or holds no volume, splits.json, labels.json or classes.json can't be
@@ -32,29 +34,21 @@ def folder(root: Path) -> Dataset:
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; name a folder of volumes ({FORMATS})")
     place = root / "images" if (root / "images").is_dir() else root
-    found, strays = find_volumes(place)
-    labels = {} if place == root else _by_stem(files_in(root / "labels", VOLUME_SUFFIXES))
+    maps = root / "labels"
+    found, strays = find_volumes(place, maps)
+    labels = by_id(((file_id(path, maps), path) for path in files_below(maps, VOLUME_SUFFIXES)), maps)
     present = {case.id for case in found}
     splits = _read_splits(root / "splits.json", present)
     targets = _read_targets(root / "classes.json", present)
     # What can't be read, and label maps without an image, become cases too, so that they are refused by name.
     cases = [*found, *strays]
     orphans = sorted(labels.keys() - {case.id for case in cases})
-    cases += [Case(orphan, place / labels[orphan].name) for orphan in orphans]
+    cases += [Case(orphan, place / labels[orphan].relative_to(maps)) for orphan in orphans]
     cases = [
-        Case(case.id, case.image, labels.get(case.id), _splits_of(case.id, splits), targets.get(case.id), case.parts)
+        replace(case, label=labels.get(case.id), splits=_splits_of(case.id, splits), target=targets.get(case.id))
         for case in cases
     ]
     return Dataset(cases, _read_label_names(root / "labels.json"), root.resolve().name)
-
-
-def _by_stem(paths: list[Path]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in paths:
-        other = found.setdefault(stem(path), path)
-        if other != path:
-            raise UserError(f"{path.parent} holds both {other.name} and {path.name}; remove one of them")
-    return found
 
 
 def _splits_of(case_id: str, splits: dict[str, set[str]] | None) -> tuple[str, ...]:

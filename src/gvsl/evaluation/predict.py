@@ -71,7 +71,7 @@ def find_images(paths: Sequence[Path]) -> list[Case]:
     images: list[Case] = []
     for path in paths:
         if path.is_dir():
-            found, unreadable = find_volumes(path)
+            found, unreadable = find_volumes(path, path / "labels")
             images += [*found, *unreadable]
         elif path.exists():
             images.append(Case(stem(path), path))
@@ -120,6 +120,8 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
                 other = owners.setdefault(image.id, image)
                 if other != image:
                     raise UnusableFile(f"its result would have the name of that of {other.image}; rename one of them")
+                if image.unusable:
+                    raise UnusableFile(image.unusable)
                 volume = read_volume(image.image, image.parts)
                 if isinstance(model, Classifier):
                     rows.append({"id": image.id, "score": classify_volume(model, volume, mirror=settings.mirror)})

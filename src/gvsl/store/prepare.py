@@ -251,6 +251,8 @@ def _prepare_one(
     """Write one case's arrays and return its row of the manifest, or why it can't be used."""
     current = whole = _first(case)
     try:
+        if case.unusable:
+            raise UnusableFile(case.unusable)
         before = _stamps(case)
         image = read_volume(case.image, case.parts)
         upright = to_canonical(image)
