@@ -75,9 +75,33 @@ def test_folds_that_are_none_are_said(root: Path, folds: Any, message: str) -> N
         nnunet(root, fold=0)
 
 
+def test_files_that_are_listed_one_by_one_are_read(root: Path) -> None:
+    ending = ".nrrd" if (root / "labelsTr" / "chest_00.nrrd").is_file() else ".nii.gz"
+    (root / "labelsTr").rename(root / "maps")
+    files = {
+        f"case {number}": {
+            "images": [f"imagesTr/chest_{number:02d}_0000{ending}"],
+            "label": f"maps/chest_{number:02d}{ending}",
+        }
+        for number in range(7)
+    }
+    change(root, dataset=files)
+    cases = {case.id: case for case in nnunet(root).cases}
+    assert sorted(cases) == [*files, "chest_90"]
+    assert cases["case 3"].image == root / "imagesTr" / f"chest_03_0000{ending}"
+    assert cases["case 3"].label == root / "maps" / f"chest_03{ending}"
+    assert cases["case 3"].label.is_file()
+    assert cases["case 3"].splits and not cases["chest_90"].splits
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
+        ({"labels": {"background": 0, "aorta": 1, "ignore": 2}}, r"a label ignore \(2\), which is no structure"),
+        ({"dataset": ["a"]}, "should have a dict of dataset"),
+        ({"dataset": {"a": {"images": ["a", "b"], "label": "c"}}}, "an image of one channel and a label map for a"),
+        ({"dataset": {"a": {"images": ["a"]}}}, "an image of one channel and a label map for a"),
+        ({"dataset": {"a": {"images": ["../a"], "label": "c"}}}, "names '../a'; it should name files below"),
         ({"channel_names": {"0": "CT", "1": "PET"}}, "has 2 channels an image, gvsl takes one"),
         ({"labels": {"background": 0, "all": [1, 2]}}, "has regions of several labels"),
         ({"labels": []}, "should have a dict of labels"),

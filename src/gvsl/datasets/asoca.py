@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.splits import drawn, one_fold
+from gvsl.datasets.volumes import by_id
 from gvsl.errors import UserError
 from gvsl.types import Case
 
@@ -22,9 +23,10 @@ def asoca(root: Path, fold: int | None = None) -> Dataset:
         fold: of a five-fold cross-validation; the paper's 15, 5 and 20 if not given.
 
     Raises:
-        UserError: `root` holds no such files, or there is no such fold.
+        UserError: `root` holds no such files, or two of one case, or there is no such fold.
     """
-    images = {path.stem: path for group in GROUPS for path in sorted(root.rglob(f"{group}/CTCA/{group}_*.nrrd"))}
+    found = (path for group in GROUPS for path in sorted(root.rglob(f"{group}/CTCA/{group}_*.nrrd")))
+    images = by_id(((path.stem, path) for path in found), root)
     if not images:
         raise UserError(f"{root} is not ASOCA: it should hold {TREE}")
     splits = drawn(list(images), COUNTS) if fold is None else one_fold(list(images), fold, FOLDS)

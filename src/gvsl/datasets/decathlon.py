@@ -6,7 +6,7 @@ from typing import Any
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.listing import entry, inside, names_of, read_listing
 from gvsl.datasets.splits import drawn, one_fold
-from gvsl.datasets.volumes import stem
+from gvsl.datasets.volumes import by_id, stem
 from gvsl.errors import UserError
 from gvsl.types import Case
 
@@ -23,7 +23,8 @@ def decathlon(root: Path, fold: int | None = None) -> Dataset:
         fold: of a five-fold cross-validation; three fifths, one fifth and one fifth if not given.
 
     Raises:
-        UserError: there is no dataset.json, it can't be understood, or its images have several channels.
+        UserError: there is no dataset.json, it can't be understood or lists two images of one id, or its images have
+            several channels.
     """
     listing = read_listing(root)
     modalities = entry(listing, "modality", dict, root)
@@ -34,7 +35,7 @@ def decathlon(root: Path, fold: int | None = None) -> Dataset:
         )
     training = entry(listing, "training", list, root)
     pairs = [(_path(item, "image", root), _path(item, "label", root)) for item in training]
-    ids = [stem(image) for image, _ in pairs]
+    ids = list(by_id(((stem(image), image) for image, _ in pairs), root))
     if not ids:
         raise UserError(f"{root}/dataset.json lists no training cases")
     splits = one_fold(ids, fold, FOLDS) if fold is not None else drawn(ids, _counts(len(ids)))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.splits import drawn, one_fold
+from gvsl.datasets.volumes import by_id
 from gvsl.errors import UserError
 from gvsl.types import Case
 
@@ -35,10 +36,12 @@ def mmwhs(root: Path, fold: int | None = None) -> Dataset:
             unlabelled ones as test split, if not given.
 
     Raises:
-        UserError: `root` holds no such files, or there is no such fold.
+        UserError: `root` holds no such files, or two of one case, or there is no such fold.
     """
-    labelled = {_id(path): path for path in sorted(root.rglob("ct_train_*_image.nii*"))}
-    unlabelled = {_id(path): path for path in sorted(root.rglob("ct_test_*_image.nii*"))}
+    labelled, unlabelled = (
+        by_id(((_id(path), path) for path in sorted(root.rglob(f"{part}_*_image.nii*"))), root)
+        for part in ("ct_train", "ct_test")
+    )
     if not labelled:
         raise UserError(f"{root} is not MM-WHS's CT half: it should hold {TREE}")
     splits = drawn(list(labelled), COUNTS) if fold is None else one_fold(list(labelled), fold, FOLDS)
