@@ -1,10 +1,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from gvsl.cli import main
 from gvsl.datasets.asoca import asoca
 from gvsl.datasets.tasks import check_labels
+from gvsl.errors import UserError
 from gvsl.store import Store
 
 from .conftest import AddCase
@@ -24,6 +26,36 @@ def test_forty_scans_are_split_as_in_the_paper(tmp_path: Path, add_case: AddCase
     assert counts == {"pretrain": 15, "train": 15, "val": 5, "test": 20}
     tested = [case.id for case in cases if "test" in case.splits]
     assert {case_id.partition("_")[0] for case_id in tested} == {"Normal", "Diseased"}
+
+
+def test_the_splits_stay_as_they_were_drawn_first(tmp_path: Path) -> None:
+    for group in ("Normal", "Diseased"):
+        for number in range(1, 21):
+            path = tmp_path / group / "CTCA" / f"{group}_{number}.nrrd"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    cases = asoca(tmp_path).cases
+    found = {name: sorted(case.id for case in cases if case.splits == (name,)) for name in ("val", "test")}
+    numbers = {
+        "val": {"Diseased": (1, 7), "Normal": (7, 8, 19)},
+        "test": {
+            "Diseased": (3, 4, 5, 6, 9, 14, 15, 16, 17, 18, 20),
+            "Normal": (2, 3, 5, 6, 9, 10, 14, 18, 20),
+        },
+    }
+    assert found == {
+        name: sorted(f"{group}_{number}" for group, ids in groups.items() for number in ids)
+        for name, groups in numbers.items()
+    }
+
+
+def test_of_two_copies_of_a_case_neither_wins(tmp_path: Path, add_case: AddCase) -> None:
+    root = release(tmp_path / "ASOCA", add_case, 2)
+    release(root / "again", add_case, 1)
+    with pytest.raises(
+        UserError, match=r"both Normal/CTCA/Normal_1\.nrrd and again/Normal/CTCA/Normal_1\.nrrd for Normal_1"
+    ):
+        asoca(root)
 
 
 def test_it_becomes_a_store_of_one_structure(tmp_path: Path, add_case: AddCase) -> None:

@@ -1,10 +1,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from gvsl.cli import main
 from gvsl.datasets.candi import GROUPS, STRUCTURES, candi
 from gvsl.datasets.tasks import check_labels
+from gvsl.errors import UserError
 from gvsl.store import Store
 
 from .conftest import AddCase
@@ -42,12 +44,38 @@ def test_it_becomes_a_store_and_other_values_are_background(tmp_path: Path, add_
         assert set(np.unique(store.label(case_id))) - {0} == set(list(STRUCTURES)[:22])
 
 
-def test_the_splits_are_the_paper_s(tmp_path: Path) -> None:
-    for number in range(103):  # what is in the files doesn't matter here
+@pytest.fixture
+def names(tmp_path: Path) -> Path:
+    """The names of a whole release; what is in the files doesn't matter here."""
+    for number in range(103):
         folder = tmp_path / f"{GROUPS[number % 4]}_{number:03d}"
         folder.mkdir()
         for kind in ("procimg", "seg"):
             (folder / f"{folder.name}_{kind}.nii.gz").touch()
-    cases = candi(tmp_path).cases
+    return tmp_path
+
+
+def test_the_splits_are_the_paper_s(names: Path) -> None:
+    cases = candi(names).cases
     assert [sum(name in case.splits for case in cases) for name in ("train", "val", "test")] == [40, 20, 43]
     assert all(case.label is not None and case.label.is_file() for case in cases)
+
+
+def test_the_splits_stay_as_they_were_drawn_first(names: Path) -> None:
+    validated = {case.id for case in candi(names).cases if case.splits == ("val",)}
+    numbers = {
+        "BPDwPsy": (4, 8, 12, 24, 60, 68, 72, 96),
+        "BPDwoPsy": (9, 17, 37, 69),
+        "HC": (6, 22, 62, 74, 78),
+        "SS": (23, 43, 47),
+    }
+    assert validated == {f"{group}_{number:03d}" for group, found in numbers.items() for number in found}
+    tested = sorted(case.id for case in candi(names, fold=0).cases if case.splits == ("test",))
+    assert (len(tested), tested[:3]) == (21, ["BPDwPsy_016", "BPDwPsy_040", "BPDwPsy_060"])
+
+
+def test_of_two_images_of_a_case_neither_wins(names: Path) -> None:
+    (names / "HC_002" / "HC_002_procimg.nii").touch()
+    files = r"HC_002/HC_002_procimg\.nii and HC_002/HC_002_procimg\.nii\.gz"
+    with pytest.raises(UserError, match=f"holds both {files} for HC_002; remove one of them"):
+        candi(names)

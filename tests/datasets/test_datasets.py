@@ -15,8 +15,9 @@ CARDS = Path(__file__).parents[2] / "docs" / "datasets"
 @pytest.mark.parametrize("name", DATASETS)
 def test_it_has_a_card(name: str) -> None:
     text = (CARDS / f"{name}.md").read_text(encoding="utf-8")
-    for heading in ("## Layout", "## Splits", "## Prepare"):
-        assert heading in text, heading
+    for heading in ("## Licence", "## Layout", "## Splits", "## Prepare"):
+        _, found, section = text.partition(heading + "\n")
+        assert found and section.partition("\n## ")[0].strip(), heading
     assert "gvsl prepare " in text
     assert name == "folder" or f"--dataset {name}" in text
     assert f"({name}.md)" in (CARDS / "README.md").read_text(encoding="utf-8")

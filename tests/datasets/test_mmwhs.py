@@ -40,6 +40,12 @@ def test_the_splits_are_the_paper_s(root: Path) -> None:
     )
 
 
+def test_the_splits_stay_as_they_were_drawn_first(root: Path) -> None:
+    for fold, name, numbers in ((None, "val", {1002, 1010, 1015, 1016, 1018}), (0, "test", {1001, 1005, 1017, 1018})):
+        found = {case.id for case in mmwhs(root, fold).cases if case.splits == (name,)}
+        assert found == {f"ct_train_{number}" for number in numbers}
+
+
 def test_it_becomes_a_store_with_the_task_s_structures(root: Path, tmp_path: Path) -> None:
     words = ["prepare", str(root), str(tmp_path / "store"), "--dataset", "mmwhs", "--preset", "cardiac-ct"]
     assert main([*words, "--crop", "none", "--spacing", "0.8", "--processes", "1"]) == 0
@@ -61,6 +67,13 @@ def test_other_values_are_refused_by_name(root: Path, tmp_path: Path, add_case: 
     (refused,) = Store.open(tmp_path / "store").refused
     assert refused[0] == "ct_train/ct_train_1007_label.nii.gz"
     assert refused[1] == "it has label values that the dataset doesn't list: 7"
+
+
+def test_of_two_copies_of_a_case_neither_wins(root: Path, add_case: AddCase) -> None:
+    add_case(root / "backup" / "ct_train_1001_image.nii.gz", root / "backup" / "ct_train_1001_label.nii.gz", VALUES)
+    names = "backup/ct_train_1001_image.nii.gz and ct_train/ct_train_1001_image.nii.gz for ct_train_1001"
+    with pytest.raises(UserError, match=f"holds both {names}; remove one of them"):
+        mmwhs(root)
 
 
 def test_a_tree_without_the_scans_says_what_it_expects(tmp_path: Path) -> None:
