@@ -2,11 +2,12 @@
 
 from gvsl.store.audit import duplicates, refuse_seen
 from gvsl.store.describe import describe
-from gvsl.store.prepare import Work, prepare
+from gvsl.store.prepare import prepare
 from gvsl.store.preprocess import preprocess
 from gvsl.store.preprocessing import Preprocessing, parse_preprocessing
 from gvsl.store.presets import PRESETS
 from gvsl.store.store import Store, StoredCase
+from gvsl.store.work import Work
 
 __all__ = [
     "PRESETS",
