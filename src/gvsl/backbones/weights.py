@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,7 +18,7 @@ from gvsl.backbones.hub import fetch_weights, is_hub_name
 from gvsl.backbones.unet3d import UNet3D
 from gvsl.errors import UserError
 from gvsl.files import whole_folder, write_text
-from gvsl.store import Preprocessing, parse_preprocessing
+from gvsl.store import Preprocessing, parse_preprocessing, preprocessing_values
 
 FORMAT = 1
 FOLDER_NAME = "weights"
@@ -96,7 +96,7 @@ def save_weights(
         "format": FORMAT,
         "method": method,
         "backbone": {"in_channels": backbone.in_channels, "width": backbone.width},
-        "preprocessing": asdict(preprocessing),
+        "preprocessing": preprocessing_values(preprocessing),
         "provenance": provenance,
     }
     target = folder / FOLDER_NAME

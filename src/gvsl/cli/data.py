@@ -58,7 +58,7 @@ def prepare(words: Sequence[str]) -> None:
     changed, and removes nothing.
     """
     from gvsl.datasets import DATASETS
-    from gvsl.store import PRESETS, Preprocessing, Work, duplicates
+    from gvsl.store import PRESETS, Preprocessing, Work, duplicates, told_lungs
     from gvsl.store import prepare as prepare_store
 
     preset = one_of(PRESETS, "preset", peek(words, "--preset") or "mr")
@@ -103,6 +103,8 @@ def prepare(words: Sequence[str]) -> None:
             tell=done.append,
         )
     print(f"{options.store}: {_told(done[0])}")
+    for said in told_lungs(store):
+        print(f"Lungs: {said}")
     if store.refused:
         print(f"gvsl inspect {shlex.quote(str(options.store))} says which were refused, and why")
     twice = duplicates((case.id, case.splits, case.content) for case in store.cases.values())

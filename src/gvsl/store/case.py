@@ -48,6 +48,8 @@ def prepare_case(
             mask = to_canonical(read_label(case.mask))
             if not same_grid(upright, mask):
                 raise UnusableFile(f"its grid is not that of its image: {_grids(mask, upright)}")
+            if not (mask.array > 0).any():
+                raise UnusableFile("is a mask of the lungs that marks no voxel; mend it, or remove it")
             current = whole
         ready, ready_label, lost = preprocess(upright, label, preprocessing, mask)
     except UnusableFile as error:
@@ -75,6 +77,8 @@ def prepare_case(
         "hash": digest.hexdigest(),
         "content": content,
     }
+    if mask is not None:
+        row["lungs"] = "mask"
     image_stamp, label_stamp = before
     return case.id, (told(case, root, row), Origin(case.id, image_stamp, label_stamp, tuple(sizes))), None
 

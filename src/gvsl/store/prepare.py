@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -12,10 +12,11 @@ from gvsl.errors import UserError
 from gvsl.progress import Advance
 from gvsl.store.case import Outcome, Refusal, prepare_case
 from gvsl.store.existing import open_existing
+from gvsl.store.lungmask import require_lungmask
 from gvsl.store.manifest import FORMAT, LABEL_VALUES
 from gvsl.store.names import refuse_url
 from gvsl.store.plan import common_folder, plan, unique_ids
-from gvsl.store.preprocessing import Preprocessing
+from gvsl.store.preprocessing import Preprocessing, preprocessing_values
 from gvsl.store.publish import publish
 from gvsl.store.store import Store, image_path
 from gvsl.store.work import Work, work_done
@@ -60,7 +61,8 @@ def prepare(
 
     Raises:
         UserError: `out` exists and isn't a store of this source and contract, there are no cases or none is usable,
-            `processes` is less than 1, the disk is full, memory ran out, or images leak.
+            `processes` is less than 1, the disk is full, memory ran out, images leak, or the contract asks for
+            lungmask and that isn't there.
     """
     refuse_url(out)
     if not cases:
@@ -72,11 +74,13 @@ def prepare(
     values = {int(old): int(new) for old, new in sorted((label_values or {}).items())}
     replaced = [list(pair) for pair in values.items()]
     extra: dict[str, Any] = {LABEL_VALUES: replaced} if replaced else {}
-    known = {"format": FORMAT, "source": source, "preprocessing": asdict(preprocessing)}
+    known = {"format": FORMAT, "source": source, "preprocessing": preprocessing_values(preprocessing)}
     with _telling_of_the_disk(out):
         existing = open_existing(out, preprocessing, source, replaced)
         with workplace(out, {**known, **extra}) as place:
             todo, kept = plan(unique, existing, place)
+            if dask is None and any(case.mask is None for case in todo):
+                require_lungmask(preprocessing)
             resumed = len(place.done)
             work = partial(
                 prepare_case,
