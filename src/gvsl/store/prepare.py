@@ -55,7 +55,7 @@ def prepare(
         source: what the cases are called together; that of a store that is there must be the same.
         processes: how many to prepare with; None for one a core, as far as there is memory.
         dask: the address of a Dask scheduler, to prepare on its cluster instead.
-        allow_leakage: take images that are learnt from and held out, under two names.
+        allow_leakage: take images that are learnt from and held out, under one name or two, or in val and test.
         progress: given how many cases there are to prepare, returns what is called once for each that is done with.
         tell: is called at the end with what was done.
 
