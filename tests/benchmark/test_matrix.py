@@ -51,6 +51,7 @@ def test_a_key_follows_from_all_that_decides_a_run_and_nothing_else() -> None:
     for run, matters in ((linear, True), (whole, False)):  # where nothing is frozen there is nothing to look at
         assert isinstance(run.settings, TransferSettings)
         assert (replace(run, settings=replace(run.settings, clusters=looked)).key != run.key) is matters
+        assert replace(run, settings=replace(run.settings, allow_leakage=True)).key == run.key  # if it runs at all
     assert linear.weights is not None
     longer = PretrainSettings(trainer=TrainerSettings(max_steps=7), pretext={"of": "gvsl"})
     assert replace(linear, weights=replace(linear.weights, settings=longer)).key != linear.key

@@ -8,7 +8,7 @@ from gvsl.cli import main
 from gvsl.datasets.stoic import stoic
 from gvsl.errors import UserError
 from gvsl.io import Volume
-from gvsl.store import Store
+from gvsl.store import Store, describe
 
 SHAPE = (40, 36, 24)
 
@@ -66,6 +66,59 @@ def test_masks_that_are_given_say_where_the_lungs_are(
     write_volume(root / "lungs" / "1.nii.gz", Volume(mask, affine))
     assert main([*words(root, tmp_path / "given"), "--margin", "0"]) == 0
     assert Store.open(tmp_path / "given").cases["1"].shape == (17, 12, 12)
+
+
+def test_it_is_told_how_many_were_cropped_by_masks(
+    root: Path, tmp_path: Path, write_volume: Callable[[Path, Volume], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[10:20, 10:20, 6:12] = 2
+    given = Volume(mask, np.diag([1, 1, 1.5, 1]))
+    for name in ("1.mha", "2.nrrd", "3.nii", "4.nii.gz"):
+        write_volume(root / "lungs" / name, given)
+    assert main([*words(root, tmp_path / "store"), "--margin", "0"]) == 0
+    assert "Lungs: 4 volumes cropped by a mask given, 9 by threshold" in capsys.readouterr().out
+    store = Store.open(tmp_path / "store")
+    assert "lungs     4 volumes cropped by a mask given, 9 by threshold" in describe(store).splitlines()
+    assert {case_id for case_id, case in store.cases.items() if case.shape == (12, 12, 12)} == {"1", "2", "3", "4"}
+
+
+def test_masks_that_mark_nothing_or_belong_to_no_scan_are_refused_by_name(
+    root: Path, tmp_path: Path, write_volume: Callable[[Path, Volume], Path]
+) -> None:
+    mask = np.zeros(SHAPE, np.uint8)
+    for name in ("1.mha", "77.nii.gz"):
+        write_volume(root / "lungs" / name, Volume(mask, np.diag([1, 1, 1.5, 1])))
+    assert main(words(root, tmp_path / "store")) == 0
+    store = Store.open(tmp_path / "store")
+    assert store.refused == (
+        ("data/mha/77.mha", "there is no such file"),
+        ("lungs/1.mha", "is a mask of the lungs that marks no voxel; mend it, or remove it"),
+    )
+    assert {"1", "77"}.isdisjoint(store.cases)
+
+
+def test_two_masks_or_two_scans_of_one_id_are_refused_by_name(
+    root: Path, write_volume: Callable[[Path, Volume], Path]
+) -> None:
+    mask = Volume(np.ones(SHAPE, np.uint8), np.diag([1, 1, 1.5, 1]))
+    for name in ("5.mha", "5.nii.gz"):
+        write_volume(root / "lungs" / name, mask)
+    with pytest.raises(UserError, match=r"lungs/5\.mha and .*lungs/5\.nii\.gz are two masks of the id 5; remove one"):
+        stoic(root)
+    (root / "lungs" / "5.mha").unlink()
+    scan = root / "data" / "mha" / "5.mha"
+    copied = root / "data" / "more" / "mha" / "5.mha"
+    copied.parent.mkdir(parents=True)
+    copied.write_bytes(scan.read_bytes())
+    with pytest.raises(UserError, match=r"data/mha/5\.mha and .*more/mha/5\.mha are two scans of the id 5; remove one"):
+        stoic(root)
+
+
+def test_the_splits_are_those_of_every_machine(root: Path) -> None:
+    splits = {case.id: case.splits for case in stoic(root).cases}
+    held_out = {name: {case_id for case_id, found in splits.items() if found == (name,)} for name in ("val", "test")}
+    assert held_out == {"val": {"1", "12"}, "test": {"4", "6", "8", "10"}}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.io import Volume, read_volume, to_canonical
 from gvsl.store import PRESETS, describe, prepare
@@ -82,9 +83,7 @@ def test_a_held_out_image_that_is_seen_under_another_name_is_refused(
 ) -> None:
     case = make_case("a", splits)
     cases = [case, make_case("b"), copied(case, "z", (held_out,))]
-    with pytest.raises(
-        UserError, match=r"learnt from under another name: .*[az] .* is [az] .*--allow-leakage"
-    ) as caught:
+    with pytest.raises(UserError, match=r"held out are learnt from, .*: .*[az] .* is [az] .*--allow-leakage") as caught:
         prepare(cases, tmp_path / "store", MR, source="here")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "store").exists()
@@ -92,6 +91,26 @@ def test_a_held_out_image_that_is_seen_under_another_name_is_refused(
     lines = describe(store).splitlines()
     assert "same      a, z: one image" in lines
     assert sum(line.startswith("leakage   ") for line in lines) == 1
+
+
+@pytest.mark.parametrize("splits", [("pretrain", "test"), ("train", "val"), ("val", "test")])
+def test_a_case_in_two_splits_is_refused_unless_asked_for(
+    tmp_path: Path, make_case: MakeCase, splits: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = make_case("a", splits)
+    cases = [case, make_case("b")]
+    said = f"a is in {splits[0]}, {splits[1]}"
+    with pytest.raises(UserError, match=rf"both val and test: {said}; take each out of one of the splits"):
+        prepare(cases, tmp_path / "store", MR, source="here")
+    source = case.image.parents[1]
+    ids = {name: ["a", "b"] if name == "pretrain" else ["a"] for name in splits}
+    (source / "splits.json").write_text(json.dumps(ids), encoding="utf-8")
+    words = ["prepare", str(source), str(tmp_path / "asked"), "--processes", "1"]
+    assert main(words) == 2
+    assert "or give --allow-leakage" in capsys.readouterr().err.splitlines()[-1]
+    assert main([*words, "--allow-leakage"]) == 0
+    assert main(["inspect", str(tmp_path / "asked")]) == 0
+    assert f"leakage   {said}" in capsys.readouterr().out.splitlines()
 
 
 def test_doubles_that_leak_nothing_are_told(tmp_path: Path, make_case: MakeCase) -> None:

@@ -75,7 +75,7 @@ def test_a_run_leaves_what_is_documented(finished: Path, phantom_store: Store, t
     ]
     assert [path.name for path in (finished / "checkpoints").iterdir()] == ["last.ckpt"]
     assert sorted(path.name for path in (finished / "weights").iterdir()) == [
-        *("config.json", "heads.safetensors", "model.safetensors"),
+        *("config.json", "heads.safetensors", "learnt_from.txt", "model.safetensors"),
     ]
     record = read_record(finished)
     assert (record.kind, record.name, record.status, record.seed) == ("pretrain", "run", "finished", 1)
@@ -103,6 +103,9 @@ def test_the_weights_load_with_where_they_came_from(finished: Path, phantom_stor
     assert backbone.preprocessing == phantom_store.preprocessing
     assert (backbone.provenance["steps"], backbone.provenance["seed"]) == (8, 1)
     assert backbone.provenance["store"]["hash"] == phantom_store.hash
+    images = frozenset(phantom_store.cases[case].content[:16] for case in phantom_store.split("pretrain"))
+    assert backbone.learnt_from == images
+    assert (finished / "weights" / "learnt_from.txt").read_text(encoding="ascii").split() == sorted(images)
 
 
 def test_training_changes_every_weight(finished: Path, tiny: PretrainSettings) -> None:

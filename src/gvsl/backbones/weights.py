@@ -1,10 +1,10 @@
-"""Weights as a folder: model.safetensors and config.json. Nothing here ever unpickles."""
+"""Weights as a folder: model.safetensors, config.json and, if known, learnt_from.txt. Nothing here ever unpickles."""
 
 import json
 import logging
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,10 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gvsl.backbones.hub import fetch_weights, is_hub_name
+from gvsl.backbones.learnt import LEARNT_NAME, learnt_text, read_learnt
 from gvsl.backbones.unet3d import UNet3D
 from gvsl.errors import UserError
 from gvsl.files import whole_folder, write_text
-from gvsl.store import Preprocessing, parse_preprocessing
+from gvsl.store import Preprocessing, parse_preprocessing, preprocessing_values
 
 FORMAT = 1
 FOLDER_NAME = "weights"
@@ -69,6 +70,8 @@ class PretrainedUNet3D(UNet3D):
     """The method that trained it."""
     provenance: dict[str, Any]
     """Where the weights came from: store, steps, seed, versions."""
+    learnt_from: frozenset[str] | None
+    """The images that they were learnt from, as `gvsl.backbones.learnt` has them; None if that isn't known."""
     keys: KeyReport
     """How the file's tensors fitted: all of them did, or there would be no backbone."""
 
@@ -81,6 +84,7 @@ def save_weights(
     preprocessing: Preprocessing,
     provenance: dict[str, Any],
     heads: Mapping[str, Tensor] | None = None,
+    learnt_from: Collection[str] | None = None,
 ) -> Path:
     """Write `folder`/weights, whole or not at all, and return its path; weights that are there are replaced.
 
@@ -91,12 +95,14 @@ def save_weights(
         preprocessing: the contract of the volumes it was trained on.
         provenance: where it came from: `store` (name and hash), `steps`, `seed`, `versions`; JSON values.
         heads: tensors of the method's heads, written beside the backbone as heads.safetensors.
+        learnt_from: the images that it was learnt from, as `gvsl.backbones.learnt.learnt_from` gives them, written as
+            learnt_from.txt; None if that isn't known.
     """
     config = {
         "format": FORMAT,
         "method": method,
         "backbone": {"in_channels": backbone.in_channels, "width": backbone.width},
-        "preprocessing": asdict(preprocessing),
+        "preprocessing": preprocessing_values(preprocessing),
         "provenance": provenance,
     }
     target = folder / FOLDER_NAME
@@ -105,6 +111,8 @@ def save_weights(
         save_file(_plain(backbone.state_dict()), temporary / MODEL_NAME)
         if heads:
             save_file(_plain(heads), temporary / HEADS_NAME)
+        if learnt_from is not None:
+            write_text(temporary / LEARNT_NAME, learnt_text(learnt_from))
         write_text(temporary / CONFIG_NAME, json.dumps(config, indent=1, allow_nan=False) + "\n")
     if target.exists():
         old = fresh.with_suffix(".old")
@@ -126,7 +134,7 @@ def load_backbone(path: str | Path, in_channels: int | None = None) -> Pretraine
             are repeated over the channels and rescaled, so that an image repeated over them gives the same features.
 
     Returns:
-        The U-Net with `.preprocessing` to apply to a volume before, `.method` and `.provenance`.
+        The U-Net with `.preprocessing` to apply to a volume before, `.method`, `.provenance` and `.learnt_from`.
 
     Raises:
         UserError: `path` is none of these, a file in it is broken or of a newer format, any key does not match, or
@@ -149,6 +157,7 @@ def load_backbone(path: str | Path, in_channels: int | None = None) -> Pretraine
         tensors[STEM_KEY] = repeat_channels(tensors[STEM_KEY], in_channels)
     backbone.load_state_dict(tensors)
     backbone.keys = report
+    backbone.learnt_from = read_learnt(folder)
     logger.info("%s: %s", folder, report)
     return backbone.eval()
 

@@ -66,8 +66,10 @@ class Run:
 def _deciding(settings: PretrainSettings | TransferSettings) -> dict[str, object]:
     """The settings that decide what a run writes: how features cluster is looked at in linear runs alone."""
     found = asdict(settings)
-    if isinstance(settings, TransferSettings) and settings.mode != "linear":
-        del found["clusters"]
+    if isinstance(settings, TransferSettings):
+        del found["allow_leakage"]  # it decides whether there is a run
+        if settings.mode != "linear":
+            del found["clusters"]
     return found
 
 

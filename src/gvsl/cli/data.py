@@ -58,7 +58,7 @@ def prepare(words: Sequence[str]) -> None:
     changed, and removes nothing.
     """
     from gvsl.datasets import DATASETS
-    from gvsl.store import PRESETS, Preprocessing, Work, duplicates
+    from gvsl.store import PRESETS, Preprocessing, Work, duplicates, told_lungs
     from gvsl.store import prepare as prepare_store
 
     preset = one_of(PRESETS, "preset", peek(words, "--preset") or "mr")
@@ -79,14 +79,14 @@ def prepare(words: Sequence[str]) -> None:
     parser.add_argument("--processes", type=int, default=None, metavar="N", help=how_many)
     where = "the scheduler of a Dask cluster to prepare on, such as tcp://host:8786"
     parser.add_argument("--dask", type=str, default=None, metavar="ADDRESS", help=where)
-    leak = "take a store in which an image is learnt from under one name and held out under another"
+    leak = "take a store in which an image is learnt from and held out, under one name or two, or in val and test"
     parser.add_argument("--allow-leakage", action="store_true", help=leak)
     defaults = {name: value for name, value in asdict(PRESETS[preset]).items() if name != "preset"}
     parser.add_class_arguments(Preprocessing, default=defaults, skip={"preset"})
     options = parse(parser, words)
     load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
     settings = settings_of(Preprocessing, options)
-    dataset = load(options.source, **_fold(load, options))
+    dataset = load(options.source, **_fold(load, options), **_leakage(load, options))
     done: list[Work] = []
     with ExitStack() as stack:
         store = prepare_store(
@@ -103,6 +103,8 @@ def prepare(words: Sequence[str]) -> None:
             tell=done.append,
         )
     print(f"{options.store}: {_told(done[0])}")
+    for said in told_lungs(store):
+        print(f"Lungs: {said}")
     if store.refused:
         print(f"gvsl inspect {shlex.quote(str(options.store))} says which were refused, and why")
     twice = duplicates((case.id, case.splits, case.content) for case in store.cases.values())
@@ -117,6 +119,11 @@ def _fold(load: Callable[..., "Dataset"], options: Namespace) -> dict[str, int]:
     if "fold" not in signature(load).parameters:
         raise UserError(f"{options.dataset} has no folds: leave out --fold")
     return {"fold": options.fold}
+
+
+def _leakage(load: Callable[..., "Dataset"], options: Namespace) -> dict[str, bool]:
+    """Whether leakage is allowed, for a dataset whose splits are the user's own."""
+    return {"allow_leakage": options.allow_leakage} if "allow_leakage" in signature(load).parameters else {}
 
 
 def inspect(words: Sequence[str]) -> None:

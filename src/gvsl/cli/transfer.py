@@ -35,6 +35,7 @@ def transfer(words: Sequence[str]) -> None:
         raise KeyboardInterrupt(f"{options.out}: {mend}") from None
     if weights is not None:
         print(f"{weights}: {record.config['weights_keys']}")
+        print(f"{weights}: {record.config['leakage']}")
     print_record(options.out, record)
 
 

@@ -15,7 +15,7 @@ NAMED = 3
 """How many of many ids a message names."""
 
 
-def folder(root: Path) -> Dataset:
+def folder(root: Path, allow_leakage: bool = False) -> Dataset:
     """The cases of a folder of volumes.
 
     Either `root` holds the files itself, or they lie in `root`/images: NIfTI, NRRD or MetaImage files, and DICOM
@@ -26,10 +26,14 @@ def folder(root: Path) -> Dataset:
     joined by "_"; a DICOM series has those alone, and its SeriesInstanceUID behind where its folder holds other
     series too.
 
+    Args:
+        root: the folder.
+        allow_leakage: take cases that are in val or test and in another split too.
+
     Raises:
         UserError: `root` is missing or holds no volume, splits.json, labels.json or classes.json can't be
             understood, splits or classes name a case that is not there, or a case of val or test is also in
-            pretrain or train.
+            pretrain or train, or in both, unless that is allowed.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; name a folder of volumes ({FORMATS})")
@@ -38,7 +42,7 @@ def folder(root: Path) -> Dataset:
     found, strays = find_volumes(place, maps)
     labels = by_id(((file_id(path, maps), path) for path in files_below(maps, VOLUME_SUFFIXES)), maps)
     present = {case.id for case in found}
-    splits = _read_splits(root / "splits.json", present)
+    splits = _read_splits(root / "splits.json", present, allow_leakage)
     targets = _read_targets(root / "classes.json", present)
     # What can't be read, and label maps without an image, become cases too, so that they are refused by name.
     cases = [*found, *strays]
@@ -57,7 +61,7 @@ def _splits_of(case_id: str, splits: dict[str, set[str]] | None) -> tuple[str, .
     return tuple(name for name in SPLITS if case_id in splits.get(name, ()))
 
 
-def _read_splits(path: Path, present: set[str]) -> dict[str, set[str]] | None:
+def _read_splits(path: Path, present: set[str], allow_leakage: bool) -> dict[str, set[str]] | None:
     if not path.exists():
         return None
     found = read_json(path)
@@ -72,15 +76,21 @@ def _read_splits(path: Path, present: set[str]) -> dict[str, set[str]] | None:
         if missing:
             raise UserError(f"{path} names cases in {name} that have no image: {_few(missing)}")
     splits = {name: set(ids) for name, ids in found.items()}
+    if not allow_leakage:
+        _refuse_leakage(path, splits)
+    return splits
+
+
+def _refuse_leakage(path: Path, splits: dict[str, set[str]]) -> None:
+    mend = "take them out of one, or give --allow-leakage"
     trained = splits.get("pretrain", set()) | splits.get("train", set())
     for name in HELD_OUT:
         both = sorted(splits.get(name, set()) & trained)
         if both:
-            raise UserError(f"{path} has cases of {name} in pretrain or train too: {_few(both)}; take them out of one")
+            raise UserError(f"{path} has cases of {name} in pretrain or train too: {_few(both)}; {mend}")
     both = sorted(splits.get("val", set()) & splits.get("test", set()))
     if both:
-        raise UserError(f"{path} has cases in both val and test: {_few(both)}; take them out of one")
-    return splits
+        raise UserError(f"{path} has cases in both val and test: {_few(both)}; {mend}")
 
 
 def _read_label_names(path: Path) -> dict[int, str]:

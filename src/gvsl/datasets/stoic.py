@@ -5,7 +5,9 @@ from pathlib import Path
 
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.splits import drawn
+from gvsl.datasets.volumes import files_in, stem
 from gvsl.errors import UserError
+from gvsl.io import VOLUME_SUFFIXES
 from gvsl.types import Case
 
 COUNTS = {"train": 1000, "val": 400, "test": 600}
@@ -19,28 +21,38 @@ TREE = "metadata/reference.csv and data/mha/1.mha and so on"
 def stoic(root: Path) -> Dataset:
     """The public scans of STOIC, at any depth below `root`, each with its class: 1 is COVID-19.
 
-    Where `root`/lungs/ID.mha or ID.nii.gz is there, it is the mask of its lungs, which a crop to the lungs takes.
+    A volume of its id in `root`/lungs, in any format, is the mask of its lungs, which a crop to the lungs takes. A mask
+    without a scan becomes a case too, so that it is refused by name.
 
     Args:
         root: the folder that holds metadata and data.
 
     Raises:
-        UserError: `root` holds no such files, or the table isn't one.
+        UserError: `root` holds no such files, the table isn't one, or an id has two scans or two masks.
     """
     tables = sorted(root.rglob(TABLE))
-    images = {path.stem: path for path in sorted(root.rglob("mha/*.mha"))}
+    images = _by_id(sorted(root.rglob("mha/*.mha")), "scans")
     if not tables or not images:
         raise UserError(f"{root} is not STOIC: it should hold {TREE}")
     classes = _read_classes(tables[0])
     splits = drawn([name for name in images if name in classes], COUNTS)
-    masks = {
-        path.name.partition(".")[0]: path for ending in ("mha", "nii.gz") for path in (root / MASKS).glob(f"*.{ending}")
-    }
+    masks = _by_id(files_in(root / MASKS, VOLUME_SUFFIXES), "masks")
+    home = next(iter(images.values())).parent
+    orphans = {name: home / f"{name}.mha" for name in masks if name not in images}
     cases = [
         Case(name, path, splits=splits.get(name, ()), target=classes.get(name), mask=masks.get(name))
-        for name, path in images.items()
+        for name, path in (images | orphans).items()
     ]
     return Dataset(cases, {}, "stoic")
+
+
+def _by_id(paths: list[Path], what: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        other = found.setdefault(stem(path), path)
+        if other != path:
+            raise UserError(f"{other} and {path} are two {what} of the id {stem(path)}; remove one of them")
+    return found
 
 
 def _read_classes(path: Path) -> dict[str, int]:

@@ -22,6 +22,7 @@ from gvsl.evaluation.common import (
     resolved_config,
 )
 from gvsl.evaluation.intervals import bootstrap, steps_to_share
+from gvsl.evaluation.leakage import learnt_by
 from gvsl.evaluation.ranking import auc, average_precision
 from gvsl.files import refuse_existing, whole_folder
 from gvsl.progress import progress
@@ -104,7 +105,7 @@ def classify(
             kind="transfer",
             name=out.name,
             seed=settings.seed,
-            config=resolved_config(network, task, weights, settings, (train, val, test)),
+            config=resolved_config(network, store, task, weights, settings, (train, val, test)),
             store={"name": store.path.name, "hash": store.hash},
             status="finished",
             created=created,
@@ -121,6 +122,7 @@ def classify(
             method=method_of(network),
             preprocessing=store.preprocessing,
             provenance=provenance_of(network, settings, record),
+            learnt_from=learnt_by(network, store, train),
             task=task,
         )
         record.seconds = checkpoint.seconds

@@ -9,12 +9,13 @@ from typing import Any
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone
 from gvsl.evaluation.checks import check_contract
+from gvsl.evaluation.leakage import check_leakage, told_leakage
 from gvsl.results import RunRecord
 from gvsl.store import Store
 from gvsl.transfer import AdaptedNetwork, Checkpoint, TransferSettings, part_folder
 
 CURVES_NAME = "curves.csv"
-FREE_TO_CHANGE = ("checkpoint_every", "device", "cache_gigabytes", "clusters")
+FREE_TO_CHANGE = ("checkpoint_every", "device", "cache_gigabytes", "clusters", "allow_leakage")
 """Settings that do not decide what a run learns, so that a resumed one may have others."""
 
 
@@ -22,12 +23,13 @@ def open_backbone(store: Store, weights: str | Path | None, settings: TransferSe
     """The backbone before training: that of `weights`, or one with random weights from the current seed.
 
     Raises:
-        UserError: the weights can't be loaded, or do not fit the store.
+        UserError: the weights can't be loaded, do not fit the store, or were learnt from what it holds out.
     """
     if weights is None:
         return UNet3D(width=settings.width)
     loaded = load_backbone(weights)
     check_contract(loaded, weights, store, settings.any_contract)
+    check_leakage(loaded, weights, store, settings.allow_leakage)
     return loaded
 
 
@@ -49,6 +51,7 @@ def open_checkpoint(
 
 def resolved_config(
     network: AdaptedNetwork,
+    store: Store,
     task: str,
     weights: str | Path | None,
     settings: TransferSettings,
@@ -63,6 +66,7 @@ def resolved_config(
         "width": backbone.width,
         "weights": "scratch" if weights is None else str(weights),
         "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedUNet3D) else None,
+        "leakage": told_leakage(backbone, store),
         "method": method_of(network),
         "train_cases": list(train),
         "val_cases": len(val),

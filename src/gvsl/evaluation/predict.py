@@ -21,7 +21,7 @@ from gvsl.evaluation.sliding import likeliest, sliding_window
 from gvsl.files import make_writable, whole_file, write_text
 from gvsl.io import UnusableFile, Volume, read_volume, resample_onto, write_like
 from gvsl.progress import progress
-from gvsl.store import Preprocessing, preprocess
+from gvsl.store import Preprocessing, preprocess, require_lungmask
 from gvsl.store.arrays import Box
 from gvsl.transfer import AdaptedNetwork, Classifier, Segmenter, load_adapted, windows
 from gvsl.types import Case
@@ -95,8 +95,8 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
         settings: the defaults if not given.
 
     Raises:
-        UserError: `run` is no such folder, `out` can't be written to or holds the results of another run, or
-            scores.csv is there already.
+        UserError: `run` is no such folder, `out` can't be written to or holds the results of another run,
+            scores.csv is there already, or the run's contract asks for lungmask and that isn't there.
     """
     settings = PredictSettings() if settings is None else settings
     device = find_device(settings.device)
@@ -104,6 +104,7 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
     channels = model.network.backbone.in_channels
     if channels != 1:
         raise UserError(f"{run} takes images of {channels} channels, gvsl predict reads images of 1: name another run")
+    require_lungmask(model.preprocessing)
     model.network.to(device)
     make_writable(out)
     table = out / SCORES_NAME

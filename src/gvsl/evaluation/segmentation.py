@@ -23,6 +23,7 @@ from gvsl.evaluation.common import (
 from gvsl.evaluation.dice import dice_per_structure
 from gvsl.evaluation.hausdorff import hd95_per_structure
 from gvsl.evaluation.intervals import mean_with_interval, steps_to_share
+from gvsl.evaluation.leakage import learnt_by
 from gvsl.evaluation.pictures import Slices, segmentation_slices, write_segmentations
 from gvsl.evaluation.prediction import predict_classes
 from gvsl.evaluation.volumes import Extremes
@@ -110,7 +111,7 @@ def transfer(
             kind="transfer",
             name=out.name,
             seed=settings.seed,
-            config=resolved_config(network, task, weights, settings, (train, val, test)),
+            config=resolved_config(network, store, task, weights, settings, (train, val, test)),
             store={"name": store.path.name, "hash": store.hash},
             status="finished",
             created=created,
@@ -132,6 +133,7 @@ def transfer(
             method=method_of(network),
             preprocessing=store.preprocessing,
             provenance=provenance_of(network, settings, record),
+            learnt_from=learnt_by(network, store, train),
             task=task,
         )
         record.seconds = checkpoint.seconds

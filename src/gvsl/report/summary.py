@@ -21,6 +21,7 @@ RANDOM = "random"
 EXPECTED_TO_DIFFER = (
     *("weights", "weights_keys", "method", "mode", "seed", "train_cases", "out", "name", "resume"),
     "clusters",  # says how features are looked at, and decides no score
+    *("allow_leakage", "leakage"),  # follow from the weights
 )
 """Settings that differ between the two sides of a comparison, or its seeds, by design."""
 MATCHING_FIGURES = ("ncc", "ncc_affine", "ncc_identity", "folded", "dice_before", "dice_after")

@@ -43,18 +43,24 @@ def duplicates(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def leaks(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
-    """Pairs of cases that hold one image, the first learnt from and the second held out, or one in val, one in test."""
-    pairs = []
+    """Pairs of cases that hold one image, the first learnt from and the second held out, or one in val, one in test.
+
+    A case that is in such splits itself makes a pair with itself.
+    """
+    entries = list(entries)
+    pairs = [(entry, entry) for entry in entries if _leaks(entry, entry)]
     for group in duplicates(entries):
-        for one, other in permutations(group, 2):
-            learnt = LEARNT.intersection(one[1]) and {"val", "test"}.intersection(other[1])
-            if learnt or ("val" in one[1] and "test" in other[1]):
-                pairs.append((one, other))
+        pairs += [(one, other) for one, other in permutations(group, 2) if _leaks(one, other)]
     return pairs
 
 
+def _leaks(one: Entry, other: Entry) -> bool:
+    learnt = not LEARNT.isdisjoint(one[1]) and not {"val", "test"}.isdisjoint(other[1])
+    return learnt or ("val" in one[1] and "test" in other[1])
+
+
 def refuse_leakage(entries: Iterable[Entry]) -> None:
-    """Refuse a store whose held-out images were seen before, under another name.
+    """Refuse a store whose held-out images were seen before, under another name or their own.
 
     Raises:
         UserError: it is one.
@@ -64,8 +70,8 @@ def refuse_leakage(entries: Iterable[Entry]) -> None:
         named = "; ".join(told(*pair) for pair in found[:NAMED])
         more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
         raise UserError(
-            f"images that are held out are learnt from under another name: {named}{more}; take one of each pair out of "
-            "the splits, or give --allow-leakage"
+            f"images that are held out are learnt from, or in both val and test: {named}{more}; take each out of one "
+            "of the splits, or give --allow-leakage"
         )
 
 
@@ -88,5 +94,7 @@ def refuse_seen(learnt: Iterable[Entry], held_out: Iterable[Entry]) -> None:
 
 
 def told(one: Entry, other: Entry) -> str:
-    """Two cases that hold one image, in words."""
+    """Two cases that hold one image, or one case in two splits, in words."""
+    if one == other:
+        return f"{one[0]} is in {', '.join(one[1])}"
     return f"{one[0]} ({', '.join(one[1])}) is {other[0]} ({', '.join(other[1])})"

@@ -35,6 +35,7 @@ def describe(store: Store) -> str:
         f"contract  {_contract(store.preprocessing)}",
         f"hash      {store.hash[:16]}",
     ]
+    lines += [f"lungs     {said}" for said in told_lungs(store)]
     lines += [f"label     {value} {name}, in {holding[value]} volumes" for value, name in store.label_names.items()]
     lines += [f"class     {target}, {classes[target]} volumes" for target in sorted(classes)]
     lines += notes
@@ -45,13 +46,26 @@ def describe(store: Store) -> str:
     return "\n".join(lines)
 
 
+def told_lungs(store: Store) -> list[str]:
+    """How many of a store's volumes were cropped to lungs that a mask marks; nothing where that isn't its crop."""
+    settings = store.preprocessing
+    if settings.crop != "lungs":
+        return []
+    masked = sum(case.masked for case in store.cases.values())
+    return [f"{masked} volumes cropped by a mask given, {len(store.cases) - masked} by {settings.lungs}"]
+
+
 def _contract(settings: Preprocessing) -> str:
     unit = "percentiles" if settings.intensity == "percentiles" else "window"
-    crop = "no crop" if settings.crop == "none" else f"{settings.crop} with a margin of {settings.margin}"
+    crop = "no crop" if settings.crop == "none" else f"{_cropped(settings)} with a margin of {settings.margin}"
     return (
         f"{_preset(settings)}{settings.orientation}, {settings.spacing:g} mm, {unit} {settings.lower:g} to "
         f"{settings.upper:g} mapped to 0 to 1, {crop}"
     )
+
+
+def _cropped(settings: Preprocessing) -> str:
+    return f"lungs (by {settings.lungs})" if settings.crop == "lungs" else settings.crop
 
 
 def _preset(settings: Preprocessing) -> str:

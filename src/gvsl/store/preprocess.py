@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_opening
 
 from gvsl.io import UnusableFile, Volume, resample, to_canonical
+from gvsl.store.lungmask import lungs_by_network
 from gvsl.store.lungs import lungs
 from gvsl.store.preprocessing import Preprocessing
 
@@ -72,12 +73,16 @@ def crop_box(image: Volume, contract: Preprocessing) -> Box:
 
     Raises:
         UnusableFile: as for `scale`, or there are no lungs.
+        UserError: lungmask is to find them, and the package or its weights aren't there.
     """
     steps = [max(1, ceil(size / COARSE_VOXELS)) for size in image.array.shape]
     coarse = image.array[:: steps[0], :: steps[1], :: steps[2]]
     bounds = _bounds(image.array, contract)
     if contract.crop == "lungs":
-        mask = lungs(coarse)
+        if contract.lungs == "lungmask":
+            mask, steps = lungs_by_network(image), [1, 1, 1]
+        else:
+            mask = lungs(coarse)
         if not mask.any():
             raise UnusableFile(
                 "no lungs are found in it; is it a chest CT in HU? --crop foreground keeps all of the body"

@@ -53,6 +53,8 @@ class StoredCase:
     """The class of the whole image, 0 or 1; None if it has none."""
     content: str = ""
     """SHA-256, in hex, of the source's voxels in RAS+ order; empty in stores of an earlier gvsl."""
+    masked: bool = False
+    """Whether a mask that was given said where the lungs are that it was cropped to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +203,7 @@ def _parse_case(item: dict[str, Any]) -> StoredCase:
         hash=item["hash"],
         target=_target(item.get("target")),
         content=str(item.get("content", "")),
+        masked=item.get("lungs") == "mask",
     )
 
 

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from gvsl.backbones import UNet3D
+from gvsl.backbones.learnt import learnt_from
 from gvsl.backbones.weights import save_weights
 from gvsl.data import PairStream, crop_for, pair_loader, read_crop
 from gvsl.errors import UserError
@@ -102,6 +103,7 @@ def pretrain(
             "pretrained": list(network.pretrained),
         },
         heads={name: value for name, value in network.state_dict().items() if not name.startswith("backbone.")},
+        learnt_from=learnt_from(store.cases[case].content for case in stream.ids),
     )
     record.status = "finished"
     write_record(record, out)

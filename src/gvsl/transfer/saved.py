@@ -1,7 +1,7 @@
 """A trained network in a run's folder: weights/ (the backbone), head.safetensors, head.json."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +82,7 @@ def save_segmenter(
     method: str,
     preprocessing: Preprocessing,
     provenance: dict[str, Any],
+    learnt_from: Collection[str] | None = None,
     task: str = "segmentation",
 ) -> None:
     """Write all that is needed to segment on another machine into a run's folder."""
@@ -92,7 +93,14 @@ def save_segmenter(
         "colours": {str(value): list(colour) for value, colour in label_colours(labels).items()},
         "kernel": settings.kernel,
     }
-    save_weights(folder, network.backbone, method=method, preprocessing=preprocessing, provenance=provenance)
+    save_weights(
+        folder,
+        network.backbone,
+        method=method,
+        preprocessing=preprocessing,
+        provenance=provenance,
+        learnt_from=learnt_from,
+    )
     _save_head(folder, network, settings, config)
 
 
@@ -104,10 +112,18 @@ def save_classifier(
     method: str,
     preprocessing: Preprocessing,
     provenance: dict[str, Any],
+    learnt_from: Collection[str] | None = None,
     task: str = "classification",
 ) -> None:
     """Write all that is needed to classify on another machine into a run's folder."""
-    save_weights(folder, network.backbone, method=method, preprocessing=preprocessing, provenance=provenance)
+    save_weights(
+        folder,
+        network.backbone,
+        method=method,
+        preprocessing=preprocessing,
+        provenance=provenance,
+        learnt_from=learnt_from,
+    )
     _save_head(folder, network, settings, {"task": task, "kind": "classification"})
 
 

@@ -50,6 +50,8 @@ class TransferSettings:
     any_contract: bool = False
     """Take weights that were trained on volumes prepared otherwise than the store's, such as CT's for MR; without it
     they are refused."""
+    allow_leakage: bool = False
+    """Take weights that were learnt from images of the store's val or test split; without it they are refused."""
     kernel: int = 3
     """Side of the head's convolution, odd; 1 asks what each voxel's features tell by themselves (the paper has "a
     convolutional layer")."""
