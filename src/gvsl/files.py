@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 from gvsl.errors import UserError
@@ -35,6 +36,26 @@ def make_writable(folder: Path) -> None:
         raise UserError(
             f"{folder} can't be written: {error.strerror}; name another folder, or make it writable"
         ) from None
+
+
+def lock(file: BinaryIO, busy: str) -> None:
+    """Keep other processes out of what `file` stands for, until it is closed or this process ends.
+
+    Nothing happens where there are no locks: without POSIX, and on some network file systems.
+
+    Raises:
+        UserError: another process has it locked; `busy` says so.
+    """
+    try:
+        import fcntl  # only where there is POSIX
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(busy) from None
+    except OSError:  # some network file systems have no locks
+        return
 
 
 @contextmanager

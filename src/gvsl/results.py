@@ -49,6 +49,8 @@ class RunRecord:
     """The same of whole volumes for the viewer (pair, segmentation)."""
     clusters: str | None = None
     """A JSON file of how the features cluster by structure (`gvsl.evaluation.clusters` has its layout)."""
+    pretraining: dict[str, Any] = field(default_factory=dict)
+    """Of a transfer from weights: the `steps`, `seed` and `store` (a hash) of their training, as far as they tell."""
     format: int = FORMAT
 
 
@@ -57,13 +59,19 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def environment() -> dict[str, str]:
-    """The hardware and the versions that a figure depends on."""
+def environment(device: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The hardware and the versions that a figure depends on.
+
+    Args:
+        device: what was computed on, as `gvsl.hardware.device_facts` tells it; nothing where no run got so far.
+    """
     found = {
         "python": platform.python_version(),
         "system": platform.system(),
         "processor": _processor_name(),
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "memory": _memory_size(),
+        **(device or {}),
     }
     for package in RECORDED_PACKAGES:
         try:
@@ -139,3 +147,12 @@ def _processor_name() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _memory_size() -> str:
+    """The machine's memory."""
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not on every system
+        return "unknown"
+    return f"{size / 2**30:.1f} GiB"

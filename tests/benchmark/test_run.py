@@ -1,6 +1,7 @@
 """The matrix as a user runs it."""
 
 import csv
+import html
 import json
 import random
 import shutil
@@ -16,6 +17,8 @@ from gvsl.benchmark import Column, Place, execute, is_finished, run_matrix, was_
 from gvsl.cli import main
 from gvsl.cli.benchmark import benchmark_options, columns_of, matrix_of
 from gvsl.errors import UserError
+from gvsl.files import lock
+from gvsl.report import table1
 from gvsl.results import read_record
 from gvsl.store import Store
 
@@ -116,7 +119,13 @@ def test_a_failure_is_kept_told_and_tried_again_on_request(hearts: Path, recipe:
     assert set(failures) == {pretraining.name, transfers[1].name}
     assert "there are no weights" in failures[transfers[1].name]
     assert was_failed(pretraining, tmp_path)
-    assert read_record(tmp_path / "failed" / pretraining.name).config["reason"]
+    told = read_record(tmp_path / "failed" / pretraining.name).config
+    assert told["reason"]
+    assert told["trainer"]["max_steps"] == 4
+    lost = read_record(tmp_path / "failed" / transfers[1].name)
+    assert Path(lost.config["weights"]).name == pretraining.name
+    assert (lost.config["max_steps"], lost.config["width"]) == (3, 8)
+    assert lost.pretraining == {"steps": 4, "seed": 0, "store": column.store_hash}
     assert is_finished(transfers[0], tmp_path)
 
     (tmp_path / "runs" / pretraining.name).unlink()
@@ -170,6 +179,81 @@ def test_two_stores_of_one_name_are_refused(hearts: Path, recipe: Path, tmp_path
     (tmp_path / "hearts").symlink_to(hearts)
     with pytest.raises(UserError, match="two stores are called hearts"):
         columns_of([str(hearts), str(tmp_path / "hearts")], tmp_path)
+
+
+def test_a_run_of_other_settings_is_left_out_of_the_table(
+    hearts: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, longer = tmp_path / "out", tmp_path / "longer.yaml"
+    longer.write_text(recipe.read_text(encoding="utf-8").replace("max_steps: 3", "max_steps: 5"), encoding="utf-8")
+    assert main(words(hearts, recipe, out, "--modes", "linear")) == 0
+    first = table(out)
+    capsys.readouterr()
+    assert main(words(hearts, longer, out, "--modes", "linear")) == 0
+    assert f"of another matrix: 2 runs in {out}" in capsys.readouterr().out
+    lines = list(csv.DictReader((out / "table1.csv").open(encoding="utf-8")))
+    assert [(line["seeds"], line["settings"]) for line in lines] == [("0", "")] * 2
+    of_longer = [read_record(folder) for folder in (out / "runs").glob("hearts-linear-scratch-*")]
+    (mean,) = [
+        100 * sum(row["dice"] for row in made.cases) / len(made.cases)
+        for made in of_longer
+        if made.config["max_steps"] == 5
+    ]
+    assert float(lines[0]["mean"]) == pytest.approx(mean, rel=1e-5)
+    assert main(words(hearts, recipe, out, "--modes", "linear")) == 0  # all is there: only the table is made again
+    assert table(out) == first
+    both = list(map(read_record, (out / "runs").iterdir()))
+    assert [key.settings for key in table1(both, ("scratch",)).columns] == ["max_steps 3", "max_steps 5"]
+
+
+def test_a_benchmark_of_failures_is_told_in_table_and_report(
+    hearts: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    column = Column("segmentation", hearts, Store.open(hearts).hash)
+    again = words(hearts, recipe, out, "--modes", "linear")
+    matrix = matrix_of(benchmark_options(again[1:]), [column], None)
+    (out / "runs").mkdir(parents=True)
+    for run in matrix:
+        (out / "runs" / run.name).write_text("in the way", encoding="utf-8")
+    for _ in range(2):  # done, and told again though nothing is done
+        assert main(again) == 2
+        said = capsys.readouterr()
+        assert "gvsl: error: 3 of 3 runs failed" in said.err.splitlines()[-1]
+        assert f"{out / 'failed'}" in said.err.splitlines()[-1]
+        assert "--retry-failed" in said.err.splitlines()[-1]
+        assert said.out.count("failed (1)") == 2
+    page = (out / "report.html").read_text(encoding="utf-8")
+    reason = read_record(out / "failed" / matrix[-1].name).config["reason"]
+    assert f"the run failed: {html.escape(reason)}" in page
+    assert "3 runs failed" in page
+    assert page.count("failed (1)") == 2
+    assert main(["report", str(out / "failed"), "--out", str(tmp_path / "page.html")]) == 0
+    assert main([*again, "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert "0 of 3 runs missing" in said.out
+    assert "tried again with --retry-failed alone: 3" in said.out
+
+
+def test_a_dry_run_says_how_far_it_is_and_writes_nothing(
+    hearts: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(hearts, recipe, tmp_path / "out", "--dry-run")) == 0
+    said = capsys.readouterr()
+    assert "calibration 3/3 kinds of runs" in said.err  # fine-tuning takes as long as training from scratch
+    assert "5 of 5 runs missing" in said.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_benchmarks_in_one_folder_are_refused(
+    hearts: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / ".lock").open("ab") as file:
+        lock(file, "never said")
+        assert main(words(hearts, recipe, tmp_path / "out")) == 2
+    assert "another gvsl benchmark is writing" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
 @pytest.mark.slow

@@ -109,6 +109,7 @@ def test_linear_leaves_the_backbone_as_it_was_and_finetune_does_not(
         assert (record.config["weights"], record.config["method"]) == (str(weights), "gvsl")
         assert record.config["width"] == 16
     assert load_backbone(tmp_path / "linear").provenance["weights"]["store"]["name"] == "made"
+    assert read_record(tmp_path / "linear").pretraining == {"store": "x"}
 
 
 @pytest.mark.parametrize("mode", ["linear", "scratch"])

@@ -86,6 +86,7 @@ def test_a_run_leaves_what_is_documented(finished: Path, phantom_store: Store, t
     assert record.config["pretext"] == asdict(GVSLSettings())  # every default written out
     assert record.seconds > 0
     assert record.environment["torch"] == torch.__version__
+    assert record.environment.keys() >= {"device", "cores", "memory"}
     assert record.curves == "curves.csv"
 
 

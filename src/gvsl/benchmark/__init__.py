@@ -1,7 +1,9 @@
 """The matrix of Table 1: methods x stores x modes x seeds, each run told apart by all that decides it."""
 
-from gvsl.benchmark.calibrate import Estimate, estimate
-from gvsl.benchmark.execute import execute, is_finished, was_failed
+from gvsl.benchmark.calibrate import Estimate, estimate, kind_of
+from gvsl.benchmark.execute import execute, is_finished
+from gvsl.benchmark.failures import was_failed
+from gvsl.benchmark.found import folders_of, strangers
 from gvsl.benchmark.matrix import Column, Matrix, Run, build_matrix
 from gvsl.benchmark.schedule import Place, run_matrix
 
@@ -14,7 +16,10 @@ __all__ = [
     "build_matrix",
     "estimate",
     "execute",
+    "folders_of",
     "is_finished",
+    "kind_of",
     "run_matrix",
+    "strangers",
     "was_failed",
 ]

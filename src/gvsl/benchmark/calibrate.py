@@ -2,18 +2,26 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
-from gvsl.benchmark.execute import RUNS, execute
+from gvsl.benchmark.execute import execute
 from gvsl.benchmark.matrix import Run
+from gvsl.benchmark.places import RUNS
 from gvsl.errors import UserError
 from gvsl.training.settings import PretrainSettings
+from gvsl.transfer import TransferSettings
 
-FEW, MORE = 2, 6
-"""Steps of the two short runs whose difference tells the time of one step, and what comes with a run at any length."""
+STEPS = {"adam": (2, 8), "lbfgs": (8, 20)}
+"""Steps of the two short runs whose difference tells the time of one step, set-up and testing apart; the first steps of
+L-BFGS search along their line for longer than those that follow."""
+REPEATS = 3
+"""Short runs of a kind and length, of which the median counts."""
+ENOUGH = 20.0
+"""Seconds of short runs of a kind and length after which there are no more of them."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,13 @@ class Estimate:
 
     seconds: float
     megabytes: float
+
+
+def kind_of(run: Run) -> Hashable:
+    """What runs that take as long have in common: what they do, on which store, by which settings."""
+    if isinstance(run.settings, PretrainSettings):
+        return run.column.store, run.method
+    return run.column.store, replace(_timed(run.settings), seed=0)
 
 
 def estimate(runs: Sequence[Run], advance: Callable[[], object] = lambda: None) -> dict[str, Estimate]:
@@ -34,11 +49,10 @@ def estimate(runs: Sequence[Run], advance: Callable[[], object] = lambda: None) 
     Returns:
         the estimate of every run, by its name.
     """
-    known: dict[tuple[Path, str, str], Estimate] = {}
+    known: dict[Hashable, Estimate] = {}
     found: dict[str, Estimate] = {}
     for run in runs:
-        what = run.method if isinstance(run.settings, PretrainSettings) else run.settings.mode
-        kind = (run.column.store, "pretrain" if run.pretrains else "transfer", what)
+        kind = kind_of(run)
         if kind not in known:
             known[kind] = _measure(run)
             advance()
@@ -49,29 +63,55 @@ def estimate(runs: Sequence[Run], advance: Callable[[], object] = lambda: None) 
 def _measure(run: Run) -> Estimate:
     settings = run.settings
     if isinstance(settings, PretrainSettings):
-        (few, size), (more, _) = (_time(run, steps, steps) for steps in (FEW, MORE))
-        return Estimate(few + (more - few) / (MORE - FEW) * max(0, settings.trainer.max_steps - FEW), size)
-    (few, size), (more, _), (twice, _) = (_time(run, *how) for how in ((FEW, FEW), (MORE, MORE), (FEW, FEW // 2)))
-    step, validation = max(0.0, more - few) / (MORE - FEW), max(0.0, twice - few)
+        few, more = STEPS["adam"]
+        first, size = _median(_pretraining(run, settings, few))
+        second, _ = _median(_pretraining(run, settings, more))
+        step = max(0.0, second - first) / (more - few)
+        return Estimate(first + step * max(0, settings.trainer.max_steps - few), size)
+    few, more = STEPS[settings.optimiser]
+    plain = replace(_timed(settings), clusters=replace(settings.clusters, points=0))
+    first, size = _median(_transfer(run, plain, few, few))
+    second, _ = _median(_transfer(run, plain, more, more))
+    often, _ = _median(_transfer(run, plain, more, 1))
+    once = first
+    if settings.mode == "linear" and settings.clusters.points:  # t-SNE comes once, however long the run
+        once, size = _median(_transfer(run, _timed(settings), few, few))
+    step, validation = max(0.0, second - first) / (more - few), max(0.0, often - second) / (more - 1)
     validations = settings.max_steps // settings.validate_every
-    return Estimate(few + step * max(0, settings.max_steps - FEW) + validation * max(0, validations - 1), size)
+    seconds = once + step * max(0, settings.max_steps - few) + validation * max(0, validations - 1)
+    return Estimate(seconds, size)
 
 
-def _time(run: Run, steps: int, validate_every: int) -> tuple[float, float]:
-    """Seconds and megabytes of a run cut short."""
-    settings = run.settings
-    if isinstance(settings, PretrainSettings):
-        short = replace(run, settings=replace(settings, trainer=replace(settings.trainer, max_steps=steps)))
-    else:
-        # Fine-tuning takes as long as training from scratch, which needs no weights.
-        mode: Literal["linear", "scratch"] = "linear" if settings.mode == "linear" else "scratch"
-        cut = replace(settings, mode=mode, max_steps=steps, validate_every=validate_every)
-        short = replace(run, settings=cut, weights=None)
+def _timed(settings: TransferSettings) -> TransferSettings:
+    """Fine-tuning takes as long as training from scratch, which needs no weights."""
+    mode: Literal["linear", "scratch"] = "linear" if settings.mode == "linear" else "scratch"
+    return replace(settings, mode=mode)
+
+
+def _pretraining(run: Run, settings: PretrainSettings, steps: int) -> Run:
+    return replace(run, settings=replace(settings, trainer=replace(settings.trainer, max_steps=steps)))
+
+
+def _transfer(run: Run, settings: TransferSettings, steps: int, validate_every: int) -> Run:
+    return replace(run, settings=replace(settings, max_steps=steps, validate_every=validate_every), weights=None)
+
+
+def _median(short: Run) -> tuple[float, float]:
+    """Seconds and megabytes of a short run, done again while that is quick: the first of a process sets much up."""
+    taken: list[float] = []
+    size = 0.0
+    while len(taken) < REPEATS and sum(taken) < ENOUGH:
+        seconds, size = _time(short)
+        taken.append(seconds)
+    return median(taken), size
+
+
+def _time(short: Run) -> tuple[float, float]:
     with tempfile.TemporaryDirectory(prefix="gvsl-") as folder:
         began = time.perf_counter()
         reason = execute(short, Path(folder))
         if reason is not None:
-            raise UserError(f"{run.name}: {reason}")
+            raise UserError(f"{short.name}: {reason}")
         taken = time.perf_counter() - began
         size = sum(path.stat().st_size for path in (Path(folder) / RUNS / short.name).rglob("*") if path.is_file())
     return taken, size / 1e6

@@ -8,20 +8,18 @@ from pathlib import Path
 
 import torch
 
+from gvsl.benchmark.failures import keep_failure
 from gvsl.benchmark.matrix import Run
+from gvsl.benchmark.places import FAILED, LOGS, RUNS
 from gvsl.errors import UserError
 from gvsl.evaluation import awaits_evaluation, evaluate_pretraining, run_task
 from gvsl.memory import keep_freed_memory
-from gvsl.results import RECORD_NAME, RunRecord, environment, read_record, utc_now, write_record
+from gvsl.results import RECORD_NAME, read_record
 from gvsl.store import Store
 from gvsl.training import pretrain
 from gvsl.training.pretrain import CHECKPOINT
 from gvsl.training.settings import PretrainSettings
 from gvsl.transfer import TransferSettings, part_folder
-
-RUNS = "runs"
-FAILED = "failed"
-LOGS = "logs"
 
 
 def is_finished(run: Run, out: Path) -> bool:
@@ -30,11 +28,6 @@ def is_finished(run: Run, out: Path) -> bool:
     if not (folder / RECORD_NAME).is_file():
         return False
     return read_record(folder).status == "finished" and not (run.pretrains and awaits_evaluation(folder))
-
-
-def was_failed(run: Run, out: Path) -> bool:
-    """Whether the run was tried and failed."""
-    return (out / FAILED / run.name / RECORD_NAME).is_file()
 
 
 def execute(run: Run, out: Path, threads: int | None = None) -> str | None:
@@ -63,7 +56,7 @@ def execute(run: Run, out: Path, threads: int | None = None) -> str | None:
             _do(run, out)
     except Exception as error:  # whatever a run dies of, the others go on, and this one is told
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        _keep_failure(run, failed, reason)
+        keep_failure(run, out, reason, traceback.format_exc())
         return reason
     if failed.exists():
         shutil.rmtree(failed)
@@ -87,24 +80,3 @@ def _do(run: Run, out: Path) -> None:
             raise UserError(f"there are no weights: {run.weights.name} failed, see {out / LOGS}/{run.weights.name}.log")
         weights = out / RUNS / run.weights.name
     run_task(run.column.task, store, weights, folder, run.settings, resume=part_folder(folder).is_dir())
-
-
-def _keep_failure(run: Run, folder: Path, reason: str) -> None:
-    mode = None if isinstance(run.settings, PretrainSettings) else run.settings.mode
-    record = RunRecord(
-        kind="pretrain" if run.pretrains else "transfer",
-        name=run.name,
-        seed=run.seed,
-        config={
-            "method": run.method,
-            "task": run.column.task,
-            "mode": mode,
-            "reason": reason,
-            "traceback": traceback.format_exc(),
-        },
-        store={"name": run.column.store.name, "hash": run.column.store_hash},
-        status="failed",
-        created=utc_now(),
-        environment=environment(),
-    )
-    write_record(record, folder)

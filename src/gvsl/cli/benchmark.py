@@ -1,7 +1,7 @@
 """gvsl benchmark: the matrix of Table 1."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,16 +37,13 @@ def benchmark(words: Sequence[str]) -> None:
     DIR/figure6.svg, figure7.svg and figure8.svg where there are runs for them. Run again, it goes on
     where it was.
     """
-    from gvsl.benchmark import Place, estimate, run_matrix
-    from gvsl.methods import METHODS
-    from gvsl.report import as_csv, as_latex, as_markdown, table1, write_figures, write_report
-    from gvsl.results import find_records
+    from gvsl.benchmark import Place, run_matrix
 
     options = benchmark_options(words)
     columns = columns_of(options.stores, options.out)
     matrix = matrix_of(options, columns, source_of(options.pretrain, options.stores, columns))
     if options.dry_run:
-        _print_estimates(matrix, options.out, options.processes, estimate)
+        _print_estimates(matrix, options.out, options.processes, options.retry_failed)
         return
     place = settings_of(Place, options)
     with progress(len(matrix), "benchmark", "runs") as advance:
@@ -56,20 +53,48 @@ def benchmark(words: Sequence[str]) -> None:
             if reason is not None:
                 print(f"{run.name} failed: {one_line(reason)}", file=sys.stderr)
 
-        failures = run_matrix(matrix, options.out, place, retry_failed=options.retry_failed, advance=done)
-    folders = [options.out / name for name in ("runs", "failed") if (options.out / name).is_dir()]
-    records = [record for _, record in find_records(folders)]
-    table = table1(records, ("scratch", *METHODS))
+        run_matrix(matrix, options.out, place, retry_failed=options.retry_failed, advance=done)
+    _write_findings(matrix, options.out)
+    _complain_of_failures(matrix, options.out)
+
+
+def _write_findings(matrix: "Matrix", out: Path) -> None:
+    """Table, figures and report, of the matrix's own runs."""
+    from gvsl.benchmark import folders_of, strangers
+    from gvsl.methods import METHODS
+    from gvsl.report import as_csv, as_latex, as_markdown, table1, write_figures, write_report
+    from gvsl.results import read_record
+
+    folders = folders_of(matrix, out)
+    table = table1([read_record(folder) for folder in folders], ("scratch", *METHODS))
     for suffix, text in (("md", as_markdown(table)), ("csv", as_csv(table)), ("tex", as_latex(table))):
-        write_text(options.out / f"table1.{suffix}", text)
-    page = options.out / "report.html"  # an earlier one is of the same runs, and gives way to this one
+        write_text(out / f"table1.{suffix}", text)
+    page = out / "report.html"  # an earlier one gives way to this one
     with whole_file(page) as temporary:
-        write_report([options.out / "runs"], temporary)
-    write_figures([options.out / "runs"], options.out)
+        write_report(folders, temporary)
+    for figure in set(out.glob("figure[678].svg")) - set(write_figures(folders, out)):
+        figure.unlink()  # of an earlier matrix
     print(as_markdown(table), end="")
+    others = strangers(matrix, out)
+    if others:
+        print(f"Left out, as they are of another matrix: {len(others)} runs in {out}; gvsl report {out} shows all")
     print(f"Report: {page}")
-    if failures:
-        raise UserError(f"{len(failures)} runs failed, see {options.out / 'failed'}; --retry-failed tries them again")
+
+
+def _complain_of_failures(matrix: "Matrix", out: Path) -> None:
+    """Say so if a run of the matrix failed, now or in an earlier call.
+
+    Raises:
+        UserError: one did.
+    """
+    from gvsl.benchmark import is_finished, was_failed
+
+    failed = [run for run in matrix if was_failed(run, out) and not is_finished(run, out)]
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(matrix)} runs failed: the reasons are in {out / 'failed'} and in the report, "
+            f"what they printed in {out / 'logs'}; --retry-failed tries them again"
+        )
 
 
 def benchmark_options(words: Sequence[str]) -> Namespace:
@@ -105,7 +130,10 @@ def benchmark_options(words: Sequence[str]) -> Namespace:
     )
     what = "the settings of pre-training and transfer"
     parser.add_argument("--recipe", default="demo", metavar="NAME|FILE", help=what)
-    what = "print the runs, the time each should take by a short calibration, and the disk needed; run nothing"
+    what = (
+        "print the missing runs, the time each should take, and the disk needed, by short runs of each kind in a "
+        "temporary folder, which takes minutes; in DIR it writes nothing but the phantoms, where no store is given"
+    )
     parser.add_argument("--dry-run", action="store_true", help=what)
     parser.add_argument("--retry-failed", action="store_true", help="try runs again that failed before")
     parser.add_class_arguments(Place)
@@ -192,18 +220,23 @@ def matrix_of(options: Namespace, columns: Sequence["Column"], source: "Column |
     )
 
 
-def _print_estimates(matrix: "Matrix", out: Path, processes: int, estimate: Callable[..., Any]) -> None:
-    """What is missing of a matrix, what each run should take, and all of it together."""
-    from gvsl.benchmark import is_finished
+def _print_estimates(matrix: "Matrix", out: Path, processes: int, retry_failed: bool) -> None:
+    """What would be done of a matrix, what each run should take, and all of it together."""
+    from gvsl.benchmark import estimate, is_finished, kind_of, was_failed
 
     missing = [run for run in matrix if not is_finished(run, out)]
-    found = estimate(missing)
-    for item in missing:
+    failed = [] if retry_failed else [run for run in missing if was_failed(run, out)]
+    wanted = [run for run in missing if run not in failed]
+    with progress(len({kind_of(run) for run in wanted}), "calibration", "kinds of runs") as advance:
+        found = estimate(wanted, advance)
+    for item in wanted:
         print(f"{item.name:<60} {found[item.name].seconds:8.0f} s {found[item.name].megabytes:8.1f} MB")
-    seconds = sum(found[item.name].seconds for item in missing)
-    disk = sum(found[item.name].megabytes for item in missing)
+    seconds = sum(found[item.name].seconds for item in wanted)
+    disk = sum(found[item.name].megabytes for item in wanted)
     print(
-        f"{len(missing)} of {len(matrix)} runs missing: about {seconds / 60:.0f} minutes of one process, {disk:.0f} MB"
+        f"{len(wanted)} of {len(matrix)} runs missing: about {seconds / 60:.0f} minutes of one process, {disk:.0f} MB"
     )
+    if failed:
+        print(f"runs that failed before, and are tried again with --retry-failed alone: {len(failed)}")
     if processes > 1:
         print(f"{processes} processes share the cores; by how much that shortens it depends on them")

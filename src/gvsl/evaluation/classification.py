@@ -18,6 +18,7 @@ from gvsl.evaluation.common import (
     method_of,
     open_backbone,
     open_checkpoint,
+    pretraining_of,
     provenance_of,
     resolved_config,
 )
@@ -25,6 +26,7 @@ from gvsl.evaluation.intervals import bootstrap, steps_to_share
 from gvsl.evaluation.leakage import learnt_by
 from gvsl.evaluation.ranking import auc, average_precision
 from gvsl.files import refuse_existing, whole_folder
+from gvsl.hardware import device_facts
 from gvsl.progress import progress
 from gvsl.results import RunRecord, environment, utc_now, write_curves, write_record
 from gvsl.store import Store
@@ -109,7 +111,8 @@ def classify(
             store={"name": store.path.name, "hash": store.hash},
             status="finished",
             created=created,
-            environment={**environment(), "device": str(device)},
+            environment=environment(device_facts(device)),
+            pretraining=pretraining_of(network),
             metrics=_metrics(result, rows),
             cases=rows,
             curves=CURVES_NAME,

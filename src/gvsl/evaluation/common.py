@@ -74,6 +74,17 @@ def resolved_config(
     }
 
 
+def pretraining_of(network: AdaptedNetwork) -> dict[str, Any]:
+    """What the backbone's weights tell of their training: steps, seed, and the store by its hash."""
+    if not isinstance(network.backbone, PretrainedUNet3D):
+        return {}
+    past = network.backbone.provenance
+    store = past.get("store")
+    mark = store.get("hash") if isinstance(store, dict) else None
+    found = {"steps": past.get("steps"), "seed": past.get("seed"), "store": mark}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def method_of(network: AdaptedNetwork) -> str:
     """The method that the backbone was pre-trained by, or `scratch`."""
     return network.backbone.method if isinstance(network.backbone, PretrainedUNet3D) else "scratch"

@@ -17,6 +17,7 @@ from gvsl.evaluation.common import (
     method_of,
     open_backbone,
     open_checkpoint,
+    pretraining_of,
     provenance_of,
     resolved_config,
 )
@@ -28,6 +29,7 @@ from gvsl.evaluation.pictures import Slices, segmentation_slices, write_segmenta
 from gvsl.evaluation.prediction import predict_classes
 from gvsl.evaluation.volumes import Extremes
 from gvsl.files import refuse_existing, whole_folder
+from gvsl.hardware import device_facts
 from gvsl.progress import progress
 from gvsl.results import RunRecord, environment, utc_now, write_curves, write_record
 from gvsl.store import Store
@@ -115,7 +117,8 @@ def transfer(
             store={"name": store.path.name, "hash": store.hash},
             status="finished",
             created=created,
-            environment={**environment(), "device": str(device)},
+            environment=environment(device_facts(device)),
+            pretraining=pretraining_of(network),
             metrics=_metrics(result, rows, list(labels.values())) | (clusters.metrics if clusters else {}),
             cases=rows,
             labels={str(value): name for value, name in labels.items()},

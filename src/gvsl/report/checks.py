@@ -75,9 +75,9 @@ def _of_run(run: Run) -> list[Finding]:
     status = run.record.status
     found = []
     if status == "failed":
-        found.append(
-            Finding("failed", run.label, "the run failed; what it wrote before is shown, and counts for nothing")
-        )
+        reason = run.record.config.get("reason")
+        said = f"the run failed: {reason}" if reason else "the run failed"
+        found.append(Finding("failed", run.label, f"{said}; what it wrote before is shown, and counts for nothing"))
     elif status != "finished":
         found.append(Finding("caution", run.label, f"the run is {status}: its figures are of an unfinished run"))
     found += _of_curves(run)
@@ -97,7 +97,7 @@ def _of_curves(run: Run) -> Iterable[Finding]:
 
 def _of_pretraining(run: Run) -> Iterable[Finding]:
     names = ("ncc", "ncc_affine", "ncc_identity")
-    affine = bool(run.record.config.get("pretext", {}).get("affine", True))
+    affine = bool((run.record.config.get("pretext") or {}).get("affine", True))
     ends = [curve_end(run.curves[name]) if name in run.curves else None for name in names]
     at_end = wrong_order(*ends, has_affine=affine)
     if at_end:

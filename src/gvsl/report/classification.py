@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gvsl.report.numbers import capital, number, plural
 from gvsl.report.runs import Run
 from gvsl.report.summary import RANDOM, feature_name
-from gvsl.report.table1 import SCRATCH, Cell, ColumnKey, column_of, table1
+from gvsl.report.table1 import SCRATCH, Cell, Place, Table, column_of, table1
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Classified:
     """The AUC of one method's features on one store, beside that of random ones."""
 
     store: str
-    """With the number of labels where a part was drawn."""
+    """With the number of labels where a part was drawn, and the settings where those tell columns apart."""
     protocol: str
     method: str
     mine: Cell
@@ -39,16 +39,17 @@ def classified(runs: Sequence[Run]) -> list[Classified]:
     for column in table.columns:
         here = [method for method in table.methods if (method, column) in table.cells]
         random = table.cells.get((SCRATCH, column))
-        store = column.store if column.labels is None else f"{column.store}, {column.labels} labels"
+        parts = (column.store, "" if column.labels is None else f"{column.labels} labels", column.settings)
+        store = ", ".join(part for part in parts if part)
         for method in [method for method in here if method != SCRATCH] or here:
             name = RANDOM if method == SCRATCH else method
-            made, other = ([run for run in runs if _made(run, each, column)] for each in (method, SCRATCH))
+            made, other = (_made(runs, table, (each, column)) for each in (method, SCRATCH))
             found.append(Classified(store, column.mode, name, table.cells[method, column], random, made, other))
     return found
 
 
-def _made(run: Run, method: str, column: ColumnKey) -> bool:
-    return run.record.status == "finished" and column_of(run.record) == (method, column)
+def _made(runs: Sequence[Run], table: Table, place: Place) -> list[Run]:
+    return [run for record in table.made.get(place, []) for run in runs if run.record is record]
 
 
 def area_gaps(runs: Sequence[Run]) -> list[float]:

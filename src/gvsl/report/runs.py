@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +145,9 @@ class Run:
 
 def _read_run(folder: Path, record: RunRecord, label: str, store: str) -> Run:
     missing = [name for name in TRANSFER_SETTINGS if name not in record.config]
-    if record.kind == "transfer" and missing:
+    if record.kind == "transfer" and record.status == "failed":  # it may have died before there was anything to tell
+        record = replace(record, config=dict.fromkeys(missing, "not recorded") | record.config)
+    elif record.kind == "transfer" and missing:
         raise UserError(f"{folder}: the record's config lacks {', '.join(missing)}; a transfer run states them")
     ids = [row.get("id") for row in record.cases]
     if None in ids or (record.kind == "transfer" and len(set(ids)) < len(ids)):

@@ -22,7 +22,7 @@ from uuid import uuid4
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
-from gvsl.files import write_text
+from gvsl.files import lock, write_text
 from gvsl.store.arrays import write_array
 from gvsl.store.manifest import CASES_NAME, MANIFEST_NAME, UPDATING_NAME
 from gvsl.store.sources import Origin
@@ -112,7 +112,7 @@ def finish_moving(out: Path) -> None:
     if not (path / JOURNAL_NAME).is_file() or not (out / MANIFEST_NAME).is_file():
         return
     with (path / JOURNAL_NAME).open("a+b") as journal:
-        _lock(journal, out)
+        lock(journal, _busy(out))
         if (out / UPDATING_NAME).exists():
             move(made, out)
             shutil.rmtree(path)
@@ -139,7 +139,7 @@ def workplace(out: Path, contract: dict[str, Any]) -> Iterator[Workplace]:
         write_text(path / CONTRACT_NAME, json.dumps(contract))
     _check_contract(path, contract)
     with (path / JOURNAL_NAME).open("a+b") as journal:
-        _lock(journal, out)
+        lock(journal, _busy(out))
         place = Workplace(out, path, _read_journal(journal), journal)
         with suppress(FileNotFoundError):
             shutil.rmtree(path / "writing")
@@ -175,18 +175,8 @@ def _check_contract(path: Path, contract: dict[str, Any]) -> None:
         )
 
 
-def _lock(journal: BinaryIO, out: Path) -> None:
-    """Keep others out while this process lives."""
-    try:
-        import fcntl  # only where there is POSIX
-    except ImportError:
-        return
-    try:
-        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"another gvsl prepare is writing {out}; wait until it has ended") from None
-    except OSError:  # some network file systems have no locks
-        return
+def _busy(out: Path) -> str:
+    return f"another gvsl prepare is writing {out}; wait until it has ended"
 
 
 def _read_journal(journal: BinaryIO) -> dict[str, Done]:

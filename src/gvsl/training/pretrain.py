@@ -22,6 +22,7 @@ from gvsl.backbones.weights import save_weights
 from gvsl.data import PairStream, crop_for, pair_loader, read_crop
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
+from gvsl.hardware import device_facts
 from gvsl.methods import METHODS, Method
 from gvsl.results import RunRecord, environment, read_record, utc_now, write_record
 from gvsl.store import Store
@@ -72,7 +73,7 @@ def pretrain(
         config=config,
         store={"name": store.path.name, "hash": store.hash},
         created=utc_now(),
-        environment=environment(),
+        environment=environment(_device(settings)),
         curves=CURVES_NAME,
     )
     before = 0.0
@@ -151,6 +152,13 @@ def _volumes(stream: PairStream, rank: int, processes: int) -> Iterator[tuple[st
     """A process's share of the split; a function of the module's, since it is sent to other processes."""
     for case in stream.ids[rank::processes]:
         yield case, read_crop(stream.store, case, stream.crop)
+
+
+def _device(settings: PretrainSettings) -> dict[str, str]:
+    """What the trainer computes on."""
+    chosen = settings.trainer
+    on_gpu = chosen.accelerator != "cpu" and torch.cuda.is_available()
+    return device_facts("cuda" if on_gpu else "cpu", chosen.devices)
 
 
 def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSettings, resume: bool) -> Logbook:

@@ -1,11 +1,13 @@
 """Table 1 in the page: every method in every column, each figure linked to the runs that made it."""
 
 from collections.abc import Sequence
+from math import isfinite
 
 from gvsl.report.page import Html, element, join, section
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import seed_links
-from gvsl.report.table1 import SCRATCH, Cell, ColumnKey, Table, column_of, table1
+from gvsl.report.table1 import SCRATCH, Cell, ColumnKey, Table, table1
+from gvsl.report.table1_words import figure
 
 LEAD = (
     "Mean over test cases and seeds in per cent, its 95 % interval over cases in square brackets, the difference to "
@@ -37,22 +39,22 @@ def _cell(table: Table, method: str, column: ColumnKey, runs: Sequence[Run]) -> 
     if cell is None:
         lost = table.failed.get((method, column), 0)
         return element("td", f"failed ({lost})" if lost else "", css="figure", data_sort="")
-    mean = f"{cell.mean:.1f}"
+    mean = figure(cell.mean)
     said: list[Html | str] = [element("b", mean) if table.best(column) == method else mean]
-    if cell.p_value is not None and cell.p_value < 0.05:
+    if cell.differs:
         said.append(element("span", " *", title=f"p = {cell.p_value:.2g}"))
     said.append(element("small", _beside(cell)))
-    made = [run for run in runs if column_of(run.record) == (method, column) and run.record.status == "finished"]
-    said.append(element("small", " seed ", seed_links(sorted(made, key=lambda run: run.record.seed))))
+    made = [run for record in table.made[method, column] for run in runs if run.record is record]
+    said.append(element("small", " seed ", seed_links(made)))
     return element(
         "td",
         join([item if isinstance(item, Html) else element("span", item) for item in said]),
         css="figure",
-        data_sort=f"{cell.mean:.6g}",
+        data_sort=f"{cell.mean:.6g}" if isfinite(cell.mean) else "",
     )
 
 
 def _beside(cell: Cell) -> str:
-    gap = "" if cell.to_scratch is None else f" ({cell.to_scratch:+.1f})".replace("-", "\N{MINUS SIGN}")
+    gap = "" if cell.to_scratch is None else f" ({figure(cell.to_scratch, signed=True)})".replace("-", "\N{MINUS SIGN}")
     lost = f", {cell.failed} failed" if cell.failed else ""
-    return f"[{cell.low:.1f}, {cell.high:.1f}]{gap}, n {cell.cases}{lost}"
+    return f"[{figure(cell.low)}, {figure(cell.high)}]{gap}, n {cell.cases}{lost}"

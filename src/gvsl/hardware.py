@@ -1,0 +1,22 @@
+"""What a run computes on, as its record tells it."""
+
+import torch
+
+
+def device_facts(device: torch.device | str, count: int = 1) -> dict[str, str]:
+    """The device, and of a GPU its name, memory and CUDA version.
+
+    Args:
+        device: that a run computes on.
+        count: how many of them.
+    """
+    device = torch.device(device)
+    if device.type != "cuda":
+        return {"device": str(device)}
+    found = torch.cuda.get_device_properties(device)
+    return {
+        "device": str(device),
+        "gpu": found.name if count == 1 else f"{count} x {found.name}",
+        "gpu_memory": f"{found.total_memory / 2**30:.1f} GiB",
+        "cuda": torch.version.cuda or torch.version.hip or "unknown",
+    }
