@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gvsl.report.cell_scores import Scores, gap, holm, interval, p_value, scores_of
 from gvsl.report.columns import MODES, SCRATCH, ColumnKey, column_of, sorted_into_columns
-from gvsl.report.scores import Scores, gap, holm, interval, p_value, scores_of
 from gvsl.results import RunRecord
 
 __all__ = ["MODES", "OURS", "SCRATCH", "Cell", "ColumnKey", "Place", "Table", "column_of", "table1"]

@@ -3,9 +3,9 @@
 import math
 from collections import defaultdict
 
+from gvsl.report.cell_scores import DRAWS
 from gvsl.report.columns import ColumnKey
 from gvsl.report.numbers import plural
-from gvsl.report.scores import DRAWS
 from gvsl.report.table1 import OURS, SCRATCH, SIGNIFICANT, Cell, Table
 
 MISSING = "n/a"

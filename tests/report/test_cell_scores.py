@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from gvsl.report.scores import Scores
+from gvsl.report.cell_scores import Scores
 
 
 def test_many_draws_at_once_are_the_figure_of_each() -> None:
