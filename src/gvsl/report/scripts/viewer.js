@@ -335,14 +335,18 @@
       at[plane.up] = clamp(pane.shape[plane.up] - 1 - row, pane.shape[plane.up]);
       draw();
     };
+    // A finger that goes up or down scrolls the page past the plane (touch-action in the style sheet): its pointer is
+    // then cancelled. So a touch moves the cross when it ends, or goes sideways, and not yet when it begins.
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
       canvas.focus({ preventScroll: true });
-      point(event);
+      if (event.pointerType !== "touch") point(event);
     });
-    canvas.addEventListener("pointermove", (event) => {
-      if (canvas.hasPointerCapture(event.pointerId)) point(event);
-    });
+    for (const kind of ["pointermove", "pointerup"]) {
+      canvas.addEventListener(kind, (event) => {
+        if (canvas.hasPointerCapture(event.pointerId)) point(event);
+      });
+    }
     // The page scrolls on until a plane was chosen by a click or by the keyboard.
     canvas.addEventListener("wheel", (event) => {
       if (document.activeElement !== canvas) return;
