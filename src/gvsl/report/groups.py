@@ -44,10 +44,15 @@ class Group:
         return RANDOM in self.sides and len(self.sides) > 1
 
     @property
+    def conditions(self) -> str:
+        """The labels and the settings that set the group apart, or nothing."""
+        labels = [] if self.labels is None else [plural(self.labels, "label")]
+        return ", ".join([*labels, *([self.settings] if self.settings else [])])
+
+    @property
     def name(self) -> str:
         """What the runs have in common, but for the store."""
-        labels = [] if self.labels is None else [plural(self.labels, "label")]
-        return ", ".join([self.protocol, *labels, *([self.settings] if self.settings else [])])
+        return f"{self.protocol}, {self.conditions}" if self.conditions else self.protocol
 
     @property
     def partly_recorded(self) -> list[str]:

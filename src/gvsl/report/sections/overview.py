@@ -78,7 +78,7 @@ def _comparison(group: Group, method: str) -> Html:
         stats.append(_stat(number(gap.mean, signed=True), "difference in DSC", said, INK))
         words = f"{capital(standing(gap))}."
     title = f"{group.store}: {feature_name(method, group.protocol)}"
-    settings = [element("p", group.name, css="quiet")]
+    settings = [element("p", group.conditions, css="quiet")] if group.conditions else []
     return element(
         "article",
         element("div", element("h3", title), *settings, element("div", *stats, css="stats"), element("p", words)),
