@@ -166,6 +166,31 @@ def test_columns_sort_and_hide(show: Callable[..., Opened], report: Path) -> Non
     assert page.evaluate("[...document.querySelectorAll('table.runs tbody')].every(body => body.rows.length === 2)")
 
 
+def test_tables_scroll_by_keyboard_and_leave_a_phone_room_beside_the_methods(
+    show: Callable[..., Opened], report: Path
+) -> None:
+    page = show(report, 390).page
+    head = page.locator("table.table1 thead th").first
+    assert head.bounding_box()["width"] < 0.35 * 390
+    assert page.locator("table.table1 thead th").nth(1).evaluate("head => head.innerText.split('\\n').length") == 2
+    area = page.locator(".scroll:has(table.table1)")
+    area.evaluate("area => { area.firstChild.style.width = '900px'; area.focus(); }")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelector('.scroll:has(table.table1)').scrollLeft > 0")
+
+
+def test_a_link_opens_the_runs_that_are_folded_away(show: Callable[..., Opened], tmp_path: Path) -> None:
+    for number in range(26):
+        write_transfer(_made(tmp_path / f"{number}"), number, number % 2 == 0, pictures=[], curves=None)
+    page = show(write_report([tmp_path], tmp_path / "report.html")).page
+    link = page.locator("table.table1 tbody a").first
+    target = page.locator(link.get_attribute("href"))
+    assert not target.is_visible()
+    link.click()
+    target.locator("details[open]").wait_for()
+    assert target.is_visible()
+
+
 def test_a_figure_leads_to_the_run_that_made_it(show: Callable[..., Opened], report: Path) -> None:
     page = show(report).page
     link = page.locator("table.table1 tbody a").first
@@ -194,6 +219,46 @@ def test_the_viewer_draws_the_volume(show: Callable[..., Opened], report: Path) 
     page.locator(".viewer-choices button").nth(1).click()
     page.wait_for_function("() => document.querySelectorAll('.viewer-choices button')[1].ariaPressed === 'true'")
     assert "worst" in page.inner_text(".viewer-stage h4")
+
+
+def test_the_strength_of_the_prediction_is_set_by_a_slider_of_use(show: Callable[..., Opened], report: Path) -> None:
+    for width in (1280, 360):
+        page = show(report, width).page
+        choose(page, "linear on gvsl, seed 0")
+        slider = page.locator(".viewer .tools input[type=range]").bounding_box()
+        box = page.locator(".viewer .tools input[type=checkbox]").bounding_box()
+        assert slider["width"] >= 150
+        assert (box["width"], box["height"]) == (15, 15)
+
+
+def test_a_finger_scrolls_past_a_plane_and_a_tap_moves_the_cross(browser: Any, report: Path) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, offline=True)
+    page = context.new_page()
+    page.goto(report.resolve().as_uri())
+    choose(page, "linear on gvsl, seed 0")
+    canvas = page.locator('canvas[data-plane="axial"]')
+    canvas.evaluate("canvas => canvas.scrollIntoView({ block: 'center', behavior: 'instant' })")
+    start, height = page.get_attribute(".viewer", "data-at"), page.evaluate("scrollY")
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 4, box["y"] + box["height"] / 2
+    session = context.new_cdp_session(page)
+    for kind, moved in (("touchStart", 0), *(("touchMove", 20 * step) for step in range(1, 11)), ("touchEnd", None)):
+        points = [] if moved is None else [{"x": x, "y": y - moved}]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    page.wait_for_function("height => scrollY > height + 100", arg=height)
+    assert page.get_attribute(".viewer", "data-at") == start
+    page.wait_for_timeout(1500)  # until the page has come to rest
+    canvas.evaluate("canvas => canvas.scrollIntoView({ block: 'center', behavior: 'instant' })")
+    box = canvas.bounding_box()
+    page.touchscreen.tap(box["x"] + 5.5 / 24 * box["width"], box["y"] + (1 - 7.5 / 20) * box["height"])
+    page.wait_for_function("() => document.querySelector('.viewer').dataset.at.startsWith('5,7,')")
+    box = canvas.bounding_box()
+    y = box["y"] + box["height"] / 2
+    for kind, share in (("touchStart", 0.3), ("touchMove", 0.5), ("touchMove", 0.7), ("touchEnd", None)):
+        points = [] if share is None else [{"x": box["x"] + share * box["width"], "y": y}]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    page.wait_for_function("() => document.querySelector('.viewer').dataset.at.startsWith('16,')")
+    context.close()
 
 
 def test_keys_wheel_and_sliders_move_the_cross(show: Callable[..., Opened], report: Path) -> None:
@@ -246,6 +311,30 @@ def test_a_click_in_one_image_marks_its_match_in_the_other(show: Callable[..., O
             size = page.locator(f'canvas[data-role="moving"][data-plane="{plane}"]').evaluate("canvas => canvas.width")
             ring = pixel(page, "moving", plane, shares[0] + 5 / size, shares[1])
             assert ring[0] > 180 and ring[2] < 90, ring  # orange
+
+
+def test_the_deformed_grid_is_drawn_on_the_moving_image(show: Callable[..., Opened], report: Path) -> None:
+    page = show(report).page
+    choose(page, "gvsl pre-training")
+    bluish = """role => {
+        const canvas = document.querySelector(`canvas[data-role="${role}"][data-plane="axial"]`);
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        let count = 0;
+        for (let index = 0; index < data.length; index += 4) count += data[index + 2] > data[index] + 40;
+        return count;
+    }"""
+    drawn = page.evaluate(bluish, "moving")
+    assert drawn > 500
+    assert page.evaluate(bluish, "fixed") == 0
+    # Lines of every second voxel of the fixed grid run where the field says: those of x = 4 and y = 10 cross there.
+    at = [int(value) for value in page.get_attribute(".viewer", "data-at").split(",")]
+    found = [float(place + field()[axis, 4, 10, at[2]]) for axis, place in enumerate((4, 10))]
+    line = pixel(page, "moving", "axial", (found[0] + 0.5) / MOVING_SHAPE[0], 1 - (found[1] + 0.5) / MOVING_SHAPE[1])
+    assert line[2] > line[0] + 40, line
+    page.get_by_label("deformed grid").uncheck()
+    assert page.evaluate(bluish, "moving") == 0
+    page.get_by_label("deformed grid").check()
+    assert page.evaluate(bluish, "moving") == drawn
 
 
 def test_pairs_blink_and_checker(show: Callable[..., Opened], report: Path) -> None:

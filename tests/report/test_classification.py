@@ -8,8 +8,10 @@ from sklearn.metrics import roc_auc_score
 
 from gvsl.report.checks import findings
 from gvsl.report.classification import area_gaps, auc_standing, auc_verdict, classified
+from gvsl.report.groups import groups
+from gvsl.report.pretraining import RANDOM
 from gvsl.report.runs import Run
-from gvsl.report.summary import RANDOM, groups, headline
+from gvsl.report.wording import headline
 from gvsl.results import RunRecord
 
 TARGETS = [0, 1] * 4
@@ -34,12 +36,15 @@ def test_methods_are_set_against_random_features_of_their_protocol() -> None:
     assert linear.mine.mean == pytest.approx(good)
     assert linear.random is not None
     assert linear.random.mean == pytest.approx(mixed)
-    assert area_gaps(runs) == pytest.approx([good - mixed, mixed - good])
+    assert [way for way, _ in area_gaps(runs)] == ["linear", "finetune"]
+    assert [gap for _, gap in area_gaps(runs)] == pytest.approx([good - mixed, mixed - good])
     assert auc_standing(fine) == "pre-training is not ahead"
     assert "AUC 1.000" in auc_verdict(linear)
     assert "linear on random features: 0.625" in auc_verdict(linear)
     assert "trained from scratch: 1.000" in auc_verdict(fine)
-    assert headline(runs, [], area_gaps(runs)) == "Pre-training is ahead of a random start in 1 of 2 comparisons"
+    assert headline(runs, [], area_gaps(runs)) == (
+        "Pre-training is ahead of a random start in 1 of 1 linear and 0 of 1 fine-tuned comparisons"
+    )
 
 
 def test_random_features_alone_are_set_against_nothing() -> None:

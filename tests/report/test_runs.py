@@ -49,10 +49,17 @@ def test_broken_curves_are_refused_by_name(tmp_path: Path, content: bytes) -> No
         read_curves(path)
 
 
-def test_missing_curves_are_refused(tmp_path: Path, pretrain_folder: Maker) -> None:
-    (pretrain_folder(tmp_path / "run") / "curves.csv").unlink()
-    with pytest.raises(UserError, match=r"curves\.csv"):
-        read_runs([tmp_path / "run"])
+def test_a_record_may_travel_without_its_files(tmp_path: Path, pretrain_folder: Maker) -> None:
+    folder = pretrain_folder(tmp_path / "run")
+    change(folder, clusters="clusters.json", volumes=[{"file": "v.npz", "kind": "pair", "title": "a"}])
+    (run,) = read_runs([folder])
+    assert run.missing == ("volumes", "clusters")
+    (folder / "curves.csv").unlink()
+    (folder / "pictures/pair_1.npz").unlink()
+    (run,) = read_runs([folder])
+    assert run.missing == ("curves", "pictures", "volumes", "clusters")
+    assert (run.curves, run.volumes, run.clusters) == ({}, [], None)
+    assert [picture.title for picture in run.pictures_of("pair")] == ["case_00->case_01", "case_02->case_03"]
 
 
 def test_a_file_outside_the_run_is_refused(tmp_path: Path, pretrain_folder: Maker) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gvsl.report.numbers import capital, number, plural
+from gvsl.report.pretraining import RANDOM
 from gvsl.report.runs import Run
-from gvsl.report.summary import RANDOM, feature_name
 from gvsl.report.table1 import SCRATCH, Cell, Place, Table, column_of, table1
+from gvsl.report.wording import feature_name
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,10 @@ def _made(runs: Sequence[Run], table: Table, place: Place) -> list[Run]:
     return [run for record in table.made.get(place, []) for run in runs if run.record is record]
 
 
-def area_gaps(runs: Sequence[Run]) -> list[float]:
-    """The differences in AUC to random features, in per cent, of all methods that have one."""
-    return [shown.mine.to_scratch for shown in classified(runs) if shown.mine.to_scratch is not None]
+def area_gaps(runs: Sequence[Run]) -> list[tuple[str, float]]:
+    """The protocol and the difference in AUC to random features, in per cent, of all methods that have one."""
+    found = classified(runs)
+    return [(shown.protocol, shown.mine.to_scratch) for shown in found if shown.mine.to_scratch is not None]
 
 
 def auc_words(cell: Cell) -> str:

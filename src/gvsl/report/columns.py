@@ -16,6 +16,7 @@ UNDECIDING = (
     *("mode", "labels", "task", "method", "seed", "weights", "weights_keys"),  # in the key, or different by design
     *("train_cases", "val_cases", "test_cases"),  # follow from store, labels and seed
     *("clusters", "device", "cache_gigabytes", "checkpoint_every"),  # change no score
+    *("allow_leakage", "leakage"),  # follow from the weights
     *("reason", "traceback"),  # of a run that failed
 )
 """What a record's config has beside the settings that must agree within a column."""

@@ -13,6 +13,8 @@ from gvsl.report.figures.linked import RULES
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {scripts}"
 """The page may load nothing from anywhere, and run no script but its own, told by their hashes."""
 SCRIPTS = ("tables.js", "viewer.js")
+MANY = 2
+"""So many times the blocks that are shown at once, and the rest folds into one."""
 
 
 class Html(NamedTuple):
@@ -87,7 +89,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Html | str]], numeric_f
     body = join(element("tr", cells("td", row)) for row in rows)
     head = element("thead", element("tr", cells("th", header)))
     named = [element("caption", caption)] if caption else []
-    return element("div", element("table", *named, head, element("tbody", body)), css="scroll")
+    return scrolling(element("table", *named, head, element("tbody", body)), caption or f"Table by {header[0]}")
+
+
+def scrolling(inner: Html, name: str) -> Html:
+    """What scrolls sideways where it is too wide, also by the keyboard; `name` says to a screen reader what it is."""
+    return element("div", inner, css="scroll", tabindex="0", role="region", aria_label=name)
 
 
 def details(summary: Html | str, *body: Html, open_at_first: bool = False) -> Html:
@@ -97,8 +104,14 @@ def details(summary: Html | str, *body: Html, open_at_first: bool = False) -> Ht
 
 
 def unfolded(blocks: Sequence[tuple[str, Html]], shown: int) -> list[Html]:
-    """Blocks, each with its name: the first ones as they are, each further one opens at a click on its name."""
-    return [block for _, block in blocks[:shown]] + [details(name, block) for name, block in blocks[shown:]]
+    """Blocks, each with its name: the first ones as they are, each further one opens at a click on its name.
+
+    Of many, one is shown, and the names of the others open at a click too.
+    """
+    many = len(blocks) > MANY * shown
+    first = 1 if many else shown
+    folded = [details(name, block) for name, block in blocks[first:]]
+    return [block for _, block in blocks[:first]] + ([details(f"{len(folded)} more", *folded)] if many else folded)
 
 
 def chip(word: str, css: str) -> Html:

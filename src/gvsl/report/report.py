@@ -6,8 +6,11 @@ from pathlib import Path
 from gvsl.files import refuse_existing, write_text
 from gvsl.report.checks import findings
 from gvsl.report.classification import area_gaps, auc_verdict, classified
+from gvsl.report.findings import gathered
+from gvsl.report.groups import groups
 from gvsl.report.numbers import number, percent, plural
 from gvsl.report.page import page
+from gvsl.report.run_figures import held_out, pretext_figures
 from gvsl.report.runs import read_runs
 from gvsl.report.sections.comparison import comparison
 from gvsl.report.sections.curves import curves
@@ -16,10 +19,10 @@ from gvsl.report.sections.overview import MOST_CARDS, overview, top
 from gvsl.report.sections.pairs import pairs
 from gvsl.report.sections.paper_figures import paper_figures
 from gvsl.report.sections.restorations import restorations
-from gvsl.report.sections.runs_table import runs_table
+from gvsl.report.sections.runs_table import missing_words, runs_table
 from gvsl.report.sections.segmentations import segmentations
 from gvsl.report.sections.viewer import viewer
-from gvsl.report.summary import groups, headline, held_out, pretext_figures, verdict
+from gvsl.report.wording import headline, verdict
 from gvsl.results import utc_now
 
 CONTENTS = (
@@ -39,8 +42,7 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     """Render the runs in and below `folders` as one HTML file, opened without a network; return its path.
 
     Raises:
-        UserError: `out` exists, a folder holds no record, or a record, curve file or picture is missing or
-            broken.
+        UserError: `out` exists, a folder holds no record, or a record or a file beside it is broken.
     """
     refuse_existing(out)
     runs = read_runs(folders)
@@ -93,4 +95,5 @@ def summary_lines(folders: Sequence[Path]) -> list[str]:
                 f"{run.label}, {pairs_said}: {values}; label DSC {number(held_out(run, 'dice_after'))} from "
                 f"{number(held_out(run, 'dice_before'))}; {percent(held_out(run, 'folded'))} folded"
             )
-    return lines + [f"{item.level}: {item.subject}: {item.text}" for item in findings(runs, compared)]
+    lines += [f"{item.level}: {item.subject}: {item.text_with_names}" for item in gathered(findings(runs, compared))]
+    return lines + ([missing_words(runs)] if missing_words(runs) else [])

@@ -1,4 +1,4 @@
-"""Read run folders whole: the record, the curves and the pictures, each checked."""
+"""Read run folders: the record and what lies beside it of curves, pictures, volumes and clusters, each checked."""
 
 import csv
 import io
@@ -35,8 +35,10 @@ TRANSFER_SETTINGS = ("mode", "weights", "method")
 def read_runs(folders: Iterable[Path]) -> list["Run"]:
     """Read every run in or below `folders`, sorted by folder.
 
+    A record may travel without the files that it names; what is not there is told by `Run.missing`.
+
     Raises:
-        UserError: a folder holds no record, or a record, curve file or picture is missing or broken.
+        UserError: a folder holds no record, or a record or a file beside it is broken.
     """
     found = find_records(folders)
     labels = _labels([folder for folder, _ in found], [record.name for _, record in found])
@@ -137,6 +139,8 @@ class Run:
     pictures: list[Picture]
     volumes: list[Volume]
     clusters: Clusters | None = None
+    missing: tuple[str, ...] = ()
+    """What the record names and is not there: `curves`, `pictures`, `volumes`, `clusters`."""
 
     def pictures_of(self, kind: str) -> list[Picture]:
         """The pictures of one kind, in the record's order."""
@@ -152,19 +156,34 @@ def _read_run(folder: Path, record: RunRecord, label: str, store: str) -> Run:
     ids = [row.get("id") for row in record.cases]
     if None in ids or (record.kind == "transfer" and len(set(ids)) < len(ids)):
         raise UserError(f"{folder}: a case in the record has no id, or two have the same")
-    curves = read_curves(_inside(folder, record.curves)) if record.curves else {}
-    pictures = []
-    for entry in record.pictures:
-        if not {"file", "kind", "title"} <= entry.keys():
-            raise UserError(f"{folder}: a picture in the record lacks its file, kind or title")
-        pictures.append(read_picture(_inside(folder, entry["file"]), entry["kind"], entry["title"]))
-    volumes = []
-    for entry in record.volumes:
-        if not {"file", "kind", "title"} <= entry.keys():
-            raise UserError(f"{folder}: a volume in the record lacks its file, kind or title")
-        volumes.append(read_volume(_inside(folder, entry["file"]), entry["kind"], entry["title"]))
-    clusters = read_clusters(_inside(folder, record.clusters)) if record.clusters else None
-    return Run(folder, label, store, record, curves, pictures, volumes, clusters)
+    named: dict[str, list[dict[str, str]]] = {
+        "curves": [{"file": record.curves}] if record.curves else [],
+        "pictures": record.pictures,
+        "volumes": record.volumes,
+        "clusters": [{"file": record.clusters}] if record.clusters else [],
+    }
+    there: dict[str, list[tuple[Path, dict[str, str]]]] = {}
+    for what, entries in named.items():
+        paths = [(_side_file(folder, what, entry), entry) for entry in entries]
+        there[what] = [(path, entry) for path, entry in paths if path.exists()]
+    return Run(
+        folder,
+        label,
+        store,
+        record,
+        curves=next((read_curves(path) for path, _ in there["curves"]), {}),
+        pictures=[read_picture(path, entry["kind"], entry["title"]) for path, entry in there["pictures"]],
+        volumes=[read_volume(path, entry["kind"], entry["title"]) for path, entry in there["volumes"]],
+        clusters=next((read_clusters(path) for path, _ in there["clusters"]), None),
+        missing=tuple(what for what, entries in named.items() if len(there[what]) < len(entries)),
+    )
+
+
+def _side_file(folder: Path, what: str, entry: dict[str, str]) -> Path:
+    """The path of a file that a record names."""
+    if what in ("pictures", "volumes") and not {"file", "kind", "title"} <= entry.keys():
+        raise UserError(f"{folder}: a {what.removesuffix('s')} in the record lacks its file, kind or title")
+    return _inside(folder, entry["file"])
 
 
 def _labels(folders: Sequence[Path], names: Sequence[str]) -> list[str]:

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gvsl.report.runs import Run
-from gvsl.report.summary import EXPECTED_TO_DIFFER, flat_settings
+from gvsl.report.settings import deciding, differing
 from gvsl.report.table1 import MODES, OURS, SCRATCH
-
-FREE = ("device", "cache_gigabytes", "checkpoint_every", "clusters", "workers", "val_cases", "test_cases")
-"""Settings, by the last or the first part of their names, that decide nothing about a run's curves."""
 
 NAMES = {"linear": "linear evaluation", "finetune": "fine-tuning", "pretrain": "pre-training"}
 
@@ -69,41 +66,22 @@ def studies(runs: Iterable[Run], least: int = 2, by_design: Sequence[str] = ()) 
     for (store, mode), members in sorted(_sorted_into(runs, lambda run: (run.store, mode_of(run))).items()):
 
         def told(run: Run) -> dict[str, str]:
-            return _settings(run, by_design)
+            return deciding(run.record.config, by_design)
 
         parts = list(_sorted_into(members, lambda run: json.dumps(told(run), sort_keys=True)).values())
         whole = [part for part in parts if len({method_of(run) for run in part}) >= least]
         rest = [run for part in parts for run in part if part not in whole]
-        varying = _differing([told(part[0]) for part in whole])
+        varying = differing([told(part[0]) for part in whole])
         for part in whole:
             said = ", ".join(f"{name} {told(part[0]).get(name, 'not recorded')}" for name in varying)
             found.append(Study(store, mode, said, _sides(part)))
         if len({method_of(run) for run in rest}) >= least:
             said = "other settings" if whole else ""
-            note = f"These runs differ in more than their weights: {', '.join(_differing(map(told, rest)))}."
+            note = f"These runs differ in more than their weights: {', '.join(differing(map(told, rest)))}."
             found.append(Study(store, mode, said, _sides(rest), note))
         else:
             alone += rest
     return found, alone
-
-
-def _settings(run: Run, by_design: Sequence[str]) -> dict[str, str]:
-    """A run's settings as text, without those that differ by design or decide nothing."""
-    found = {}
-    for name, value in flat_settings(run.record.config).items():
-        first, last = name.split(".")[0], name.split(".")[-1]
-        if first not in (*EXPECTED_TO_DIFFER, *FREE) and last not in FREE and name not in by_design:
-            found[name] = (
-                json.dumps(value, default=str).strip('"').replace("null", "all" if name == "labels" else "none")
-            )
-    return found
-
-
-def _differing(settings: Iterable[dict[str, str]]) -> list[str]:
-    """The names of the settings in which they are not alike."""
-    flat = list(settings)
-    names = sorted({name for one in flat for name in one})
-    return [name for name in names if len({one.get(name) for one in flat}) > 1]
 
 
 def _sides(runs: Iterable[Run]) -> dict[str, list[Run]]:

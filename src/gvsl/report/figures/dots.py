@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gvsl.report.figures.chart import CARD, INK, MUTED, chart
 from gvsl.report.numbers import number
-from gvsl.report.summary import case_means, run_means
+from gvsl.report.scores import case_means, row_means
 
 Array = NDArray[np.float64]
 
@@ -77,11 +77,11 @@ def dots_chart(columns: Sequence[Column], limits: tuple[float, float], alt: str,
             )
             outwards = -1 if place == 0 and len(columns) > 1 else 1
             beside = place + outwards * (SPREAD + 0.14)
-            runs = run_means(column.table)
-            if runs.size > 1:
+            seeds = row_means(column.table)
+            if seeds.size > 1:
                 axes.scatter(
-                    np.full(runs.shape, beside),
-                    runs,
+                    np.full(seeds.shape, beside),
+                    seeds,
                     s=20,
                     marker="D",
                     facecolor="none",

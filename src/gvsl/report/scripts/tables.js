@@ -66,6 +66,7 @@
     const target = name && document.getElementById(name);
     if (!target) return;
     for (const part of target.querySelectorAll("details")) part.open = true;
+    for (let part = target.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
     target.scrollIntoView();
   }
   window.addEventListener("hashchange", follow);

@@ -12,6 +12,7 @@
   const FIELD_STEPS = 256;
   const BLINK_MS = 700;
   const CHECKER = 8;
+  const TOUCH_SLOP = 8;
   const PLANES = [
     { name: "axial", normal: 2, across: 0, up: 1 },
     { name: "coronal", normal: 1, across: 0, up: 2 },
@@ -335,13 +336,26 @@
       at[plane.up] = clamp(pane.shape[plane.up] - 1 - row, pane.shape[plane.up]);
       draw();
     };
+    // A finger that goes up or down scrolls the page past the plane (touch-action in the style sheet), and its pointer is
+    // cancelled. So a touch moves the cross once it goes sideways, or where it ends without having gone anywhere.
+    let start = null;
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
       canvas.focus({ preventScroll: true });
-      point(event);
+      start = event.pointerType === "touch" ? event : null;
+      if (!start) point(event);
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (canvas.hasPointerCapture(event.pointerId)) point(event);
+      if (!canvas.hasPointerCapture(event.pointerId)) return;
+      if (start) {
+        const [right, down] = [Math.abs(event.clientX - start.clientX), Math.abs(event.clientY - start.clientY)];
+        if (right < TOUCH_SLOP || right < down) return;
+        start = null;
+      }
+      point(event);
+    });
+    canvas.addEventListener("pointerup", (event) => {
+      if (start && Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY) < TOUCH_SLOP) point(event);
     });
     // The page scrolls on until a plane was chosen by a click or by the keyboard.
     canvas.addEventListener("wheel", (event) => {

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from math import isfinite
 
-from gvsl.report.page import Html, element, join, section
+from gvsl.report.numbers import plural
+from gvsl.report.page import Html, element, join, scrolling, section, text
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import seed_links
 from gvsl.report.table1 import SCRATCH, Cell, ColumnKey, Table, table1
@@ -24,14 +25,20 @@ def comparison(runs: Sequence[Run]) -> Html | None:
     if len(table.methods) < 2:
         return None
     heads = [element("th", "Method", scope="col")]
-    heads += [element("th", f"{key.title}, {key.metric}", css="figure", scope="col") for key in table.columns]
+    heads += [element("th", *_head(key), css="figure", scope="col") for key in table.columns]
     rows = [
         element("tr", element("th", method, scope="row"), *(_cell(table, method, key, runs) for key in table.columns))
         for method in table.methods
     ]
     body = [element("thead", element("tr", *heads)), element("tbody", *rows)]
-    whole = element("div", element("table", *body, css="sortable hides table1"), css="scroll")
+    whole = scrolling(element("table", *body, css="sortable hides table1"), "All methods")
     return section("table1", "All methods", LEAD, whole)
+
+
+def _head(key: ColumnKey) -> list[Html]:
+    """A column's name on two lines."""
+    below = key.metric if key.labels is None else f"{plural(key.labels, 'label')}, {key.metric}"
+    return [element("span", f"{key.store}, {key.mode},"), text(" "), element("span", below)]
 
 
 def _cell(table: Table, method: str, column: ColumnKey, runs: Sequence[Run]) -> Html:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from gvsl.report.figures.chart import SERIES
 from gvsl.report.figures.curves import Line, curves_chart
+from gvsl.report.groups import protocol
 from gvsl.report.page import Html, element, figure, line_legend, section, unfolded
+from gvsl.report.pretraining import RANDOM, side
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import run_heading, side_colours
-from gvsl.report.summary import RANDOM, feature_name, protocol, side
+from gvsl.report.wording import feature_name
 
 SHOWN_AT_ONCE = 3
 """Pre-training runs whose curves are unfolded."""
@@ -41,17 +43,17 @@ SINGLE = {
 }
 
 
-def curves(runs: Sequence[Run]) -> Html:
-    """The section: a block for each pre-training run, one for each set of transfer runs."""
+def curves(runs: Sequence[Run]) -> Html | None:
+    """A block for each pre-training run, one for each set of transfer runs; None where no curve was logged."""
     lead = "The strong line is a running mean over 4 % of the logged values, the faint one is what was logged."
-    blocks = unfolded([(run.label, _pretraining(run)) for run in runs if run.record.kind == "pretrain"], SHOWN_AT_ONCE)
-    blocks += _transfer([run for run in runs if run.record.kind == "transfer"])
-    return section("curves", "Loss curves", lead, *(blocks or [element("p", "No run logged a curve.")]))
+    logged = [run for run in runs if run.curves]
+    named = [(run.label, _pretraining(run)) for run in logged if run.record.kind == "pretrain"]
+    blocks = unfolded(named, SHOWN_AT_ONCE)
+    blocks += _transfer([run for run in logged if run.record.kind == "transfer"])
+    return section("curves", "Loss curves", lead, *blocks) if blocks else None
 
 
 def _pretraining(run: Run) -> Html:
-    if not run.curves:
-        return element("div", run_heading(run), element("p", "This run logged no curves."))
     return element("div", run_heading(run), element("div", *_panels(run), css="charts"))
 
 
@@ -116,8 +118,8 @@ def _transfer(runs: Sequence[Run]) -> list[Html]:
                 svg, note = curves_chart(lines, f"{title} of {len(shown)} runs on {key[0]}")
                 panels.append(figure(Html(svg), _with(caption, note), title, legend, "chart"))
         heading = element("h3", f"{key[0]}: transfer, {key[1]}")
-        body = element("div", *panels, css="charts") if panels else element("p", "These runs logged no curves.")
-        blocks.append(element("div", heading, body))
+        if panels:
+            blocks.append(element("div", heading, element("div", *panels, css="charts")))
     return blocks
 
 

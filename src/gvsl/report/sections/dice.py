@@ -1,19 +1,25 @@
 """DSC of every structure: a dot for every case, pre-trained against random features."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from gvsl.report.figures.dots import NAMED_AT_MOST, Column, common_limits, dots_chart
+from gvsl.report.groups import Group
 from gvsl.report.numbers import MINUS, number, plural, plus_minus
 from gvsl.report.page import Html, details, element, figure, section, table, unfolded
+from gvsl.report.pretraining import RANDOM
 from gvsl.report.runs import Run
+from gvsl.report.scores import case_ids, difference, of_common_seeds, scores, spread, structures
 from gvsl.report.sections.names import seed_links, side_colours
-from gvsl.report.summary import RANDOM, Group, case_ids, difference, feature_name, scores, spread, structures
+from gvsl.report.wording import feature_name
 
 SHOWN_AT_ONCE, GROUPS_AT_ONCE = 11, 3
 MEAN = "mean of structures"
-CAPTION = "Mean DSC ± standard deviation over cases, seeds averaged first."
+CAPTION = (
+    "Mean DSC ± standard deviation over cases, seeds averaged first; differences and cases ahead are over the seeds "
+    "that both sides have."
+)
 HOW_TO_READ = (
     "A dot is a case (mean over seeds), its thin bar the range over seeds. Where few are compared, a line joins the "
     "same case: lines should rise to the right. Diamonds are the seeds' means, the line across and the number the "
@@ -21,18 +27,24 @@ HOW_TO_READ = (
 )
 
 
-def dice(compared: Sequence[Group]) -> Html:
-    """The section: for each group of comparable runs a chart a structure, and the figures in a table."""
+def dice(compared: Sequence[Group]) -> Html | None:
+    """For each group of comparable runs a chart a structure, and the figures in a table; None without any."""
     blocks = unfolded([(_title(group), _block(group)) for group in compared], GROUPS_AT_ONCE)
-    nothing = element("p", "No transfer run has finished with scores.")
-    return section("dice", "DSC of every structure", HOW_TO_READ, *(blocks or [nothing]))
+    return section("dice", "DSC of every structure", HOW_TO_READ, *blocks) if blocks else None
 
 
 def mean_chart(group: Group, method: str) -> Html:
     """The chart of the mean over structures of one method and of random features, for the summary."""
     caption = f"Test DSC, {plural(len(case_ids(group.runs)), 'case')}, a dot each."
-    names = [name for name in group.sides if name in (RANDOM, method)]
-    return figure(_chart(group, "dice", _limits(group, ["dice"]), names), caption, css="chart")
+    return figure(_chart(group, "dice", _limits(group, ["dice"]), compared_sides(group, method)), caption, css="chart")
+
+
+def compared_sides(group: Group, method: str) -> dict[str, list[Run]]:
+    """The method's runs and those on random features, of the seeds that both have where they have one in common."""
+    if method == RANDOM or RANDOM not in group.sides:
+        return {method: group.sides[method]}
+    random, mine = of_common_seeds(group.sides[RANDOM], group.sides[method])
+    return {RANDOM: random, method: mine} if mine else {method: group.sides[method]}
 
 
 def _block(group: Group) -> Html:
@@ -67,13 +79,13 @@ def _block(group: Group) -> Html:
 
 
 def _title(group: Group) -> str:
-    return f"{group.store}: {group.protocol}" + (f", {group.settings}" if group.settings else "")
+    return f"{group.store}: {group.name}"
 
 
-def _chart(group: Group, key: str, limits: tuple[float, float], names: Iterable[str]) -> Html:
+def _chart(group: Group, key: str, limits: tuple[float, float], sides: Mapping[str, list[Run]]) -> Html:
     cases = case_ids(group.runs)
     colours = side_colours(group.sides)
-    columns = [Column(name, colours[name], scores(group.sides[name], cases, key)) for name in names]
+    columns = [Column(name, colours[name], scores(runs, cases, key)) for name, runs in sides.items()]
     means = ", ".join(f"{column.name} {number(spread(column.table).mean)}" for column in columns)
     return Html(dots_chart(columns, limits, f"DSC of {len(cases)} cases on {group.store}, {key}: {means}"))
 
@@ -89,7 +101,7 @@ def _limits(group: Group, keys: Sequence[str]) -> tuple[float, float]:
 def _table(group: Group, keys: dict[str, str]) -> Html:
     """The same in figures: mean and spread over cases of each side, then each method's lead."""
     cases = case_ids(group.runs)
-    leads = [name for name in group.methods if RANDOM in group.sides]
+    leads = group.methods if group.can_be_compared else []
     header = ["Structure", *(f"{name} features" for name in group.sides)]
     for name in leads:
         header += ["Difference" if len(leads) == 1 else f"{name} {MINUS} random", "Cases ahead"]

@@ -8,12 +8,12 @@ from gvsl.report.figures.curves import Line, curves_chart
 from gvsl.report.figures.linked import Block, Entry, Panel, with_names
 from gvsl.report.numbers import MISSING, number, plus_minus
 from gvsl.report.page import Html, element, table
+from gvsl.report.run_figures import curve_end, held_out
 from gvsl.report.runs import Run
 from gvsl.report.sections.learning import left_out
 from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import seed_links
 from gvsl.report.studies import Study, studies
-from gvsl.report.summary import curve_end, held_out
 from gvsl.report.table1 import OURS
 
 WITHOUT = "gvsl-no-restoration"

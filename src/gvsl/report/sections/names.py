@@ -5,11 +5,18 @@ from collections.abc import Iterable, Sequence
 
 from gvsl.report.figures.chart import SERIES
 from gvsl.report.page import Html, chip, element, text
+from gvsl.report.pretraining import RANDOM
 from gvsl.report.runs import Run
-from gvsl.report.summary import RANDOM
 
-STRUCTURE_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
-"""Okabe and Ito's palette in an order that keeps neighbours apart, for structures over dark images."""
+STRUCTURE_COLOURS = (
+    *("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2"),
+    *("#0000FF", "#2D1EA5", "#E1F096", "#3C3C00", "#5A78FF", "#780069", "#E10F4B"),
+    *("#871E4B", "#C3D2A5", "#D2A55A", "#3C4BF0", "#4B96F0", "#B4D2F0", "#004BA5"),
+    *("#4B693C", "#0000C3", "#785A78", "#E196A5", "#E1E169", "#FF4B78", "#964B0F"),
+)
+"""Of structures over images: Okabe and Ito's palette first, then each next one is the farthest from those before it.
+
+Any two are at least 15 apart in CIELAB, also as they look to people who lack the receptor for red or for green."""
 
 
 def run_anchor(run: Run) -> str:

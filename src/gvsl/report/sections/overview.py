@@ -2,28 +2,20 @@
 
 from collections.abc import Sequence
 
-from gvsl.report.checks import Finding
 from gvsl.report.classification import Classified, auc_standing, classified
 from gvsl.report.figures.chart import INK, MUTED, SERIES, css_colour
+from gvsl.report.findings import Finding, Gathered, gathered
+from gvsl.report.groups import Group
 from gvsl.report.numbers import capital, number, percent, plural, plus_minus
 from gvsl.report.page import Html, chip, details, element, join, section, text
+from gvsl.report.pretraining import RANDOM
+from gvsl.report.run_figures import held_out, pretext_figures
 from gvsl.report.runs import Run
-from gvsl.report.sections.dice import mean_chart
+from gvsl.report.scores import case_ids, difference, scores, spread
+from gvsl.report.sections.dice import compared_sides, mean_chart
 from gvsl.report.sections.names import run_heading, seed_links, side_colours
-from gvsl.report.summary import (
-    RANDOM,
-    Group,
-    Spread,
-    case_ids,
-    difference,
-    feature_name,
-    held_out,
-    pretext_figures,
-    scores,
-    spread,
-    standing,
-)
 from gvsl.report.table1 import Cell
+from gvsl.report.wording import feature_name, standing
 
 MOST_CARDS = 12
 """Cards that the summary shows unfolded."""
@@ -59,8 +51,7 @@ def overview(runs: Sequence[Run], compared: Sequence[Group], found: Sequence[Fin
 
     More cards than a reader can take in fold away under the findings: the table of all methods says the same.
     """
-    ordered = sorted(compared, key=lambda group: len(group.sides) == 1)  # what can be compared comes first
-    cards = [_comparison(group, method) for group in ordered for method in group.methods or [RANDOM]]
+    cards = [_comparison(group, method) for group in compared for method in group.methods or [RANDOM]]
     cards += [_classification(shown) for shown in classified(runs)]
     cards += [_matching(run) for run in runs if run.record.kind == "pretrain"]
     lead = (
@@ -77,17 +68,17 @@ def overview(runs: Sequence[Run], compared: Sequence[Group], found: Sequence[Fin
 
 def _comparison(group: Group, method: str) -> Html:
     cases = case_ids(group.runs)
-    names = [name for name in (method, RANDOM) if name in group.sides]
-    stats = [_score(name, group, spread(scores(group.sides[name], cases, "dice"))) for name in dict.fromkeys(names)]
-    words = "There is nothing to compare with yet."
-    if len(names) == 2 and method != RANDOM:
+    sides = compared_sides(group, method)
+    stats = [_score(name, group, sides[name], cases) for name in dict.fromkeys((method, RANDOM)) if name in sides]
+    words = "There is nothing with the same settings and seeds to compare with."
+    if len(sides) == 2:
         gap = difference(group.sides[method], group.sides[RANDOM], cases, "dice")
         spreads = [(gap.over_cases, "over cases"), (gap.over_seeds, f"over {plural(gap.seeds, 'seed')}")]
         said = [f"{plus_minus(value)} {where}" for value, where in spreads if value is not None]
         stats.append(_stat(number(gap.mean, signed=True), "difference in DSC", said, INK))
         words = f"{capital(standing(gap))}."
     title = f"{group.store}: {feature_name(method, group.protocol)}"
-    settings = [element("p", group.settings, css="quiet")] if group.settings else []
+    settings = [element("p", group.conditions, css="quiet")] if group.conditions else []
     return element(
         "article",
         element("div", element("h3", title), *settings, element("div", *stats, css="stats"), element("p", words)),
@@ -116,11 +107,12 @@ def _area(name: str, cell: Cell, made: Sequence[Run], colour: str) -> Html:
     return _stat(number(cell.mean / 100), name, [interval, counted, join([text("seed "), seed_links(made)])], colour)
 
 
-def _score(name: str, group: Group, value: Spread) -> Html:
+def _score(name: str, group: Group, runs: Sequence[Run], cases: Sequence[str]) -> Html:
+    value = spread(scores(runs, cases, "dice"))
     said = [f"{plus_minus(value.over_cases)} over {plural(value.cases, 'case')}"]
-    seeds = [f"{plus_minus(value.over_seeds)} over {plural(value.runs, 'seed')}"] if value.runs > 1 else []
+    seeds = [f"{plus_minus(value.over_seeds)} over {plural(value.seeds, 'seed')}"] if value.seeds > 1 else []
     colour = side_colours(group.sides)[name]
-    made = join([text("seed "), seed_links(group.sides[name])])
+    made = join([text("seed "), seed_links(runs)])
     return _stat(number(value.mean), feature_name(name, group.protocol), [*said, *seeds, made], colour)
 
 
@@ -190,8 +182,14 @@ def _findings(found: Sequence[Finding]) -> Html:
             "before, three seeds a side, and settings that differ in nothing but weights and seed."
         )
         return element("p", words, css="card good")
-    items = [
-        element("li", chip(item.level, item.level), element("div", element("b", item.subject), f": {item.text}."))
-        for item in found
-    ]
+    items = [element("li", chip(item.level, item.level), _told(item)) for item in gathered(found)]
     return element("div", element("h3", "What to mind"), element("ul", *items, css="findings"), css="card")
+
+
+def _told(item: Gathered) -> Html:
+    """One kind of trouble in a line; of each run or comparison by itself at a click, where it is of several."""
+    line = join([element("b", item.subject), text(f": {item.text}.")])
+    if not item.several:
+        return element("div", line)
+    each = [element("li", element("b", one.subject), f": {one.text}.") for one in item.items]
+    return element("div", details(line, element("ul", *each)))

@@ -10,9 +10,9 @@ from gvsl.report.figures.slices import grid_layer, image_layer, outline_layer, w
 from gvsl.report.numbers import MINUS, number, plural
 from gvsl.report.page import Html, details, element, figure, outline_legend, section, unfolded
 from gvsl.report.runs import AXES, Array, Picture, Run
+from gvsl.report.scores import scores
 from gvsl.report.sections.names import run_heading
 from gvsl.report.sections.stages import Stage, stage_row
-from gvsl.report.summary import scores
 
 SHOWN_AT_ONCE, RUNS_AT_ONCE = 3, 3
 CAPTION = (
@@ -23,23 +23,19 @@ CAPTION = (
 )
 
 
-def pairs(runs: Sequence[Run]) -> Html:
-    """The section: for each pre-training run its charts over held-out pairs, and its pictures."""
+def pairs(runs: Sequence[Run]) -> Html | None:
+    """For each pre-training run its charts over held-out pairs, and its pictures; None where no run has either."""
     lead = (
         "Moving and fixed are different subjects. The displacement field (DVF) says for every voxel of "
         "the fixed image where to look in the moving one. The patient's right is on the right, the front "
         "on the right of sagittal slices."
     )
-    blocks = unfolded([(run.label, _run_block(run)) for run in runs if run.record.kind == "pretrain"], RUNS_AT_ONCE)
-    return section(
-        "pairs",
-        "Pairs before and after matching",
-        lead,
-        *(blocks or [element("p", "No pre-training run is here.")]),
-    )
+    drawn = [(run.label, _run_block(run)) for run in runs if run.record.kind == "pretrain"]
+    blocks = unfolded([(name, block) for name, block in drawn if block is not None], RUNS_AT_ONCE)
+    return section("pairs", "Pairs before and after matching", lead, *blocks) if blocks else None
 
 
-def _run_block(run: Run) -> Html:
+def _run_block(run: Run) -> Html | None:
     pictures = run.pictures_of("pair")
     drawn = [_pair(picture) for picture in pictures]
     body: list[Html] = []
@@ -52,9 +48,8 @@ def _run_block(run: Run) -> Html:
         if drawn[SHOWN_AT_ONCE:]:
             body.append(details(f"{plural(len(drawn) - SHOWN_AT_ONCE, 'more pair')}", *drawn[SHOWN_AT_ONCE:]))
         body.append(element("p", CAPTION, css="caption"))
-    else:
-        body.append(element("p", "This run wrote no pictures of pairs."))
-    return element("div", run_heading(run), *_charts(run), *body, css="switched")
+    charts = _charts(run)
+    return element("div", run_heading(run), *charts, *body, css="switched") if charts or body else None
 
 
 def _charts(run: Run) -> list[Html]:

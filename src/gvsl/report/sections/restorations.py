@@ -14,26 +14,20 @@ from gvsl.report.sections.stages import Stage, stage_row
 SHOWN_AT_ONCE, RUNS_AT_ONCE = 4, 3
 
 
-def restorations(runs: Sequence[Run]) -> Html:
-    """The section: for each pre-training run its restored images."""
+def restorations(runs: Sequence[Run]) -> Html | None:
+    """For each pre-training run its restored images; None where no run has any."""
     lead = (
         "The image is damaged as the run's method has it (shuffled voxels, bent grey values, noise), and the network "
         "restores it. Restored should look like original: watch the boxes and the fine texture. The error "
         "runs from 0 (black) to half the grey range (bright)."
     )
-    blocks = unfolded([(run.label, _block(run)) for run in runs if run.record.kind == "pretrain"], RUNS_AT_ONCE)
-    return section(
-        "restorations",
-        "Restorations before and after",
-        lead,
-        *(blocks or [element("p", "No pre-training run is here.")]),
-    )
+    shown = [run for run in runs if run.record.kind == "pretrain" and run.pictures_of("restoration")]
+    blocks = unfolded([(run.label, _block(run)) for run in shown], RUNS_AT_ONCE)
+    return section("restorations", "Restorations before and after", lead, *blocks) if blocks else None
 
 
 def _block(run: Run) -> Html:
     drawn = [_restoration(picture) for picture in run.pictures_of("restoration")]
-    if not drawn:
-        return element("div", run_heading(run), element("p", "This run wrote no pictures of restorations."))
     body = [element("div", *drawn[:SHOWN_AT_ONCE], css="cards")]
     if drawn[SHOWN_AT_ONCE:]:
         more = element("div", *drawn[SHOWN_AT_ONCE:], css="cards")

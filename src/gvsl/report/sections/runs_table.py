@@ -1,14 +1,17 @@
 """Every run with what its figures depend on, and all its settings at a click."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 
-from gvsl.report.numbers import MISSING, duration, number
-from gvsl.report.page import Html, chip, details, element, join, section
+from gvsl.report.numbers import MISSING, duration, number, plural
+from gvsl.report.page import Html, chip, details, element, join, scrolling, section
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import run_anchor
 
 HEADER = ("Run", "Status", "Seed", "Steps", "Store", "Versions", "Hardware", "Began (UTC)", "Took")
+SHOWN_AT_ONCE = 24
+"""More runs than these open at a click."""
 NUMERIC = ("Seed", "Steps", "Took")
 
 
@@ -20,9 +23,21 @@ def runs_table(runs: Sequence[Run]) -> Html:
     )
     head = element("thead", element("tr", *(_cell("th", place, name) for place, name in enumerate(HEADER))))
     bodies = [element("tbody", _row(run), _more(run), id=run_anchor(run)) for run in runs]
-    return section(
-        "runs", "Runs", lead, element("div", element("table", head, *bodies, css="runs sortable"), css="scroll")
-    )
+    whole = scrolling(element("table", head, *bodies, css="runs sortable"), "Runs")
+    lacking = [element("p", missing_words(runs), css="quiet")] if missing_words(runs) else []
+    body = [whole] if len(runs) <= SHOWN_AT_ONCE else [details(f"all {plural(len(runs), 'run')}", whole)]
+    return section("runs", "Runs", lead, *lacking, *body)
+
+
+def missing_words(runs: Sequence[Run]) -> str:
+    """Say once which files are not there that records name; nothing where all are."""
+    counts = Counter(what for run in runs for what in run.missing)
+    if not counts:
+        return ""
+    lacking = sum(bool(run.missing) for run in runs)
+    each = ", ".join(f"{what} of {count}" for what, count in counts.items())
+    start = "The record of 1 run is" if lacking == 1 else f"The records of {lacking} runs are"
+    return f"{start} here without files that belong to them ({each}): what those would show is left out."
 
 
 def _row(run: Run) -> Html:

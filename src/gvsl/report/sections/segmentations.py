@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from gvsl.report.figures.slices import fill_layer, image_layer, outline_layer, window
+from gvsl.report.groups import protocol
 from gvsl.report.numbers import number, plural
 from gvsl.report.page import Html, details, element, outline_legend, patch_legend, section, text
+from gvsl.report.pretraining import RANDOM, side
 from gvsl.report.runs import AXES, Picture, Run
 from gvsl.report.sections.names import run_link, structure_colours, structure_names
 from gvsl.report.sections.stages import Stage, stage_row
-from gvsl.report.summary import RANDOM, feature_name, protocol, side
+from gvsl.report.wording import feature_name
 
 SHOWN_AT_ONCE = 4
 STAGES_IN_HALF = 4
@@ -20,8 +22,8 @@ STAGES_IN_HALF = 4
 Shown = tuple[Run, Picture]
 
 
-def segmentations(runs: Sequence[Run]) -> Html:
-    """The section: for each store its cases, each with the predictions of every run that wrote one."""
+def segmentations(runs: Sequence[Run]) -> Html | None:
+    """For each store its cases, each with the predictions of every run that wrote one; None where none did."""
     lead = (
         "Colour is the prediction, the white line the truth: colour should fill the line and stop at it. "
         "The first seed of each kind of features is shown; the other seeds open below."
@@ -29,7 +31,7 @@ def segmentations(runs: Sequence[Run]) -> Html:
     found = [(run, picture) for run in runs for picture in run.pictures_of("segmentation")]
     stores = sorted({run.store for run, _ in found})
     blocks = [_store_block(name, [shown for shown in found if shown[0].store == name]) for name in stores]
-    return section("segmentations", "Segmentations", lead, *(blocks or [element("p", "No run wrote segmentations.")]))
+    return section("segmentations", "Segmentations", lead, *blocks) if blocks else None
 
 
 def _store_block(name: str, found: Sequence[Shown]) -> Html:

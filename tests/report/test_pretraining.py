@@ -1,0 +1,50 @@
+"""Which pre-training made a run's features."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gvsl.report.pretraining import RANDOM, feature_sides, pretraining_of, side
+from gvsl.report.runs import Run
+from gvsl.results import RunRecord
+
+from .probes import MINE, OTHER, probe
+
+
+def made(folder: str, steps: int = 600, store: str = "hearts", **pretext: Any) -> Run:
+    """A pre-training run of GVSL."""
+    config = {"method": "gvsl", "seed": 0, "trainer": {"max_steps": steps}, "pretext": pretext}
+    record = RunRecord("pretrain", Path(folder).name, 0, config, {"name": store, "hash": "1"}, status="finished")
+    return Run(Path(folder), record.name, store, record, {}, [], [])
+
+
+@pytest.mark.parametrize("weights", ["runs/b", "b", "/else/runs/b/weights", "b/weights/model.safetensors"])
+def test_weights_lead_to_the_run_that_made_them(weights: str) -> None:
+    known = [made("x/runs/a"), made("x/runs/b")]
+    assert pretraining_of(probe(0, {"a": 1}, weights), known) is known[1]
+
+
+def test_what_could_be_of_several_runs_is_of_none() -> None:
+    known = [made("x/one/b"), made("x/two/b")]
+    assert pretraining_of(probe(0, {"a": 1}, "b"), known) is None
+    assert pretraining_of(probe(0, {"a": 1}, "two/b"), known) is known[1]
+    assert pretraining_of(probe(0, {"a": 1}, "elsewhere"), known) is None
+    assert pretraining_of(probe(0, {"a": 1}, "two/b", config={"method": "byol"}), known) is None
+
+
+def test_one_method_has_a_side_for_each_way_it_was_pre_trained() -> None:
+    known = [made(f"a{seed}") for seed in range(3)] + [made("long", 2400), made("paper", fusion="paper")]
+    known += [made("new", fusion="compose"), made("away", store="heads")]
+    runs = [probe(0, {"a": 1}, run.folder.name) for run in known]
+    variants = ["gvsl (2400 steps)", "gvsl (fusion paper)", "gvsl (fusion compose)", "gvsl (store heads)"]
+    assert feature_sides([*runs, OTHER[0]], known) == ["gvsl", "gvsl", "gvsl", *variants, RANDOM]
+    assert feature_sides([runs[0], probe(1, {"a": 1}, "lost")], known) == [
+        "gvsl",
+        "gvsl (pre-training not among the runs)",
+    ]
+
+
+def test_without_the_records_of_pre_training_a_method_is_one_side() -> None:
+    assert feature_sides([*MINE, *OTHER], []) == ["gvsl", "gvsl", RANDOM, RANDOM]
+    assert side(probe(0, {"a": 0.1}, "scratch", config={"mode": "scratch"})) == RANDOM
