@@ -19,7 +19,7 @@ from gvsl.store.audit import content_hash, refuse_leakage
 from gvsl.store.existing import Existing, open_existing
 from gvsl.store.manifest import CASES_NAME, FORMAT, LABEL_VALUES, MANIFEST_NAME, manifest_text
 from gvsl.store.names import refuse_url, safe_id
-from gvsl.store.preprocess import preprocess
+from gvsl.store.preprocess import preprocess, without_air
 from gvsl.store.preprocessing import Preprocessing
 from gvsl.store.relabel import relabelled
 from gvsl.store.sources import Origin, Stamp, case_stamps, unchanged
@@ -257,6 +257,7 @@ def _prepare_one(
         image = read_volume(case.image, case.parts)
         upright = to_canonical(image)
         content = content_hash(upright)
+        airless = without_air(upright, preprocessing)
         label = None
         if case.label is not None:
             current = case.label
@@ -297,6 +298,7 @@ def _prepare_one(
         },
         "hash": digest.hexdigest(),
         "content": content,
+        **({"without_air": True} if airless else {}),
     }
     image_stamp, label_stamp = before
     return case.id, (_told(case, root, row), Origin(case.id, image_stamp, label_stamp, tuple(sizes))), None
@@ -364,7 +366,8 @@ def _common_folder(cases: Sequence[Case]) -> Path:
 
 
 def _relative(path: Path, root: Path) -> str:
-    return path.absolute().relative_to(root).as_posix()
+    name = path.absolute().relative_to(root).as_posix()
+    return name.encode("utf-8", "backslashreplace").decode()  # a name may be no text
 
 
 def _grids(label: Volume, image: Volume) -> str:

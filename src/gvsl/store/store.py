@@ -53,6 +53,8 @@ class StoredCase:
     """The class of the whole image, 0 or 1; None if it has none."""
     content: str = ""
     """SHA-256, in hex, of the source's voxels in RAS+ order; empty in stores of an earlier gvsl."""
+    without_air: bool = False
+    """Whether it has no voxel as dark as air although its contract is in HU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +203,7 @@ def _parse_case(item: dict[str, Any]) -> StoredCase:
         hash=item["hash"],
         target=_target(item.get("target")),
         content=str(item.get("content", "")),
+        without_air=bool(item.get("without_air", False)),
     )
 
 
