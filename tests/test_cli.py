@@ -164,6 +164,7 @@ def test_installed_command_fails_with_one_line_and_code_2(tmp_path: Path) -> Non
         (["prepare", "a", "b", "--preset", "mri"], "no preset mri"),
         (["prepare", "a", "b", "--dataset", "folders"], "no dataset folders (did you mean folder?)"),
         (["prepare", "nowhere", "b"], "nowhere"),
+        (["prepare", "s3://bucket/scans", "b"], "s3://bucket/scans is a URL; a source is a folder of files: copy or"),
         (["inspect", "nowhere"], "nowhere"),
         (["inspect", "."], "is not a store"),
         (["pretrain"], "store, out"),

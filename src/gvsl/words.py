@@ -10,6 +10,11 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def printable(text: str) -> str:
+    """A name of a file as one line that can be printed: what can't stand in one is escaped."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 def listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 

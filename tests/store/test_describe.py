@@ -1,6 +1,13 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
+import numpy as np
+import pytest
+
+from gvsl.cli import main
+from gvsl.datasets import folder
 from gvsl.store import PRESETS, Store, describe, prepare
 from gvsl.types import Case
 
@@ -29,3 +36,31 @@ def test_it_tells_every_refused_file_with_its_reason(tmp_path: Path, make_case: 
     lines = describe(store).splitlines()
     assert lines[-4:] == ["refused   3", *[f"  images/bad{index}.nii.gz: is empty" for index in range(3)]]
     assert "splits    none; 1 in none" in lines
+
+
+def test_a_name_of_several_lines_or_of_no_text_is_told_on_one(tmp_path: Path, make_case: Callable[..., Case]) -> None:
+    good = make_case("good")
+    for name in (b"new\nline.nii", b"x\xff.nii", "né.nii".encode()):
+        (good.image.parent / os.fsdecode(name)).write_bytes(b"")
+    (good.image.parent / os.fsdecode(b"\xfe.nii.gz")).write_bytes(good.image.read_bytes())
+    store = prepare(folder(tmp_path / "source").cases, tmp_path / "store", PRESETS["mr"], source="here")
+    assert list(store.cases) == ["_", "good"]
+    lines = describe(store).splitlines()
+    told = [r"new\nline.nii", "né.nii", r"x\udcff.nii"]
+    assert lines[-4:] == ["refused   3", *[f"  images/{name}: is empty" for name in told]]
+
+
+def test_a_ct_without_air_is_noted(
+    tmp_path: Path, make_case: Callable[..., Case], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_case("offset")  # of values from about 60 on
+    good = make_case("hounsfield")
+    image = nibabel.load(good.image)
+    nibabel.Nifti1Image(image.get_fdata(dtype=np.float32) - 1000, np.eye(4)).to_filename(good.image)
+    for preset, noted in (("ct", True), ("mr", False), ("none", False)):
+        words = ["prepare", str(tmp_path / "source"), str(tmp_path / preset), "--preset", preset, "--processes", "1"]
+        assert main(words) == 0
+        assert ("Volumes without air, stored with an offset perhaps: 1;" in capsys.readouterr().out) is noted
+        notes = [line for line in describe(Store.open(tmp_path / preset)).splitlines() if line.startswith("note")]
+        asked = "note      offset: no voxel lies below -200 HU; is air at 0, stored with an offset of 1024?"
+        assert notes == ([asked] if noted else [])

@@ -49,7 +49,7 @@ def prepare(words: Sequence[str]) -> None:
     """Turn a folder of volumes or a public dataset into a store, once.
 
     SOURCE is a folder with images/ (and labels/ of the same names, splits.json and labels.json where there are any),
-    or a flat folder of volumes: NIfTI, NRRD or MetaImage files, or DICOM series at any depth. With --dataset it is the
+    or a folder of volumes: NIfTI, NRRD or MetaImage files, or DICOM series, at any depth. With --dataset it is the
     official release of a public dataset (docs/datasets). A file that can't be
     used is refused by name and the rest goes on; gvsl inspect lists what was refused and why, and which images are
     there twice.
@@ -60,6 +60,7 @@ def prepare(words: Sequence[str]) -> None:
     from gvsl.datasets import DATASETS
     from gvsl.store import PRESETS, Preprocessing, Work, duplicates, told_lungs
     from gvsl.store import prepare as prepare_store
+    from gvsl.store.names import refuse_url
 
     preset = one_of(PRESETS, "preset", peek(words, "--preset") or "mr")
     usage = (
@@ -86,6 +87,7 @@ def prepare(words: Sequence[str]) -> None:
     options = parse(parser, words)
     load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
     settings = settings_of(Preprocessing, options)
+    refuse_url(options.source, "a source")
     dataset = load(options.source, **_fold(load, options), **_leakage(load, options))
     done: list[Work] = []
     with ExitStack() as stack:
@@ -107,7 +109,11 @@ def prepare(words: Sequence[str]) -> None:
         print(f"Lungs: {said}")
     if store.refused:
         print(f"gvsl inspect {shlex.quote(str(options.store))} says which were refused, and why")
-    twice = duplicates((case.id, case.splits, case.content) for case in store.cases.values())
+    cases = list(store.cases.values())
+    twice = duplicates((case.id, case.splits, case.content) for case in cases)
+    airless = sum(case.without_air for case in cases)
+    if airless:
+        print(f"Volumes without air, stored with an offset perhaps: {airless}; gvsl inspect says which")
     if twice:
         print(f"Images under more than one name: {len(twice)}; gvsl inspect says which")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gvsl.arguments import add_path, new_parser, parse, settings_of
 from gvsl.errors import UserError
-from gvsl.words import one_line
+from gvsl.words import one_line, printable
 
 
 def predict(words: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ def predict(words: Sequence[str]) -> None:
     outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options))
     print(f"{options.out}: {len(outcome.done)} of {len(images)} images done")
     for image, reason in outcome.failed:
-        print(f"  {image.id} ({image.image}): {one_line(reason)}")
+        print(f"  {image.id} ({printable(str(image.image))}): {one_line(reason)}")
     if outcome.failed:
         first, reason = outcome.failed[0]
         missed = f"{len(outcome.failed)} of {len(images)} images were not done"

@@ -9,7 +9,7 @@ import numpy as np
 
 from gvsl.io import UnusableFile, Volume, read_label, read_volume, same_grid, to_canonical
 from gvsl.store.audit import content_hash
-from gvsl.store.preprocess import preprocess
+from gvsl.store.preprocess import preprocess, without_air
 from gvsl.store.preprocessing import Preprocessing
 from gvsl.store.relabel import relabelled
 from gvsl.store.sources import Origin, Stamp, case_stamps
@@ -36,6 +36,7 @@ def prepare_case(
         image = read_volume(case.image, case.parts)
         upright = to_canonical(image)
         content = content_hash(upright)
+        airless = without_air(upright, preprocessing)
         label = None
         if case.label is not None:
             current = case.label
@@ -81,6 +82,8 @@ def prepare_case(
     }
     if mask is not None:
         row["lungs"] = "mask"
+    if airless:
+        row["without_air"] = True
     image_stamp, label_stamp = before
     return case.id, (told(case, root, row), Origin(case.id, image_stamp, label_stamp, tuple(sizes))), None
 
@@ -108,7 +111,8 @@ def _stamps(case: Case) -> tuple[Stamp, Stamp | None]:
 
 def relative(path: Path, root: Path) -> str:
     """A file as the manifest names it."""
-    return path.absolute().relative_to(root).as_posix()
+    name = path.absolute().relative_to(root).as_posix()
+    return name.encode("utf-8", "backslashreplace").decode()  # a name may be no text
 
 
 def _grids(label: Volume, image: Volume) -> str:

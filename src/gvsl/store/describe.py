@@ -3,11 +3,12 @@
 from collections import Counter
 
 from gvsl.store.audit import duplicates, leaks, told
+from gvsl.store.preprocess import AIR_HU
 from gvsl.store.preprocessing import Preprocessing
 from gvsl.store.presets import PRESETS
 from gvsl.store.store import Store
 from gvsl.types import SPLITS
-from gvsl.words import listed
+from gvsl.words import listed, printable
 
 
 def describe(store: Store) -> str:
@@ -26,6 +27,10 @@ def describe(store: Store) -> str:
         entries.append((case.id, case.splits, case.content))
         if case.labels_cropped:
             notes.append(f"note      {case.id}: the foreground crop cut away {case.labels_cropped} labelled voxels")
+        if case.without_air:
+            notes.append(
+                f"note      {case.id}: no voxel lies below {AIR_HU:g} HU; is air at 0, stored with an offset of 1024?"
+            )
     lines = [
         f"store     {store.path}",
         f"source    {store.source}",
@@ -42,7 +47,7 @@ def describe(store: Store) -> str:
     lines += [f"same      {listed(case for case, _, _ in group)}: one image" for group in duplicates(entries)]
     lines += [f"leakage   {told(one, other)}" for one, other in leaks(entries)]
     lines.append(f"refused   {len(store.refused) or 'none'}")
-    lines += [f"  {file}: {reason}" for file, reason in store.refused]
+    lines += [f"  {printable(f'{file}: {reason}')}" for file, reason in store.refused]
     return "\n".join(lines)
 
 

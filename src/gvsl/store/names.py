@@ -24,11 +24,17 @@ def safe_id(name: str) -> str:
     return plain or "_"
 
 
-def refuse_url(path: Path) -> None:
+def refuse_url(path: Path, what: str = "a store") -> None:
     """Refuse what is a place in an object storage and not a folder.
+
+    Args:
+        path: a folder, or a URL whose slashes a Path has made one of.
+        what: the folder is.
 
     Raises:
         UserError: `path` is something like s3://bucket/store.
     """
-    if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):  # more than one letter: C:/ is a folder
-        raise UserError(f"{path} is a URL; a store is a folder of files: copy or mount it, and name that folder")
+    found = re.match(r"([A-Za-z][\w+.-]+):/+", str(path))  # more than one letter: C:/ is a folder
+    if found:
+        url = f"{found[1]}://{str(path)[found.end() :]}"
+        raise UserError(f"{url} is a URL; {what} is a folder of files: copy or mount it, and name that folder")

@@ -17,6 +17,8 @@ FOREGROUND = 0.1
 """Of the range that the contract maps to [0, 1]; what is brighter is foreground."""
 PADDING_SHARE = 0.02
 """From this share of voxels on, a volume's lowest value is taken for padding or a removed background."""
+AIR_HU = -200.0
+"""What is darker is lung or air, and there is some of these in nearly every CT."""
 COARSE_VOXELS = 128
 """The foreground is looked for on every n-th voxel, so that no axis has more than this many."""
 
@@ -52,6 +54,15 @@ def preprocess(
     if label is not None:
         label = resample(label, contract.spacing, label=True)
     return image, label, lost
+
+
+def without_air(image: Volume, contract: Preprocessing) -> bool:
+    """Whether the contract's window begins at air and the image, in HU, has no voxel as dark as lung or air.
+
+    Then its values may have been stored with air at 0; or it shows nothing else, which only its owner can know.
+    """
+    begins_at_air = contract.intensity == "window" and contract.lower < AIR_HU
+    return bool(begins_at_air and image.array.min() > AIR_HU)
 
 
 def scale(array: NDArray[np.float32], contract: Preprocessing) -> NDArray[np.float32]:

@@ -55,6 +55,8 @@ class StoredCase:
     """SHA-256, in hex, of the source's voxels in RAS+ order; empty in stores of an earlier gvsl."""
     masked: bool = False
     """Whether a mask that was given said where the lungs are that it was cropped to."""
+    without_air: bool = False
+    """Whether it has no voxel as dark as air although its contract is in HU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +206,7 @@ def _parse_case(item: dict[str, Any]) -> StoredCase:
         target=_target(item.get("target")),
         content=str(item.get("content", "")),
         masked=item.get("lungs") == "mask",
+        without_air=bool(item.get("without_air", False)),
     )
 
 
