@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -17,10 +18,12 @@ from gvsl.datasets.dataset import Dataset
 from gvsl.errors import UserError
 from gvsl.io import Volume, write_nifti
 from gvsl.store import PRESETS, Store, prepare
+from gvsl.store.table import CaseTable, row_line
 from gvsl.types import PairBatch
 
 SETTINGS = DataSettings(batch_size=2, crop=(16, 24, 20), workers=0)
 IDS = ["a", "b", "c", "d"]
+SIDES = ("moving", "fixed")
 
 
 def equal(one: PairBatch, other: PairBatch) -> bool:
@@ -156,11 +159,12 @@ def test_a_share_goes_on_from_any_step_and_with_any_number_of_reading_processes(
 
 @pytest.fixture(scope="module")
 def ramps(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Two volumes of unlike sizes, whose values are their own relative coordinate along the first axis."""
+    """Two volumes of unlike sizes, nowhere dark, whose values rise with their own relative coordinate along the first
+    axis: from 0.2 to 1."""
     root = tmp_path_factory.mktemp("ramps")
     for name, shape in (("a", (60, 20, 18)), ("b", (90, 20, 18))):
         ramp = (np.arange(shape[0]) + 0.5) / shape[0]
-        image = np.broadcast_to(ramp[:, None, None] * 2048 - 1024, shape).astype(np.float32)
+        image = np.broadcast_to((0.2 + 0.8 * ramp[:, None, None]) * 2048 - 1024, shape).astype(np.float32)
         write_nifti(root / f"{name}.nii.gz", Volume(image, np.eye(4)))
     contract = replace(PRESETS["ct"], crop="none")
     return prepare(folder(root).cases, root / "store", contract, source="ramps")
@@ -170,7 +174,7 @@ def relative_places(store: Store, chosen: DataSettings) -> tuple[NDArray[np.floa
     """The relative places of the crops of 100 pairs, moving and fixed, read off the voxels."""
     stream = PairStream(store, chosen, seed=0)
     batches = [stream.batch(step) for step in range(50)]
-    moving, fixed = (torch.cat([getattr(batch, side) for batch in batches]) for side in ("moving", "fixed"))
+    moving, fixed = ((torch.cat([getattr(batch, side) for batch in batches]) - 0.2) / 0.8 for side in SIDES)
     return moving.mean(dim=(1, 2, 3, 4)).double().numpy(), fixed.mean(dim=(1, 2, 3, 4)).double().numpy()
 
 
@@ -192,6 +196,46 @@ def test_aligned_crops_lie_at_the_same_relative_place(ramps: Store) -> None:
 def test_whole_pairs_are_cropped_about_their_centres(ramps: Store) -> None:
     moving, fixed = relative_places(ramps, replace(SETTINGS, crop=(24, 16, 16)))
     np.testing.assert_allclose([moving, fixed], 0.5, atol=1e-3)
+
+
+def in_air(root: Path, crop: str) -> Store:
+    """Volumes of air, each with a body in one corner, whose values rise along the first axis."""
+    for name, first, side in (("a", 4, 24), ("b", 50, 30), ("c", 8, 40)):
+        image = np.full((90, 80, 80), -1024, np.float32)
+        ramp = 0.2 + 0.8 * (np.arange(side) + 0.5) / side
+        image[first : first + side, 5:29, 45:69] = ramp[:, None, None] * 2048 - 1024
+        write_nifti(root / f"{name}.nii.gz", Volume(image, np.eye(4)))
+    contract = replace(PRESETS["ct"], crop=crop, margin=0)  # type: ignore[arg-type]
+    return prepare(folder(root).cases, root / f"store-{crop}", contract, source="air")
+
+
+@pytest.mark.parametrize("pairing", ["whole", "aligned"])
+def test_what_was_not_cropped_is_cropped_about_its_foreground_all_the_same(
+    tmp_path: Path, pairing: Literal["whole", "aligned"]
+) -> None:
+    whole, cropped = in_air(tmp_path, "none"), in_air(tmp_path, "foreground")
+    chosen = replace(SETTINGS, crop=(16, 16, 16), pairing=pairing, jitter=0.0)
+    assert whole.cases["a"].foreground == (slice(3, 29), slice(4, 30), slice(44, 70))
+    assert {case.foreground for case in cropped.cases.values()} == {None}
+    places = set()
+    for step in range(20):
+        found, expected = (PairStream(store, chosen, seed=1).batch(step) for store in (whole, cropped))
+        assert equal(found, expected)
+        assert (found.moving > 0.1).float().mean() > 0.8  # the box has a voxel of air about it
+        places.add(round(float(found.moving.mean()), 2))
+    assert (len(places) > 9) is (pairing == "aligned")
+
+
+def test_a_store_of_before_is_cropped_about_its_middle(tmp_path: Path) -> None:
+    store = in_air(tmp_path, "none")
+    rows = [json.loads(line) for line in store.table.lines.splitlines()]
+    lines = b"".join(row_line({name: value for name, value in row.items() if name != "foreground"}) for row in rows)
+    before = replace(store, table=CaseTable.parse(lines))
+    assert not read_crop(before, "a", (16, 16, 16)).any()
+    np.testing.assert_array_equal(
+        read_crop(before, "c", (16, 16, 16))[0], store.image("c", (slice(37, 53), slice(32, 48), slice(32, 48)))
+    )
+    assert PairStream(before, SETTINGS, seed=0).places(0) == [((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))] * 2
 
 
 def test_aligned_crops_of_volumes_no_larger_than_the_crop_are_whole(phantom_store: Store) -> None:

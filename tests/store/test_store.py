@@ -218,7 +218,9 @@ def test_cases_that_make_no_sense_are_refused(make_store: MakeStore, change: dic
         Store.open(store.path)
 
 
-@pytest.mark.parametrize("change", [{"geometry": None}, {"geometry": {}}, {"target": 2}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"geometry": None}, {"geometry": {}}, {"target": 2}, {"foreground": [[0, 2], [0, 99], [0, 2]]}], ids=str
+)
 def test_a_case_that_makes_no_sense_is_refused_when_it_is_asked_for(
     make_store: MakeStore, change: dict[str, Any]
 ) -> None:

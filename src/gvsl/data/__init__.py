@@ -1,7 +1,7 @@
 """Pairs and crops out of a store."""
 
 from gvsl.data.crop import centre_crop, fit_crop
-from gvsl.data.pairs import DataSettings, PairStream, crop_for, draw_pairs, pair_loader, read_crop
+from gvsl.data.pairs import DataSettings, PairStream, crop_for, draw_pairs, foreground_place, pair_loader, read_crop
 
 __all__ = [
     "DataSettings",
@@ -10,6 +10,7 @@ __all__ = [
     "crop_for",
     "draw_pairs",
     "fit_crop",
+    "foreground_place",
     "pair_loader",
     "read_crop",
 ]

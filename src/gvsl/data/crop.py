@@ -36,7 +36,7 @@ def centre_crop(
 
     Args:
         read: gives the voxels of a box, so that what lies outside of the crop is never read.
-        shape: (D, H, W) of the volume; the store has it cropped to its foreground, so its centre is that of the body.
+        shape: (D, H, W) of the volume.
         crop: (D, H, W) wanted.
         centre: the place, from 0 to 1 along each axis; so near to a border that the crop would stick out, it is moved.
 
@@ -56,6 +56,15 @@ def centre_crop(
     return fitted
 
 
+def place_within(place: Place, box: Box, shape: Shape) -> Place:
+    """A place in a box of a volume as one in the volume itself."""
+    first, second, third = (
+        (part.start + share * (part.stop - part.start)) / size
+        for share, part, size in zip(place, box, shape, strict=True)
+    )
+    return first, second, third
+
+
 def aligned_places(shapes: tuple[Shape, Shape], crop: Shape, jitter: float, draw: Generator) -> tuple[Place, Place]:
     """The centres of two volumes' crops: the same relative place in both, but for the jitter.
 
@@ -63,7 +72,7 @@ def aligned_places(shapes: tuple[Shape, Shape], crop: Shape, jitter: float, draw
     larger than the crop, it is the centre of both.
 
     Args:
-        shapes: (D, H, W) of both volumes.
+        shapes: (D, H, W) of both volumes, or of the parts of them in which something is.
         crop: (D, H, W) of both crops.
         jitter: how far the first crop may be off, either way, as a share of its sides.
         draw: gives six numbers.

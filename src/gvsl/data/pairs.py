@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from gvsl.data.crop import Place, Shape, aligned_places, centre_crop, fit_crop
+from gvsl.data.crop import Place, Shape, aligned_places, centre_crop, fit_crop, place_within
 from gvsl.data.order import EpochPairs, independent_pairs
 from gvsl.errors import UserError
-from gvsl.store import Store
+from gvsl.store import Store, StoredCase
 from gvsl.types import PairBatch
 
+MIDDLE = (0.5, 0.5, 0.5)
 PLACE_STREAM = 0x706C616365
 """Keeps the draws of places apart from those of pairs."""
 
@@ -35,7 +36,8 @@ class DataSettings:
     order: Literal["independent", "epoch"] = "independent"
     """Which pairs a step gets: any, whatever the others had, or in epochs, in which each volume is seen once."""
     pairing: Literal["whole", "aligned"] = "whole"
-    """Where volumes larger than the crop are cropped: about their centres, or at the same relative place in both."""
+    """Where volumes larger than the crop are cropped: about the centres of their foregrounds, or at the same relative
+    place in both foregrounds."""
     jitter: float = 0.05
     """With aligned pairs: how far the moving crop may be off, either way, as a share of its sides."""
     workers: int = 1
@@ -59,9 +61,19 @@ def crop_for(store: Store, settings: DataSettings) -> Shape:
     return settings.crop or fit_crop(store.shapes(settings.split), settings.most_voxels)
 
 
-def read_crop(store: Store, case: str, crop: Shape, centre: Place = (0.5, 0.5, 0.5)) -> torch.Tensor:
-    """One case's image about its centre, or another place: (1, D, H, W), float32 in [0, 1]."""
-    return torch.from_numpy(centre_crop(partial(store.image, case), store.cases[case].shape, crop, centre))[None]
+def foreground_place(case: StoredCase, place: Place = MIDDLE) -> Place:
+    """A place in a case's foreground, by default its centre, as one in the stored volume.
+
+    Where the store doesn't say what is foreground, the volume was cropped to it, and all of it is.
+    """
+    return place if case.foreground is None else place_within(place, case.foreground, case.shape)
+
+
+def read_crop(store: Store, case: str, crop: Shape, centre: Place | None = None) -> torch.Tensor:
+    """One case's image about its foreground's centre, or another place: (1, D, H, W), float32 in [0, 1]."""
+    known = store.cases[case]
+    centre = foreground_place(known) if centre is None else centre
+    return torch.from_numpy(centre_crop(partial(store.image, case), known.shape, crop, centre))[None]
 
 
 class PairStream(IterableDataset[PairBatch]):
@@ -114,16 +126,16 @@ class PairStream(IterableDataset[PairBatch]):
 
     def places(self, step: int) -> list[tuple[Place, Place]]:
         """The centres of the crops of one step's pairs."""
-        middle = (0.5, 0.5, 0.5)
         pairs = self.pairs(step)
-        if self.settings.pairing == "whole":
-            return [(middle, middle)] * len(pairs)
         found = []
-        for index, (moving, fixed) in enumerate(pairs):
-            number = (step * self.world + self.rank) * len(pairs) + index
-            shapes = self.store.cases[moving].shape, self.store.cases[fixed].shape
-            draw = np.random.default_rng([self.seed, number, PLACE_STREAM])
-            found.append(aligned_places(shapes, self.crop, self.settings.jitter, draw))
+        for index, pair in enumerate(pairs):
+            moving, fixed = (self.store.cases[name] for name in pair)
+            places = MIDDLE, MIDDLE
+            if self.settings.pairing == "aligned":
+                number = (step * self.world + self.rank) * len(pairs) + index
+                draw = np.random.default_rng([self.seed, number, PLACE_STREAM])
+                places = aligned_places((_sides(moving), _sides(fixed)), self.crop, self.settings.jitter, draw)
+            found.append((foreground_place(moving, places[0]), foreground_place(fixed, places[1])))
         return found
 
     def batch(self, step: int) -> PairBatch:
@@ -139,6 +151,14 @@ class PairStream(IterableDataset[PairBatch]):
             for side in (0, 1)
         ]
         return PairBatch(images[0], images[1], [pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
+
+def _sides(case: StoredCase) -> Shape:
+    """(D, H, W) of a case's foreground."""
+    if case.foreground is None:
+        return case.shape
+    first, second, third = (side.stop - side.start for side in case.foreground)
+    return first, second, third
 
 
 def pair_loader(stream: PairStream) -> DataLoader[PairBatch]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gvsl.augment import change_appearance, draw_appearance
 from gvsl.backbones.weights import PretrainedUNet3D
-from gvsl.data import centre_crop, read_crop
+from gvsl.data import centre_crop, foreground_place, read_crop
 from gvsl.data.crop import Shape
 from gvsl.evaluation.checks import check_contract
 from gvsl.evaluation.dice import dice_per_structure
@@ -153,7 +153,8 @@ def _held_out(store: Store, split: str) -> tuple[str, list[str]]:
 
 def _label_crop(store: Store, case: str, crop: Shape) -> Tensor:
     """A case's structures as class indices, 0 the background: (1, 1, D, H, W)."""
-    voxels = centre_crop(lambda box: store.label(case, box), store.cases[case].shape, crop)
+    known = store.cases[case]
+    voxels = centre_crop(lambda box: store.label(case, box), known.shape, crop, foreground_place(known))
     return torch.from_numpy(np.searchsorted([0, *sorted(store.label_names)], voxels))[None, None]
 
 

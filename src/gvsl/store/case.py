@@ -9,7 +9,7 @@ import numpy as np
 
 from gvsl.io import UnusableFile, Volume, read_label, read_volume, same_grid, to_canonical
 from gvsl.store.audit import content_hash
-from gvsl.store.preprocess import preprocess, without_air
+from gvsl.store.preprocess import foreground_box, preprocess, without_air
 from gvsl.store.preprocessing import Preprocessing
 from gvsl.store.relabel import relabelled
 from gvsl.store.sources import Origin, Stamp, case_stamps
@@ -84,6 +84,9 @@ def prepare_case(
         row["lungs"] = "mask"
     if airless:
         row["without_air"] = True
+    if preprocessing.crop == "none":  # else the volume is what the crop is about
+        sides = (side.indices(size) for side, size in zip(foreground_box(ready.array), pixels.shape, strict=True))
+        row["foreground"] = [[int(first), int(last)] for first, last, _ in sides]
     image_stamp, label_stamp = before
     return case.id, (told(case, root, row), Origin(case.id, image_stamp, label_stamp, tuple(sizes))), None
 

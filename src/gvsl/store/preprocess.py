@@ -44,7 +44,10 @@ def preprocess(
     if label is not None:
         label = to_canonical(label)
     if contract.crop != "none":
-        box = crop_box(image, contract) if mask is None else _box(to_canonical(mask).array > 0, image, contract)
+        if mask is None:
+            box = crop_box(image, contract)
+        else:
+            box = _box(to_canonical(mask).array > 0, image.array.shape, _margins(image, contract))
         image = _cut(image, box)
         if label is not None:
             labelled = int(np.count_nonzero(label.array))
@@ -77,6 +80,19 @@ def scale(array: NDArray[np.float32], contract: Preprocessing) -> NDArray[np.flo
     return _scaled(array, *_bounds(array, contract))
 
 
+def foreground_box(array: NDArray[np.float32]) -> Box:
+    """The box about what is brighter than a tenth of the range of a prepared volume, as the crop to it would be made.
+
+    Args:
+        array: (D, H, W), in [0, 1].
+
+    Returns:
+        in voxels; all of it if nothing is that bright.
+    """
+    steps = _coarse_steps(array.shape)
+    return _box(_foreground(array[:: steps[0], :: steps[1], :: steps[2]]), array.shape, (0, 0, 0), steps)
+
+
 def crop_box(image: Volume, contract: Preprocessing) -> Box:
     """The box about what the contract's crop looks for, and its margin more; everything if nothing is found.
 
@@ -86,7 +102,7 @@ def crop_box(image: Volume, contract: Preprocessing) -> Box:
         UnusableFile: as for `scale`, or there are no lungs.
         UserError: lungmask is to find them, and the package or its weights aren't there.
     """
-    steps = [max(1, ceil(size / COARSE_VOXELS)) for size in image.array.shape]
+    steps = _coarse_steps(image.array.shape)
     coarse = image.array[:: steps[0], :: steps[1], :: steps[2]]
     bounds = _bounds(image.array, contract)
     if contract.crop == "lungs":
@@ -99,16 +115,26 @@ def crop_box(image: Volume, contract: Preprocessing) -> Box:
                 "no lungs are found in it; is it a chest CT in HU? --crop foreground keeps all of the body"
             )
     else:
-        mask = _scaled(coarse, *bounds) > FOREGROUND
-        opened = binary_opening(mask)
-        mask = opened if opened.any() else mask
-    return _box(mask, image, contract, steps)
+        mask = _foreground(_scaled(coarse, *bounds))
+    return _box(mask, image.array.shape, _margins(image, contract), steps)
 
 
-def _box(mask: NDArray[np.bool_], image: Volume, contract: Preprocessing, steps: Sequence[int] = (1, 1, 1)) -> Box:
-    """The box about a mask of every n-th voxel, and the contract's margin more; everything if the mask is empty."""
+def _coarse_steps(shape: Sequence[int]) -> list[int]:
+    return [max(1, ceil(size / COARSE_VOXELS)) for size in shape]
+
+
+def _foreground(scaled: NDArray[np.float32]) -> NDArray[np.bool_]:
+    mask = scaled > FOREGROUND
+    opened = binary_opening(mask)
+    return opened if opened.any() else mask
+
+
+def _box(
+    mask: NDArray[np.bool_], shape: Sequence[int], margins: Sequence[int], steps: Sequence[int] = (1, 1, 1)
+) -> Box:
+    """The box about a mask of every n-th voxel of a volume, and a margin more; everything if the mask is empty."""
     sides = []
-    for axis, (size, step, margin) in enumerate(zip(image.array.shape, steps, _margins(image, contract), strict=True)):
+    for axis, (size, step, margin) in enumerate(zip(shape, steps, margins, strict=True)):
         found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis))) * step
         if not found.size:
             return slice(None), slice(None), slice(None)

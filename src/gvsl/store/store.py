@@ -53,6 +53,9 @@ class StoredCase:
     """The class of the whole image, 0 or 1; None if it has none."""
     content: str = ""
     """SHA-256, in hex, of the source's voxels in RAS+ order; empty in stores of an earlier gvsl."""
+    foreground: Box | None = None
+    """Where in the stored array something is, if it wasn't cropped to that; None if it was, or in stores of an earlier
+    gvsl."""
     masked: bool = False
     """Whether a mask that was given said where the lungs are that it was cropped to."""
     without_air: bool = False
@@ -205,6 +208,7 @@ def _parse_case(item: dict[str, Any]) -> StoredCase:
         hash=item["hash"],
         target=_target(item.get("target")),
         content=str(item.get("content", "")),
+        foreground=_foreground(item.get("foreground"), item["shape"]),
         masked=item.get("lungs") == "mask",
         without_air=bool(item.get("without_air", False)),
     )
@@ -215,6 +219,18 @@ def _target(value: object) -> int | None:
     if value is not None and (isinstance(value, bool) or value not in (0, 1)):
         raise ValueError(f"a target is {value!r}, not 0 or 1")
     return None if value is None else int(str(value))
+
+
+def _foreground(value: list[list[int]] | None, shape: list[int]) -> Box | None:
+    """A box, which manifests of cropped volumes don't have."""
+    if value is None:
+        return None
+    sides = []
+    for (first, last), size in zip(value, shape, strict=True):
+        if not 0 <= first < last <= size:
+            raise ValueError(f"a foreground from {first} to {last} in {size} voxels")
+        sides.append(slice(first, last))
+    return sides[0], sides[1], sides[2]
 
 
 def _three(sizes: list[int]) -> tuple[int, int, int]:
