@@ -19,6 +19,7 @@ from gvsl.evaluation.classification import FIGURES
 from gvsl.report import write_report
 from gvsl.results import read_record
 from gvsl.store import PRESETS, Store, prepare
+from gvsl.store.store import image_path
 from gvsl.transfer import TransferSettings, load_classifier, load_segmenter
 
 SPLITS = ["train"] * 6 + ["val"] * 4 + ["test"] * 6
@@ -143,6 +144,22 @@ def test_a_run_stopped_and_resumed_ends_where_an_unbroken_one_does(
         tmp_path / "whole" / "curves.csv"
     ).read_text(encoding="utf-8")
     assert same(tmp_path / "run", tmp_path / "whole")
+    assert not (tmp_path / "run.part").exists()
+
+
+def test_a_mistake_on_resuming_keeps_the_state(tmp_path: Path, stop_after: Callable[[int | None], None]) -> None:
+    store = make_store(tmp_path / "own")
+    stop_after(7)
+    with pytest.raises(KeyboardInterrupt):
+        classify(store, None, tmp_path / "run", TRAINED)
+    stop_after(None)
+    damaged = image_path(store.path, "p06")
+    kept = damaged.read_bytes()
+    damaged.write_bytes(kept[:100])
+    with pytest.raises(UserError, match="p06"):
+        classify(store, None, tmp_path / "run", TRAINED, resume=True)
+    damaged.write_bytes(kept)
+    assert classify(store, None, tmp_path / "run", TRAINED, resume=True).metrics["best_step"] > 0
     assert not (tmp_path / "run.part").exists()
 
 

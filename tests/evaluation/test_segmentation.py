@@ -15,6 +15,7 @@ from gvsl.evaluation import dice_per_structure, find_images, predict, predict_cl
 from gvsl.report import table1, write_report
 from gvsl.results import RunRecord, read_record
 from gvsl.store import Store
+from gvsl.store.store import image_path
 from gvsl.store.table import CaseTable
 from gvsl.transfer import LabelledCases, TransferSettings, load_segmenter
 
@@ -145,6 +146,29 @@ def test_a_run_stopped_and_resumed_ends_where_an_unbroken_one_does(
     ).read_text(encoding="utf-8")
     assert same(tmp_path / "run", tmp_path / "whole")
     assert not (tmp_path / "run.part").exists()
+
+
+def test_a_mistake_on_resuming_keeps_the_state_and_a_diverged_loss_does_not(
+    tmp_path: Path, build_store: Callable[..., Store], stop_after: Callable[[int | None], None]
+) -> None:
+    store = build_store()
+    whole = transfer(store, None, tmp_path / "whole", TRAINED)
+    stop_after(7)
+    with pytest.raises(KeyboardInterrupt):
+        transfer(store, None, tmp_path / "run", TRAINED)
+    stop_after(None)
+    damaged = image_path(store.path, "s5")
+    kept = damaged.read_bytes()
+    damaged.write_bytes(kept[:100])
+    with pytest.raises(UserError, match="s5"):
+        transfer(store, None, tmp_path / "run", TRAINED, resume=True)
+    assert (tmp_path / "run.part" / "state.json").is_file()
+    damaged.write_bytes(kept)
+    assert transfer(store, None, tmp_path / "run", TRAINED, resume=True).cases == whole.cases
+    diverging = replace(TRAINED, learning_rate=1e30, checkpoint_every=1)
+    with pytest.raises(UserError, match="no longer a number at step 4: give a lower learning_rate"):
+        transfer(store, None, tmp_path / "other", diverging)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "run", "whole"]
 
 
 def test_what_is_kept_and_what_is_computed_anew_give_the_same(tmp_path: Path, store: Store, plain: Path) -> None:

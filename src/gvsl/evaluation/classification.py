@@ -11,7 +11,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 from torch.nn import functional
 
-from gvsl.errors import UserError
 from gvsl.evaluation.checks import check_mode, check_splits, check_targets, find_device
 from gvsl.evaluation.common import (
     CURVES_NAME,
@@ -21,11 +20,12 @@ from gvsl.evaluation.common import (
     pretraining_of,
     provenance_of,
     resolved_config,
+    run_folder,
 )
 from gvsl.evaluation.intervals import bootstrap, steps_to_share
 from gvsl.evaluation.leakage import learnt_by
 from gvsl.evaluation.ranking import auc, average_precision
-from gvsl.files import refuse_existing, whole_folder
+from gvsl.files import refuse_existing
 from gvsl.hardware import device_facts
 from gvsl.progress import progress
 from gvsl.results import RunRecord, environment, utc_now, write_curves, write_record
@@ -92,13 +92,9 @@ def classify(
     targets = check_targets(store, {"train": train, "val": val, "test": test})
     network = _build(store, weights, settings).to(device)
     checkpoint = open_checkpoint(out, task, store, weights, settings, resume)
-    with whole_folder(out) as folder:
+    with run_folder(out, checkpoint) as folder:
         cases = ClassifiedCases(store, targets, network, settings, device)
-        try:
-            result = _train(cases, train, val, checkpoint)
-        except UserError:
-            checkpoint.remove()
-            raise
+        result = _train(cases, train, val, checkpoint)
         rows = [
             {"id": case, "target": targets[case], "score": float(score)}
             for case, score in zip(test, cases.scores(test), strict=True)
@@ -130,7 +126,6 @@ def classify(
         )
         record.seconds = checkpoint.seconds
         write_record(record, folder)
-    checkpoint.remove()
     return record
 
 

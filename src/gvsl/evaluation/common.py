@@ -1,7 +1,8 @@
 """What transfer runs of all tasks do alike: the backbone they start from, and what belongs to a run."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone
 from gvsl.evaluation.checks import check_contract
 from gvsl.evaluation.leakage import check_leakage, told_leakage
+from gvsl.files import whole_folder
 from gvsl.results import RunRecord
 from gvsl.store import Store
-from gvsl.transfer import AdaptedNetwork, Checkpoint, TransferSettings, part_folder
+from gvsl.transfer import AdaptedNetwork, Checkpoint, DivergedError, TransferSettings, part_folder
 
 CURVES_NAME = "curves.csv"
 FREE_TO_CHANGE = ("checkpoint_every", "device", "cache_gigabytes", "clusters", "allow_leakage")
@@ -47,6 +49,21 @@ def open_checkpoint(
         start = hashlib.sha256((find_weights(weights) / MODEL_NAME).read_bytes()).hexdigest()
     identity = {"task": task, "store": store.hash, "weights": start, **kept}
     return Checkpoint(part_folder(out), identity, settings.checkpoint_every, resume=resume)
+
+
+@contextmanager
+def run_folder(out: Path, checkpoint: Checkpoint) -> Iterator[Path]:
+    """Yield a run's folder, which becomes `out` whole or not at all, as `gvsl.files.whole_folder` does.
+
+    The saved state goes when the run is there, or its loss has diverged; after anything else it can be gone on from.
+    """
+    try:
+        with whole_folder(out) as folder:
+            yield folder
+    except DivergedError:
+        checkpoint.remove()
+        raise
+    checkpoint.remove()
 
 
 def resolved_config(

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gvsl.datasets.tasks import check_labels
-from gvsl.errors import UserError
 from gvsl.evaluation.checks import check_mode, check_splits, check_structures, find_device, scored_cases
 from gvsl.evaluation.clusters import CLUSTERS_NAME, Clusters, find_clusters, write_clusters
 from gvsl.evaluation.common import (
@@ -20,6 +19,7 @@ from gvsl.evaluation.common import (
     pretraining_of,
     provenance_of,
     resolved_config,
+    run_folder,
 )
 from gvsl.evaluation.dice import dice_per_structure
 from gvsl.evaluation.hausdorff import hd95_per_structure
@@ -28,7 +28,7 @@ from gvsl.evaluation.leakage import learnt_by
 from gvsl.evaluation.pictures import Slices, segmentation_slices, write_segmentations
 from gvsl.evaluation.prediction import predict_classes
 from gvsl.evaluation.volumes import Extremes
-from gvsl.files import refuse_existing, whole_folder
+from gvsl.files import refuse_existing
 from gvsl.hardware import device_facts
 from gvsl.progress import progress
 from gvsl.results import RunRecord, environment, utc_now, write_curves, write_record
@@ -96,13 +96,9 @@ def transfer(
     network = _build(store, weights, 1 + len(labels), settings).to(device)
     cases = LabelledCases(store, labels, device)
     checkpoint = open_checkpoint(out, task, store, weights, settings, resume)
-    with whole_folder(out) as folder:
+    with run_folder(out, checkpoint) as folder:
         represent = _represent(network, cases, settings.cache_gigabytes * GIGABYTE)
-        try:
-            result = _train(network, represent, cases, train, val, settings, checkpoint)
-        except UserError:
-            checkpoint.remove()
-            raise
+        result = _train(network, represent, cases, train, val, settings, checkpoint)
         clusters: Clusters | None = None
         if network.frozen and settings.clusters.points:
             clusters = find_clusters(represent, cases, val, settings)
@@ -141,7 +137,6 @@ def transfer(
         )
         record.seconds = checkpoint.seconds
         write_record(record, folder)
-    checkpoint.remove()
     return record
 
 

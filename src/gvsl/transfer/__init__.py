@@ -7,7 +7,7 @@ from gvsl.transfer.checkpoint import Checkpoint, part_folder
 from gvsl.transfer.classifier import ClassificationNetwork
 from gvsl.transfer.converge import converge
 from gvsl.transfer.features import FrozenFeatures, Represent
-from gvsl.transfer.fit import FitResult, Watch, fit, optimise, segmentation_loss
+from gvsl.transfer.fit import DivergedError, FitResult, Watch, fit, optimise, segmentation_loss
 from gvsl.transfer.network import SegmentationNetwork
 from gvsl.transfer.saved import (
     Classifier,
@@ -27,6 +27,7 @@ __all__ = [
     "ClassificationNetwork",
     "Classifier",
     "ClusterSettings",
+    "DivergedError",
     "FitResult",
     "FrozenFeatures",
     "LabelledCases",

@@ -34,7 +34,7 @@ def converge(
         checkpoint: where the state is kept, and taken up if there is one.
 
     Raises:
-        UserError: the loss stopped being a number.
+        DivergedError: the loss stopped being a number.
     """
     settings, head = watch.settings, watch.trained
     assert isinstance(head, StandardisedHead)

@@ -24,6 +24,10 @@ Example = Callable[[str, Box, int], tuple[Tensor, Tensor]]
 """A case's id, a box of it and the example's number in the run to local features and class indices."""
 
 
+class DivergedError(UserError):
+    """The loss stopped being a number, and would again: there is nothing to go on from."""
+
+
 @dataclass
 class FitResult:
     """What the validation split said, and the curves."""
@@ -58,10 +62,10 @@ class Watch:
         """Keep a step's loss, and the score if it is time.
 
         Raises:
-            UserError: the loss stopped being a number.
+            DivergedError: the loss stopped being a number.
         """
         if not math.isfinite(loss):
-            raise UserError(f"the loss is no longer a number at step {step}: give a lower learning_rate")
+            raise DivergedError(f"the loss is no longer a number at step {step}: give a lower learning_rate")
         row = {"step": float(step), "loss": loss}
         if self.validates(step):
             row[self.score_name] = score = self._score()
@@ -123,7 +127,7 @@ def fit(
         checkpoint: where the state is kept, and taken up if there is one.
 
     Raises:
-        UserError: the loss stopped being a number.
+        DivergedError: the loss stopped being a number.
     """
     criterion = segmentation_loss(settings)
     done = 0 if checkpoint is None else checkpoint.done
@@ -156,7 +160,7 @@ def optimise(
         checkpoint: where the state is kept, and taken up if there is one.
 
     Raises:
-        UserError: the loss stopped being a number.
+        DivergedError: the loss stopped being a number.
     """
     settings = watch.settings
     optimiser = torch.optim.Adam(watch.trained.parameters(), lr=settings.learning_rate)
