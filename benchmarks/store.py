@@ -242,6 +242,7 @@ def simulate(folder: Path, count: int) -> None:
                 "source_shape": shape,
             },
             "hash": draw.bytes(32).hex(),
+            "content": draw.bytes(32).hex(),
             "source": f"images/{name}.nii.gz",
         }
         lines.append((name, row_line(row)))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gvsl.backbones import UNet3D
 from gvsl.cli import main
+from gvsl.datasets.mmwhs import STRUCTURES
 from gvsl.errors import UserError
 from gvsl.evaluation import PredictSettings, find_images, predict, transfer
 from gvsl.evaluation.predict import segment_probabilities, segment_volume, windowed_logits
@@ -229,6 +230,42 @@ def test_probabilities_are_one_map_a_structure(run: Path, store: Store, tmp_path
         assert share.dtype == np.float32
         assert share[labels == value].min() > 1 / 3 - 0.01
         assert share[labels == value].mean() > 0.5 > share[labels != value].mean()
+
+
+def test_a_run_on_hearts_writes_the_values_of_the_official_evaluation(
+    tmp_path: Path, write_volume: Callable[[Path, Volume], Path]
+) -> None:
+    values = [0, *STRUCTURES]
+    affine = affine_of((4, -3, 6), (0.9, 1.0, 1.1), [-1, 2, 3])
+    band = np.repeat(np.arange(len(values)), 3)[:, None, None] + np.zeros((24, 18, 16), int)
+    places = [*(f"ct_train/ct_train_{number}" for number in range(1001, 1006)), "ct_test/ct_test_2001"]
+    for seed, place in enumerate(places):
+        noise = np.random.default_rng(seed).normal(0, 5, band.shape)
+        image = np.roll(band, seed, axis=0) * 250 - 900 + noise
+        write_volume(tmp_path / f"{place}_image.nii.gz", Volume(image.astype(np.int16), affine))
+        label = np.array(values, np.int16)[np.roll(band, seed, axis=0)]
+        if seed == 0:
+            label[label == 420] = 421  # as one case of the release has it
+        if "train" in place:
+            write_volume(tmp_path / f"{place}_label.nii.gz", Volume(label, affine))
+    store, run = str(tmp_path / "store"), str(tmp_path / "run")
+    prepared = ["prepare", str(tmp_path), store, "--dataset", "mmwhs", "--preset", "cardiac-ct", "--crop", "none"]
+    assert main([*prepared, "--processes", "1"]) == 0
+    learnt = ["--mode", "linear", "--optimiser", "lbfgs", "--loss", "dice_ce", "--max_steps", "40", "--width", "8"]
+    learnt += ["--validate_every", "10", "--crop", "[32, 32, 32]", "--clusters.points", "0", "--kernel", "1"]
+    assert main(["transfer", store, "--task", "shc", "--weights", "scratch", "--out", run, *learnt]) == 0
+    unseen = tmp_path / f"{places[-1]}_image.nii.gz"
+    assert main(["predict", run, str(unseen), "--out", str(tmp_path / "maps")]) == 0
+    found, given = nib.load(tmp_path / "maps" / unseen.name), nib.load(unseen)
+    assert found.get_data_dtype() == np.int16
+    assert found.header["scl_slope"] in (0, 1) or np.isnan(found.header["scl_slope"])
+    assert found.shape == given.shape
+    np.testing.assert_array_equal(found.affine, given.affine)
+    array = np.asarray(found.dataobj)
+    assert set(np.unique(array)) == {0, 205, 420, 500, 550, 600, 820, 850}
+    assert (array == label).mean() > 0.3  # of random features; by chance an eighth
+    names = json.loads((tmp_path / "maps" / "labels.json").read_text(encoding="utf-8"))
+    assert names == {str(value): name for value, name in STRUCTURES.items()}
 
 
 def test_what_fails_is_listed_and_the_rest_is_done(run: Path, store: Store, tmp_path: Path) -> None:

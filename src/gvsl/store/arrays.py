@@ -23,22 +23,18 @@ def write_array(path: Path, array: NDArray[Any]) -> int:
     """Write one array, compressed without loss, down to the disk, and say how many bytes it takes there.
 
     Raises:
-        UserError: the disk is full, or nothing may be written there.
+        OSError: the disk is full, or nothing may be written there.
     """
     chunks = tuple(min(CHUNK, size) for size in array.shape)
     blocks = tuple(min(BLOCK, size) for size in chunks)
     settings = blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=LEVEL, nthreads=1)
     whole = np.ascontiguousarray(array)
     packed = blosc2.asarray(whole, chunks=chunks, blocks=blocks, cparams=settings, contiguous=True).to_cframe()
-    try:
-        # Written by Python, whose errors say what is wrong with the disk.
-        with path.open("wb") as file:
-            file.write(packed)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        why = error.strerror or error
-        raise UserError(f"{path.name} can't be written to {path.parent} ({why}); is the disk full?") from None
+    # Written by Python, whose errors say what is wrong with the disk.
+    with path.open("wb") as file:
+        file.write(packed)
+        file.flush()
+        os.fsync(file.fileno())
     return len(packed)
 
 

@@ -154,11 +154,18 @@ def workplace(out: Path, contract: dict[str, Any]) -> Iterator[Workplace]:
 
 
 def put_array(place: Path, part: str, case_id: str, array: NDArray[Any]) -> int:
-    """Write an array into a workplace, whole or not at all, and say how many bytes it takes."""
+    """Write an array into a workplace, whole or not at all, and say how many bytes it takes.
+
+    Raises:
+        UserError: the disk is full, or nothing may be written there.
+    """
     temporary = place / "writing" / f"{uuid4().hex[:12]}.b2nd"
     try:
         size = write_array(temporary, array)
         os.replace(temporary, place / "store" / part / f"{case_id}.b2nd")
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(f"{part}/{case_id} can't be written to {place} ({why}); is the disk full?") from None
     finally:
         temporary.unlink(missing_ok=True)
     return size
