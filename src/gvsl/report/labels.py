@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from gvsl.report.pretraining import RANDOM
 from gvsl.report.runs import Run
 from gvsl.report.studies import Study, studies
-from gvsl.report.summary import RANDOM, feature_name
 from gvsl.report.table1 import SCRATCH
+from gvsl.report.wording import feature_name
 
 SCORES = {"test/dice": "DSC", "test/auc": "AUC"}
 """The metrics of a record that are a test score, each a mean over cases."""

@@ -7,10 +7,10 @@ from gvsl.report.figures.linked import Block, Entry, Panel, with_names
 from gvsl.report.labels import LabelStudy, Point, label_studies
 from gvsl.report.numbers import MISSING, number, plural
 from gvsl.report.page import Html, element, section, table
+from gvsl.report.pretraining import RANDOM
 from gvsl.report.runs import Run
 from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import seed_links, side_colours
-from gvsl.report.summary import RANDOM
 from gvsl.report.table1 import SCRATCH
 
 LEAD = (
