@@ -69,9 +69,12 @@ def label_studies(runs: Sequence[Run]) -> list[LabelStudy]:
             (study, method, points) for study in found for method in study.sides if (points := _points(study, method))
         ]
         for study, method, points in kept:
-            twins = [
-                other for other, its, _ in kept if (other.store, other.mode, its) == (study.store, study.mode, method)
+            alike = [
+                each for each in kept if (each[0].store, each[0].mode, each[1]) == (study.store, study.mode, method)
             ]
+            twins = [other for other, _, theirs in alike if not any(_repeats(theirs, its) for _, _, its in alike)]
+            if study not in twins:
+                continue
             name = feature_name(RANDOM if method == SCRATCH else method, study.mode)
             apart = f" ({study.settings})" if len(twins) > 1 else ""
             curves.setdefault((study.store, score), []).append(LabelCurve(name + apart, method, study.mode, points))
@@ -90,6 +93,12 @@ def count_of(run: Run) -> int:
     """The number of labelled cases that a run learnt from; 0 where the record doesn't say."""
     config = run.record.config
     return config["labels"] if isinstance(config.get("labels"), int) else len(config.get("train_cases") or ())
+
+
+def _repeats(points: list[Point], others: list[Point]) -> bool:
+    """Whether others have all these scores and more: of the same runs made before some setting was there."""
+    theirs = {point.labels: sorted(point.scores) for point in others}
+    return len(others) > len(points) and all(sorted(point.scores) == theirs.get(point.labels) for point in points)
 
 
 def _points(study: Study, method: str) -> list[Point]:

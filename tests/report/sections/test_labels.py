@@ -75,6 +75,23 @@ def test_all_cases_end_a_line_and_other_weights_and_settings_do_not_mix(runs: Pa
     assert curve.points[-1].mean == 0.78
 
 
+def test_curves_of_other_settings_are_told_apart_unless_they_repeat_a_longer_one(
+    runs: Path, few: Callable[..., Path]
+) -> None:
+    few("gvsl", "linear", 20, 0, 0.78)
+    for count in (5, 10):
+        for seed in (0, 1):
+            few("gvsl", "linear", count, seed, SCORES["gvsl", "linear", count][seed], augmentation="none")
+    (study,) = label_studies(read_runs([runs]))
+    assert [curve.name for curve in study.curves if curve.method == "gvsl"] == ["linear on gvsl features"]
+    few("gvsl", "linear", 5, 2, 0.9, augmentation="none")
+    (study,) = label_studies(read_runs([runs]))
+    assert sorted(curve.name for curve in study.curves if curve.method == "gvsl") == [
+        "linear on gvsl features (augmentation none)",
+        "linear on gvsl features (augmentation not recorded)",
+    ]
+
+
 def test_the_section_says_what_the_records_do(runs: Path, tmp_path: Path) -> None:
     html = labels(read_runs([runs]))
     assert html is not None
