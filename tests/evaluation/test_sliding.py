@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -83,6 +85,29 @@ def test_memory_does_not_grow_with_the_volume_times_the_classes(
     monkeypatch.setattr(sliding, "_Sums", Counted)
     likeliest(positioned(classes), (64, 40, 40), (side, side, side), 0.5, tmp_path)
     assert 0 < most <= window_bytes
+
+
+PEAK = """
+import resource, sys
+import torch
+from gvsl.evaluation.sliding import likeliest
+
+classes, window = int(sys.argv[1]), 64
+torch.set_num_threads(1)
+logits = torch.randn(1, classes, window, window, window)
+likeliest(lambda box: logits, (256, 256, 160), (window,) * 3, 0.5)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_the_process_s_memory_hardly_grows_with_the_classes() -> None:
+    peaks = {}
+    for classes in (8, 29):
+        done = subprocess.run([sys.executable, "-c", PEAK, str(classes)], capture_output=True, text=True, check=True)
+        peaks[classes] = 1024 * int(done.stdout)
+    whole = 4 * 256 * 256 * 160  # bytes of one class over the volume, of which plain sums would hold 21 more
+    assert peaks[29] - peaks[8] < 21 * whole / 3
 
 
 def test_a_small_receptive_field_gives_the_whole_volumes_prediction_away_from_rims() -> None:

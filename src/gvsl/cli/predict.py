@@ -13,7 +13,7 @@ def predict(words: Sequence[str]) -> None:
 
     Writes DIR/NAME.nii.gz for each image, on its own grid and with its header if that is NIfTI, and DIR/labels.json; a
     classification writes DIR/scores.csv. An image that can't be used is listed with the reason, and the rest is
-    done; the exit code is then 2.
+    done; the exit code is then 2. Stopped, the same command goes on with what is not there yet.
     """
     from gvsl.evaluation import PredictSettings, find_images
     from gvsl.evaluation import predict as predict_images
@@ -28,8 +28,12 @@ def predict(words: Sequence[str]) -> None:
     options = parse(parser, words)
     images = find_images(options.images)
     keep_freed_memory()
-    outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options))
-    print(f"{options.out}: {len(outcome.done)} of {len(images)} images done")
+    try:
+        outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{options.out}: the same command goes on with it") from None
+    there = f", {len(outcome.present)} were there already" if outcome.present else ""
+    print(f"{options.out}: {len(outcome.done)} of {len(images)} images done{there}")
     for image, reason in outcome.failed:
         print(f"  {image.id} ({image.image}): {one_line(reason)}")
     if outcome.failed:

@@ -1,9 +1,13 @@
 """Use a transfer run on images: label maps, probabilities or scores, in each image's own geometry."""
 
 import csv
+import errno
 import json
+import math
+import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -17,17 +21,22 @@ from torch import Tensor
 from gvsl.datasets import find_volumes, stem
 from gvsl.errors import UserError
 from gvsl.evaluation.checks import find_device
+from gvsl.evaluation.ledger import Ledger, open_ledger
 from gvsl.evaluation.sliding import likeliest, sliding_window
 from gvsl.files import make_writable, whole_file, write_text
 from gvsl.io import UnusableFile, Volume, read_volume, resample_onto, write_like
 from gvsl.progress import progress
 from gvsl.store import Preprocessing, preprocess
 from gvsl.store.arrays import Box
-from gvsl.transfer import AdaptedNetwork, Classifier, Segmenter, load_adapted, windows
+from gvsl.transfer import AdaptedNetwork, Classifier, Segmenter, fingerprint, load_adapted, windows
 from gvsl.types import Case
 
 LABELS_NAME = "labels.json"
 SCORES_NAME = "scores.csv"
+SCORES_COLUMNS = ("id", "score")
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""What torch says, as a plain RuntimeError, where the system has no memory left."""
+BLOCK_BYTES = 2**20
 AXES = (2, 3, 4)
 """The spatial axes of (B, C, D, H, W)."""
 
@@ -58,6 +67,8 @@ class Predicted:
     """What became of a list of images."""
 
     done: list[Case] = field(default_factory=list)
+    present: list[Case] = field(default_factory=list)
+    """Whose results were there already, of an earlier call with the same run."""
     failed: list[tuple[Case, str]] = field(default_factory=list)
     """Each with the reason."""
 
@@ -85,8 +96,9 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
 
     A label map goes to `out`/NAME.nii.gz, the probability of the structure of label 3 to `out`/NAME_3.nii.gz, each
     with its image's grid and affine, and its header if that is NIfTI; labels.json beside them names the structures. A
-    classification writes `out`/scores.csv. An image that can't be used, or whose result is there already, is listed
-    with the reason, and the rest is done.
+    classification writes `out`/scores.csv, whole after each image. An image that can't be used, does not fit memory
+    or whose result does not fit the disk is listed with the reason, and the rest is done. What an earlier call has
+    done with the same run, as predicted.json says, stays as it is; nothing is overwritten.
 
     Args:
         run: the folder of a run of `gvsl transfer`.
@@ -95,8 +107,8 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
         settings: the defaults if not given.
 
     Raises:
-        UserError: `run` is no such folder, `out` can't be written to or holds the results of another run, or
-            scores.csv is there already.
+        UserError: `run` is no such folder, or `out` can't be written to, or holds the results of another run or a
+            scores.csv that isn't a run's.
     """
     settings = PredictSettings() if settings is None else settings
     device = find_device(settings.device)
@@ -106,13 +118,13 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
         raise UserError(f"{run} takes images of {channels} channels, gvsl predict reads images of 1: name another run")
     model.network.to(device)
     make_writable(out)
-    table = out / SCORES_NAME
-    if isinstance(model, Classifier) and table.exists():
-        raise UserError(f"{table} exists already; name another folder, or remove it first")
-    if isinstance(model, Segmenter):
-        _write_names(model, out / LABELS_NAME)
+    ledger = open_ledger(out, {"weights": fingerprint(run), "mirror": str(settings.mirror).lower()})
+    results: _Maps | _Scores
+    if isinstance(model, Classifier):
+        results = _Scores(model, out / SCORES_NAME, settings, listed=bool(ledger.images))
+    else:
+        results = _Maps(model, out, settings)
     outcome = Predicted()
-    rows: list[dict[str, object]] = []
     owners: dict[str, Case] = {}
     with progress(len(images), "predicting", "images") as advance:
         for image in images:
@@ -120,22 +132,16 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
                 other = owners.setdefault(image.id, image)
                 if other != image:
                     raise UnusableFile(f"its result would have the name of that of {other.image}; rename one of them")
-                volume = read_volume(image.image, image.parts)
-                if isinstance(model, Classifier):
-                    rows.append({"id": image.id, "score": classify_volume(model, volume, mirror=settings.mirror)})
-                else:
-                    _write_maps(model, volume, image, out, settings)
-                outcome.done.append(image)
+                written = _predict_one(results, ledger, image)
+                (outcome.done if written else outcome.present).append(image)
             except UserError as error:
                 outcome.failed.append((image, str(error)))
-            except torch.OutOfMemoryError:
-                outcome.failed.append((image, "does not fit the GPU's memory; give --device cpu"))
+            except (MemoryError, RuntimeError, OSError) as error:
+                reason = _lack(error, out)
+                if reason is None:
+                    raise
+                outcome.failed.append((image, reason))
             advance()
-    if isinstance(model, Classifier) and rows:
-        with whole_file(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["id", "score"])
-            writer.writeheader()
-            writer.writerows(rows)
     return outcome
 
 
@@ -167,7 +173,7 @@ def segment_volume(
 
 def segment_probabilities(
     model: Segmenter, volume: Volume, *, mirror: bool = False, scratch: Path | None = None
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
+) -> Generator[tuple[int, NDArray[np.float32]]]:
     """The probability of each structure on the volume's own grid, one structure at a time: value, (D, H, W).
 
     The softmax of the mean logits, interpolated linearly; those of all structures wait on disk.
@@ -184,9 +190,9 @@ def segment_probabilities(
     ready = prepared(volume, model.preprocessing)
     with tempfile.TemporaryDirectory(prefix=".gvsl-", dir=scratch) as folder:
         shape = ready.array.shape
-        shares = [
-            np.memmap(Path(folder) / str(value), dtype=np.float16, mode="w+", shape=shape) for value in model.labels
-        ]
+        size = math.prod(shape) * np.dtype(np.float16).itemsize
+        files = [_reserved(Path(folder) / str(value), size) for value in model.labels]
+        shares = [np.memmap(file, dtype=np.float16, mode="r+", shape=shape) for file in files]
 
         def finish(box: Box, mean: Tensor) -> None:
             for share, one in zip(shares, mean.softmax(0)[1:].numpy(), strict=True):
@@ -243,20 +249,107 @@ def windowed_logits(network: AdaptedNetwork, array: NDArray[np.float32], mirror:
     return logits
 
 
-def _write_maps(model: Segmenter, volume: Volume, image: Case, out: Path, settings: PredictSettings) -> None:
-    """Write an image's label map, or its structures' probabilities."""
-    suffixes = [""] if settings.output == "labels" else [f"_{value}" for value in model.labels]
-    targets = [out / f"{image.id}{suffix}.nii.gz" for suffix in suffixes]
-    for target in targets:
-        if target.exists():
-            raise UnusableFile(f"its result {target} exists already; name another folder, or remove it first")
-    if settings.output == "labels":
-        found = segment_volume(model, volume, mirror=settings.mirror, scratch=out)
-        write_like(targets[0], found, image.image, volume.affine)
-        return
-    shares = segment_probabilities(model, volume, mirror=settings.mirror, scratch=out)
-    for target, (_, share) in zip(targets, shares, strict=True):
-        write_like(target, share, image.image, volume.affine)
+class _Maps:
+    """Label maps or probabilities as files of a folder."""
+
+    def __init__(self, model: Segmenter, folder: Path, settings: PredictSettings) -> None:
+        self.model, self.folder, self.settings = model, folder, settings
+        _write_names(model, folder / LABELS_NAME)
+
+    def names(self, image: Case) -> list[str]:
+        """Of an image's results."""
+        suffixes = [""] if self.settings.output == "labels" else [f"_{value}" for value in self.model.labels]
+        return [f"{image.id}{suffix}.nii.gz" for suffix in suffixes]
+
+    def has(self, name: str) -> bool:
+        """Whether a result is there."""
+        return (self.folder / name).exists()
+
+    def write(self, volume: Volume, image: Case) -> None:
+        """Predict an image, and write what is not there of its results."""
+        model, mirror, names = self.model, self.settings.mirror, self.names(image)
+        if self.settings.output == "labels":
+            found = segment_volume(model, volume, mirror=mirror, scratch=self.folder)
+            write_like(self.folder / names[0], found, image.image, volume.affine)
+            return
+        with closing(segment_probabilities(model, volume, mirror=mirror, scratch=self.folder)) as shares:
+            for name, (_, share) in zip(names, shares, strict=True):
+                if not self.has(name):  # of an image that was stopped at, some are
+                    write_like(self.folder / name, share, image.image, volume.affine)
+
+
+class _Scores:
+    """The scores of images as rows of one table, which is whole after each."""
+
+    def __init__(self, model: Classifier, path: Path, settings: PredictSettings, *, listed: bool) -> None:
+        self.model, self.path, self.settings = model, path, settings
+        if path.exists() and not listed:
+            raise UserError(f"{path} exists already; name another folder, or remove it first")
+        self.rows = _read_scores(path) if path.exists() else {}
+
+    def names(self, image: Case) -> list[str]:
+        """Of an image's row."""
+        return [image.id]
+
+    def has(self, name: str) -> bool:
+        """Whether a row is there."""
+        return name in self.rows
+
+    def write(self, volume: Volume, image: Case) -> None:
+        """Score an image, and write the table with its row."""
+        rows = self.rows | {image.id: str(classify_volume(self.model, volume, mirror=self.settings.mirror))}
+        with whole_file(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(SCORES_COLUMNS)
+            writer.writerows(rows.items())
+        self.rows = rows
+
+
+def _predict_one(results: _Maps | _Scores, ledger: Ledger, image: Case) -> bool:
+    """Write what is missing of an image's results; False if nothing is."""
+    names = results.names(image)
+    present = [name for name in names if results.has(name)]
+    ledger.check(present, image.image)
+    if len(present) == len(names):
+        return False
+    volume = read_volume(image.image, image.parts)
+    ledger.begin(names, image.image)
+    results.write(volume, image)
+    return True
+
+
+def _lack(error: Exception, out: Path) -> str | None:
+    """What there was too little of for an image, and the mend; None if the error says something else."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return "does not fit the GPU's memory; give --device cpu"
+    if isinstance(error, MemoryError) or NO_MEMORY in str(error):
+        return "does not fit the memory there is; end other programs, or predict it on a machine with more"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"its result does not fit the disk of {out}; make room and give the same command again"
+    return None
+
+
+def _reserved(path: Path, size: int) -> Path:
+    """A new file of this many bytes that the disk has room for: writing to a map of a sparse one kills the process."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:  # macOS
+            for start in range(0, size, BLOCK_BYTES):
+                file.write(bytes(min(BLOCK_BYTES, size - start)))
+    return path
+
+
+def _read_scores(path: Path) -> dict[str, str]:
+    """The score of each id of a table that is there."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            columns, *rows = csv.reader(file)
+        if tuple(columns) != SCORES_COLUMNS:
+            raise ValueError(f"its columns are {', '.join(columns)}")
+        return {case: score for case, score in rows}  # noqa: C416 - a row of another length is an error here
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} can't be read ({error}); name another folder, or remove it first") from None
 
 
 def _write_names(model: Segmenter, path: Path) -> None:

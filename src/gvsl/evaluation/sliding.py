@@ -119,7 +119,7 @@ class _Sums:
         while self.bytes > allowed:
             cell = max(self.held, key=lambda each: self.next_use[each])
             total = self.held.pop(cell)
-            total.numpy().tofile(self._path(cell))
+            self._path(cell).write_bytes(total.numpy().data)  # unlike tofile it says so where the disk is full
             self.shapes[cell] = tuple(total.shape)
             self.bytes -= 4 * total.numel()
 

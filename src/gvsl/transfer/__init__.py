@@ -12,6 +12,7 @@ from gvsl.transfer.network import SegmentationNetwork
 from gvsl.transfer.saved import (
     Classifier,
     Segmenter,
+    fingerprint,
     load_adapted,
     load_classifier,
     load_segmenter,
@@ -40,6 +41,7 @@ __all__ = [
     "converge",
     "draw_boxes",
     "draw_labelled",
+    "fingerprint",
     "fit",
     "load_adapted",
     "load_classifier",

@@ -1,5 +1,6 @@
 """A trained network in a run's folder: weights/ (the backbone), head.safetensors, head.json."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from colorsys import hsv_to_rgb
@@ -9,9 +10,12 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from gvsl.backbones.weights import CONFIG_NAME as WEIGHTS_CONFIG
 from gvsl.backbones.weights import (
+    MODEL_NAME,
     PretrainedUNet3D,
     compare_keys,
+    find_weights,
     load_backbone,
     read_config,
     read_tensors,
@@ -152,6 +156,18 @@ def load_adapted(folder: Path) -> Segmenter | Classifier:
         UserError: `folder` is no such run's, a file in it is broken or newer, or a key does not match.
     """
     return load_classifier(folder) if _kind(_read(folder)) == "classification" else load_segmenter(folder)
+
+
+def fingerprint(folder: Path) -> str:
+    """The SHA-256 of all files that decide what the network of a run predicts.
+
+    Raises:
+        UserError: `folder` is no such run's.
+    """
+    weights, digest = find_weights(folder), hashlib.sha256()
+    for path in (weights / MODEL_NAME, weights / WEIGHTS_CONFIG, folder / HEAD_NAME, folder / CONFIG_NAME):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _save_head(folder: Path, network: AdaptedNetwork, settings: TransferSettings, config: dict[str, Any]) -> None:

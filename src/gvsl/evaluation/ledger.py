@@ -1,0 +1,74 @@
+"""What a folder of predictions holds, by which run and of which images: a stopped call can be given again."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gvsl.errors import UserError
+from gvsl.files import write_text
+from gvsl.io import UnusableFile
+
+LEDGER_NAME = "predicted.json"
+FORMAT = 1
+
+
+@dataclass
+class Ledger:
+    """The results in a folder that are known to be a run's own, so that no other is taken for one of them."""
+
+    path: Path
+    identity: dict[str, str]
+    """What decides a result beside its image: the run, and how it is used."""
+    images: dict[str, str] = field(default_factory=dict)
+    """A result's name to its image's path; listed before it is written, so that no result is there unlisted."""
+
+    def check(self, present: Iterable[str], image: Path) -> None:
+        """Refuse results of these names, which are there, unless they are this run's and of this image.
+
+        Raises:
+            UnusableFile: one of them is not.
+        """
+        for name in present:
+            other = self.images.get(name)
+            if other is None:
+                raise UnusableFile(
+                    f"its result {self.path.with_name(name)} exists already, and {self.path.name} doesn't list it; "
+                    "name another folder, or remove it first"
+                )
+            if other != str(image.absolute()):
+                raise UnusableFile(
+                    f"its result would have the name of that of {other}, {name}; name another folder, or rename one"
+                )
+
+    def begin(self, names: Iterable[str], image: Path) -> None:
+        """List results that are about to be written."""
+        self.images |= dict.fromkeys(names, str(image.absolute()))
+        whole = {"format": FORMAT, "identity": self.identity, "images": self.images}
+        write_text(self.path, json.dumps(whole, indent=1) + "\n")
+
+
+def open_ledger(folder: Path, identity: dict[str, str]) -> Ledger:
+    """The ledger of a folder, an empty one if it has none; nothing is written yet.
+
+    Raises:
+        UserError: the folder's can't be read, or is of another run or another use of it.
+    """
+    path = folder / LEDGER_NAME
+    if not path.exists():
+        return Ledger(path, identity)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["format"] != FORMAT:
+            raise ValueError(f"its format is {found['format']}, not {FORMAT}")
+        before = {str(key): str(value) for key, value in found["identity"].items()}
+        images = {str(name): str(image) for name, image in found["images"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} can't be read ({error}): name another folder") from None
+    odd = [key for key in before.keys() | identity.keys() if before.get(key) != identity.get(key)]
+    if "weights" in odd:
+        raise UserError(f"{folder} holds the predictions of another run: name another folder")
+    if odd:
+        was, now = before.get(odd[0]), identity.get(odd[0])
+        raise UserError(f"{folder} holds predictions with {odd[0]} {was}, not {now}: name another folder")
+    return Ledger(path, identity, images)
