@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import load_backbone, save_weights
+from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.evaluation import dice_per_structure, find_images, predict, predict_classes, transfer
 from gvsl.report import table1, write_report
@@ -289,6 +290,34 @@ def test_augmentation_changes_what_is_learnt_the_same_way_each_time(tmp_path: Pa
 def test_labels_that_are_not_the_tasks_are_refused(tmp_path: Path, store: Store) -> None:
     with pytest.raises(UserError, match=r"the label 'ball' \(1\), which is not in the list of task shc .*labels.json"):
         transfer(store, None, tmp_path / "run", LINEAR, task="shc")
-    with pytest.raises(UserError, match="has 2 labels, task sac has at most 1"):
-        transfer(store, None, tmp_path / "run", LINEAR, task="sac")
+    for task in ("sac", "sbm"):
+        with pytest.raises(UserError, match=rf"the label 'ball' \(1\), which is not in the list of task {task}"):
+            transfer(store, None, tmp_path / "run", LINEAR, task=task)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_stray_label_is_not_asked_to_be_learnt(tmp_path: Path, build_store: Callable[..., Store]) -> None:
+    def strew(number: int, label: np.ndarray) -> np.ndarray:
+        if number == 7:
+            label[0, 0, 0] = 3
+        return label
+
+    stray = build_store(strew)
+    with pytest.raises(UserError, match=r"label 3 \(3\) has no voxel in the 5 training cases of .*: take it out of"):
+        transfer(stray, None, tmp_path / "run", LINEAR)
+    with pytest.raises(UserError, match="not in the list of task shc"):
+        transfer(stray, None, tmp_path / "run", LINEAR, task="shc")
+
+
+def test_a_width_beside_weights_of_another_is_refused_and_a_recipe_s_is_not(
+    tmp_path: Path, store: Store, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text("transfer: {width: 8, max_steps: 1, clusters: {points: 0}}", encoding="utf-8")
+    words = ["transfer", str(store.path), "--weights", str(weights), "--out", str(tmp_path / "run")]
+    words += ["--recipe", str(recipe)]
+    assert main([*words, "--width", "32"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"gvsl: error: width is 32, but {weights} has width 16: leave out --width, or name other weights"
+    assert main(words) == 0
+    assert read_record(tmp_path / "run").config["width"] == 16

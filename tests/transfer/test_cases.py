@@ -50,6 +50,26 @@ def test_seeds_draw_different_cases() -> None:
     assert len({tuple(draw_labelled(IDS, 4, seed)) for seed in range(10)}) > 5
 
 
+def test_the_classes_come_in_turn_as_far_as_they_go() -> None:
+    classes = {case: int(number < 3) for number, case in enumerate(IDS)}  # three of class 1, nine of class 0
+    firsts = set()
+    for seed in range(10):
+        draws = [draw_labelled(IDS, count, seed, classes) for count in range(1, 13)]
+        for fewer, more in pairwise(draws):
+            assert set(fewer) < set(more)
+        ones = [sum(classes[case] for case in draw) for draw in draws]
+        assert ones[1:7:2] == [1, 2, 3]
+        assert ones[5:] == [3] * 7
+        firsts.add(classes[draws[0][0]])
+        assert draw_labelled(IDS[::-1], 5, seed, classes) == draws[4]
+    assert firsts == {0, 1}
+    assert len({tuple(draw_labelled(IDS, 4, seed, classes)) for seed in range(10)}) > 5
+
+
+def test_draws_without_classes_are_those_of_earlier_runs() -> None:
+    assert draw_labelled(IDS, 4, seed=4) == ["case00", "case01", "case02", "case08"]
+
+
 def test_more_labels_than_cases_are_refused() -> None:
     with pytest.raises(UserError, match="labels is 13, but the training split has 12"):
         draw_labelled(IDS, 13, seed=0)

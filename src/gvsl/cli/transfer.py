@@ -20,12 +20,15 @@ def transfer(words: Sequence[str]) -> None:
     refuse_existing(options.out)
 
     from gvsl.evaluation import run_task
+    from gvsl.evaluation.checks import check_width
     from gvsl.memory import keep_freed_memory
     from gvsl.store import Store
     from gvsl.transfer import part_folder
 
     keep_freed_memory()
     weights = None if options.weights == "scratch" else options.weights
+    if weights is not None and peek(words, "--width") is not None:  # a recipe's is for random weights alone
+        check_width(weights, options.settings.width)
     store = Store.open(options.store)
     try:
         record = run_task(options.task, store, weights, options.out, options.settings, resume=options.resume)

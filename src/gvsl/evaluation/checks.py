@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.backbones.weights import PretrainedUNet3D, load_backbone
 from gvsl.errors import UserError
 from gvsl.store import PRESETS, Preprocessing, Store
 from gvsl.transfer import TransferSettings
@@ -44,6 +44,17 @@ def check_contract(backbone: PretrainedUNet3D, weights: str | Path, store: Store
         )
     if backbone.in_channels != 1:
         raise UserError(f"{weights} takes {backbone.in_channels} channels, but {store.path} has 1: name other weights")
+
+
+def check_width(weights: str | Path, width: int) -> None:
+    """Refuse a width that was asked for beside weights of another.
+
+    Raises:
+        UserError: they differ, or the weights can't be loaded.
+    """
+    found = load_backbone(weights).width
+    if found != width:
+        raise UserError(f"width is {width}, but {weights} has width {found}: leave out --width, or name other weights")
 
 
 def check_splits(store: Store) -> None:
@@ -90,9 +101,11 @@ def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) 
     seen = {value for case in train for value in store.cases[case].label_values or ()}
     unseen = [f"{name} ({value})" for value, name in labels.items() if value not in seen]
     if unseen:
+        rest = {value for case in store.split("train") for value in store.cases[case].label_values or ()} - seen
+        more = "use more labels or another seed, or " if rest.intersection(labels) else ""
         raise UserError(
             f"{_few(unseen)} has no voxel in the {len(train)} training cases of {store.path}: "
-            "use more labels or another seed, or take it out of the label maps and their names"
+            f"{more}take it out of the label maps and their names, and prepare it again"
         )
     return labels
 

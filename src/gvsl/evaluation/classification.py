@@ -85,7 +85,9 @@ def classify(
     check_splits(store)
     device = find_device(settings.device)
     val, test = store.split("val"), store.split("test")
-    train = draw_labelled(store.split("train"), settings.labels, settings.seed)
+    learnt = store.split("train")
+    classes = {case: store.cases[case].target for case in learnt}
+    train = draw_labelled(learnt, settings.labels, settings.seed, classes)
     targets = check_targets(store, {"train": train, "val": val, "test": test})
     network = _build(store, weights, settings).to(device)
     checkpoint = open_checkpoint(out, task, store, weights, settings, resume)

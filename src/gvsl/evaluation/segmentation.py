@@ -79,7 +79,8 @@ def transfer(
 
     Raises:
         UserError: `out` exists, the weights do not fit the store or the mode, a split or a label is missing, a
-            label is not the task's, there is no state to resume from, or the loss stopped being a number.
+            label is not the task's or one of the task's is missing, there is no state to resume from, or the loss
+            stopped being a number.
     """
     created = utc_now()
     refuse_existing(out)
@@ -88,8 +89,8 @@ def transfer(
     device = find_device(settings.device)
     val, test = store.split("val"), scored_cases(store)
     train = draw_labelled(store.split("train"), settings.labels, settings.seed)
+    check_labels(task, store.label_names, str(store.path))
     labels = check_structures(store, train, [*val, *test])
-    check_labels(task, labels, str(store.path))
     network = _build(store, weights, 1 + len(labels), settings).to(device)
     cases = LabelledCases(store, labels, device)
     checkpoint = open_checkpoint(out, task, store, weights, settings, resume)

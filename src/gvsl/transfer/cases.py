@@ -1,5 +1,6 @@
 """The labelled cases of a store as tensors, and a seeded draw of a few of them."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,8 +47,16 @@ class LabelledCases:
         return torch.from_numpy(classes)[None, None].to(self.device)
 
 
-def draw_labelled(cases: Sequence[str], count: int | None, seed: int) -> list[str]:
+def draw_labelled(
+    cases: Sequence[str], count: int | None, seed: int, classes: Mapping[str, int | None] | None = None
+) -> list[str]:
     """Draw `count` of the cases with the seed, sorted; the draws of one seed are nested, fewer within more.
+
+    Args:
+        cases: the ids, in any order.
+        count: how many; all if not given.
+        seed: of the draw.
+        classes: each case's class, where the classes shall come in turn for as long as they have cases.
 
     Raises:
         UserError: there are fewer.
@@ -57,7 +66,15 @@ def draw_labelled(cases: Sequence[str], count: int | None, seed: int) -> list[st
     if count > len(cases):
         raise UserError(f"labels is {count}, but the training split has {len(cases)} labelled cases: give fewer")
     order = np.random.default_rng([seed, DRAW_LABELS]).permutation(len(cases))
-    return sorted(sorted(cases)[index] for index in order[:count])
+    drawn = [sorted(cases)[index] for index in order]
+    if classes is not None:
+        rounds: Counter[int | None] = Counter()
+        turns = {}
+        for case in drawn:
+            rounds[classes[case]] += 1
+            turns[case] = rounds[classes[case]]
+        drawn.sort(key=lambda case: turns[case])  # a stable sort: the seed decides who is first in each round
+    return sorted(drawn[:count])
 
 
 def draw_boxes(shapes: Mapping[str, Sequence[int]], settings: TransferSettings) -> Iterator[tuple[str, Box]]:

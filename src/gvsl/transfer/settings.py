@@ -54,7 +54,8 @@ class TransferSettings:
     """Side of the head's convolution, odd; 1 asks what each voxel's features tell by themselves (the paper has "a
     convolutional layer")."""
     labels: int | None = None
-    """How many labelled training cases to draw with the seed; all of them if not given."""
+    """How many labelled training cases to draw with the seed, of a classification the classes in turn; all of them if
+    not given."""
     optimiser: Literal["adam", "lbfgs"] = "adam"
     """`adam`, as the paper has it, or for `linear` alone `lbfgs`: all training windows at once on standardised
     features, which finds the head's optimum in tens of steps and has no learning rate to tune."""
@@ -75,7 +76,8 @@ class TransferSettings:
     overlap: float = 0.5
     """Share of a window that its neighbour covers too, where a volume is larger than the crop."""
     width: int = 32
-    """First-level channels of a backbone with random weights; loaded weights bring their own."""
+    """First-level channels of a backbone with random weights; loaded weights bring their own, and on the command line
+    another one beside them is refused."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of the backbone's passes; head and loss are always float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
