@@ -1,29 +1,41 @@
-"""Time and peak memory to segment one large volume beside MONAI's inferer used plainly: python benchmarks/predict.py.
+"""Time and peak memory to segment one large volume: python benchmarks/predict.py.
 
-Both slide the same windows of the same U-Net with random weights over the same volume, half overlapping, with Gaussian
-weights, and end with the likeliest class of each voxel. Each runs in a process of its own, in turn. `--passes false`
-leaves the U-Net out, since its passes take the same time in both: the windows' logits are then noise.
+`window` and `monai` are the sliding step alone, gvsl's beside MONAI's inferer used plainly: both slide the same windows
+of the same U-Net with random weights over the same array, half overlapping, with Gaussian weights, and end with the
+likeliest class of each voxel. `command` is all of `gvsl predict` as a user waits for it: it starts, loads a run of the
+same network, reads a NIfTI file of 1 mm, prepares it, slides, takes the label map back and writes it compressed. Each
+runs in a process of its own, in turn. `--passes false` leaves the U-Net out of the sliding step, since its passes take
+the same time in both: the windows' logits are then noise.
 """
 
 import argparse
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy.ndimage import zoom
 from torch import Tensor
 
 from gvsl.backbones import UNet3D
 from gvsl.evaluation.sliding import likeliest
+from gvsl.io import Volume, write_nifti
 from gvsl.memory import keep_freed_memory
 from gvsl.results import environment, utc_now
+from gvsl.store import PRESETS
 from gvsl.store.arrays import Box
-from gvsl.transfer import SegmentationNetwork
+from gvsl.transfer import SegmentationNetwork, TransferSettings, save_segmenter
 
 CROP = (128, 128, 128)
 OVERLAP = 0.5
-NAMES = ("gvsl", "monai")
+SLIDING = {"window": "the sliding window of `gvsl predict`", "monai": "MONAI's inferer"}
+COMMAND = "command"
+COARSE = 16
+"""Voxels a side of the blobs in the image that the command reads."""
 
 
 def kibibytes(what: str) -> int:
@@ -46,7 +58,7 @@ def measure(name: str, classes: int, shape: tuple[int, int, int], width: int, pa
 
     before, began = kibibytes("VmRSS"), time.perf_counter()
     with torch.no_grad():
-        if name == "gvsl":
+        if name == "window":
 
             def window(box: Box) -> Tensor:
                 return logits(volume[:, :, *box])
@@ -61,33 +73,95 @@ def measure(name: str, classes: int, shape: tuple[int, int, int], width: int, pa
     return time.perf_counter() - began, (kibibytes("VmHWM") - before) / 2**20
 
 
+def make_run(folder: Path, classes: int, width: int) -> Path:
+    """The folder of a run of the network that `measure` has."""
+    torch.manual_seed(0)
+    network = SegmentationNetwork(UNet3D(width=width), classes, precision="bf16")
+    folder.mkdir()
+    save_segmenter(
+        folder,
+        network,
+        labels={value: f"structure {value}" for value in range(1, classes)},
+        settings=TransferSettings(crop=CROP, overlap=OVERLAP, precision="bf16"),
+        method="scratch",
+        preprocessing=PRESETS["ct"],
+        provenance={},
+    )
+    return folder
+
+
+def make_image(path: Path, shape: tuple[int, int, int]) -> Path:
+    """Blobs and noise in Hounsfield units, int16, 1 mm, compressed; nothing of it is air, so nothing is cropped."""
+    generator = np.random.default_rng(0)
+    coarse = generator.normal(40, 200, [-(-side // COARSE) for side in shape]).astype(np.float32)
+    array = zoom(coarse, COARSE, order=1)[tuple(slice(side) for side in shape)]
+    for plane in array:  # one at a time: this process is to stay small
+        plane += generator.normal(0, 20, plane.shape).astype(np.float32)
+    write_nifti(path, Volume(array.clip(-900, 900).astype(np.int16), np.eye(4)))
+    return path
+
+
+def measure_command(run: Path, image: Path, out: Path) -> tuple[float, float, float]:
+    """Seconds of `gvsl predict` on one image, those that it had a core, and GiB at the peak of its process."""
+    words = [sys.executable, "-c", "import sys; from gvsl.cli import main; sys.exit(main())"]
+    words += ["predict", str(run), str(image), "--out", str(out), "--device", "cpu"]
+    began = time.perf_counter()
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+    return time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
+
+
+def slide(options: argparse.Namespace, classes: int, name: str) -> None:
+    """Measure the sliding step in a process of its own, and print its row."""
+    words = [sys.executable, __file__, "--only", name, "--classes", str(classes), "--width", str(options.width)]
+    words += ["--passes", options.passes, "--shape", *map(str, options.shape)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(
+            f"| {classes} | {SLIDING[name]} | failed (exit code {done.returncode}, -9: out of memory) | |", flush=True
+        )
+        return
+    seconds, memory = (float(word) for word in done.stdout.split()[-2:])
+    print(f"| {classes} | {SLIDING[name]} | {seconds:.0f} | {memory:.2f} |", flush=True)
+
+
 def main() -> None:
-    """Run each in a process of its own, and print a table."""
+    """Measure the rows that are asked for, and print a table of the sliding step and one of the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 300), help="voxels, at 1 mm")
     parser.add_argument("--width", type=int, default=16, help="first-level channels of the U-Net")
     parser.add_argument("--classes", type=int, nargs="+", default=[8, 29], help="background included")
-    parser.add_argument("--passes", choices=("true", "false"), default="true")
-    parser.add_argument("--only", choices=NAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--rows", nargs="+", choices=(*SLIDING, COMMAND), default=[*SLIDING, COMMAND])
+    parser.add_argument("--passes", choices=("true", "false"), default="true", help="of the sliding step")
+    parser.add_argument("--only", choices=SLIDING, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    shape = tuple(options.shape)
     if options.only:
-        taken = measure(options.only, options.classes[0], tuple(options.shape), options.width, options.passes == "true")
-        print(*taken)
+        print(*measure(options.only, options.classes[0], shape, options.width, options.passes == "true"))
         return
     found = environment()
     print(f"{utc_now()}, {found['processor']}, {found['cores']} cores, torch {found['torch']}, monai {found['monai']}")
-    print(f"{'x'.join(map(str, options.shape))} voxels, windows of 128 cubed, U-Net of width {options.width} in bf16")
-    print("| classes | | seconds | GiB at the peak, above volume and network |\n|---|---|---|---|")
-    for classes in options.classes:
-        for name in NAMES:
-            words = [sys.executable, __file__, "--only", name, "--classes", str(classes), "--width", str(options.width)]
-            words += ["--passes", options.passes, "--shape", *map(str, options.shape)]
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(f"| {classes} | {name} | failed (exit code {done.returncode}, -9: out of memory) | |", flush=True)
-                continue
-            seconds, memory = (float(word) for word in done.stdout.split()[-2:])
-            print(f"| {classes} | {name} | {seconds:.0f} | {memory:.2f} |", flush=True)
+    print(f"{'x'.join(map(str, shape))} voxels, windows of 128 cubed, U-Net of width {options.width} in bf16")
+    sliding = [name for name in SLIDING if name in options.rows]
+    if sliding:
+        print("| classes | sliding step | seconds | GiB at the peak, above volume and network |\n|---|---|---|---|")
+        for classes in options.classes:
+            for name in sliding:
+                slide(options, classes, name)
+    if COMMAND in options.rows:
+        print(
+            "| classes | `gvsl predict`, from file to file | GiB at the peak of the process |\n|---|---|---|",
+            flush=True,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            image = make_image(Path(folder) / "image.nii.gz", shape)
+            for classes in options.classes:
+                run = make_run(Path(folder) / f"run-{classes}", classes, options.width)
+                seconds, busy, memory = measure_command(run, image, Path(folder) / f"out-{classes}")
+                print(f"| {classes} | {seconds:.0f} | {busy:.0f} | {memory:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
