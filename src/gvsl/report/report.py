@@ -12,6 +12,7 @@ from gvsl.report.runs import read_runs
 from gvsl.report.sections.comparison import comparison
 from gvsl.report.sections.curves import curves
 from gvsl.report.sections.dice import dice
+from gvsl.report.sections.labels import labels
 from gvsl.report.sections.overview import MOST_CARDS, overview, top
 from gvsl.report.sections.pairs import pairs
 from gvsl.report.sections.paper_figures import paper_figures
@@ -30,6 +31,7 @@ CONTENTS = (
     ("pairs", "Pairs"),
     ("restorations", "Restorations"),
     ("dice", "DSC"),
+    ("labels", "Labels"),
     ("segmentations", "Segmentations"),
     ("runs", "Runs"),
 )
@@ -56,6 +58,7 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
         "pairs": pairs(runs),
         "restorations": restorations(runs),
         "dice": dice(compared),
+        "labels": labels(runs),
         **{figure.anchor: figure.html for figure in figures},
         "segmentations": segmentations(runs),
         "runs": runs_table(runs),
