@@ -35,7 +35,7 @@ def deciding(config: Mapping[str, Any], by_design: Sequence[str] = ()) -> dict[s
         if first not in (*EXPECTED_TO_DIFFER, *FREE) and last not in FREE and name not in by_design:
             found[name] = json.dumps(value, default=str).strip('"').replace("null", "none")
     count = labels_of(config)
-    if count is not None or LABELS in config:
+    if LABELS not in by_design and (count is not None or LABELS in config):
         found[LABELS] = "all" if count is None else str(count)
     return found
 
