@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from gvsl.errors import UserError
+from gvsl.report import write_report
 from gvsl.report.runs import read_curves, read_picture, read_runs
+from gvsl.results import RunRecord, write_record
 
 Maker = Callable[..., Path]
 
@@ -105,6 +107,15 @@ def test_a_transfer_record_must_state_its_features(tmp_path: Path, transfer_fold
     transfer_folder(tmp_path / "run", 0, True, config={"mode": "linear"})
     with pytest.raises(UserError, match="weights, method"):
         read_runs([tmp_path])
+
+
+def test_a_run_that_failed_need_not_state_them_and_its_reason_is_shown(tmp_path: Path) -> None:
+    told = {"method": "gvsl", "task": "shc", "mode": "linear", "reason": "no <memory> left"}
+    write_record(RunRecord("transfer", "lost", 0, told, {"name": "s", "hash": "h"}, status="failed"), tmp_path / "lost")
+    (run,) = read_runs([tmp_path])
+    assert run.record.config == {**told, "weights": "not recorded"}
+    page = write_report([tmp_path], tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "the run failed: no &lt;memory&gt; left;" in page
 
 
 def test_cases_need_ids_of_their_own(tmp_path: Path, transfer_folder: Maker) -> None:

@@ -168,11 +168,20 @@ def _on_dask(address: str, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
         raise UserError(f"no Dask scheduler answers at {address} ({error}): start one, or name another") from None
     with client:
         futures = {client.submit(_do, run, out.resolve(), None, pure=False): run for run in runs}
+        suspects = []
         for future in as_completed(futures):
             try:
                 yield future.result()
+            except KilledWorker:  # Dask blames all that the worker had been given, those that waited too
+                suspects.append(futures[future])
+        for run in suspects:
+            if is_finished(run, out):
+                yield run, None
+                continue
+            try:
+                yield client.submit(_do, run, out.resolve(), None, pure=False).result()
             except KilledWorker:
-                yield _lost(futures[future], out, "the workers that it was given to died")
+                yield _lost(run, out, "the workers that it was given to died")
 
 
 def _as_jobs(place: Place, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:

@@ -34,8 +34,8 @@ def benchmark(words: Sequence[str]) -> None:
 
     Without --stores, on phantoms that it makes, all pre-trained on that of hearts. Writes DIR/runs (a folder a run,
     named by all that decides it), DIR/failed with the reasons, DIR/table1.md, .csv and .tex, DIR/report.html, and
-    DIR/figure6.svg, figure7.svg and figure8.svg where there are runs for them. Run again, it goes on
-    where it was.
+    DIR/figure6.svg, figure7.svg and figure8.svg where there are runs for them. Run again, it goes on where it was. If
+    a run failed, the exit code is 2, after all has been written.
     """
     from gvsl.benchmark import Place, run_matrix
 
