@@ -1,10 +1,12 @@
 """Table 1 in the page: every method in every column, each figure linked to the runs that made it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
 
 from gvsl.report.numbers import plural
 from gvsl.report.page import Html, element, join, scrolling, section, text
+from gvsl.report.pretraining import RANDOM, feature_sides
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import seed_links
 from gvsl.report.table1 import SCRATCH, Cell, ColumnKey, Table, table1
@@ -21,6 +23,7 @@ ORDER = (SCRATCH,)
 
 def comparison(runs: Sequence[Run]) -> Html | None:
     """The section, or None where there is nothing to compare."""
+    runs = _told_apart(runs)
     table = table1([run.record for run in runs], ORDER)
     if len(table.methods) < 2:
         return None
@@ -33,6 +36,16 @@ def comparison(runs: Sequence[Run]) -> Html | None:
     body = [element("thead", element("tr", *heads)), element("tbody", *rows)]
     whole = scrolling(element("table", *body, css="sortable hides table1"), "All methods")
     return section("table1", "All methods", LEAD, whole)
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The transfer runs, with a method's name telling how its pre-training differed: a row of its own."""
+    transfers = [run for run in runs if run.record.kind == "transfer"]
+    sides = feature_sides(transfers, [run for run in runs if run.record.kind == "pretrain"])
+    return [
+        run if name == RANDOM else replace(run, record=replace(run.record, config=run.record.config | {"method": name}))
+        for run, name in zip(transfers, sides, strict=True)
+    ]
 
 
 def _head(key: ColumnKey) -> list[Html]:
