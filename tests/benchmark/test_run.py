@@ -235,6 +235,7 @@ def test_a_benchmark_of_failures_is_told_in_table_and_report(
     assert "tried again with --retry-failed alone: 3" in said.out
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_how_far_it_is_and_writes_nothing(
     hearts: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
