@@ -20,8 +20,10 @@ STEPS = {"adam": (2, 8), "lbfgs": (8, 20)}
 L-BFGS search along their line for longer than those that follow."""
 REPEATS = 3
 """Short runs of a kind and length, of which the median counts."""
-ENOUGH = 20.0
+ENOUGH = 6.0
 """Seconds of short runs of a kind and length after which there are no more of them."""
+VALIDATIONS = 4
+"""Of the longer short run when it is done once more, to tell the time of one."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def estimate(runs: Sequence[Run], advance: Callable[[], object] = lambda: None) 
     found: dict[str, Estimate] = {}
     for run in runs:
         kind = kind_of(run)
+        if not known:
+            _time(_shortest(run))  # the first run of a process sets much up, and is not counted
         if kind not in known:
             known[kind] = _measure(run)
             advance()
@@ -72,14 +76,21 @@ def _measure(run: Run) -> Estimate:
     plain = replace(_timed(settings), clusters=replace(settings.clusters, points=0))
     first, size = _median(_transfer(run, plain, few, few))
     second, _ = _median(_transfer(run, plain, more, more))
-    often, _ = _median(_transfer(run, plain, more, 1))
+    often, _ = _median(_transfer(run, plain, more, more // VALIDATIONS))
     once = first
     if settings.mode == "linear" and settings.clusters.points:  # t-SNE comes once, however long the run
         once, size = _median(_transfer(run, _timed(settings), few, few))
-    step, validation = max(0.0, second - first) / (more - few), max(0.0, often - second) / (more - 1)
+    step, validation = max(0.0, second - first) / (more - few), max(0.0, often - second) / (VALIDATIONS - 1)
     validations = settings.max_steps // settings.validate_every
     seconds = once + step * max(0, settings.max_steps - few) + validation * max(0, validations - 1)
     return Estimate(seconds, size)
+
+
+def _shortest(run: Run) -> Run:
+    few = STEPS["adam"][0]
+    if isinstance(run.settings, PretrainSettings):
+        return _pretraining(run, run.settings, few)
+    return _transfer(run, _timed(run.settings), few, few)
 
 
 def _timed(settings: TransferSettings) -> TransferSettings:
@@ -97,7 +108,7 @@ def _transfer(run: Run, settings: TransferSettings, steps: int, validate_every: 
 
 
 def _median(short: Run) -> tuple[float, float]:
-    """Seconds and megabytes of a short run, done again while that is quick: the first of a process sets much up."""
+    """Seconds and megabytes of a short run, done again while that is quick."""
     taken: list[float] = []
     size = 0.0
     while len(taken) < REPEATS and sum(taken) < ENOUGH:

@@ -41,6 +41,8 @@ def execute(run: Run, out: Path, threads: int | None = None) -> str | None:
         out: the benchmark's folder.
         threads: that torch may use; as many as it likes if not given.
     """
+    if is_finished(run, out):  # by a process that died before it could say so
+        return None
     if threads is not None:
         torch.set_num_threads(threads)
     keep_freed_memory()

@@ -130,8 +130,6 @@ def _alone(run: Run, out: Path, threads: int) -> Outcome:
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    if is_finished(run, out):
-        return run, None
     try:
         (outcome,) = Parallel(2)([delayed(_do)(run, out, threads)])  # 1 would be this process
     except TerminatedWorkerError:
@@ -175,9 +173,6 @@ def _on_dask(address: str, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
             except KilledWorker:  # Dask blames all that the worker had been given, those that waited too
                 suspects.append(futures[future])
         for run in suspects:
-            if is_finished(run, out):
-                yield run, None
-                continue
             try:
                 yield client.submit(_do, run, out.resolve(), None, pure=False).result()
             except KilledWorker:
