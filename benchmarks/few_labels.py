@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 
 from gvsl.cli import main as gvsl
-from gvsl.results import RECORD_NAME
+from gvsl.records import RECORD_NAME
 
 MODES = ("linear", "random", "finetune", "scratch")
 """`random` is the linear probe on random features."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gvsl.losses import local_ncc_loss
-from gvsl.results import environment, utc_now
+from gvsl.records import environment, utc_now
 
 WINDOW = 9
 

@@ -22,11 +22,11 @@ from scipy.ndimage import zoom
 from torch import Tensor
 
 from gvsl.backbones import UNet3D
-from gvsl.evaluation.sliding import likeliest
+from gvsl.inferers.sliding_window import likeliest
 from gvsl.io import Volume, write_nifti
 from gvsl.memory import keep_freed_memory
-from gvsl.results import environment, utc_now
-from gvsl.store import PRESETS
+from gvsl.preprocessing import PRESETS
+from gvsl.records import environment, utc_now
 from gvsl.store.arrays import Box
 from gvsl.transfer import SegmentationNetwork, TransferSettings, save_segmenter
 

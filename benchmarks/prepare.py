@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gvsl.io import Volume, write_nifti
-from gvsl.results import environment, utc_now
+from gvsl.records import environment, utc_now
 
 SPACING = (0.4, 0.4, 0.75)
 WORK = """
@@ -22,7 +22,8 @@ import json, resource, sys, time
 from pathlib import Path
 from joblib.externals.loky import get_reusable_executor
 from gvsl.datasets import folder
-from gvsl.store import PRESETS, prepare
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS
 
 source, out, processes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 cases = folder(source).cases

@@ -16,7 +16,7 @@ from torch import Tensor
 from gvsl.backbones import UNet3D
 from gvsl.memory import keep_freed_memory
 from gvsl.methods import GVSL
-from gvsl.results import environment, utc_now
+from gvsl.records import environment, utc_now
 from gvsl.training.module import channels_last
 from gvsl.types import PairBatch
 

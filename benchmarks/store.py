@@ -28,9 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.data import DataSettings, PairStream
-from gvsl.datasets.phantom import subject
-from gvsl.results import environment, utc_now
-from gvsl.store import PRESETS, Store
+from gvsl.phantom.cohort import subject
+from gvsl.preprocessing import PRESETS
+from gvsl.records import environment, utc_now
+from gvsl.store import Store
 from gvsl.store.arrays import read_array, write_array
 from gvsl.store.manifest import FORMAT, manifest_text
 from gvsl.store.table import row_line

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gvsl.evaluation.intervals import mean_with_interval
 from gvsl.files import write_text
 from gvsl.methods import METHODS, GVSLSettings
-from gvsl.report.cell_scores import holm, p_value, scores_of
-from gvsl.results import RunRecord, find_records
+from gvsl.metrics.bootstrap import mean_with_interval
+from gvsl.records import RunRecord, find_records
+from gvsl.report.table1.scores import holm, p_value, scores_of
 
 Scores = NDArray[np.float64]
 MATCHING = ("ncc_identity", "ncc_affine", "ncc", "dice_before", "dice_after", "folded")

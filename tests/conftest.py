@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nibabel
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -14,9 +14,13 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.folder import folder
-from gvsl.datasets.phantom import write_phantom
 from gvsl.io import Volume
-from gvsl.store import PRESETS, Store, prepare
+from gvsl.phantom.cohort import write_phantom
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS, Preprocessing
+from gvsl.store import Store
+from gvsl.transfer import Checkpoint
+from gvsl.types import Case
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -55,9 +59,9 @@ def write_dicom() -> Callable[..., list[Path]]:
 def write(path: Path, volume: Volume, compress: bool = True) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.name.endswith((".nii", ".nii.gz")):
-        nibabel.Nifti1Image(volume.array, volume.affine, dtype=volume.array.dtype).to_filename(path)
+        nib.Nifti1Image(volume.array, volume.affine, dtype=volume.array.dtype).to_filename(path)
     elif path.name.endswith(".hdr"):
-        nibabel.Nifti1Pair(volume.array, volume.affine, dtype=volume.array.dtype).to_filename(path)
+        nib.Nifti1Pair(volume.array, volume.affine, dtype=volume.array.dtype).to_filename(path)
     elif path.suffix:
         sitk.WriteImage(as_itk(volume), str(path), compress)
     else:
@@ -110,3 +114,115 @@ def write_series(
         item.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+SPLITS = ["train"] * 5 + ["val"] * 2 + ["test"] * 3
+NAMES = {1: "ball", 7: "box"}
+LabelArray = NDArray[np.uint8]
+Change = Callable[[int, LabelArray], LabelArray | None]
+"""A case's number and its label map to the map it shall have instead, or to none."""
+
+
+def subject(number: int) -> tuple[NDArray[np.float32], LabelArray]:
+    """A bright ball and a dark box in noise, each somewhere else in every subject."""
+    generator = np.random.default_rng(number)
+    shape = (20, 16, 16)
+    points = np.indices(shape)
+    ball, corner = generator.integers(5, 8, size=3), generator.integers(9, 11, size=3)
+    label = np.zeros(shape, np.uint8)
+    label[sum((points[axis] - ball[axis]) ** 2 for axis in range(3)) <= 16] = 1
+    label[tuple(slice(start, start + 5) for start in corner)] = 7
+    image = 0.5 + 0.4 * (label == 1) - 0.4 * (label == 7) + generator.normal(0, 0.05, shape)
+    return image.astype(np.float32), label
+
+
+def build_labelled_store(folder: Path, change: Change = lambda _, label: label, spacing: float = 1.0) -> Store:
+    """A store of five training, two validation and three test cases."""
+    folder.mkdir()
+    cases = []
+    for number, split in enumerate(SPLITS):
+        image, label = subject(number)
+        files = {"image": image, "label": change(number, label)}
+        for name, array in files.items():
+            if array is not None:
+                header = nib.Nifti1Image(array, np.diag([spacing] * 3 + [1.0]))
+                nib.save(header, folder / f"{name}{number}.nii")
+        truth = None if files["label"] is None else folder / f"label{number}.nii"
+        cases.append(Case(f"s{number}", folder / f"image{number}.nii", truth, (split,)))
+    contract = Preprocessing(crop="none", spacing=spacing)
+    return prepare(cases, folder / "store", contract, label_names=NAMES, source="made")
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return build_labelled_store(tmp_path_factory.mktemp("labelled") / "made")
+
+
+@pytest.fixture
+def build_store(tmp_path: Path) -> Callable[..., Store]:
+    def build(change: Change = lambda _, label: label, spacing: float = 1.0) -> Store:
+        return build_labelled_store(tmp_path / "made", change, spacing)
+
+    return build
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
+    """Have Ctrl-C come right after this step of a transfer; None for never."""
+    save = Checkpoint.save
+
+    def stop(last: int | None) -> None:
+        def save_and_stop(self: Checkpoint, step: int, *rest: Any) -> None:
+            save(self, step, *rest)
+            if step == last:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Checkpoint, "save", save_and_stop)
+
+    return stop
+
+
+MakeCase = Callable[..., Case]
+MakeStore = Callable[..., Store]
+
+
+@pytest.fixture
+def make_case(tmp_path: Path) -> MakeCase:
+    """Writes an image of noise about a bright block, and its label map, and returns the case."""
+
+    def make(
+        name: str,
+        splits: tuple[str, ...] = ("pretrain",),
+        shape: tuple[int, ...] = (12, 14, 16),
+        labelled: bool = True,
+        spacing: tuple[float, float, float] = (1, 1, 1),
+    ) -> Case:
+        draw = np.random.default_rng(sum(name.encode()))
+        image = draw.normal(100, 10, shape).astype(np.float32)
+        image[3:8, 4:9, 5:10] += 200
+        label = np.zeros(shape, np.uint8)
+        label[3:8, 4:9, 5:10] = 1
+        label[3:5, 4:9, 5:10] = 2
+        affine = np.diag([*spacing, 1.0])
+        paths = tmp_path / "source" / "images" / f"{name}.nii.gz", tmp_path / "source" / "labels" / f"{name}.nii.gz"
+        for path, array in zip(paths, (image, label), strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nib.Nifti1Image(array, affine).to_filename(path)
+        return Case(name, paths[0], paths[1] if labelled else None, splits)
+
+    return make
+
+
+@pytest.fixture
+def make_store(tmp_path: Path, make_case: MakeCase) -> MakeStore:
+    """Prepares three cases: a and b to train on, c, without labels, for tests."""
+
+    def make(name: str = "store", contract: Preprocessing = PRESETS["mr"], source: str = "source") -> Store:
+        cases = [
+            make_case("a", ("pretrain", "train")),
+            make_case("b", ("pretrain",), shape=(13, 15, 17)),
+            make_case("c", ("test",), labelled=False),
+        ]
+        return prepare(cases, tmp_path / name, contract, label_names={1: "block"}, source=source)
+
+    return make

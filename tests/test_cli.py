@@ -23,8 +23,8 @@ from gvsl.cli.pretrain import pretrain_options
 from gvsl.cli.transfer import transfer_options
 from gvsl.methods import METHODS
 from gvsl.recipes import RECIPE_COMMANDS, recipe_names
-from gvsl.results import read_record, write_record
-from gvsl.transfer.settings import MODES, TransferSettings
+from gvsl.records import read_record, write_record
+from gvsl.transfer.transfer_settings import MODES, TransferSettings
 
 SHAPE = (24, 20, 22)
 CaptureFixture = pytest.CaptureFixture[str]

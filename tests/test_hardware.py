@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gvsl.hardware import device_facts
-from gvsl.results import environment
+from gvsl.records import environment
 
 
 def test_a_cpu_is_named_and_has_no_gpu() -> None:

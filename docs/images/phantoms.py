@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gvsl.datasets.phantom import ANATOMIES, subject
 from gvsl.datasets.tasks import TASKS
+from gvsl.phantom.cohort import ANATOMIES, subject
 
 SIDE = 128
 SUBJECTS = (1, 2, 3)

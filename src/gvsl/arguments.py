@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from gvsl.errors import UserError
 from gvsl.recipes import RECIPE_COMMANDS, read_recipe, recipe_names
-from gvsl.words import listed, nearest, one_line
+from gvsl.text import listed, nearest, one_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

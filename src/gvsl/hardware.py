@@ -2,6 +2,8 @@
 
 import torch
 
+from gvsl.errors import UserError
+
 
 def device_facts(device: torch.device | str, count: int = 1) -> dict[str, str]:
     """The device, and of a GPU its name, memory and CUDA version.
@@ -20,3 +22,14 @@ def device_facts(device: torch.device | str, count: int = 1) -> dict[str, str]:
         "gpu_memory": f"{found.total_memory / 2**30:.1f} GiB",
         "cuda": torch.version.cuda or torch.version.hip or "unknown",
     }
+
+
+def find_device(name: str) -> torch.device:
+    """The device to compute on: `cpu`, `cuda`, or with `auto` a GPU if there is one.
+
+    Raises:
+        UserError: `cuda` was asked for, and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is cuda, but torch finds no CUDA device here: choose cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -6,7 +6,7 @@ from gvsl.backbones import UNet3D
 from gvsl.backbones.learnt import learnt_from
 from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.errors import UserError
-from gvsl.store import PRESETS
+from gvsl.preprocessing import PRESETS
 
 CONTENTS = ["b" * 64, "0a" * 32, "b" * 64]
 

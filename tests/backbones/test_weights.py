@@ -14,7 +14,7 @@ import gvsl
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import compare_keys, load_backbone, save_weights
 from gvsl.errors import UserError
-from gvsl.store import Preprocessing
+from gvsl.preprocessing import Preprocessing
 
 CONTRACT = Preprocessing(intensity="window", lower=-100.0, upper=400.0, spacing=1.5)
 PROVENANCE = {

@@ -9,7 +9,7 @@ import pytest
 from gvsl.benchmark import Column, Matrix, Place, is_finished, run_matrix, was_failed
 from gvsl.cli import main
 from gvsl.cli.benchmark import benchmark_options, matrix_of
-from gvsl.results import read_record
+from gvsl.records import read_record
 from gvsl.store import Store
 
 from .helpers import killing

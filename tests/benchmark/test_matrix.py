@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gvsl.benchmark import Column, Run, build_matrix
-from gvsl.training.settings import PretrainSettings, TrainerSettings
+from gvsl.training.pretrain_settings import PretrainSettings, TrainerSettings
 from gvsl.transfer import ClusterSettings, TransferSettings
 
 COLUMN = Column("segmentation", Path("stores/hearts"), "ab12")

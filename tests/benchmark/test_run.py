@@ -18,8 +18,8 @@ from gvsl.cli import main
 from gvsl.cli.benchmark import benchmark_options, columns_of, matrix_of
 from gvsl.errors import UserError
 from gvsl.files import lock
+from gvsl.records import read_record
 from gvsl.report import table1
-from gvsl.results import read_record
 from gvsl.store import Store
 
 

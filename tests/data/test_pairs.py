@@ -17,7 +17,9 @@ from gvsl.datasets import folder
 from gvsl.datasets.dataset import Dataset
 from gvsl.errors import UserError
 from gvsl.io import Volume, write_nifti
-from gvsl.store import PRESETS, Store, prepare
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS
+from gvsl.store import Store
 from gvsl.store.table import CaseTable, row_line
 from gvsl.types import PairBatch
 

@@ -11,7 +11,8 @@ import pytest
 from gvsl.datasets import DATASETS, folder
 from gvsl.errors import UserError
 from gvsl.io import Volume
-from gvsl.store import PRESETS, prepare
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS
 
 
 def touch(*paths: Path) -> None:

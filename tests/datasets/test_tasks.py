@@ -1,8 +1,8 @@
 import pytest
 
-from gvsl.datasets.phantom import ANATOMIES
 from gvsl.datasets.tasks import TASKS, check_labels
 from gvsl.errors import UserError
+from gvsl.phantom.cohort import ANATOMIES
 
 LISTED = {name: task.structures for name, task in TASKS.items() if task.structures is not None}
 

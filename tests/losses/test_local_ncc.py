@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from gvsl.augment import AppearanceSettings, SpatialSettings, change_appearance, draw_appearance, draw_spatial
-from gvsl.datasets.phantom import subject
 from gvsl.geometry import inside, warp
 from gvsl.losses import LocalNCCLoss, box_sum, local_ncc_loss
 from gvsl.losses.local_ncc import FLOOR
+from gvsl.phantom.cohort import subject
 
 PAIRS = 100
 SIDE = 32

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gvsl.datasets.phantom import subject
 from gvsl.methods import Method
+from gvsl.phantom.cohort import subject
 from gvsl.types import PairBatch
 
 SHAPE = (32, 16, 32)

@@ -12,9 +12,9 @@ from torch import Tensor
 from gvsl.arguments import default_settings
 from gvsl.augment import AppearanceSettings, SpatialSettings
 from gvsl.backbones import UNet3D
-from gvsl.datasets.phantom import subject
 from gvsl.memory import keep_freed_memory
 from gvsl.methods import METHODS, Method
+from gvsl.phantom.cohort import subject
 from gvsl.types import PairBatch
 
 pytestmark = pytest.mark.slow

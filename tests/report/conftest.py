@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gvsl.results import RunRecord, write_record
+from gvsl.records import RunRecord, write_record
 
 Array = NDArray[np.float64]
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from gvsl.records import RunRecord
 from gvsl.report.runs import Run
-from gvsl.results import RunRecord
 
 
 def probe(seed: int, dice: dict[str, float], weights: str = "w", **changes: Any) -> Run:

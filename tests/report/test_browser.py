@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gvsl.evaluation.volumes import matched_volumes, segmented_volume, write_volumes
+from gvsl.records.volumes import matched_volumes, segmented_volume, write_volumes
 from gvsl.report import write_report
 
 from .conftest import write_pretrain, write_transfer

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from gvsl.records import RunRecord
 from gvsl.report.checks import findings
 from gvsl.report.classification import area_gaps, auc_standing, auc_verdict, classified
 from gvsl.report.groups import groups
 from gvsl.report.pretraining import RANDOM
 from gvsl.report.runs import Run
 from gvsl.report.wording import headline
-from gvsl.results import RunRecord
 
 TARGETS = [0, 1] * 4
 GOOD = [0.1, 0.9, 0.2, 0.8, 0.3, 0.7, 0.4, 0.6]

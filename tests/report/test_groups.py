@@ -6,13 +6,13 @@ from statistics import fmean
 
 import pytest
 
+from gvsl.records import find_records
 from gvsl.report.checks import findings
 from gvsl.report.groups import groups, protocol, what_differs
 from gvsl.report.pretraining import RANDOM, side
 from gvsl.report.runs import Run, read_runs
 from gvsl.report.scores import case_ids, difference
 from gvsl.report.wording import comparisons, headline
-from gvsl.results import find_records
 
 from .probes import MINE, OTHER, probe
 

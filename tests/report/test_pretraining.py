@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from gvsl.records import RunRecord
 from gvsl.report.pretraining import RANDOM, feature_sides, pretraining_of, side
 from gvsl.report.runs import Run
-from gvsl.results import RunRecord
 
 from .probes import MINE, OTHER, probe
 

@@ -6,9 +6,9 @@ from statistics import fmean
 import numpy as np
 import pytest
 
+from gvsl.records import RunRecord
 from gvsl.report.run_figures import curve_end, held_out
 from gvsl.report.runs import Curve, Run
-from gvsl.results import RunRecord
 
 
 def test_curve_end_is_the_mean_of_the_last_tenth() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from gvsl.errors import UserError
+from gvsl.records import RunRecord, write_record
 from gvsl.report import write_report
 from gvsl.report.runs import read_curves, read_picture, read_runs
-from gvsl.results import RunRecord, write_record
 
 Maker = Callable[..., Path]
 

@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 from gvsl.errors import UserError
-from gvsl.store import PRESETS, Store, Work, prepare
-from gvsl.store.workplace import partial_path
+from gvsl.preparation import Work, prepare
+from gvsl.preparation.staging import partial_path
+from gvsl.preprocessing import PRESETS
+from gvsl.store import Store
 from gvsl.types import Case
 
 MR = PRESETS["mr"]

@@ -11,7 +11,9 @@ import pytest
 from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.io import Volume, read_volume, to_canonical
-from gvsl.store import PRESETS, describe, prepare
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS
+from gvsl.store import describe
 from gvsl.store.audit import content_hash, duplicates, leaks
 from gvsl.store.table import CaseTable, row_line
 from gvsl.types import Case

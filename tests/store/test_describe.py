@@ -8,7 +8,9 @@ import pytest
 
 from gvsl.cli import main
 from gvsl.datasets import folder
-from gvsl.store import PRESETS, Store, describe, prepare
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS
+from gvsl.store import Store, describe
 from gvsl.types import Case
 
 MakeStore = Callable[..., Store]

@@ -11,7 +11,9 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from gvsl.datasets import folder
 from gvsl.io import Volume, read_label, read_volume, resample_onto, same_grid, to_canonical, write_like
-from gvsl.store import PRESETS, Preprocessing, Store, duplicates, prepare
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS, Preprocessing
+from gvsl.store import Store, duplicates
 
 WriteVolume = Callable[[Path, Volume], Path]
 

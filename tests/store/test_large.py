@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gvsl.store import PRESETS
+from gvsl.preprocessing import PRESETS
 from gvsl.store.arrays import write_array
 from gvsl.store.manifest import FORMAT, manifest_text
 from gvsl.store.table import row_line

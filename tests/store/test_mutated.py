@@ -17,7 +17,9 @@ import pydicom
 import pytest
 
 from gvsl.io import Volume
-from gvsl.store import PRESETS, Store, prepare
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS
+from gvsl.store import Store
 from gvsl.types import Case
 
 WriteVolume = Callable[[Path, Volume], Path]
@@ -40,8 +42,9 @@ DICOM_TEXTS = ("RescaleSlope", "RescaleIntercept", "PixelSpacing", "ImagePositio
 CHILD = """
 import json, resource, signal, sys
 from pathlib import Path
-from gvsl.store import PRESETS, prepare
-from gvsl.store.preprocessing import Preprocessing
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS
+from gvsl.preprocessing.spec import Preprocessing
 from gvsl.types import Case
 
 root, memory = Path(sys.argv[1]), int(sys.argv[2])

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from gvsl.datasets import folder
-from gvsl.store import PRESETS, prepare
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from gvsl.errors import UserError
-from gvsl.store import PRESETS, Store
+from gvsl.preprocessing import PRESETS
+from gvsl.store import Store
 from gvsl.store.arrays import read_array, write_array
 from gvsl.store.manifest import manifest_hash, manifest_text
 from gvsl.store.store import Cases

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from gvsl.errors import UserError
-from gvsl.store import Preprocessing, Store, prepare
+from gvsl.preparation import prepare
+from gvsl.preprocessing import Preprocessing
+from gvsl.store import Store
 from gvsl.transfer import LabelledCases, TransferSettings, draw_boxes, draw_labelled
 from gvsl.types import Case
 

@@ -19,7 +19,7 @@ from gvsl.backbones.learnt import LEARNT_NAME, learnt_text, read_learnt
 from gvsl.backbones.unet3d import UNet3D
 from gvsl.errors import UserError
 from gvsl.files import whole_folder, write_text
-from gvsl.store import Preprocessing, parse_preprocessing, preprocessing_values
+from gvsl.preprocessing import Preprocessing, parse_preprocessing, preprocessing_values
 
 FORMAT = 1
 FOLDER_NAME = "weights"

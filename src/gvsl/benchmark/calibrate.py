@@ -12,7 +12,7 @@ from gvsl.benchmark.execute import execute
 from gvsl.benchmark.matrix import Run
 from gvsl.benchmark.places import RUNS
 from gvsl.errors import UserError
-from gvsl.training.settings import PretrainSettings
+from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.transfer import TransferSettings
 
 STEPS = {"adam": (2, 8), "lbfgs": (8, 20)}

@@ -12,14 +12,13 @@ from gvsl.benchmark.failures import keep_failure
 from gvsl.benchmark.matrix import Run
 from gvsl.benchmark.places import FAILED, LOGS, RUNS
 from gvsl.errors import UserError
-from gvsl.evaluation import awaits_evaluation, evaluate_pretraining, run_task
 from gvsl.memory import keep_freed_memory
-from gvsl.results import RECORD_NAME, read_record
+from gvsl.records import RECORD_NAME, read_record
 from gvsl.store import Store
-from gvsl.training import pretrain
+from gvsl.training import awaits_evaluation, evaluate_pretraining, pretrain
 from gvsl.training.pretrain import CHECKPOINT
-from gvsl.training.settings import PretrainSettings
-from gvsl.transfer import TransferSettings, part_folder
+from gvsl.training.pretrain_settings import PretrainSettings
+from gvsl.transfer import TransferSettings, part_folder, run_task
 
 
 def is_finished(run: Run, out: Path) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 
 from gvsl.benchmark.matrix import SCRATCH, Run
 from gvsl.benchmark.places import FAILED, RUNS
-from gvsl.results import RECORD_NAME, RunRecord, environment, utc_now, write_record
-from gvsl.training.settings import PretrainSettings
+from gvsl.records import RECORD_NAME, RunRecord, environment, utc_now, write_record
+from gvsl.training.pretrain_settings import PretrainSettings
 
 
 def was_failed(run: Run, out: Path) -> bool:

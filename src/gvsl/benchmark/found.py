@@ -6,7 +6,7 @@ from gvsl.benchmark.execute import is_finished
 from gvsl.benchmark.failures import was_failed
 from gvsl.benchmark.matrix import Matrix
 from gvsl.benchmark.places import FAILED, RUNS
-from gvsl.results import RECORD_NAME
+from gvsl.records import RECORD_NAME
 
 
 def folders_of(matrix: Matrix, out: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from gvsl.training.settings import PretrainSettings
+from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.transfer import TransferSettings
 
 FORMAT = 1

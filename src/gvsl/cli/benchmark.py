@@ -15,11 +15,11 @@ from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.progress import progress
 from gvsl.recipes import read_recipe
-from gvsl.words import listed, one_line, one_of
+from gvsl.text import listed, one_line, one_of
 
 if TYPE_CHECKING:
     from gvsl.benchmark import Column, Matrix
-    from gvsl.training.settings import PretrainSettings
+    from gvsl.training.pretrain_settings import PretrainSettings
     from gvsl.transfer import TransferSettings
 
 PHANTOM_CASES = 32
@@ -62,8 +62,8 @@ def _write_findings(matrix: "Matrix", out: Path) -> None:
     """Table, figures and report, of the matrix's own runs."""
     from gvsl.benchmark import folders_of, strangers
     from gvsl.methods import METHODS
+    from gvsl.records import read_record
     from gvsl.report import as_csv, as_latex, as_markdown, table1, write_figures, write_report
-    from gvsl.results import read_record
 
     folders = folders_of(matrix, out)
     table = table1([read_record(folder) for folder in folders], ("scratch", *METHODS))
@@ -149,8 +149,8 @@ def benchmark_options(words: Sequence[str]) -> Namespace:
 def columns_of(stores: Sequence[str], out: Path) -> list["Column"]:
     """The columns of a matrix: the stores given, or phantoms of every kind, made in `out` if they are not there."""
     from gvsl.benchmark import Column
-    from gvsl.datasets.phantom import ANATOMIES
     from gvsl.datasets.tasks import TASKS
+    from gvsl.phantom.cohort import ANATOMIES
     from gvsl.store import Store
 
     given = [item.rpartition("=")[::2] for item in stores]

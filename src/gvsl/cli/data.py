@@ -13,11 +13,11 @@ from gvsl.arguments import add_path, new_parser, parse, peek, settings_of
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
 from gvsl.progress import progress
-from gvsl.words import listed, one_of
+from gvsl.text import listed, one_of
 
 if TYPE_CHECKING:
     from gvsl.datasets import Dataset
-    from gvsl.store import Work
+    from gvsl.preparation import Work
 
 
 def phantom(words: Sequence[str]) -> None:
@@ -25,8 +25,8 @@ def phantom(words: Sequence[str]) -> None:
 
     Every subject is a function of --seed and its number alone. gvsl prepare OUT STORE reads them.
     """
-    from gvsl.datasets.phantom import ANATOMIES, write_phantom
     from gvsl.datasets.tasks import TASKS
+    from gvsl.phantom.cohort import ANATOMIES, write_phantom
 
     parser = new_parser(phantom, "OUT [--task NAME] [--count N] [--seed N] [--size N]")
     add_path(parser, "out", "OUT", "the new folder to write")
@@ -58,8 +58,10 @@ def prepare(words: Sequence[str]) -> None:
     changed, and removes nothing.
     """
     from gvsl.datasets import DATASETS
-    from gvsl.store import PRESETS, Preprocessing, Work, duplicates, told_lungs
-    from gvsl.store import prepare as prepare_store
+    from gvsl.preparation import Work
+    from gvsl.preparation import prepare as prepare_store
+    from gvsl.preprocessing import PRESETS, Preprocessing
+    from gvsl.store import duplicates, told_lungs
     from gvsl.store.names import refuse_url
 
     preset = one_of(PRESETS, "preset", peek(words, "--preset") or "mr")

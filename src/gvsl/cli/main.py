@@ -12,13 +12,13 @@ from gvsl.arguments import Command
 from gvsl.cli.benchmark import benchmark
 from gvsl.cli.data import inspect, phantom, prepare
 from gvsl.cli.demo import demo
+from gvsl.cli.output import summary
 from gvsl.cli.predict import predict
 from gvsl.cli.pretrain import methods, pretrain
 from gvsl.cli.report import report
-from gvsl.cli.said import summary
 from gvsl.cli.transfer import transfer
 from gvsl.errors import UserError
-from gvsl.words import nearest, one_line
+from gvsl.text import nearest, one_line
 
 USUAL = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
 """What a path or a disk may refuse: the user's to mend, so it is said in one line."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gvsl.arguments import add_path, new_parser, parse, settings_of
 from gvsl.errors import UserError
-from gvsl.words import one_line, printable
+from gvsl.text import one_line, printable
 
 
 def predict(words: Sequence[str]) -> None:
@@ -15,9 +15,9 @@ def predict(words: Sequence[str]) -> None:
     classification writes DIR/scores.csv. An image that can't be used is listed with the reason, and the rest is
     done; the exit code is then 2. Stopped, the same command goes on with what is not there yet.
     """
-    from gvsl.evaluation import PredictSettings, find_images
-    from gvsl.evaluation import predict as predict_images
     from gvsl.memory import keep_freed_memory
+    from gvsl.prediction import PredictSettings, find_images
+    from gvsl.prediction import predict as predict_images
 
     parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror true]")
     add_path(parser, "run", "RUN", "the folder of a gvsl transfer run")

@@ -17,9 +17,9 @@ from gvsl.arguments import (
     recipe_setting,
     settings_of,
 )
-from gvsl.cli.said import print_record, summary
+from gvsl.cli.output import print_record, summary
 from gvsl.files import refuse_existing
-from gvsl.words import listed, one_of
+from gvsl.text import listed, one_of
 
 
 def pretrain(words: Sequence[str]) -> None:
@@ -32,9 +32,9 @@ def pretrain(words: Sequence[str]) -> None:
     if not options.resume:
         refuse_existing(options.out)
 
-    from gvsl.evaluation import awaits_evaluation, evaluate_pretraining
     from gvsl.memory import keep_freed_memory
     from gvsl.store import Store
+    from gvsl.training import awaits_evaluation, evaluate_pretraining
     from gvsl.training import pretrain as train
     from gvsl.training.pretrain import CHECKPOINT
 
@@ -59,7 +59,7 @@ def pretrain_options(words: Sequence[str]) -> Namespace:
         UserError: an option is unknown, missing or of another type.
     """
     from gvsl.methods import METHODS
-    from gvsl.training.settings import PretrainSettings
+    from gvsl.training.pretrain_settings import PretrainSettings
 
     asked = peek(words, "--method") or recipe_setting(words, "pretrain", "method") or "gvsl"
     method = one_of(METHODS, "method", asked)

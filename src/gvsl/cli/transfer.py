@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from jsonargparse import Namespace
 
 from gvsl.arguments import add_path, add_recipe, for_mode, new_parser, parse, peek, recipe_setting, settings_of
-from gvsl.cli.said import print_record
+from gvsl.cli.output import print_record
 from gvsl.files import refuse_existing
-from gvsl.words import one_of
+from gvsl.text import one_of
 
 
 def transfer(words: Sequence[str]) -> None:
@@ -19,11 +19,10 @@ def transfer(words: Sequence[str]) -> None:
     options = transfer_options(words)
     refuse_existing(options.out)
 
-    from gvsl.evaluation import run_task
-    from gvsl.evaluation.checks import check_width
+    from gvsl.backbones.compatibility import check_width
     from gvsl.memory import keep_freed_memory
     from gvsl.store import Store
-    from gvsl.transfer import part_folder
+    from gvsl.transfer import part_folder, run_task
 
     keep_freed_memory()
     weights = None if options.weights == "scratch" else options.weights
@@ -49,7 +48,7 @@ def transfer_options(words: Sequence[str]) -> Namespace:
         UserError: an option is unknown, missing or of another type.
     """
     from gvsl.datasets.tasks import TASKS
-    from gvsl.transfer.settings import MODES, TransferSettings
+    from gvsl.transfer.transfer_settings import MODES, TransferSettings
 
     mode = peek(words, "--mode") or recipe_setting(words, "transfer", "mode") or TransferSettings.mode
     usage = (

@@ -6,11 +6,11 @@ from gvsl.datasets.asoca import asoca
 from gvsl.datasets.candi import candi
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.decathlon import decathlon
+from gvsl.datasets.discovery import find_volumes, stem
 from gvsl.datasets.folder import folder
 from gvsl.datasets.mmwhs import mmwhs
 from gvsl.datasets.nnunet import nnunet
 from gvsl.datasets.stoic import stoic
-from gvsl.datasets.volumes import find_volumes, stem
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "folder": folder,

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from gvsl.datasets.dataset import Dataset
+from gvsl.datasets.discovery import by_id, stem
 from gvsl.datasets.listing import entry, inside, names_of, read_listing
 from gvsl.datasets.splits import drawn, one_fold
-from gvsl.datasets.volumes import by_id, stem
 from gvsl.errors import UserError
 from gvsl.types import Case
 

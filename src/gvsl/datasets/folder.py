@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from gvsl.datasets.dataset import Dataset
+from gvsl.datasets.discovery import FORMATS, by_id, file_id, files_below, find_volumes
 from gvsl.datasets.listing import read_json
-from gvsl.datasets.volumes import FORMATS, by_id, file_id, files_below, find_volumes
 from gvsl.errors import UserError
 from gvsl.io import VOLUME_SUFFIXES
 from gvsl.types import SPLITS, Case

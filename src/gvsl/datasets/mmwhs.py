@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from gvsl.datasets.dataset import Dataset
+from gvsl.datasets.discovery import by_id
 from gvsl.datasets.splits import drawn, one_fold
-from gvsl.datasets.volumes import by_id
 from gvsl.errors import UserError
 from gvsl.types import Case
 

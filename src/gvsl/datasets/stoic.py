@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 
 from gvsl.datasets.dataset import Dataset
+from gvsl.datasets.discovery import files_in, stem
 from gvsl.datasets.splits import drawn
-from gvsl.datasets.volumes import files_in, stem
 from gvsl.errors import UserError
 from gvsl.io import VOLUME_SUFFIXES
 from gvsl.types import Case

@@ -26,7 +26,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import VR
 
-from gvsl.io.checks import LARGEST_OBLIQUE_COSINE, checked_affine, checked_shape, refuse_short, refuse_wrapped
+from gvsl.io.header_checks import LARGEST_OBLIQUE_COSINE, checked_affine, checked_shape, refuse_short, refuse_wrapped
 from gvsl.io.stream import BROKEN, DEFLATE_RATIO, one_line, readable
 from gvsl.io.volume import UnusableFile
 

@@ -20,7 +20,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from gvsl.files import whole_file
-from gvsl.io.checks import (
+from gvsl.io.header_checks import (
     SAME_SPACING,
     checked_affine,
     checked_shape,

@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gvsl.io.checks import checked_affine, checked_shape, refuse_short, refuse_wrapped
+from gvsl.io.header_checks import checked_affine, checked_shape, refuse_short, refuse_wrapped
 from gvsl.io.stream import (
     DEFLATE_RATIO,
     beside,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gvsl.io.checks import image_volume, label_volume
 from gvsl.io.dicom import begins_as_dicom, is_dicom, load_dicom
+from gvsl.io.header_checks import image_volume, label_volume
 from gvsl.io.metaimage import FIRST_LINE, load_metaimage
 from gvsl.io.nifti import load_nifti, write_nifti, write_nifti_like
 from gvsl.io.nrrd import MAGIC, load_nrrd

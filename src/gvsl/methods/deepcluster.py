@@ -18,11 +18,11 @@ from gvsl.augment import (
 )
 from gvsl.backbones import UNet3D
 from gvsl.geometry import warp
-from gvsl.methods.clusters import agreement, cluster, whiten
 from gvsl.methods.collapse import embedding_measures
+from gvsl.methods.distributed import gather_objects, share_parameters
 from gvsl.methods.encoder import all_ids, all_volumes, global_features, in_float32, leave_decoder
+from gvsl.methods.kmeans import agreement, cluster, whiten
 from gvsl.methods.method import Method
-from gvsl.methods.processes import gather_objects, share_parameters
 from gvsl.types import PairBatch
 
 LEAST_MEMBERS = 2

@@ -11,9 +11,9 @@ from gvsl.backbones import UNet3D
 from gvsl.heads import HeadNorm, ProjectionHead
 from gvsl.losses import nt_xent
 from gvsl.methods.collapse import embedding_measures, twin_accuracy
+from gvsl.methods.distributed import gather_rows, own_rows
 from gvsl.methods.encoder import all_ids, all_volumes, global_features, in_float32, leave_decoder
 from gvsl.methods.method import Method
-from gvsl.methods.processes import gather_rows, own_rows
 from gvsl.methods.twins import held_out_twins, subject_keys, two_views
 from gvsl.types import PairBatch
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from gvsl.errors import UserError
-from gvsl.words import listed, nearest, one_line
+from gvsl.text import listed, nearest, one_line
 
 RECIPE_COMMANDS = ("pretrain", "transfer")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gvsl.report.numbers import capital, number, plural
 from gvsl.report.pretraining import RANDOM
 from gvsl.report.runs import Run
-from gvsl.report.table1 import SCRATCH, Cell, Place, Table, column_of, table1
+from gvsl.report.table1.table import SCRATCH, Cell, Place, Table, column_of, table1
 from gvsl.report.wording import feature_name
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gvsl.report.runs import Curve, Run
 from gvsl.report.studies import Study
-from gvsl.report.table1 import SCRATCH
+from gvsl.report.table1.table import SCRATCH
 
 SHARE = 0.95
 SCORES = {"val_dice": "DSC", "val_auc": "AUC"}

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from gvsl.report.comparability import LABELS, deciding, labels_of, not_in_all, told_apart
 from gvsl.report.numbers import plural
 from gvsl.report.pretraining import RANDOM, feature_sides
 from gvsl.report.run_figures import mean_of_cases
 from gvsl.report.runs import Run
-from gvsl.report.settings import LABELS, deciding, labels_of, not_in_all, told_apart
-from gvsl.report.table1 import MODES
+from gvsl.report.table1.table import MODES
 
 T = TypeVar("T")
 Key = TypeVar("Key")

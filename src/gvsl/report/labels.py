@@ -8,7 +8,7 @@ from statistics import fmean
 from gvsl.report.pretraining import RANDOM
 from gvsl.report.runs import Run
 from gvsl.report.studies import Study, studies
-from gvsl.report.table1 import SCRATCH
+from gvsl.report.table1.table import SCRATCH
 from gvsl.report.wording import feature_name
 
 SCORES = {"test/dice": "DSC", "test/auc": "AUC"}

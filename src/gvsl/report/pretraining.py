@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from gvsl.report.comparability import NOT_RECORDED, deciding, told_apart, usual
 from gvsl.report.runs import Run
-from gvsl.report.settings import NOT_RECORDED, deciding, told_apart, usual
 
 RANDOM = "random"
 """The features that were never trained."""

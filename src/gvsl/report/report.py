@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gvsl.files import refuse_existing, write_text
+from gvsl.records import utc_now
 from gvsl.report.checks import findings
 from gvsl.report.classification import area_gaps, auc_verdict, classified
 from gvsl.report.findings import gathered
@@ -24,7 +25,6 @@ from gvsl.report.sections.runs_table import missing_words, runs_table
 from gvsl.report.sections.segmentations import segmentations
 from gvsl.report.sections.viewer import viewer
 from gvsl.report.wording import headline, verdict
-from gvsl.results import utc_now
 
 CONTENTS = (
     ("summary", "Summary"),

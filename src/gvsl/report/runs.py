@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
+from gvsl.records import RunRecord, find_records
 from gvsl.report.clusters import Clusters, read_clusters
 from gvsl.report.volumes import Volume, read_volume
-from gvsl.results import RunRecord, find_records
 
 Array = NDArray[np.float64]
 

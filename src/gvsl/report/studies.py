@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gvsl.report.comparability import deciding, differing
 from gvsl.report.runs import Run
-from gvsl.report.settings import deciding, differing
-from gvsl.report.table1 import MODES, OURS, SCRATCH
+from gvsl.report.table1.table import MODES, OURS, SCRATCH
 
 NAMES = {"linear": "linear evaluation", "finetune": "fine-tuning", "pretrain": "pre-training"}
 

@@ -2,13 +2,13 @@
 
 from collections import Counter
 
+from gvsl.preprocessing.apply import AIR_HU
+from gvsl.preprocessing.presets import PRESETS
+from gvsl.preprocessing.spec import Preprocessing
 from gvsl.store.audit import duplicates, leaks, told
-from gvsl.store.preprocess import AIR_HU
-from gvsl.store.preprocessing import Preprocessing
-from gvsl.store.presets import PRESETS
 from gvsl.store.store import Store
+from gvsl.text import listed, printable
 from gvsl.types import SPLITS
-from gvsl.words import listed, printable
 
 
 def describe(store: Store) -> str:

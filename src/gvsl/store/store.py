@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
+from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing
 from gvsl.store.arrays import Box, read_array
 from gvsl.store.manifest import read_manifest
-from gvsl.store.preprocessing import Preprocessing, parse_preprocessing
 from gvsl.store.table import CaseTable
 from gvsl.types import SPLITS
 

@@ -1,6 +1,15 @@
 """Pre-training runs by Lightning, and what they leave behind."""
 
+from gvsl.training.evaluate import awaits_evaluation, evaluate_pretraining
 from gvsl.training.pretrain import build_method, pretrain
-from gvsl.training.settings import OptimiserSettings, PretrainSettings, TrainerSettings
+from gvsl.training.pretrain_settings import OptimiserSettings, PretrainSettings, TrainerSettings
 
-__all__ = ["OptimiserSettings", "PretrainSettings", "TrainerSettings", "build_method", "pretrain"]
+__all__ = [
+    "OptimiserSettings",
+    "PretrainSettings",
+    "TrainerSettings",
+    "awaits_evaluation",
+    "build_method",
+    "evaluate_pretraining",
+    "pretrain",
+]

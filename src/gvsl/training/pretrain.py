@@ -24,11 +24,11 @@ from gvsl.errors import UserError
 from gvsl.files import refuse_existing
 from gvsl.hardware import device_facts
 from gvsl.methods import METHODS, Method
-from gvsl.results import RunRecord, environment, read_record, utc_now, write_record
+from gvsl.records import RunRecord, environment, read_record, utc_now, write_record
 from gvsl.store import Store
-from gvsl.training.logbook import Logbook, read_curves
+from gvsl.training.metrics_logger import Logbook, read_curves
 from gvsl.training.module import Epoch, PretrainModule
-from gvsl.training.settings import PretrainSettings
+from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.types import PairBatch
 
 CURVES_NAME = "curves.csv"

@@ -4,12 +4,16 @@ from gvsl.transfer.adapted import AdaptedNetwork
 from gvsl.transfer.augmentation import augment
 from gvsl.transfer.cases import LabelledCases, draw_boxes, draw_labelled
 from gvsl.transfer.checkpoint import Checkpoint, part_folder
+from gvsl.transfer.classification import classify
 from gvsl.transfer.classifier import ClassificationNetwork
-from gvsl.transfer.converge import converge
 from gvsl.transfer.features import FrozenFeatures, Represent
 from gvsl.transfer.fit import DivergedError, FitResult, Watch, fit, optimise, segmentation_loss
-from gvsl.transfer.network import SegmentationNetwork
-from gvsl.transfer.saved import (
+from gvsl.transfer.lbfgs import converge
+from gvsl.transfer.networks import SegmentationNetwork
+from gvsl.transfer.segmentation import transfer
+from gvsl.transfer.tasks import run_task
+from gvsl.transfer.transfer_settings import ClusterSettings, TransferSettings
+from gvsl.transfer.weights import (
     Classifier,
     Segmenter,
     fingerprint,
@@ -19,8 +23,6 @@ from gvsl.transfer.saved import (
     save_classifier,
     save_segmenter,
 )
-from gvsl.transfer.settings import ClusterSettings, TransferSettings
-from gvsl.transfer.windows import random_box, window_size, windows
 
 __all__ = [
     "AdaptedNetwork",
@@ -38,6 +40,7 @@ __all__ = [
     "TransferSettings",
     "Watch",
     "augment",
+    "classify",
     "converge",
     "draw_boxes",
     "draw_labelled",
@@ -48,10 +51,9 @@ __all__ = [
     "load_segmenter",
     "optimise",
     "part_folder",
-    "random_box",
+    "run_task",
     "save_classifier",
     "save_segmenter",
     "segmentation_loss",
-    "window_size",
-    "windows",
+    "transfer",
 ]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gvsl.errors import UserError
+from gvsl.inferers.windows import random_box, windows
 from gvsl.store import Store
 from gvsl.store.arrays import Box
-from gvsl.transfer.settings import TransferSettings
-from gvsl.transfer.windows import random_box, windows
+from gvsl.transfer.transfer_settings import TransferSettings
 
 DRAW_LABELS, DRAW_ORDER = 0, 1
 """Streams of a run's seed, one for each use, so that a change in one leaves the other's draws alone."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gvsl.store.arrays import Box
-from gvsl.transfer.network import SegmentationNetwork
+from gvsl.transfer.networks import SegmentationNetwork
 
 FLOAT16_BYTES = 2
 Represent = Callable[[str, Box], Tensor]

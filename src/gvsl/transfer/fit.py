@@ -15,8 +15,8 @@ from gvsl.store.arrays import Box
 from gvsl.transfer.adapted import AdaptedNetwork
 from gvsl.transfer.checkpoint import Checkpoint
 from gvsl.transfer.features import Represent
-from gvsl.transfer.network import SegmentationNetwork
-from gvsl.transfer.settings import TransferSettings
+from gvsl.transfer.networks import SegmentationNetwork
+from gvsl.transfer.transfer_settings import TransferSettings
 
 LOG_EVERY = 20
 """Steps between two rows of the curves, each the mean of the loss since the last."""

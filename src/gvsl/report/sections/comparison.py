@@ -9,8 +9,8 @@ from gvsl.report.page import Html, element, join, scrolling, section, text
 from gvsl.report.pretraining import RANDOM, feature_sides
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import seed_links
-from gvsl.report.table1 import SCRATCH, Cell, ColumnKey, Table, table1
-from gvsl.report.table1_words import figure
+from gvsl.report.table1.notes import figure
+from gvsl.report.table1.table import SCRATCH, Cell, ColumnKey, Table, table1
 
 LEAD = (
     "Mean over test cases and seeds in per cent, its 95 % interval over cases in square brackets, the difference to "

@@ -14,7 +14,7 @@ from gvsl.report.sections.learning import left_out
 from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import seed_links
 from gvsl.report.studies import Study, studies
-from gvsl.report.table1 import OURS
+from gvsl.report.table1.table import OURS
 
 WITHOUT = "gvsl-no-restoration"
 LOOKS = {OURS: (SERIES[0], "solid", "with restoration"), WITHOUT: (SERIES[1], "dashed", "without restoration")}

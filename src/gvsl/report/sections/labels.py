@@ -11,7 +11,7 @@ from gvsl.report.pretraining import RANDOM
 from gvsl.report.runs import Run
 from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import seed_links, side_colours
-from gvsl.report.table1 import SCRATCH
+from gvsl.report.table1.table import SCRATCH
 
 LEAD = (
     "Test score against the number of labelled cases that were learnt from: a line for each method and mode, through "

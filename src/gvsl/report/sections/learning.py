@@ -15,7 +15,7 @@ from gvsl.report.runs import Run
 from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import seed_links
 from gvsl.report.studies import Study, studies
-from gvsl.report.table1 import OURS, SCRATCH
+from gvsl.report.table1.table import OURS, SCRATCH
 
 LEAD = (
     "Validation score over the steps of training, a line for each method and the range over its seeds about it. The "

@@ -14,7 +14,7 @@ from gvsl.report.runs import Run
 from gvsl.report.scores import case_ids, difference, scores, spread
 from gvsl.report.sections.dice import compared_sides, mean_chart
 from gvsl.report.sections.names import run_heading, seed_links, side_colours
-from gvsl.report.table1 import Cell
+from gvsl.report.table1.table import Cell
 from gvsl.report.wording import feature_name, standing
 
 MOST_CARDS = 12

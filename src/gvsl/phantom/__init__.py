@@ -1,0 +1,1 @@
+"""Synthetic subjects with known anatomy: hearts, coronary arteries, brains and lungs."""

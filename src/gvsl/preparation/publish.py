@@ -1,0 +1,66 @@
+"""The end of a run of `prepare`: what was kept and what was done become one store."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gvsl.preparation.case import told
+from gvsl.preparation.existing import Existing
+from gvsl.preparation.sources import Origin
+from gvsl.preparation.staging import SOURCES_NAME, Workplace
+from gvsl.store.audit import refuse_leakage
+from gvsl.store.manifest import CASES_NAME, MANIFEST_NAME, manifest_text
+from gvsl.store.table import row_line
+from gvsl.types import Case
+
+
+def publish(
+    place: Workplace,
+    existing: Existing,
+    kept: Mapping[str, Origin],
+    cases: Sequence[Case],
+    root: Path,
+    manifest: dict[str, Any],
+    names: Mapping[int, str],
+    allow_leakage: bool,
+) -> None:
+    """Put what was kept and what was done together, and make the store of it; nothing, if it is that already."""
+    by_id = {case.id: case for case in cases}
+    values: set[int] = set()
+    lines, origins, entries = [], [], []
+    ids: dict[str, set[str]] = {"images": set(), "labels": set()}
+    for case_id in sorted(existing.ids | kept.keys() | place.done.keys()):
+        if case_id in place.done:
+            row, origin = place.done[case_id]
+            ids["images"].add(case_id)
+            if row["labels"] is not None:
+                ids["labels"].add(case_id)
+        else:
+            row = existing.row(case_id)
+            origin = kept.get(case_id) or existing.origins[case_id]
+        if case_id in by_id:
+            row = told(by_id[case_id], root, row)
+        values.update(row["labels"] or ())
+        lines.append(row_line(row))
+        entries.append((case_id, tuple(row["splits"]), row.get("content", "")))
+        origins.append(origin.line())
+    if not allow_leakage:
+        refuse_leakage(entries)
+    manifest = {**manifest, "label_names": _complete_names(values, names, existing.label_names)}
+    whole = b"".join(lines)
+    texts = {
+        CASES_NAME: whole,
+        SOURCES_NAME: b"".join(origins),
+        MANIFEST_NAME: manifest_text(manifest, whole).encode(),
+    }
+    if existing.holds(texts) and not place.done:
+        place.remove()
+    else:
+        place.publish(texts, ids)
+
+
+def _complete_names(values: set[int], names: Mapping[int, str], earlier: Mapping[int, str]) -> dict[str, str]:
+    """A name for every value that was given one or that occurs."""
+    given = {int(value) for value in names if int(value) != 0}
+    known = {**earlier, **names}
+    return {str(value): known.get(value, f"label {value}") for value in sorted(values | given)}

@@ -1,0 +1,23 @@
+"""What a run leaves for the report: its record, pictures and volumes. Imports no torch."""
+
+from gvsl.records.record import (
+    RECORD_NAME,
+    RunRecord,
+    environment,
+    find_records,
+    read_record,
+    utc_now,
+    write_curves,
+    write_record,
+)
+
+__all__ = [
+    "RECORD_NAME",
+    "RunRecord",
+    "environment",
+    "find_records",
+    "read_record",
+    "utc_now",
+    "write_curves",
+    "write_record",
+]

@@ -1,0 +1,60 @@
+"""A finished run's method, with its heads, ready to be used."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_backbone, read_tensors
+from gvsl.errors import UserError
+from gvsl.methods import METHODS, Method
+from gvsl.records import read_record
+
+
+def load_method(run: Path) -> Method:
+    """Load a run's method with backbone and heads, in eval mode, on the CPU; the backbone has `.preprocessing`.
+
+    Raises:
+        UserError: `run` is not the folder of a finished pre-training, or its files don't fit each other.
+    """
+    record = read_record(run)
+    backbone = load_backbone(run)
+    factory = METHODS.get(backbone.method)
+    if factory is None:
+        raise UserError(f"{run} was trained by {backbone.method!r}, which this gvsl does not have")
+    try:
+        settings = _from_values(_settings_type(factory), record.config["pretext"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{run} has settings that this gvsl does not know ({error})") from None
+    method = factory(backbone, settings)
+    heads = read_tensors(find_weights(run) / HEADS_NAME)
+    expected = {name: value for name, value in method.state_dict().items() if not name.startswith("backbone.")}
+    report = compare_keys(expected, heads)
+    if not report.complete:
+        raise UserError(f"{run} has heads that do not fit its settings ({report}): copy the run again")
+    method.load_state_dict(heads, strict=False)
+    return method.eval()
+
+
+def _settings_type(factory: Callable[..., Method]) -> type[Any]:
+    """The dataclass of a method's settings, from its factory's signature."""
+    hint = signature(factory, eval_str=True).parameters["settings"].annotation
+    return next(kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and is_dataclass(kind))
+
+
+def _from_values(kind: type[Any], values: dict[str, Any]) -> Any:
+    """The dataclass that `dataclasses.asdict` made `values` from.
+
+    A setting that came later has its default: what was done before there was a choice.
+    """
+    hints = get_type_hints(kind)
+    odd = values.keys() - {item.name for item in fields(kind)}
+    if odd:
+        raise ValueError(f"it sets {', '.join(sorted(odd))}")
+    return kind(
+        **{
+            name: _from_values(hints[name], value) if is_dataclass(hints[name]) else value
+            for name, value in values.items()
+        }
+    )

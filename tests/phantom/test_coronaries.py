@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from numpy.random import default_rng
+from scipy import ndimage
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from gvsl.phantom.cohort import subject
+from gvsl.phantom.coronaries import BEAD_MM, Beads, coronary_tree
+from gvsl.phantom.heart import ASCENDING, chambers, tube, union
+
+TREES = range(6)
+
+
+def column(beads: Beads) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return beads[:, :3].T.astype(np.float32)[:, :, None, None]
+
+
+@pytest.mark.parametrize("seed", TREES)
+def test_every_artery_is_joined_to_one_that_leaves_the_aorta(seed: int) -> None:
+    beads = coronary_tree(default_rng(seed))
+    near = cKDTree(beads[:, :3]).sparse_distance_matrix(cKDTree(beads[:, :3]), 4 * BEAD_MM)
+    parts, which = connected_components(near)
+    assert parts == 2  # a left and a right one
+    in_aorta = tube(column(beads), ASCENDING).ravel() < 0
+    assert {int(part) for part in which[in_aorta]} == {0, 1}
+
+
+@pytest.mark.parametrize("seed", TREES)
+def test_arteries_lie_on_the_heart_and_not_in_it(seed: int) -> None:
+    beads = coronary_tree(default_rng(seed))
+    points = column(beads)
+    parts = chambers(points)
+    to_muscle = union(parts["wall"], parts["right ventricle"]).ravel()
+    to_heart = union(*parts.values()).ravel()
+    outside_aorta = tube(points, ASCENDING).ravel() > 0
+    assert (to_muscle > -1)[outside_aorta].all()
+    assert np.mean((to_heart > 0)[outside_aorta]) > 0.98
+    assert np.mean((to_heart < 8)[outside_aorta]) > 0.9
+
+
+def test_arteries_narrow_on_their_way() -> None:
+    beads = coronary_tree(default_rng(0))
+    starts = np.flatnonzero(np.diff(beads[:, 3]) > 0.2) + 1
+    for artery in np.split(beads, starts):
+        assert (np.diff(artery[:, 3]) <= 1e-9).all()
+    assert 0.8 < beads[:, 3].min() < 1.2
+    assert 1.9 < beads[:, 3].max() < 3
+
+
+def test_trees_differ_in_branches_and_course() -> None:
+    trees = [coronary_tree(default_rng(seed)) for seed in TREES]
+    assert len({int(np.sum(np.diff(tree[:, 3]) > 0.2)) for tree in trees}) > 1
+    apart, _ = cKDTree(trees[0][:, :3]).query(trees[1][:, :3])
+    assert apart.mean() > 0.5
+
+
+def test_a_scan_of_128_voxels_a_side_shows_two_whole_trees_bright_in_fat() -> None:
+    image, label = subject(1, 0, (128, 128, 128), "sac")
+    assert set(np.unique(label)) == {0, 1}
+    _, pieces = ndimage.label(label, np.ones((3, 3, 3)))
+    assert pieces == 2
+    rim = ndimage.binary_dilation(label > 0, iterations=3) & ~ndimage.binary_dilation(label > 0, iterations=2)
+    assert image[label > 0].mean() > image[rim].mean() + 100
+    edge = label.copy()
+    edge[1:-1, 1:-1, 1:-1] = 0
+    assert not edge.any()

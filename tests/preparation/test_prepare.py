@@ -1,0 +1,240 @@
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from gvsl.errors import UserError
+from gvsl.preparation import Work, prepare
+from gvsl.preprocessing import PRESETS
+from gvsl.store import Store
+from gvsl.types import Case
+
+MR = PRESETS["mr"]
+MakeCase = Callable[..., Case]
+MakeStore = Callable[..., Store]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file in a folder, by its path in there."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rewrite(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> None:
+    nibabel.Nifti1Image(array, np.eye(4) if affine is None else affine).to_filename(path)
+
+
+def spoil(case: Case, how: str) -> None:
+    """Damage one of a case's files."""
+    assert case.label is not None
+    noise = np.random.default_rng(0).random((12, 14, 16)).astype(np.float32)
+    if how == "truncated":
+        case.image.write_bytes(case.image.read_bytes()[:1000])
+    elif how == "nan":
+        noise[0, 0, 0] = np.nan
+        rewrite(case.image, noise)
+    elif how == "2d":
+        rewrite(case.image, noise[0])
+    elif how == "4d":
+        rewrite(case.image, np.stack([noise, noise], -1))
+    elif how == "absurd":
+        header = bytearray(gzip.decompress(case.image.read_bytes()))
+        header[42:48] = np.array([30000, 30000, 30000], "<i2").tobytes()
+        case.image.write_bytes(gzip.compress(header))
+    elif how == "label grid":
+        rewrite(case.label, np.zeros((12, 14, 17), np.uint8))
+    elif how == "label place":
+        affine = np.eye(4)
+        affine[2, 3] = 5
+        rewrite(case.label, np.zeros((12, 14, 16), np.uint8), affine)
+    elif how == "label values":
+        rewrite(case.label, noise)
+    elif how == "label gone":
+        case.label.unlink()
+
+
+REASONS = {
+    "truncated": ("images", "is truncated: its compressed data ends early"),
+    "nan": ("images", "1 of its 2688 voxels are NaN or infinite"),
+    "2d": ("images", "is 2D (14 x 16); a volume is needed"),
+    "4d": ("images", "is 4D (12 x 14 x 16 x 2); split it into 3D volumes first"),
+    "absurd": ("images", "its header claims 30000 x 30000 x 30000 voxels; at most 1,073,741,824 can be taken"),
+    "label grid": ("labels", "its grid is not that of its image: 12 x 14 x 17 against 12 x 14 x 16"),
+    "label place": ("labels", "its grid is not that of its image: same shape, another place in space"),
+    "label values": ("labels", "its labels are not all whole numbers"),
+    "label gone": ("labels", "there is no such file"),
+}
+
+
+def test_hostile_files_are_refused_by_name_and_the_rest_goes_on(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [make_case(f"bad {how}") for how in REASONS] + [make_case("good")]
+    for case, how in zip(cases, REASONS, strict=False):
+        spoil(case, how)
+    done = []
+    store = prepare(cases, tmp_path / "store", MR, source="here", progress=lambda _: lambda: done.append(1))
+    assert list(store.cases) == ["good"]
+    assert dict(store.refused) == {f"{folder}/bad {how}.nii.gz": reason for how, (folder, reason) in REASONS.items()}
+    assert len(done) == len(cases)
+    assert Store.open(tmp_path / "store").refused == store.refused
+    assert {path.name for path in store.path.rglob("*.b2nd")} == {"good.b2nd"}
+
+
+def test_nothing_usable_is_the_user_s_mistake_and_leaves_nothing(tmp_path: Path, make_case: MakeCase) -> None:
+    case = make_case("a")
+    spoil(case, "truncated")
+    with pytest.raises(UserError, match=r"none of the 1 cases of here can be used; the first, .*a\.nii\.gz: is trunc"):
+        prepare([case], tmp_path / "out" / "store", MR, source="here")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_no_cases_is_the_user_s_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="here holds no cases"):
+        prepare([], tmp_path / "store", MR, source="here")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_is_there_is_left_alone(tmp_path: Path, make_case: MakeCase) -> None:
+    (tmp_path / "store").mkdir()
+    with pytest.raises(UserError, match="exists already"):
+        prepare([make_case("a")], tmp_path / "store", MR, source="here")
+    assert not list((tmp_path / "store").iterdir())
+
+
+def test_an_output_that_can_not_be_written_is_one_line(tmp_path: Path, make_case: MakeCase) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(UserError, match="can't be written: "):
+        prepare([make_case("a")], tmp_path / "file" / "store", MR, source="here")
+
+
+@pytest.mark.parametrize(("failure", "processes"), [(RuntimeError, 1), (KeyboardInterrupt, 1), (KeyboardInterrupt, 2)])
+def test_what_was_done_before_a_stop_is_not_done_again(
+    tmp_path: Path, make_case: MakeCase, processes: int, failure: type[BaseException]
+) -> None:
+    cases = [make_case(f"case{index}") for index in range(12)]
+    out = tmp_path / "out" / "store"
+    done = []
+
+    def stop_at_three() -> None:
+        done.append(1)
+        if len(done) == 3:
+            raise failure
+
+    with pytest.raises(failure):
+        prepare(cases, out, MR, source="here", processes=processes, progress=lambda _: stop_at_three)
+    assert [path.name for path in out.parent.iterdir()] == ["store.partial"]
+    work: list[Work] = []
+    counts: list[int] = []
+
+    def counted(count: int) -> Callable[[], None]:
+        counts.append(count)
+        return done.clear
+
+    prepare(cases, out, MR, source="here", progress=counted, tell=work.append)
+    assert (work[0].resumed, work[0].prepared) == (3, 9)
+    assert counts == [9]
+    prepare(cases, tmp_path / "undisturbed", MR, source="here")
+    assert contents(out) == contents(tmp_path / "undisturbed")
+    assert [path.name for path in out.parent.iterdir()] == ["store"]
+
+
+def test_several_processes_make_the_same_store(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [make_case(f"case{index}") for index in range(4)]
+    spoil(cases[2], "nan")
+    one = prepare(cases, tmp_path / "one", MR, source="here")
+    two = prepare(cases[::-1], tmp_path / "two", MR, source="here", processes=2)
+    assert one.hash == two.hash
+    assert one.refused == two.refused
+    assert list(one.cases) == list(two.cases)
+
+
+def test_no_processes_at_all_is_the_user_s_mistake(tmp_path: Path, make_case: MakeCase) -> None:
+    with pytest.raises(UserError, match="0 processes"):
+        prepare([make_case("a")], tmp_path / "store", MR, source="here", processes=0)
+
+
+def test_labels_and_geometry_of_the_right_grid_are_kept(tmp_path: Path, make_case: MakeCase) -> None:
+    case = make_case("a")
+    store = prepare([case], tmp_path / "store", replace(MR, crop="none"), source="here")
+    assert case.label is not None
+    label = nibabel.load(case.label)
+    np.testing.assert_array_equal(store.label("a"), np.asanyarray(label.dataobj))
+    np.testing.assert_array_equal(store.cases["a"].affine, label.affine)
+    np.testing.assert_array_equal(store.cases["a"].source_affine, label.affine)
+    assert store.cases["a"].source_shape == store.cases["a"].shape == label.shape
+    assert store.cases["a"].label_values == (1, 2)
+    assert store.cases["a"].source == "images/a.nii.gz"
+
+
+def test_a_label_map_that_differs_by_rounding_is_taken(tmp_path: Path, make_case: MakeCase) -> None:
+    case = make_case("a", spacing=(0.7, 0.7, 2))
+    assert case.label is not None
+    label = nibabel.load(case.label)
+    rewrite(case.label, np.asanyarray(label.dataobj), label.affine + 1e-5)
+    store = prepare([case], tmp_path / "store", MR, source="here")
+    assert store.label("a").shape == store.image("a").shape
+
+
+def test_one_volume_is_a_store(tmp_path: Path, make_case: MakeCase) -> None:
+    store = prepare([make_case("a")], tmp_path / "store", MR, source="here")
+    assert store.split("pretrain") == ["a"]
+
+
+def test_ids_become_safe_file_names_and_twins_are_refused(tmp_path: Path, make_case: MakeCase) -> None:
+    first, second = make_case("first"), make_case("second")
+    cases = [replace(first, id="../../a b"), replace(second, id="../..:A B"), replace(second, id="x" * 300)]
+    done = []
+    store = prepare(cases, tmp_path / "store", MR, source="here", progress=lambda _: lambda: done.append(1))
+    assert next(iter(store.cases)) == "_._.._a_b"
+    assert len(list(store.cases)[1]) == 100
+    assert store.refused == (
+        ("images/second.nii.gz", "its id _._.._A_B is that of images/first.nii.gz already; rename one of them"),
+    )
+    assert len(done) == 2  # the twin was never looked at
+    store.image("_._.._a_b")
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "store"}
+
+
+def test_every_label_value_gets_a_name(make_store: MakeStore) -> None:
+    assert make_store().label_names == {1: "block", 2: "label 2"}
+
+
+def test_the_manifest_names_no_place_of_this_machine(tmp_path: Path, make_store: MakeStore) -> None:
+    text = (make_store().path / "manifest.json").read_text(encoding="utf-8")
+    assert str(tmp_path) not in text
+    assert json.loads(text)["source"] == "source"
+
+
+def test_preparing_needs_no_torch() -> None:
+    code = "import sys, gvsl.store, gvsl.io, gvsl.datasets; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("part", ["image", "label", "voxels"])
+def test_a_pipe_is_refused_and_never_opened(tmp_path: Path, make_case: MakeCase, part: str) -> None:
+    case = make_case("a")
+    assert case.label is not None
+    pipe = case.label if part == "label" else case.image
+    told, reason = pipe.name, "is neither a file nor a folder"
+    pipe.unlink()
+    if part == "voxels":
+        nibabel.Nifti1Pair(np.ones((4, 5, 6), np.int16), np.eye(4)).to_filename(pipe.with_name("a.hdr"))
+        pipe = pipe.with_name("a.img")
+        pipe.unlink()
+        told, reason = "a.hdr", "is the header of a pair, and its voxels"
+    os.mkfifo(pipe)
+    make_case("b")
+    run = "import sys; from gvsl.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", run, "prepare", str(tmp_path / "source"), str(tmp_path / "store")]
+    subprocess.run(words, capture_output=True, check=True, timeout=60)
+    store = Store.open(tmp_path / "store")
+    assert list(store.cases) == ["b"]
+    [(file, said)] = store.refused
+    assert Path(file).name == told
+    assert said.startswith(reason)

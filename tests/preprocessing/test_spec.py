@@ -1,0 +1,52 @@
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from gvsl.errors import UserError
+from gvsl.preprocessing import PRESETS, Preprocessing, parse_preprocessing
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"spacing": 0}, "spacing is 0 mm"),
+        ({"spacing": float("nan")}, "spacing is nan mm"),
+        ({"lower": 60, "upper": 40}, "lower must be the smaller"),
+        ({"lower": -5}, "percentiles run from 0 to 100"),
+        ({"upper": 101}, "percentiles run from 0 to 100"),
+        ({"margin": -1}, "margin is -1"),
+        ({"orientation": "LPS"}, "orientation is 'LPS'; it can be RAS"),
+        ({"intensity": "z"}, "it can be percentiles or window"),
+        ({"crop": "brain"}, "it can be foreground or lungs or none"),
+    ],
+)
+def test_a_contract_that_means_nothing_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Preprocessing(**values)
+
+
+@pytest.mark.parametrize("contract", [*PRESETS.values(), Preprocessing(spacing=2, crop="none", margin=0)])
+def test_a_contract_survives_being_written(contract: Preprocessing) -> None:
+    assert parse_preprocessing(asdict(contract)) == contract
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"flavour": 1}, "lacks or adds flavour"),
+        ({"spacing": "1"}, "spacing is '1', not float"),
+        ({"margin": 1.5}, "margin is 1.5, not int"),
+        ({"margin": True}, "margin is True, not int"),
+    ],
+)
+def test_a_contract_of_another_kind_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_preprocessing({**asdict(PRESETS["mr"]), **change})
+
+
+def test_a_contract_that_lacks_a_field_is_refused() -> None:
+    values = asdict(PRESETS["ct"])
+    del values["upper"]
+    with pytest.raises(UserError, match="lacks or adds upper"):
+        parse_preprocessing(values)

@@ -1,0 +1,81 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from gvsl.backbones import UNet3D
+from gvsl.backbones.learnt import learnt_from
+from gvsl.backbones.weights import load_backbone, save_weights
+from gvsl.cli import main
+from gvsl.errors import UserError
+from gvsl.records import read_record
+from gvsl.store import Store
+from gvsl.store.table import CaseTable, row_line
+from gvsl.transfer.leakage import check_leakage, seen_cases, told_leakage
+
+
+def pretrained(folder: Path, store: Store, cases: list[str] | None) -> Path:
+    """Weights learnt from these cases of a store; None for weights of before that was noted."""
+    torch.manual_seed(0)
+    images = None if cases is None else learnt_from(store.cases[case].content for case in cases)
+    contract = store.preprocessing
+    save_weights(folder, UNet3D(width=8), method="gvsl", preprocessing=contract, provenance={}, learnt_from=images)
+    return folder
+
+
+def words(store: Store, weights: Path, out: Path, mode: str = "linear") -> list[str]:
+    few = ["--max_steps", "1", "--validate_every", "1", "--clusters.points", "0", "--crop", "[16, 16, 16]"]
+    return ["transfer", str(store.path), "--weights", str(weights), "--mode", mode, "--out", str(out), *few]
+
+
+def test_weights_that_saw_what_is_held_out_are_refused_unless_asked_for(
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = pretrained(tmp_path / "leaky", store, ["s0", "s6", "s8"])  # s6 is in val, s8 in test
+    assert main(words(store, weights, tmp_path / "run")) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"{weights} was learnt from images that {store.path} holds out in val or test: s6, s8; take them" in said
+    assert said.endswith("or give --allow_leakage true")
+    assert not (tmp_path / "run").exists()
+    assert main([*words(store, weights, tmp_path / "run"), "--allow_leakage", "true"]) == 0
+    assert f"{weights}: held out and learnt from: s6, s8" in capsys.readouterr().out.splitlines()
+    config = read_record(tmp_path / "run").config
+    assert (config["leakage"], config["allow_leakage"]) == ("held out and learnt from: s6, s8", True)
+    # What is transferred on from there is no better.
+    with pytest.raises(UserError, match="s6, s8"):
+        check_leakage(load_backbone(tmp_path / "run"), tmp_path / "run", store)
+
+
+def test_weights_that_saw_nothing_of_it_pass_and_the_record_says_so(tmp_path: Path, store: Store) -> None:
+    weights = pretrained(tmp_path / "clean", store, ["s0", "s1"])
+    assert main(words(store, weights, tmp_path / "run", mode="finetune")) == 0
+    assert read_record(tmp_path / "run").config["leakage"] == "no image that is held out was learnt from"
+    train = frozenset(store.cases[case].content[:16] for case in store.split("train"))
+    assert load_backbone(tmp_path / "run").learnt_from == train  # s0 and s1 are among them
+
+
+def test_what_is_not_known_is_not_checked_and_said(
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = pretrained(tmp_path / "old", store, None)
+    assert main(words(store, weights, tmp_path / "run", mode="finetune")) == 0
+    assert f"{weights}: not checked: it isn't known" in capsys.readouterr().out
+    assert read_record(tmp_path / "run").config["leakage"].startswith("not checked")
+    assert load_backbone(tmp_path / "run").learnt_from is None
+    # Nor is it known of stores of before there were hashes.
+    rows = [json.loads(line) for line in store.table.lines.splitlines()]
+    unknown = b"".join(row_line({name: value for name, value in row.items() if name != "content"}) for row in rows)
+    before = replace(store, table=CaseTable.parse(unknown))
+    backbone = load_backbone(pretrained(tmp_path / "leaky", store, ["s6"]))
+    assert seen_cases(backbone, before) is None
+    assert told_leakage(backbone, before).startswith("not checked")
+    assert seen_cases(backbone, store) == ["s6"]
+
+
+def test_random_weights_saw_nothing(tmp_path: Path, store: Store) -> None:
+    assert main([*words(store, Path("scratch"), tmp_path / "run", mode="scratch"), "--width", "8"]) == 0
+    assert read_record(tmp_path / "run").config["leakage"] == "no image that is held out was learnt from"
+    train = frozenset(store.cases[case].content[:16] for case in store.split("train"))
+    assert load_backbone(tmp_path / "run").learnt_from == train
