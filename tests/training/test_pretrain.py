@@ -179,11 +179,15 @@ def test_only_a_stopped_run_with_the_same_settings_is_resumed(
 
     assert "is finished; there is nothing to resume" in refusal(finished, tiny)
     assert "holds no record.json" in refusal(tmp_path / "nowhere", tiny)
-    assert "other settings of seed;" in refusal(stopped, replace(tiny, seed=2))
+    assert "was begun with seed 1, now 2" in refusal(stopped, replace(tiny, seed=2))
     gentle = replace(tiny, pretext=GVSLSettings(appearance=AppearanceSettings(shuffle_rate=0.1)))
-    assert "other settings of pretext;" in refusal(stopped, gentle)
+    assert "was begun with pretext.appearance.shuffle_rate 0.8, now 0.1" in refusal(stopped, gentle)
     larger = replace(tiny, data=replace(tiny.data, crop=(32, 16, 16)))
-    assert "other settings of data;" in refusal(stopped, larger)
+    assert "was begun with data.crop [16, 16, 16], now [32, 16, 16]" in refusal(stopped, larger)
+    often = replace(tiny, trainer=replace(tiny.trainer, log_every=7, checkpoint_every=3))
+    unlogged = tmp_path / "copy"
+    shutil.copytree(stopped, unlogged)
+    assert pretrain(phantom_store, unlogged, often, resume=True).status == "finished"
     shutil.rmtree(stopped / "checkpoints")
     assert "to resume from; remove" in refusal(stopped, tiny)
     assert read_record(stopped).status == "failed"

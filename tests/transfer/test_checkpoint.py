@@ -82,7 +82,7 @@ def test_a_state_is_neither_overwritten_nor_taken_up_unasked(tmp_path: Path) -> 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     saved(tmp_path / "a.part")
-    with pytest.raises(UserError, match="was begun with seed 0, not 1"):
+    with pytest.raises(UserError, match="was begun with seed 0, now 1"):
         Checkpoint(tmp_path / "a.part", {**IDENTITY, "seed": 1}, 5, resume=True)
     assert Checkpoint(tmp_path / "a.part", IDENTITY, 3, resume=True).done == 5
 

@@ -7,6 +7,7 @@ from typing import Any
 from gvsl.benchmark.matrix import SCRATCH, Run
 from gvsl.benchmark.places import FAILED, RUNS
 from gvsl.records import RECORD_NAME, RunRecord, environment, utc_now, write_record
+from gvsl.settings import effects_of
 from gvsl.training.pretrain_settings import PretrainSettings
 
 
@@ -27,6 +28,7 @@ def keep_failure(run: Run, out: Path, reason: str, traceback: str = "") -> None:
         status="failed",
         created=utc_now(),
         environment=environment(),
+        effects=effects_of(run.settings),
     )
     if weights is not None and isinstance(weights.settings, PretrainSettings):
         steps = weights.settings.trainer.max_steps

@@ -3,14 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gvsl.settings import deciding_settings
 from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.transfer import TransferSettings
 
-FORMAT = 1
+FORMAT = 2
 KEY_LENGTH = 10
 SCRATCH = "scratch"
 """The row of Table 1 without pre-training."""
@@ -51,26 +52,21 @@ class Run:
             "method": self.method,
             "task": None if self.pretrains else self.column.task,
             "store": self.column.store_hash,
-            "settings": _deciding(self.settings),
+            "settings": self._deciding(),
             "weights": None if self.weights is None else self.weights.key,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
+
+    def _deciding(self) -> dict[str, object]:
+        """Return the settings that decide what the run writes; extras are written by pre-training and linear runs."""
+        extras = isinstance(self.settings, PretrainSettings) or self.settings.mode == "linear"
+        return deciding_settings(self.settings, extras=extras)
 
     @property
     def name(self) -> str:
         """Of the run's folder."""
         what = "pretrain" if isinstance(self.settings, PretrainSettings) else self.settings.mode
         return f"{self.column.store.name}-{what}-{self.method}-{self.seed}-{self.key}"
-
-
-def _deciding(settings: PretrainSettings | TransferSettings) -> dict[str, object]:
-    """The settings that decide what a run writes: how features cluster is looked at in linear runs alone."""
-    found = asdict(settings)
-    if isinstance(settings, TransferSettings):
-        del found["allow_leakage"]  # it decides whether there is a run
-        if settings.mode != "linear":
-            del found["clusters"]
-    return found
 
 
 Matrix = list[Run]

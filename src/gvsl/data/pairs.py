@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from gvsl.data.crop import Place, Shape, aligned_places, centre_crop, fit_crop, place_within
 from gvsl.data.order import EpochPairs, independent_pairs
 from gvsl.errors import UserError
+from gvsl.settings import NOTHING
 from gvsl.store import Store, StoredCase
 from gvsl.types import PairBatch
 
@@ -40,7 +41,7 @@ class DataSettings:
     place in both foregrounds."""
     jitter: float = 0.05
     """With aligned pairs: how far the moving crop may be off, either way, as a share of its sides."""
-    workers: int = 1
+    workers: int = field(default=1, metadata=NOTHING)
     """Processes that read volumes; 0 reads in the training process."""
 
 

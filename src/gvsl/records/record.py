@@ -51,6 +51,8 @@ class RunRecord:
     """A JSON file of how the features cluster by structure (`gvsl.transfer.feature_clusters` has its layout)."""
     pretraining: dict[str, Any] = field(default_factory=dict)
     """Of a transfer from weights: the `steps`, `seed` and `store` (a hash) of their training, as far as they tell."""
+    effects: dict[str, str] = field(default_factory=dict)
+    """Of settings that do not decide the result: `nothing`, `extras` or `arm` (`gvsl.settings`), by dotted name."""
     format: int = FORMAT
 
 

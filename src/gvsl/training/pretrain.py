@@ -3,7 +3,7 @@
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,8 @@ from gvsl.files import refuse_existing
 from gvsl.hardware import device_facts
 from gvsl.methods import METHODS, Method
 from gvsl.records import RunRecord, environment, read_record, utc_now, write_record
+from gvsl.records.comparability import changes
+from gvsl.settings import effects_of
 from gvsl.store import Store
 from gvsl.training.metrics_logger import Logbook, read_curves
 from gvsl.training.module import Epoch, PretrainModule
@@ -59,7 +61,8 @@ def pretrain(
     network = build_method(method, settings)
     settings = _fitted(network, store, settings)
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
-    first_step = _first_step(out, config, resume)
+    effects = effects_of(settings)
+    first_step = _first_step(out, config, effects, resume)
     stream = PairStream(store, settings.data, settings.seed, first_step)
     config["data"]["crop"] = list(stream.crop)
     try:
@@ -75,6 +78,7 @@ def pretrain(
         created=utc_now(),
         environment=environment(_device(settings)),
         curves=CURVES_NAME,
+        effects=effects,
     )
     before = 0.0
     if resume:
@@ -233,7 +237,7 @@ class _Compile(Callback):
         pl_module.method.backbone.compile()
 
 
-def _first_step(out: Path, config: dict[str, Any], resume: bool) -> int:
+def _first_step(out: Path, config: dict[str, Any], effects: Mapping[str, str], resume: bool) -> int:
     """The step that a run starts at, once it is sure that it may."""
     if not resume:
         refuse_existing(out)
@@ -243,17 +247,14 @@ def _first_step(out: Path, config: dict[str, Any], resume: bool) -> int:
         raise UserError(f"{out} is finished; there is nothing to resume")
     if not (out / CHECKPOINT).is_file():
         raise UserError(f"{out} holds no {CHECKPOINT} to resume from; remove {out} and start again")
-    changed = [name for name in config if not _same(config[name], earlier.config.get(name))]
+    chosen = earlier.config.get("data", {}).get("crop") if config["data"]["crop"] is None else config["data"]["crop"]
+    now = config | {"data": config["data"] | {"crop": chosen}}  # a crop that is not given is chosen by the store
+    changed = changes(earlier.config, now, effects)
     if changed:
-        raise UserError(f"{out} was started with other settings of {', '.join(changed)}; resume it with the same")
+        raise UserError(
+            f"{out} was begun with {'; '.join(map(str, changed))}: resume with the earlier value, or start another run"
+        )
     return int(torch.load(out / CHECKPOINT, map_location="cpu", weights_only=True)["global_step"])
-
-
-def _same(now: Any, earlier: Any) -> bool:
-    """Whether two settings agree; a crop that was chosen by the store agrees with none given."""
-    if isinstance(now, dict) and isinstance(earlier, dict):
-        return all(_same(now.get(name), earlier.get(name)) or (name == "crop" and now[name] is None) for name in now)
-    return (list(now) if isinstance(now, tuple) else now) == earlier
 
 
 def _final_values(logbook: Logbook) -> dict[str, float]:

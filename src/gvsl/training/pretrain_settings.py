@@ -6,6 +6,7 @@ from typing import Any, Literal
 from gvsl.backbones import UNet3DSettings
 from gvsl.data import DataSettings
 from gvsl.errors import UserError
+from gvsl.settings import ARM, NOTHING
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,15 @@ class TrainerSettings:
     """Optimiser steps (Section 4.1: 2 x 10^5)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of the passes; losses, fields and weights are always float32."""
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = field(default="auto", metadata=NOTHING)
     """Where to compute."""
     devices: int = 1
     """GPUs, or processes on a CPU; `data.batch_size` pairs each, of which no two see the same in a step or an epoch."""
     compile: bool = False
     """Compile the backbone: slow to start, faster a step on most GPUs."""
-    checkpoint_every: int = 1000
+    checkpoint_every: int = field(default=1000, metadata=NOTHING)
     """Steps between two checkpoints, from which --resume goes on."""
-    log_every: int = 50
+    log_every: int = field(default=50, metadata=NOTHING)
     """Steps between two writes of the logged values; every step's are kept."""
 
 
@@ -46,7 +47,7 @@ class TrainerSettings:
 class PretrainSettings:
     """One pre-training run."""
 
-    seed: int = 0
+    seed: int = field(default=0, metadata=ARM)
     """Decides the first weights, the pairs and their augmentation."""
     backbone: UNet3DSettings = field(default_factory=UNet3DSettings)
     """The network that is pre-trained."""

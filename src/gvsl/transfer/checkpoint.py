@@ -15,6 +15,7 @@ from torch import Tensor
 from gvsl.backbones.weights import read_tensors
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
+from gvsl.records.comparability import changes
 
 if TYPE_CHECKING:
     from gvsl.transfer.fit import Watch
@@ -38,20 +39,29 @@ class Checkpoint:
     rest JSON, and the JSON names its tensors, so that a run stopped in the middle of a save has the state before.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], every: int, *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        every: int,
+        *,
+        effects: Mapping[str, str] | None = None,
+        resume: bool = False,
+    ) -> None:
         """Open `folder`, which need not exist.
 
         Args:
             folder: of the state, see `part_folder`.
             identity: what the state belongs to: settings, store, weights; JSON values.
             every: steps between two saves; 0 saves nothing.
+            effects: of the settings (`gvsl.settings.effects_of`); those that decide no result may change.
             resume: take up the state that is there, instead of refusing it.
 
         Raises:
             UserError: there is a state and `resume` is false, there is none and it is true, or the state is
                 broken or belongs to other settings.
         """
-        self.folder, self.every = folder, every
+        self.folder, self.effects, self.every = folder, effects or {}, every
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
         self.began = time.monotonic()
         self._state: dict[str, Any] | None = None
@@ -144,17 +154,16 @@ class Checkpoint:
             if state["format"] != FORMAT:
                 raise UserError(f"{path} has format {state['format']}; this gvsl reads format {FORMAT}")
             began: dict[str, Any] = state["identity"]
-            odd = sorted(key for key in began.keys() | self.identity.keys() if began.get(key) != self.identity.get(key))
+            changed = changes(began, self.identity, self.effects)
             fits = {"step": int, "tensors": str, "rows": list, "seconds": float, "best_step": int}
             if not all(isinstance(state[key], kind) for key, kind in fits.items()) or "/" in state["tensors"]:
                 raise ValueError("a value is of another type")
         except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} can't be read ({error}): remove {self.folder} and begin again") from None
-        if odd:
-            name = odd[0]
+        if changed:
             raise UserError(
-                f"{self.folder} was begun with {name} {began.get(name)}, not {self.identity.get(name)}: "
-                f"give --resume with the same, or remove {self.folder} and begin again"
+                f"{self.folder} was begun with {'; '.join(map(str, changed))}: "
+                f"resume with the earlier value, or remove {self.folder} and begin again"
             )
         return dict(state)
 

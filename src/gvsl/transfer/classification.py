@@ -18,6 +18,7 @@ from gvsl.metrics.bootstrap import bootstrap, steps_to_share
 from gvsl.metrics.ranking import auc, average_precision
 from gvsl.progress import progress
 from gvsl.records import RunRecord, environment, utc_now, write_curves, write_record
+from gvsl.settings import effects_of
 from gvsl.store import Store
 from gvsl.store.arrays import Box
 from gvsl.transfer.augmentation import augment
@@ -109,6 +110,7 @@ def classify(
             metrics=_metrics(result, rows),
             cases=rows,
             curves=CURVES_NAME,
+            effects=effects_of(settings),
         )
         write_curves(folder / CURVES_NAME, result.rows)
         save_classifier(

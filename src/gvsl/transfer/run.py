@@ -12,6 +12,7 @@ from gvsl.backbones.compatibility import check_contract
 from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone
 from gvsl.files import whole_folder
 from gvsl.records import RunRecord
+from gvsl.settings import deciding_settings, effects_of
 from gvsl.store import Store
 from gvsl.transfer.adapted import AdaptedNetwork
 from gvsl.transfer.checkpoint import Checkpoint, part_folder
@@ -20,8 +21,6 @@ from gvsl.transfer.leakage import check_leakage, told_leakage
 from gvsl.transfer.transfer_settings import TransferSettings
 
 CURVES_NAME = "curves.csv"
-FREE_TO_CHANGE = ("checkpoint_every", "device", "cache_gigabytes", "clusters", "allow_leakage")
-"""Settings that do not decide what a run learns, so that a resumed one may have others."""
 
 
 def open_backbone(store: Store, weights: str | Path | None, settings: TransferSettings) -> UNet3D:
@@ -46,12 +45,13 @@ def open_checkpoint(
     Raises:
         UserError: there is a state and `resume` is false, or none that fits and it is true.
     """
-    kept = {name: value for name, value in asdict(settings).items() if name not in FREE_TO_CHANGE}
     start = "scratch"
     if weights is not None:
         start = hashlib.sha256((find_weights(weights) / MODEL_NAME).read_bytes()).hexdigest()
-    identity = {"task": task, "store": store.hash, "weights": start, **kept}
-    return Checkpoint(part_folder(out), identity, settings.checkpoint_every, resume=resume)
+    identity = {"task": task, "store": store.hash, "weights": start, **deciding_settings(settings)}
+    return Checkpoint(
+        part_folder(out), identity, settings.checkpoint_every, effects=effects_of(settings), resume=resume
+    )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from gvsl.progress import progress
 from gvsl.records import RunRecord, environment, utc_now, write_curves, write_record
 from gvsl.records.pictures import Slices, segmentation_slices, write_segmentations
 from gvsl.records.volumes import Extremes
+from gvsl.settings import effects_of
 from gvsl.store import Store
 from gvsl.store.arrays import Box
 from gvsl.transfer.augmentation import augment
@@ -112,6 +113,7 @@ def transfer(
             cases=rows,
             labels={str(value): name for value, name in labels.items()},
             curves=CURVES_NAME,
+            effects=effects_of(settings),
             pictures=write_segmentations(folder, rows, slices) if rows else [],
             volumes=extremes.write(folder),
             clusters=CLUSTERS_NAME if clusters else None,

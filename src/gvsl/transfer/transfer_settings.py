@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gvsl.errors import UserError
+from gvsl.settings import ARM, EXTRAS, NOTHING
 
 MODES = ("scratch", "linear", "finetune")
 
@@ -43,14 +44,14 @@ class TransferSettings:
         UserError: a value is out of its range.
     """
 
-    mode: Literal["scratch", "linear", "finetune"] = "linear"
+    mode: Literal["scratch", "linear", "finetune"] = field(default="linear", metadata=ARM)
     """`linear`: a head on frozen features; `finetune`: all; `scratch`: all, from random weights."""
-    seed: int = 0
+    seed: int = field(default=0, metadata=ARM)
     """Decides the labelled cases drawn, their order, the crops and every random weight."""
-    any_contract: bool = False
+    any_contract: bool = field(default=False, metadata=NOTHING)
     """Take weights that were trained on volumes prepared otherwise than the store's, such as CT's for MR; without it
     they are refused."""
-    allow_leakage: bool = False
+    allow_leakage: bool = field(default=False, metadata=NOTHING)
     """Take weights that were learnt from images of the store's val or test split; without it they are refused."""
     kernel: int = 3
     """Side of the head's convolution, odd; 1 asks what each voxel's features tell by themselves (the paper has "a
@@ -82,16 +83,16 @@ class TransferSettings:
     another one beside them is refused."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of the backbone's passes; head and loss are always float32."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=NOTHING)
     """Where to compute; `auto` takes a GPU if there is one."""
-    cache_gigabytes: float = 4.0
+    cache_gigabytes: float = field(default=4.0, metadata=NOTHING)
     """Memory for frozen features (float16, on the CPU); what does not fit is computed anew at each use."""
     augmentation: Literal["none", "spatial", "intensity", "both"] = "none"
     """Random changes of the training cases: `spatial` moves image and label map, `intensity` bends the grey values;
     not for `linear`, whose features are computed once."""
-    checkpoint_every: int = 200
+    checkpoint_every: int = field(default=200, metadata=NOTHING)
     """Steps between two states that --resume can go on from, kept in RUN.part until RUN is there; 0 keeps none."""
-    clusters: ClusterSettings = field(default_factory=ClusterSettings)
+    clusters: ClusterSettings = field(default_factory=ClusterSettings, metadata=EXTRAS)
     """Of `linear` segmentation: how the features cluster by structure; it decides nothing about the scores."""
 
     def __post_init__(self) -> None:

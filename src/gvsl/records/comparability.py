@@ -1,0 +1,116 @@
+"""Which runs may be compared, and if not, why: the settings that decide a result, from a run's own record."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gvsl.records.record import RunRecord
+from gvsl.settings import NO_RESULT, effect_of, flatten
+
+LABELS = "labels"
+"""The number of labelled training cases, as drawn."""
+EARLIER_EFFECTS: Mapping[str, str] = {
+    "data.workers": "nothing",
+    "trainer.accelerator": "nothing",
+    "trainer.checkpoint_every": "nothing",
+    "trainer.log_every": "nothing",
+    "device": "nothing",
+    "cache_gigabytes": "nothing",
+    "checkpoint_every": "nothing",
+    "any_contract": "nothing",
+    "allow_leakage": "nothing",
+    "clusters": "extras",
+    "mode": "arm",
+    "seed": "arm",
+}
+"""Effects of the settings in records that don't carry them, written before 2026-11-27."""
+ADDED_LATER: Mapping[str, Any] = {
+    "augmentation": "none",
+    "data.order": "independent",
+    "data.pairing": "whole",
+    "data.jitter": 0.05,
+}
+"""What held in runs whose records predate a setting."""
+NOT_SETTINGS = (
+    *("method", "weights", "weights_keys"),  # the arm of a comparison
+    *("task", "train_cases", "val_cases", "test_cases", "leakage"),  # follow from the store, the labels and the weights
+    *("reason", "traceback"),  # of a run that failed
+)
+"""Entries of a record's config that are no settings of the run."""
+
+
+class Change(NamedTuple):
+    """A setting in which two runs differ; None where one of them doesn't record it."""
+
+    name: str
+    earlier: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.name} {_text(self.earlier)}, now {_text(self.now)}"
+
+
+def changes(earlier: Mapping[str, Any], now: Mapping[str, Any], effects: Mapping[str, str]) -> list[Change]:
+    """Return the differences between two configs that keep a run from being resumed, sorted by name.
+
+    Args:
+        earlier: of the run that was stopped, nested or flat.
+        now: of the run that is to resume it, nested or flat.
+        effects: of the settings (`gvsl.settings.effects_of`); those without effect on the result may differ.
+    """
+    before, after = {**ADDED_LATER, **_plain(earlier)}, {**ADDED_LATER, **_plain(now)}
+    return [
+        Change(name, before.get(name), after.get(name))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name) and effect_of(name, effects) not in NO_RESULT
+    ]
+
+
+def deciding(record: RunRecord) -> dict[str, str]:
+    """Return the settings that must agree for two runs to be compared, as text by dotted name.
+
+    What the arms of a comparison and its seeds differ in by design is left out. `labels` is the number of labelled
+    training cases, also where all of them were taken; it is absent if the record doesn't tell.
+    """
+    effects = record.effects or EARLIER_EFFECTS
+    config = flatten(record.config)
+    added = {
+        name: value for name, value in ADDED_LATER.items() if name.startswith("data.") == (record.kind == "pretrain")
+    }
+    found = {
+        name: _text(value)
+        for name, value in (added | config).items()
+        if name not in NOT_SETTINGS and effect_of(name, effects) is None
+    }
+    found.pop(LABELS, None)
+    count = labels_of(record)
+    return found if count is None else found | {LABELS: str(count)}
+
+
+def labels_of(record: RunRecord) -> int | None:
+    """Return the number of labelled cases that a transfer run was trained on; None if its record doesn't tell."""
+    drawn, cases = record.config.get(LABELS), record.config.get("train_cases")
+    if isinstance(cases, list):
+        return len(cases)
+    return drawn if isinstance(drawn, int) else None
+
+
+def differences(first: RunRecord, second: RunRecord) -> list[Change]:
+    """Return why two runs may not be compared: the deciding settings in which both records disagree.
+
+    A setting that only one of them records is taken to agree.
+    """
+    one, other = deciding(first), deciding(second)
+    return [
+        Change(name, one[name], other[name]) for name in sorted(one.keys() & other.keys()) if one[name] != other[name]
+    ]
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a flat config of the types that JSON gives back."""
+    plain: dict[str, Any] = json.loads(json.dumps(flatten(config), default=str))
+    return plain
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, default=str).strip('"').replace("null", "none")

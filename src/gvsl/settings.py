@@ -1,0 +1,78 @@
+"""Facts about settings, kept beside each setting in the metadata of its dataclass field.
+
+    device: str = field(default="auto", metadata=NOTHING)
+
+A setting without such metadata decides a run's result. Records carry the facts (`RunRecord.effects`), so that whatever
+compares, resumes or names runs takes them from here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+EFFECT = "effect"
+NOTHING: Mapping[str, str] = {EFFECT: "nothing"}
+"""Metadata of a setting that changes how a run proceeds, such as its device, but nothing that it produces."""
+EXTRAS: Mapping[str, str] = {EFFECT: "extras"}
+"""Metadata of a setting that changes what a run writes beside its weights and scores."""
+ARM: Mapping[str, str] = {EFFECT: "arm"}
+"""Metadata of a setting in which the arms of a comparison, or its seeds, differ by design."""
+NO_RESULT = ("nothing", "extras")
+"""Effects of the settings that decide neither weights nor scores."""
+
+
+def effects_of(settings: "DataclassInstance", prefix: str = "") -> dict[str, str]:
+    """Return the effect of each setting that has one by its dotted name; a group's effect covers its members."""
+    found: dict[str, str] = {}
+    for item in fields(settings):
+        name, value = f"{prefix}{item.name}", getattr(settings, item.name)
+        if EFFECT in item.metadata:
+            found[name] = item.metadata[EFFECT]
+        elif is_dataclass(value) and not isinstance(value, type):
+            found |= effects_of(value, f"{name}.")
+    return found
+
+
+def effect_of(name: str, effects: Mapping[str, str]) -> str | None:
+    """Return the effect of a setting or of the innermost group around it; None if it decides the result.
+
+    Example:
+        >>> effect_of("clusters.points", {"clusters": "extras"})
+        'extras'
+    """
+    while name:
+        if name in effects:
+            return effects[name]
+        name = name.rpartition(".")[0]
+    return None
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level, names joined by dots.
+
+    Example:
+        >>> flatten({"trainer": {"max_steps": 600}, "seed": 0})
+        {'trainer.max_steps': 600, 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def deciding_settings(settings: "DataclassInstance", *, extras: bool = False) -> dict[str, Any]:
+    """Return the settings that decide what a run produces, by dotted name.
+
+    Args:
+        settings: of a run.
+        extras: include those that decide what is written beside weights and scores.
+    """
+    effects = effects_of(settings)
+    ignored = ("nothing",) if extras else NO_RESULT
+    return {name: value for name, value in flatten(asdict(settings)).items() if effect_of(name, effects) not in ignored}
