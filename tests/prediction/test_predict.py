@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import save_weights
+from gvsl.cases import Case
 from gvsl.cli import main
 from gvsl.datasets.mmwhs import STRUCTURES
 from gvsl.errors import UserError
@@ -38,7 +39,7 @@ from gvsl.transfer import (
     save_segmenter,
     transfer,
 )
-from gvsl.types import Case, Features
+from gvsl.types import Features
 
 RADII = np.array([17.0, 13.0, 15.0])
 Array = NDArray[np.float64]

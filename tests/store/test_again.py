@@ -17,12 +17,12 @@ import nibabel
 import numpy as np
 import pytest
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.preparation import Work, prepare
 from gvsl.preparation.staging import partial_path
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
-from gvsl.types import Case
 
 MR = PRESETS["mr"]
 MakeCase = Callable[..., Case]
