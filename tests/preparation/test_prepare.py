@@ -227,7 +227,7 @@ def test_a_pipe_is_refused_and_never_opened(tmp_path: Path, make_case: MakeCase,
         nibabel.Nifti1Pair(np.ones((4, 5, 6), np.int16), np.eye(4)).to_filename(pipe.with_name("a.hdr"))
         pipe = pipe.with_name("a.img")
         pipe.unlink()
-        told, reason = "a.hdr", "is the header of a pair, and its voxels"
+        told, reason = "a.hdr", "is the header of a pair, and its voxel file"
     os.mkfifo(pipe)
     make_case("b")
     run = "import sys; from gvsl.cli import main; sys.exit(main(sys.argv[1:]))"
