@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from gvsl.cases import Case
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.folder import folder
 from gvsl.io import Volume
@@ -20,7 +21,6 @@ from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS, Preprocessing
 from gvsl.store import Store
 from gvsl.transfer import Checkpoint
-from gvsl.types import Case
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

@@ -11,11 +11,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gvsl.io import UnusableFile, Volume, read_nifti, read_nifti_label, write_nifti, write_nifti_like
+from gvsl.io import UnusableFile, Volume, write_nifti, write_nifti_like
+from gvsl.io.header_checks import image_volume, label_volume
+from gvsl.io.nifti import load_nifti
 
 AFFINE = np.array([[-1.0, 0, 0, 12], [0, 1.5, 0, -7], [0, 0, 2, 3], [0, 0, 0, 1]])
 DIM_OFFSET = 40
 """Of the field `dim` in a NIfTI-1 header: eight int16."""
+
+
+def read_nifti(path: Path) -> Volume:
+    """Read an image as NIfTI, whatever its content looks like."""
+    return image_volume(*load_nifti(path, np.float32))
+
+
+def read_nifti_label(path: Path) -> Volume:
+    return label_volume(*load_nifti(path, None))
 
 
 def voxels(shape: tuple[int, ...] = (6, 7, 8), dtype: type = np.int16) -> np.ndarray:
@@ -139,7 +150,7 @@ REFUSED = {
     "constant": (with_voxels(np.full((6, 7, 8), 5, np.int16)), "every voxel has the same value, 5"),
     "absurd shape": (with_shape(32000, 32000, 32000), "header claims 32000 x 32000 x 32000 voxels; at most"),
     "more than it holds": (with_shape(1000, 1000, 1000), "claims 1000 x 1000 x 1000 voxels, more than the file"),
-    "negative shape": (with_shape(6, -7, 8), "holds no voxels: its header says 6 x -7 x 8"),
+    "negative shape": (with_shape(6, -7, 8), "holds no voxels: its header has 6 x -7 x 8"),
     "no axis": (with_affine([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]), "an axis has no length"),
     "one plane": (with_affine([[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "two axes point the same"),
     "no place": (with_affine([[np.nan, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "affine holds NaN"),
@@ -177,13 +188,13 @@ def test_half_a_pair_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnusableFile, match="its header claims 6 x 7 x 8 voxels, more than the file can hold"):
         read_nifti(tmp_path / "a.hdr")
     (tmp_path / "a.img").unlink()
-    with pytest.raises(UnusableFile, match=r"its voxels, a\.img or a\.img\.gz, aren't there"):
+    with pytest.raises(UnusableFile, match=r"its voxel file a\.img or a\.img\.gz is missing"):
         read_nifti(tmp_path / "a.hdr")
 
 
 def test_analyze_is_refused(tmp_path: Path) -> None:
     nibabel.AnalyzeImage(voxels(), AFFINE, dtype=np.int16).to_filename(tmp_path / "a.hdr")
-    with pytest.raises(UnusableFile, match=r"Analyze 7\.5 file, which doesn't say left from right"):
+    with pytest.raises(UnusableFile, match=r"Analyze 7\.5 file, which doesn't define left and right"):
         read_nifti(tmp_path / "a.hdr")
 
 
@@ -210,8 +221,8 @@ def test_the_sform_goes_before_a_qform_that_is_near_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sform", "qform", "zooms", "reason"),
     [
-        (AFFINE, MIRRORED, (), "its sform says that its axes run to LAS, its qform to RAS; set the code of the wrong"),
-        (None, None, (), "doesn't say how it lies in the patient"),
+        (AFFINE, MIRRORED, (), "its axes run to LAS by its sform and to RAS by its qform; set the code of the wrong"),
+        (None, None, (), "has no orientation in the patient"),
         (AFFINE, None, (1, 1.5, 2.5), "a spacing of 1 x 1.5 x 2.5, its affine 1 x 1.5 x 2; correct the one"),
         (AFFINE @ np.diag([1.1, 1, 1, 1]), AFFINE, (), "a spacing of 1 x 1.5 x 2, its affine 1.1 x 1.5 x 2"),
     ],

@@ -81,18 +81,18 @@ def test_a_list_of_one_value_a_voxel_is_a_volume(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, str], str]] = {
-    "no space": ({"drop": "space"}, "doesn't say how it lies in the patient: it names no space"),
+    "no space": ({"drop": "space"}, "has no orientation in the patient: it names no space"),
     "no directions": ({"drop": "space directions"}, "3 sizes and 0 space directions"),
     "another space": ({"space": "3D-right-handed"}, "its space is '3d-right-handed'"),
-    "no endian": ({"drop": "endian"}, "doesn't say the order of the bytes"),
+    "no endian": ({"drop": "endian"}, "has no byte order"),
     "no sizes": ({"drop": "sizes"}, "dimension 3 and sizes None"),
     "vector": (
         {"dimension": "4", "sizes": "3 6 7 8", "space_directions": "none (1,0,0) (0,1,0) (0,0,1)"},
-        "holds 3 values a voxel",
+        "holds 3 values per voxel",
     ),
     "frames": (
         {"dimension": "4", "sizes": "6 7 8 2", "space_directions": "(1,0,0) (0,1,0) (0,0,1) none"},
-        "holds 2 values a voxel, or frames",
+        "holds 2 values per voxel, or frames",
     ),
     "2D": ({"dimension": "3", "sizes": "6 56 1"}, "is 2D"),
     "text": ({"encoding": "ascii"}, "encoded as 'ascii'; save it as raw or gzip"),
@@ -112,11 +112,11 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "skip": ({"byte_skip": "-2"}, "skips -2 bytes"),
     "list": ({"data_file": "LIST"}, "in several files"),
     "pattern": ({"data_file": "a%03d.raw 1 8 1"}, "in several files"),
-    "absolute": ({"data_file": "/etc/passwd"}, "points to '/etc/passwd' for its voxels, which doesn't lie in its own"),
-    "above": ({"data_file": "../secret.raw"}, "points to '../secret.raw'"),
-    "link": ({"data_file": "link.raw"}, "points to 'link.raw'"),
-    "itself": ({"data_file": "a.nrrd"}, "points to 'a.nrrd'"),
-    "missing": ({"data_file": "gone.raw"}, "its file of voxels 'gone.raw' isn't there"),
+    "absolute": ({"data_file": "/etc/passwd"}, "names the data file '/etc/passwd', which lies outside its own"),
+    "above": ({"data_file": "../secret.raw"}, "names the data file '../secret.raw'"),
+    "link": ({"data_file": "link.raw"}, "names the data file 'link.raw'"),
+    "itself": ({"data_file": "a.nrrd"}, "names the data file 'a.nrrd'"),
+    "missing": ({"data_file": "gone.raw"}, "its data file 'gone.raw' does not exist"),
 }
 
 

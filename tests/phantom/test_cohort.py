@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from gvsl.datasets import folder
 from gvsl.errors import UserError
-from gvsl.io import read_nifti, read_nifti_label
+from gvsl.io import read_volume, read_label
 from gvsl.phantom.cohort import (
     ANATOMIES,
     FIELD_OF_VIEW,
@@ -194,13 +194,13 @@ def test_a_cohort_is_written_as_the_folder_source_reads_it(tmp_path: Path) -> No
     assert len(done) == 9
     case = source.cases[4]
     image, label = subject(4, 4, SMALL)
-    read = read_nifti(case.image)
+    read = read_volume(case.image)
     np.testing.assert_allclose(read.array, image, atol=0.5001)
     assert read.spacing == (1.0, 1.0, 1.0)
     np.testing.assert_array_equal(read.affine[:3, :3], np.eye(3))
     np.testing.assert_array_equal(read.affine[:3, 3], [-15.5, -15.5, -15.5])
     assert case.label is not None
-    np.testing.assert_array_equal(read_nifti_label(case.label).array, label)
+    np.testing.assert_array_equal(read_label(case.label).array, label)
 
 
 def test_lesions_are_those_of_class_1_alone_and_lie_in_the_lungs() -> None:

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import save_weights
+from gvsl.cases import Case
 from gvsl.cli import main
 from gvsl.datasets.mmwhs import STRUCTURES
 from gvsl.errors import UserError
-from gvsl.io import Volume, read_nifti
+from gvsl.io import Volume, read_volume
 from gvsl.prediction import PredictSettings, find_images, predict
 from gvsl.prediction.predict import _lack, segment_probabilities, segment_volume, windowed_logits
 from gvsl.preprocessing import Preprocessing
@@ -38,7 +39,7 @@ from gvsl.transfer import (
     save_segmenter,
     transfer,
 )
-from gvsl.types import Case, Features
+from gvsl.types import Features
 
 RADII = np.array([17.0, 13.0, 15.0])
 Array = NDArray[np.float64]
@@ -118,7 +119,7 @@ def test_a_threshold_comes_back_to_within_half_a_voxel(name: str, crop: Any, tmp
     image, distance = phantom(GRIDS[name])
     path = tmp_path / "image.nii.gz"
     nib.save(image, path)
-    volume = read_nifti(path)
+    volume = read_volume(path)
     contract = Preprocessing(intensity="window", lower=-1000, upper=1000, crop=crop, margin=2)
     model = swap(thresholding(contract, (32, 32, 32)))
     found = segment_volume(model, volume)
@@ -136,7 +137,7 @@ def test_probabilities_lie_where_the_structures_do(name: str, tmp_path: Path) ->
     image, distance = phantom(GRIDS[name])
     path = tmp_path / "image.nii.gz"
     nib.save(image, path)
-    volume = read_nifti(path)
+    volume = read_volume(path)
     contract = Preprocessing(intensity="window", lower=-1000, upper=1000, crop="foreground", margin=2)
     model = swap(thresholding(contract, (32, 32, 32)))
     shares = dict(segment_probabilities(model, volume, scratch=tmp_path))

@@ -11,11 +11,11 @@ import nibabel
 import numpy as np
 import pytest
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.preparation import Work, prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
-from gvsl.types import Case
 
 MR = PRESETS["mr"]
 MakeCase = Callable[..., Case]
@@ -227,7 +227,7 @@ def test_a_pipe_is_refused_and_never_opened(tmp_path: Path, make_case: MakeCase,
         nibabel.Nifti1Pair(np.ones((4, 5, 6), np.int16), np.eye(4)).to_filename(pipe.with_name("a.hdr"))
         pipe = pipe.with_name("a.img")
         pipe.unlink()
-        told, reason = "a.hdr", "is the header of a pair, and its voxels"
+        told, reason = "a.hdr", "is the header of a pair, and its voxel file"
     os.mkfifo(pipe)
     make_case("b")
     run = "import sys; from gvsl.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gvsl.cases import Case
 from gvsl.io import Volume
 from gvsl.preparation import workers
 from gvsl.preparation.workers import MEMORY_BASE, MEMORY_SHARE, usual_processes
-from gvsl.types import Case
 
 SHAPE = (64, 64, 40)
 BYTES = 2 * 64 * 64 * 40

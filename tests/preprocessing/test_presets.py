@@ -8,11 +8,11 @@ import pytest
 
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import load_backbone, save_weights
+from gvsl.cases import Case
 from gvsl.cli import main
 from gvsl.io import UnusableFile, Volume
 from gvsl.preprocessing import PRESETS, parse_preprocessing, preprocess
 from gvsl.store import Store, describe
-from gvsl.types import Case
 
 DOCS = Path(__file__).parents[2] / "docs" / "preprocessing.md"
 

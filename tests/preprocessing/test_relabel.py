@@ -4,13 +4,13 @@ import nibabel
 import numpy as np
 import pytest
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.io import UnusableFile, Volume
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.preprocessing.relabel import relabelled
 from gvsl.store import Store
-from gvsl.types import Case
 
 
 def label(*values: int) -> Volume:

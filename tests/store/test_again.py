@@ -17,12 +17,12 @@ import nibabel
 import numpy as np
 import pytest
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.preparation import Work, prepare
 from gvsl.preparation.staging import partial_path
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
-from gvsl.types import Case
 
 MR = PRESETS["mr"]
 MakeCase = Callable[..., Case]
@@ -105,7 +105,7 @@ def test_nothing_is_removed_unasked(tmp_path: Path, make_case: MakeCase) -> None
     assert (work.stale, work.gone, work.kept, work.refused) == (("b",), ("a",), 1, 1)
     assert list(store.cases) == ["a", "b", "c"]
     assert store.hash == before.hash
-    assert store.refused == (("images/b.nii.gz", "is neither NIfTI nor NRRD, MetaImage or DICOM"),)
+    assert store.refused == (("images/b.nii.gz", "is not NIfTI, NRRD, MetaImage or DICOM"),)
     store.image("b")
 
 

@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from gvsl.cases import Case
 from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.io import Volume, read_volume, to_canonical
@@ -16,7 +17,6 @@ from gvsl.preprocessing import PRESETS
 from gvsl.store import describe
 from gvsl.store.audit import content_hash, duplicates, leaks
 from gvsl.store.table import CaseTable, row_line
-from gvsl.types import Case
 
 MakeCase = Callable[..., Case]
 MR = PRESETS["mr"]

@@ -6,12 +6,12 @@ import nibabel
 import numpy as np
 import pytest
 
+from gvsl.cases import Case
 from gvsl.cli import main
 from gvsl.datasets import folder
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store, describe
-from gvsl.types import Case
 
 MakeStore = Callable[..., Store]
 

@@ -16,11 +16,11 @@ import numpy as np
 import pydicom
 import pytest
 
+from gvsl.cases import Case
 from gvsl.io import Volume
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
-from gvsl.types import Case
 
 WriteVolume = Callable[[Path, Volume], Path]
 
@@ -45,7 +45,7 @@ from pathlib import Path
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.preprocessing.spec import Preprocessing
-from gvsl.types import Case
+from gvsl.cases import Case
 
 root, memory = Path(sys.argv[1]), int(sys.argv[2])
 names = json.loads((root / "cases.json").read_text(encoding="utf-8"))

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from gvsl.cases import Case
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.discovery import by_id
 from gvsl.datasets.splits import drawn, one_fold
 from gvsl.errors import UserError
-from gvsl.types import Case
 
 GROUPS = ("BPDwPsy", "BPDwoPsy", "HC", "SS")
 """Bipolar disorder with and without psychosis, healthy controls, schizophrenia spectrum."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gvsl.types import Case
+from gvsl.cases import Case
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from gvsl.cases import Case
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.discovery import by_id, stem
 from gvsl.datasets.listing import entry, inside, names_of, read_listing
 from gvsl.datasets.splits import drawn, one_fold
 from gvsl.errors import UserError
-from gvsl.types import Case
 
 SHARES = {"train": 6, "val": 2, "test": 2}
 """Tenths of the labelled cases: the labels of the official test cases aren't public."""

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.io import COMPANION_SUFFIXES, VOLUME_SUFFIXES, find_series
-from gvsl.types import Case
 
 OTHER_VOLUMES = (".mgz", ".mgh")
 """What can't be read, and is refused by name."""

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+from gvsl.cases import SPLITS, Case
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.discovery import FORMATS, by_id, file_id, files_below, find_volumes
 from gvsl.datasets.listing import read_json
 from gvsl.errors import UserError
 from gvsl.io import VOLUME_SUFFIXES
-from gvsl.types import SPLITS, Case
 
 HELD_OUT = ("val", "test")
 NAMED = 3

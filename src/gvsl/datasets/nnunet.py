@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from gvsl.cases import Case
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.discovery import files_in
 from gvsl.datasets.listing import entry, inside, names_of, read_json, read_listing
 from gvsl.datasets.splits import drawn
 from gvsl.errors import UserError
-from gvsl.types import Case
 
 SPLITS_NAME = "splits_final.json"
 CHANNEL = "_0000"

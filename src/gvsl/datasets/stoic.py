@@ -3,12 +3,12 @@
 import csv
 from pathlib import Path
 
+from gvsl.cases import Case
 from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.discovery import files_in, stem
 from gvsl.datasets.splits import drawn
 from gvsl.errors import UserError
 from gvsl.io import VOLUME_SUFFIXES
-from gvsl.types import Case
 
 COUNTS = {"train": 1000, "val": 400, "test": 600}
 """Of the 2,000 public cases (Table 2)."""

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gvsl.cases import Case
 from gvsl.datasets import find_volumes, stem
 from gvsl.errors import UserError
 from gvsl.files import make_writable, whole_file, write_text
@@ -30,7 +31,6 @@ from gvsl.preprocessing import Preprocessing, preprocess, require_lungmask
 from gvsl.progress import progress
 from gvsl.store.arrays import Box
 from gvsl.transfer import AdaptedNetwork, Classifier, Segmenter, fingerprint, load_adapted
-from gvsl.types import Case
 
 LABELS_NAME = "labels.json"
 SCORES_NAME = "scores.csv"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gvsl.cases import Case
 from gvsl.io import UnusableFile, Volume, read_label, read_volume, same_grid, to_canonical
 from gvsl.preparation.sources import Origin, Stamp, case_stamps
 from gvsl.preparation.staging import Done, put_array
@@ -14,7 +15,6 @@ from gvsl.preprocessing.apply import foreground_box, preprocess, without_air
 from gvsl.preprocessing.relabel import relabelled
 from gvsl.preprocessing.spec import Preprocessing
 from gvsl.store.audit import content_hash
-from gvsl.types import Case
 
 Row = dict[str, Any]
 """A case of the manifest."""

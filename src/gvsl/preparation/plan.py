@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gvsl.cases import Case
 from gvsl.preparation.case import Refusal, relative
 from gvsl.preparation.existing import Existing
 from gvsl.preparation.sources import Origin, unchanged
 from gvsl.preparation.staging import Workplace
 from gvsl.store.names import safe_id
-from gvsl.types import Case
 
 
 def plan(cases: Sequence[Case], existing: Existing, place: Workplace) -> tuple[list[Case], dict[str, Origin]]:

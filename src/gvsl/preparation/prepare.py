@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.preparation.case import Outcome, Refusal, prepare_case
 from gvsl.preparation.existing import open_existing
@@ -22,7 +23,6 @@ from gvsl.progress import Advance
 from gvsl.store.manifest import FORMAT, LABEL_VALUES
 from gvsl.store.names import refuse_url
 from gvsl.store.store import Store, image_path
-from gvsl.types import Case
 
 
 def prepare(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gvsl.cases import Case
 from gvsl.preparation.case import told
 from gvsl.preparation.existing import Existing
 from gvsl.preparation.sources import Origin
@@ -11,7 +12,6 @@ from gvsl.preparation.staging import SOURCES_NAME, Workplace
 from gvsl.store.audit import refuse_leakage
 from gvsl.store.manifest import CASES_NAME, MANIFEST_NAME, manifest_text
 from gvsl.store.table import row_line
-from gvsl.types import Case
 
 
 def publish(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gvsl.types import Case
+from gvsl.cases import Case
 
 COMPANIONS = (".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
 """Endings of the files that hold the voxels of a header file of the same name."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gvsl.cases import Case
 from gvsl.preparation.existing import Existing
-from gvsl.types import Case
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.memory import available_memory
 from gvsl.preparation.sources import stamp
-from gvsl.types import Case
 
 T = TypeVar("T")
 Result = TypeVar("Result")

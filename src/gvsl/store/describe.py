@@ -2,13 +2,13 @@
 
 from collections import Counter
 
+from gvsl.cases import SPLITS
 from gvsl.preprocessing.apply import AIR_HU
 from gvsl.preprocessing.presets import PRESETS
 from gvsl.preprocessing.spec import Preprocessing
 from gvsl.store.audit import duplicates, leaks, told
 from gvsl.store.store import Store
 from gvsl.text import listed, printable
-from gvsl.types import SPLITS
 
 
 def describe(store: Store) -> str:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gvsl.cases import SPLITS
 from gvsl.errors import UserError
 from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing
 from gvsl.store.arrays import Box, read_array
 from gvsl.store.manifest import read_manifest
 from gvsl.store.table import CaseTable
-from gvsl.types import SPLITS
 
 
 def image_path(store: Path, case_id: str) -> Path:

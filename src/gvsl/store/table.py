@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gvsl.types import SPLITS
+from gvsl.cases import SPLITS
 
 FIRST = ("id", "splits", "shape", "labels")
 """What each line begins with, to be found without parsing the rest."""
