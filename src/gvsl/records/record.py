@@ -51,6 +51,8 @@ class RunRecord:
     """A JSON file of how the features cluster by structure (`gvsl.transfer.feature_clusters` has its layout)."""
     pretraining: dict[str, Any] = field(default_factory=dict)
     """Of a transfer from weights: the `steps`, `seed` and `store` (a hash) of their training, as far as they tell."""
+    logged: list[dict[str, str | None]] = field(default_factory=list)
+    """The metrics that the method declares: `name`, `title` and `better` ("higher", "lower" or None) of each."""
     format: int = FORMAT
 
 

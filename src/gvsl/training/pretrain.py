@@ -75,6 +75,7 @@ def pretrain(
         created=utc_now(),
         environment=environment(_device(settings)),
         curves=CURVES_NAME,
+        logged=[asdict(metric) for metric in network.logs],
     )
     before = 0.0
     if resume:
