@@ -17,7 +17,7 @@ from gvsl.augment import (
     draw_spatial,
 )
 from gvsl.backbones import UNet3D
-from gvsl.geometry import Fusion, folded_share, inside, warp
+from gvsl.geometry import Fusion, nonpositive_jacobian_fraction, inside, warp
 from gvsl.heads import Matching, RestorationHead, ZMatchingHead
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods.method import LOSS, Method
@@ -150,7 +150,7 @@ class GVSL(Method):
                 looks_inside = inside(dvf.detach())
                 seen = looks_inside if seen is None else seen & looks_inside
         mask = seen if self.settings.mask_outside else None
-        return local_ncc_loss(fixed, moving, window=self.settings.window, floor=self.settings.variance_floor, mask=mask)
+        return local_ncc_loss(fixed, moving, window=self.settings.window, eps=self.settings.variance_floor, mask=mask)
 
     def restore(self, damaged: Tensor) -> Tensor:
         """Restore a batch of damaged volumes: (B, C, D, H, W).
@@ -197,7 +197,7 @@ class GVSL(Method):
             logged = {
                 "ncc_affine": self.ncc(moving, fixed, matching.affine, seen),
                 "ncc_identity": self.ncc(moving, fixed, None, seen),
-                "folded": folded_share(matching.dvf),
+                "folded": nonpositive_jacobian_fraction(matching.dvf),
             }
         loss = self.settings.ncc_weight * ncc + self.settings.smoothness_weight * smoothness
         return {"loss": loss, "ncc": ncc.detach(), "smoothness": smoothness.detach(), **logged}
