@@ -17,10 +17,12 @@ from gvsl.augment import (
     draw_spatial,
 )
 from gvsl.backbones import UNet3D
-from gvsl.geometry import Fusion, folded_share, inside, warp
+from gvsl.geometry import Fusion, nonpositive_jacobian_fraction, inside, warp
 from gvsl.heads import Matching, RestorationHead, ZMatchingHead
 from gvsl.losses import local_ncc_loss, smoothness_loss
-from gvsl.methods.method import Method
+from gvsl.methods.method import LOSS, Method
+from gvsl.methods.restoration import RESTORATION_METRICS
+from gvsl.records.metrics import LoggedMetric
 from gvsl.types import Features, PairBatch
 
 
@@ -61,6 +63,16 @@ class GVSLSettings:
 
 class GVSL(Method):
     """Match two subjects' volumes, and restore a damaged one."""
+
+    logs = (
+        LOSS,
+        LoggedMetric("ncc", "NCC loss", "lower"),
+        LoggedMetric("ncc_affine", "NCC loss of the affine part", "lower"),
+        LoggedMetric("ncc_identity", "NCC loss without warping"),
+        LoggedMetric("smoothness", "Smoothness loss", "lower"),
+        LoggedMetric("folded", "Fraction of voxels with a non-positive Jacobian", "lower"),
+        *RESTORATION_METRICS,
+    )
 
     def __init__(self, backbone: UNet3D, settings: GVSLSettings | None = None) -> None:
         super().__init__()
@@ -138,7 +150,7 @@ class GVSL(Method):
                 looks_inside = inside(dvf.detach())
                 seen = looks_inside if seen is None else seen & looks_inside
         mask = seen if self.settings.mask_outside else None
-        return local_ncc_loss(fixed, moving, window=self.settings.window, floor=self.settings.variance_floor, mask=mask)
+        return local_ncc_loss(fixed, moving, window=self.settings.window, eps=self.settings.variance_floor, mask=mask)
 
     def restore(self, damaged: Tensor) -> Tensor:
         """Restore a batch of damaged volumes: (B, C, D, H, W).
@@ -185,7 +197,7 @@ class GVSL(Method):
             logged = {
                 "ncc_affine": self.ncc(moving, fixed, matching.affine, seen),
                 "ncc_identity": self.ncc(moving, fixed, None, seen),
-                "folded": folded_share(matching.dvf),
+                "folded": nonpositive_jacobian_fraction(matching.dvf),
             }
         loss = self.settings.ncc_weight * ncc + self.settings.smoothness_weight * smoothness
         return {"loss": loss, "ncc": ncc.detach(), "smoothness": smoothness.detach(), **logged}

@@ -14,7 +14,7 @@ from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.data import centre_crop, foreground_place, read_crop
 from gvsl.data.crop import Shape
 from gvsl.files import whole_file
-from gvsl.geometry import folded_share, identity_grid, warp
+from gvsl.geometry import nonpositive_jacobian_fraction, identity_grid, warp
 from gvsl.methods import GVSL
 from gvsl.methods.restoration import Restoration
 from gvsl.metrics.dice import dice_per_structure
@@ -100,7 +100,7 @@ def match_pair(
         "ncc": float(method.ncc(image, target, matching.dvf)),
         "ncc_affine": float(method.ncc(image, target, matching.affine)),
         "ncc_identity": float(method.ncc(image, target, None)),
-        "folded": float(folded_share(matching.dvf)),
+        "folded": float(nonpositive_jacobian_fraction(matching.dvf)),
     }
     arrays = {
         "moving": image,
