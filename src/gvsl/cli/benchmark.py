@@ -211,7 +211,7 @@ def matrix_of(options: Namespace, columns: Sequence["Column"], source: "Column |
     def transfer_settings(column: "Column", mode: str, seed: int) -> "TransferSettings":
         words = ["STORE", "--out", "RUN", "--weights", "scratch", "--mode", mode, "--seed", str(seed)]
         if source and contracts[source] != contracts[column]:
-            words += ["--any_contract", "true"]
+            words += ["--allow_preprocessing_mismatch", "true"]
         settings: TransferSettings = transfer_options([*words, "--recipe", options.recipe]).settings
         return settings
 

@@ -162,7 +162,7 @@ def _volumes(stream: PairStream, rank: int, processes: int) -> Iterator[tuple[st
 def _device(settings: PretrainSettings) -> dict[str, str]:
     """What the trainer computes on."""
     chosen = settings.trainer
-    on_gpu = chosen.accelerator != "cpu" and torch.cuda.is_available()
+    on_gpu = chosen.device != "cpu" and torch.cuda.is_available()
     return device_facts("cuda" if on_gpu else "cpu", chosen.devices)
 
 
@@ -172,7 +172,7 @@ def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSetti
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     trainer = lightning.Trainer(
         max_steps=chosen.max_steps,
-        accelerator=chosen.accelerator,
+        accelerator={"cuda": "gpu"}.get(chosen.device, chosen.device),
         devices=chosen.devices,
         # Spawned, since a second run of the command line would find its output there; some methods leave the decoder.
         strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",

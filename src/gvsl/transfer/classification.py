@@ -176,7 +176,7 @@ def _train(cases: ClassifiedCases, train: Sequence[str], val: Sequence[str], che
     """Train, and leave the network with the weights that did best on the validation cases."""
     settings, network = cases.settings, cases.network
     drawn = draw_boxes({case: cases.shape(case) for case in train}, settings)
-    for _ in range(checkpoint.done * settings.batch):
+    for _ in range(checkpoint.done * settings.batch_size):
         next(drawn)
     truth = np.array([cases.targets[case] for case in val])
 
