@@ -17,7 +17,7 @@ from gvsl.augment import (
     draw_spatial,
 )
 from gvsl.backbones import UNet3D
-from gvsl.geometry import Fusion, nonpositive_jacobian_fraction, inside, warp
+from gvsl.geometry import Fusion, inside, nonpositive_jacobian_fraction, warp
 from gvsl.heads import Matching, RestorationHead, ZMatchingHead
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods.method import LOSS, Method

@@ -14,7 +14,7 @@ from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.data import centre_crop, foreground_place, read_crop
 from gvsl.data.crop import Shape
 from gvsl.files import whole_file
-from gvsl.geometry import nonpositive_jacobian_fraction, identity_grid, warp
+from gvsl.geometry import identity_grid, nonpositive_jacobian_fraction, warp
 from gvsl.methods import GVSL
 from gvsl.methods.restoration import Restoration
 from gvsl.metrics.dice import dice_per_structure
