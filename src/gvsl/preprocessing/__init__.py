@@ -1,7 +1,7 @@
-"""The preprocessing of a volume: its specification, its presets, and its application."""
+"""Preprocessing of volumes: its specification, presets and application."""
 
 from gvsl.preprocessing.apply import preprocess
-from gvsl.preprocessing.lungmask import require_lungmask
+from gvsl.preprocessing.lungs import require_lungmask
 from gvsl.preprocessing.presets import PRESETS
 from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing, preprocessing_values
 
