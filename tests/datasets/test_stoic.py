@@ -93,7 +93,7 @@ def test_masks_that_mark_nothing_or_belong_to_no_scan_are_refused_by_name(
     store = Store.open(tmp_path / "store")
     assert store.refused == (
         ("data/mha/77.mha", "there is no such file"),
-        ("lungs/1.mha", "is a empty lung mask; mend it, or remove it"),
+        ("lungs/1.mha", "is an empty lung mask; correct it, or remove it"),
     )
     assert {"1", "77"}.isdisjoint(store.cases)
 

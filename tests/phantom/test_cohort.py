@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from gvsl.datasets import folder
 from gvsl.errors import UserError
-from gvsl.io import read_volume, read_label
+from gvsl.io import read_label, read_volume
 from gvsl.phantom.cohort import (
     ANATOMIES,
     FIELD_OF_VIEW,

@@ -97,7 +97,8 @@ def test_weights_are_looked_for_where_torch_keeps_them(
     place = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_NAME
     with pytest.raises(UserError) as caught:
         find_weights()
-    assert f"lungmask has no weights at {place}, and gvsl downloads nothing: fetch them with `python -c" in str(caught.value)
+    text = str(caught.value)
+    assert f"lungmask has no weights at {place}, and gvsl downloads nothing: fetch them with `python -c" in text
     assert str(tmp_path / "elsewhere") in str(place)
 
 

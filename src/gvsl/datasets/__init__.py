@@ -1,4 +1,4 @@
-"""Where volumes come from: one function for each source, from its root folder to cases, splits and labels."""
+"""Datasets: one function each, from the root folder to cases, splits and labels."""
 
 from collections.abc import Callable
 
@@ -21,6 +21,6 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "decathlon": decathlon,
     "nnunet": nnunet,
 }
-"""Every source by name: a function of the root folder and, where it can be cross-validated, of the fold."""
+"""Every dataset by name: a function of the root folder and, if it has cross-validation, of the fold."""
 
 __all__ = ["DATASETS", "Dataset", "find_volumes", "folder", "stem"]

@@ -1,4 +1,4 @@
-"""What a source of volumes is to the rest of the package."""
+"""The common result of all datasets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,13 +8,13 @@ from gvsl.cases import Case
 
 @dataclass(frozen=True)
 class Dataset:
-    """The cases of one source."""
+    """The cases of one dataset."""
 
     cases: list[Case]
     label_names: dict[int, str]
-    """Label value in the store to the structure's name; may be empty."""
+    """Structure's name by label value in the store; may be empty."""
     name: str
-    """Of the source, for manifests and reports."""
+    """For manifests and reports."""
     label_values: Mapping[int, int] = field(default_factory=dict)
-    """Label value in the files to that in the store, 0 for background; all of them, or none if they stay as they
-    are. A label map with a value that isn't listed is refused."""
+    """Label value in the store by label value in the files, 0 for background; empty if they stay the same. A label
+    map with a value that isn't listed is refused."""
