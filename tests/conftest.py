@@ -13,7 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from gvsl.cases import Case
-from gvsl.datasets.dataset import Dataset
+from gvsl.datasets import Dataset
 from gvsl.datasets.folder import folder
 from gvsl.io import Volume
 from gvsl.phantom.cohort import write_phantom

@@ -14,11 +14,7 @@ from gvsl.errors import UserError
 
 
 def refuse_existing(path: Path) -> None:
-    """Refuse an output that exists, so that nothing is overwritten by mistake.
-
-    Raises:
-        UserError: `path` exists.
-    """
+    """Refuse an output that exists, so that nothing is overwritten by mistake; UserError if `path` exists."""
     if path.exists() or path.is_symlink():
         raise UserError(f"{path} exists already; name another output, or remove it first")
 
@@ -40,11 +36,7 @@ def refuse_url(path: Path, what: str = "a store") -> None:
 
 
 def make_writable(folder: Path) -> None:
-    """Create a folder if necessary and check, before any work, that it is writable.
-
-    Raises:
-        UserError: it isn't.
-    """
+    """Create a folder if necessary and check, before any work, that it is writable; UserError if it isn't."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -29,12 +29,7 @@ def _bar(total: int, title: str, unit: str, out: TextIO) -> Iterator[Advance]:
     from rich.console import Console  # only needed on a terminal
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[pace]}"),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
     with Progress(*columns, console=Console(file=out)) as bar:
         task = bar.add_task(title, total=total, pace=unit)
         began, done = time.monotonic(), 0

@@ -85,9 +85,7 @@ def test_a_held_out_image_that_is_seen_under_another_name_is_refused(
 ) -> None:
     case = make_case("a", splits)
     cases = [case, make_case("b"), copied(case, "z", (held_out,))]
-    with pytest.raises(
-        UserError, match=r"trained on and held out, .*: .*[az] .* is [az] .*--allow-leakage"
-    ) as caught:
+    with pytest.raises(UserError, match=r"trained on and held out, .*: .*[az] .* is [az] .*--allow-leakage") as caught:
         prepare(cases, tmp_path / "store", MR, source="here")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "store").exists()

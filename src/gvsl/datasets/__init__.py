@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from gvsl.cases import Dataset
 from gvsl.datasets.asoca import asoca
 from gvsl.datasets.candi import candi
-from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.decathlon import decathlon
 from gvsl.datasets.discovery import find_volumes, stem
 from gvsl.datasets.folder import folder

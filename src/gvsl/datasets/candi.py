@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from gvsl.cases import Case
-from gvsl.datasets.dataset import Dataset
+from gvsl.cases import Case, Dataset
 from gvsl.datasets.discovery import by_id
 from gvsl.datasets.splits import draw_or_fold
 from gvsl.errors import UserError

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gvsl.cases import Case
-from gvsl.datasets.dataset import Dataset
+from gvsl.cases import Case, Dataset
 from gvsl.datasets.discovery import by_id, stem
 from gvsl.datasets.listing import entry, inside, names_of, read_listing
 from gvsl.datasets.splits import FRACTIONS, draw_or_fold

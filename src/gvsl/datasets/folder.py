@@ -3,8 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from gvsl.cases import SPLITS, Case
-from gvsl.datasets.dataset import Dataset
+from gvsl.cases import SPLITS, Case, Dataset
 from gvsl.datasets.discovery import FORMATS, by_id, file_id, files_below, find_volumes
 from gvsl.datasets.listing import read_json
 from gvsl.errors import UserError

@@ -12,11 +12,7 @@ Kind = TypeVar("Kind")
 
 
 def read_listing(root: Path) -> dict[str, Any]:
-    """Read `root`/dataset.json.
-
-    Raises:
-        UserError: it is missing, or no JSON object.
-    """
+    """Read `root`/dataset.json; UserError if it is missing, or no JSON object."""
     path = root / LISTING
     if not path.is_file():
         raise UserError(f"there is no {path}; name the folder with {LISTING}")
@@ -27,11 +23,7 @@ def read_listing(root: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> object:
-    """Read a JSON file.
-
-    Raises:
-        UserError: it can't be read.
-    """
+    """Read a JSON file; UserError if it can't be read."""
     if path.exists() and not path.is_file():  # reading a pipe would not end
         raise UserError(f"{path} is not a file; put a JSON file in its place, or remove it")
     try:
@@ -41,11 +33,7 @@ def read_json(path: Path) -> object:
 
 
 def entry(listing: Mapping[str, Any], key: str, kind: type[Kind], root: Path) -> Kind:
-    """Return one entry of a listing.
-
-    Raises:
-        UserError: it is missing, or no instance of `kind`.
-    """
+    """Return one entry of a listing; UserError if it is missing, or no instance of `kind`."""
     found = listing.get(key)
     if not isinstance(found, kind):
         raise UserError(f"{root / LISTING} should have a {kind.__name__} of {key}")

@@ -3,8 +3,7 @@
 import csv
 from pathlib import Path
 
-from gvsl.cases import Case
-from gvsl.datasets.dataset import Dataset
+from gvsl.cases import Case, Dataset
 from gvsl.datasets.discovery import files_in, stem
 from gvsl.datasets.splits import drawn
 from gvsl.errors import UserError

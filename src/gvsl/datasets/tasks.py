@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gvsl.datasets.candi import STRUCTURES as BRAIN_STRUCTURES
+from gvsl.datasets.mmwhs import STRUCTURES as HEART_STRUCTURES
 from gvsl.errors import UserError
 from gvsl.text import few
 
@@ -28,19 +29,7 @@ class Task:
 TASKS: dict[str, Task] = {
     "segmentation": Task("segmentation", "the structures of your own store"),
     "classification": Task("classification", "the two classes of your own store"),
-    "shc": Task(
-        "segmentation",
-        "seven structures of the heart on CT",
-        (
-            "left ventricle",
-            "right ventricle",
-            "left atrium",
-            "right atrium",
-            "myocardium",
-            "ascending aorta",
-            "pulmonary artery",
-        ),
-    ),
+    "shc": Task("segmentation", "seven structures of the heart on CT", tuple(HEART_STRUCTURES.values())),
     "sac": Task(
         "segmentation",
         "the coronary arteries on CT",

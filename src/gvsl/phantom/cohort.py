@@ -17,29 +17,11 @@ from scipy.spatial.transform import Rotation
 from gvsl.errors import UserError
 from gvsl.files import whole_folder, write_text
 from gvsl.io import Volume, format_sizes, write_nifti
-from gvsl.phantom.brain import (
-    BRAIN_CENTRE,
-    BRAIN_FIELD_OF_VIEW,
-    BRAIN_LABELS,
-    brain_appearance,
-    brain_layers,
-)
-from gvsl.phantom.coronaries import (
-    CORONARY_CENTRE,
-    CORONARY_FIELD_OF_VIEW,
-    CORONARY_LABELS,
-    coronary_layers,
-)
+from gvsl.phantom.brain import BRAIN_CENTRE, BRAIN_FIELD_OF_VIEW, BRAIN_LABELS, brain_appearance, brain_layers
+from gvsl.phantom.coronaries import CORONARY_CENTRE, CORONARY_FIELD_OF_VIEW, CORONARY_LABELS, coronary_layers
 from gvsl.phantom.fields import Shape, displacement, sample
 from gvsl.phantom.heart import CENTRE, CLEAR, HEART_LABELS, Array, Layer, Vector, as_column, layers
-from gvsl.phantom.lungs import (
-    BLOOD,
-    LESION_LABELS,
-    LESION_TISSUES,
-    LUNGS_CENTRE,
-    LUNGS_FIELD_OF_VIEW,
-    lung_layers,
-)
+from gvsl.phantom.lungs import BLOOD, LESION_LABELS, LESION_TISSUES, LUNGS_CENTRE, LUNGS_FIELD_OF_VIEW, lung_layers
 from gvsl.phantom.scanner import ct, mr
 from gvsl.progress import Advance
 from gvsl.text import one_of
@@ -246,12 +228,7 @@ ANATOMIES: dict[str, Anatomy] = {
         lambda points, _, __: layers(points), HEART_LABELS, appearance, CENTRE, FIELD_OF_VIEW, preset="cardiac-ct"
     ),
     "sac": Anatomy(
-        coronary_layers,
-        CORONARY_LABELS,
-        appearance,
-        CORONARY_CENTRE,
-        CORONARY_FIELD_OF_VIEW,
-        preset="cardiac-ct",
+        coronary_layers, CORONARY_LABELS, appearance, CORONARY_CENTRE, CORONARY_FIELD_OF_VIEW, preset="cardiac-ct"
     ),
     "sbm": Anatomy(
         lambda points, _, __: brain_layers(points),

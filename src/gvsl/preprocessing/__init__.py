@@ -5,11 +5,4 @@ from gvsl.preprocessing.lungs import require_lungmask
 from gvsl.preprocessing.presets import PRESETS
 from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing, preprocessing_values
 
-__all__ = [
-    "PRESETS",
-    "Preprocessing",
-    "parse_preprocessing",
-    "preprocess",
-    "preprocessing_values",
-    "require_lungmask",
-]
+__all__ = ["PRESETS", "Preprocessing", "parse_preprocessing", "preprocess", "preprocessing_values", "require_lungmask"]

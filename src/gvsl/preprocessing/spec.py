@@ -10,11 +10,7 @@ from gvsl.errors import UserError
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Preparation of a volume for a network.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
+    """Preparation of a volume for a network; UserError if a value is out of its range."""
 
     orientation: Literal["RAS"] = "RAS"
     """Directions in which the axes grow: right, anterior, superior."""

@@ -38,11 +38,7 @@ def write_array(path: Path, array: NDArray[Any]) -> int:
 
 
 def read_array(path: Path, shape: tuple[int, ...], box: Box | None) -> NDArray[Any]:
-    """Read `box` of an array, or the whole array.
-
-    Raises:
-        UserError: the file is missing or damaged, or has another shape.
-    """
+    """Read `box` of an array, or the whole array; UserError if the file is missing or damaged, or has another shape."""
     try:
         # one thread: loaders read in many processes at once
         stored = blosc2.open(str(path), mode="r", dparams=blosc2.DParams(nthreads=1))

@@ -137,11 +137,7 @@ class Store:
         return Cases(self.path, self.table)
 
     def split(self, name: str) -> list[str]:
-        """Return the sorted ids of a split.
-
-        Raises:
-            UserError: the split is empty.
-        """
+        """Return the sorted ids of a split; UserError if the split is empty."""
         table = self.table
         members = table.of_split(name)
         if not members.size:

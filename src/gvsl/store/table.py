@@ -44,11 +44,7 @@ class CaseTable:
 
     @classmethod
     def parse(cls, lines: bytes) -> "CaseTable":
-        """Index the lines and parse their first keys.
-
-        Raises:
-            ValueError: a line is malformed, or two have the same id.
-        """
+        """Index the lines and parse their first keys; ValueError if a line is malformed, or two have the same id."""
         count = lines.count(b"\n")
         starts = np.zeros(count + 1, np.int64)
         shapes = np.zeros((count, 3), np.int32)
