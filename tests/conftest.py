@@ -13,7 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from gvsl.cases import Case
-from gvsl.datasets.dataset import Dataset
+from gvsl.datasets import Dataset
 from gvsl.datasets.folder import folder
 from gvsl.io import Volume
 from gvsl.phantom.cohort import write_phantom
@@ -217,12 +217,12 @@ def make_case(tmp_path: Path) -> MakeCase:
 def make_store(tmp_path: Path, make_case: MakeCase) -> MakeStore:
     """Prepares three cases: a and b to train on, c, without labels, for tests."""
 
-    def make(name: str = "store", contract: Preprocessing = PRESETS["mr"], source: str = "source") -> Store:
+    def make(name: str = "store", preprocessing: Preprocessing = PRESETS["mr"], source: str = "source") -> Store:
         cases = [
             make_case("a", ("pretrain", "train")),
             make_case("b", ("pretrain",), shape=(13, 15, 17)),
             make_case("c", ("test",), labelled=False),
         ]
-        return prepare(cases, tmp_path / name, contract, label_names={1: "block"}, source=source)
+        return prepare(cases, tmp_path / name, preprocessing, label_names={1: "block"}, source=source)
 
     return make

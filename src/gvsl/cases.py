@@ -1,6 +1,7 @@
-"""A case as it lies on disk, and the names of the splits."""
+"""Cases as they lie on disk, datasets of them, and the names of the splits."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SPLITS = ("pretrain", "train", "val", "test")
@@ -23,3 +24,17 @@ class Case:
     """Lung mask on the image's grid; a crop to the lungs uses it instead of segmenting them."""
     unusable: str = ""
     """Why the case can't be used, if that is known without reading it; such a case is refused with this message."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The cases of one dataset."""
+
+    cases: list[Case]
+    label_names: dict[int, str]
+    """Structure's name by label value in the store; may be empty."""
+    name: str
+    """For manifests and reports."""
+    label_values: Mapping[int, int] = field(default_factory=dict)
+    """Label value in the store by label value in the files, 0 for background; empty if they stay the same. A label
+    map with a value that isn't listed is refused."""

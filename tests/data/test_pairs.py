@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gvsl.data import DataSettings, PairStream, crop_for, draw_pairs, pair_loader, read_crop
-from gvsl.datasets import folder
-from gvsl.datasets.dataset import Dataset
+from gvsl.datasets import Dataset, folder
 from gvsl.errors import UserError
 from gvsl.io import Volume, write_nifti
 from gvsl.preparation import prepare

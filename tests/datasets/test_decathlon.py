@@ -63,14 +63,14 @@ def test_folds_test_every_case_once(root: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"modality": {"0": "T2", "1": "ADC"}}, r"has 2 channels an image \(T2, ADC\), gvsl takes one"),
+        ({"modality": {"0": "T2", "1": "ADC"}}, r"has 2 channels per image \(T2, ADC\), gvsl takes one"),
         ({"modality": None}, "should have a dict of modality"),
         ({"training": []}, "lists no training cases"),
         ({"training": [{"image": "../../etc/passwd", "label": "x"}]}, "should name files below"),
         ({"training": [{"image": "/etc/passwd", "label": "x"}]}, "should name files below"),
         ({"training": [{"image": 3, "label": "x"}]}, "should name files below"),
-        ({"labels": {"liver": 1}}, "should name whole values in labels"),
-        ({"labels": {"1": 5}}, "should name whole values in labels"),
+        ({"labels": {"liver": 1}}, "should have whole numbers and names in labels"),
+        ({"labels": {"1": 5}}, "should have whole numbers and names in labels"),
     ],
 )
 def test_a_listing_that_can_t_be_followed_is_said(root: Path, parts: dict[str, Any], message: str) -> None:

@@ -302,4 +302,4 @@ def test_slices_that_name_no_series_are_told_once(tmp_path: Path, write_dicom: C
     store = prepare(folder(tmp_path).cases, tmp_path / "store", PRESETS["none"], source="here")
     [(file, reason)] = store.refused
     assert file == "scan"
-    assert reason == "doesn't say which series its 8 files are of (SeriesInstanceUID)"
+    assert reason == "its 8 files have no SeriesInstanceUID"

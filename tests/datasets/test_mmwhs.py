@@ -66,7 +66,7 @@ def test_other_values_are_refused_by_name(root: Path, tmp_path: Path, add_case: 
     assert main([*words, "--processes", "1"]) == 0
     (refused,) = Store.open(tmp_path / "store").refused
     assert refused[0] == "ct_train/ct_train_1007_label.nii.gz"
-    assert refused[1] == "it has label values that the dataset doesn't list: 7"
+    assert refused[1] == "has label values that the dataset doesn't list: 7"
 
 
 def test_of_two_copies_of_a_case_neither_wins(root: Path, add_case: AddCase) -> None:

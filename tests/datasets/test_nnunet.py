@@ -102,11 +102,11 @@ def test_files_that_are_listed_one_by_one_are_read(root: Path) -> None:
         ({"dataset": {"a": {"images": ["a", "b"], "label": "c"}}}, "an image of one channel and a label map for a"),
         ({"dataset": {"a": {"images": ["a"]}}}, "an image of one channel and a label map for a"),
         ({"dataset": {"a": {"images": ["../a"], "label": "c"}}}, "names '../a'; it should name files below"),
-        ({"channel_names": {"0": "CT", "1": "PET"}}, "has 2 channels an image, gvsl takes one"),
+        ({"channel_names": {"0": "CT", "1": "PET"}}, "has 2 channels per image; gvsl takes one"),
         ({"labels": {"background": 0, "all": [1, 2]}}, "has regions of several labels"),
         ({"labels": []}, "should have a dict of labels"),
         ({"file_ending": 3}, "should have a file_ending"),
-        ({"file_ending": ".png"}, "it should hold imagesTr/CASE_0000.png"),
+        ({"file_ending": ".png"}, "it should have imagesTr/CASE_0000.png"),
     ],
 )
 def test_a_listing_that_can_t_be_followed_is_said(root: Path, parts: dict[str, Any], message: str) -> None:

@@ -77,9 +77,9 @@ def test_it_is_told_how_many_were_cropped_by_masks(
     for name in ("1.mha", "2.nrrd", "3.nii", "4.nii.gz"):
         write_volume(root / "lungs" / name, given)
     assert main([*words(root, tmp_path / "store"), "--margin", "0"]) == 0
-    assert "Lungs: 4 volumes cropped by a mask given, 9 by threshold" in capsys.readouterr().out
+    assert "Lungs: 4 volumes cropped by a supplied mask, 9 by threshold" in capsys.readouterr().out
     store = Store.open(tmp_path / "store")
-    assert "lungs     4 volumes cropped by a mask given, 9 by threshold" in describe(store).splitlines()
+    assert "lungs     4 volumes cropped by a supplied mask, 9 by threshold" in describe(store).splitlines()
     assert {case_id for case_id, case in store.cases.items() if case.shape == (12, 12, 12)} == {"1", "2", "3", "4"}
 
 
@@ -93,7 +93,7 @@ def test_masks_that_mark_nothing_or_belong_to_no_scan_are_refused_by_name(
     store = Store.open(tmp_path / "store")
     assert store.refused == (
         ("data/mha/77.mha", "there is no such file"),
-        ("lungs/1.mha", "is a mask of the lungs that marks no voxel; mend it, or remove it"),
+        ("lungs/1.mha", "is an empty lung mask; correct it, or remove it"),
     )
     assert {"1", "77"}.isdisjoint(store.cases)
 

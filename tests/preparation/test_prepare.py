@@ -13,7 +13,7 @@ import pytest
 
 from gvsl.cases import Case
 from gvsl.errors import UserError
-from gvsl.preparation import Work, prepare
+from gvsl.preparation import PrepareSummary, prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
 
@@ -66,8 +66,8 @@ REASONS = {
     "2d": ("images", "is 2D (14 x 16); a volume is needed"),
     "4d": ("images", "is 4D (12 x 14 x 16 x 2); split it into 3D volumes first"),
     "absurd": ("images", "its header claims 30000 x 30000 x 30000 voxels; at most 1,073,741,824 can be taken"),
-    "label grid": ("labels", "its grid is not that of its image: 12 x 14 x 17 against 12 x 14 x 16"),
-    "label place": ("labels", "its grid is not that of its image: same shape, another place in space"),
+    "label grid": ("labels", "its grid is not that of its image: 12 x 14 x 17 instead of 12 x 14 x 16"),
+    "label place": ("labels", "its grid is not that of its image: same shape, different position"),
     "label values": ("labels", "its labels are not all whole numbers"),
     "label gone": ("labels", "there is no such file"),
 }
@@ -129,7 +129,7 @@ def test_what_was_done_before_a_stop_is_not_done_again(
     with pytest.raises(failure):
         prepare(cases, out, MR, source="here", processes=processes, progress=lambda _: stop_at_three)
     assert [path.name for path in out.parent.iterdir()] == ["store.partial"]
-    work: list[Work] = []
+    work: list[PrepareSummary] = []
     counts: list[int] = []
 
     def counted(count: int) -> Callable[[], None]:

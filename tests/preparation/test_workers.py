@@ -8,7 +8,7 @@ import pytest
 from gvsl.cases import Case
 from gvsl.io import Volume
 from gvsl.preparation import workers
-from gvsl.preparation.workers import MEMORY_BASE, MEMORY_SHARE, usual_processes
+from gvsl.preparation.workers import MEMORY_BASE, MEMORY_PER_BYTE, default_processes
 
 SHAPE = (64, 64, 40)
 BYTES = 2 * 64 * 64 * 40
@@ -30,18 +30,18 @@ def test_memory_is_shared_by_as_many_as_can_hold_the_largest(
     monkeypatch.setattr(workers, "cpu_count", lambda: 64)
     for processes in (1, 3, 20):
         # A header and the tags of 40 slices come on top of the voxels.
-        free = int(processes * (MEMORY_BASE + MEMORY_SHARE * (BYTES + 60_000)) * 1.001)
+        free = int(processes * (MEMORY_BASE + MEMORY_PER_BYTE * (BYTES + 60_000)) * 1.001)
         monkeypatch.setattr(workers, "available_memory", lambda free=free: free)
-        assert usual_processes([cases[name]]) == processes
+        assert default_processes([cases[name]]) == processes
 
 
 def test_a_series_among_others_is_its_own_files(cases: dict[str, Case], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "cpu_count", lambda: 64)
     monkeypatch.setattr(workers, "MEMORY_BASE", 0)
-    monkeypatch.setattr(workers, "available_memory", lambda: 8 * MEMORY_SHARE * BYTES)
+    monkeypatch.setattr(workers, "available_memory", lambda: 8 * MEMORY_PER_BYTE * BYTES)
     whole = cases["series"]
     slices = tuple(sorted(path.name for path in whole.image.iterdir()))[:10]
-    assert usual_processes([Case("part", whole.image, parts=slices)]) > usual_processes([whole])
+    assert default_processes([Case("part", whole.image, parts=slices)]) > default_processes([whole])
 
 
 def test_there_is_one_process_a_core_at_most_and_one_at_least(
@@ -49,10 +49,10 @@ def test_there_is_one_process_a_core_at_most_and_one_at_least(
 ) -> None:
     monkeypatch.setattr(workers, "cpu_count", lambda: 4)
     monkeypatch.setattr(workers, "available_memory", lambda: 2**50)
-    assert usual_processes(list(cases.values())) == 4
-    assert usual_processes([]) == 4
-    assert usual_processes([Case("gone", tmp_path / "gone.nii")]) == 4
+    assert default_processes(list(cases.values())) == 4
+    assert default_processes([]) == 4
+    assert default_processes([Case("gone", tmp_path / "gone.nii")]) == 4
     monkeypatch.setattr(workers, "available_memory", lambda: 1)
-    assert usual_processes(list(cases.values())) == 1
+    assert default_processes(list(cases.values())) == 1
     (tmp_path / "short.nii.gz").write_bytes(gzip.compress(b"")[:3])
-    assert usual_processes([Case("short", tmp_path / "short.nii.gz")]) == 1
+    assert default_processes([Case("short", tmp_path / "short.nii.gz")]) == 1

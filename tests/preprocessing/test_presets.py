@@ -46,7 +46,7 @@ def test_a_name_makes_no_other_contract() -> None:
     [
         (["--preset", "brain-mr"], "brain-mr: RAS, 1 mm, percentiles 0 to 99.9 mapped"),
         (["--preset", "none"], "none: RAS, 1 mm, percentiles 0 to 100 mapped to 0 to 1, no crop"),
-        (["--preset", "mr", "--spacing", "2"], "mr but for spacing: RAS, 2 mm"),
+        (["--preset", "mr", "--spacing", "2"], "mr except spacing: RAS, 2 mm"),
     ],
 )
 def test_a_store_says_its_preset_and_what_is_not_of_it(

@@ -34,7 +34,7 @@ def test_a_contract_survives_being_written(contract: Preprocessing) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"flavour": 1}, "lacks or adds flavour"),
+        ({"flavour": 1}, "lack or add flavour"),
         ({"spacing": "1"}, "spacing is '1', not float"),
         ({"margin": 1.5}, "margin is 1.5, not int"),
         ({"margin": True}, "margin is True, not int"),
@@ -48,5 +48,5 @@ def test_a_contract_of_another_kind_is_refused(change: dict[str, Any], message: 
 def test_a_contract_that_lacks_a_field_is_refused() -> None:
     values = asdict(PRESETS["ct"])
     del values["upper"]
-    with pytest.raises(UserError, match="lacks or adds upper"):
+    with pytest.raises(UserError, match="lack or add upper"):
         parse_preprocessing(values)

@@ -15,7 +15,7 @@ from gvsl.io import Volume, read_volume, to_canonical
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.store import describe
-from gvsl.store.audit import content_hash, duplicates, leaks
+from gvsl.store.audit import content_hash, duplicates, find_leakage
 from gvsl.store.table import CaseTable, row_line
 
 MakeCase = Callable[..., Case]
@@ -73,7 +73,7 @@ def test_groups_and_pairs() -> None:
         ["g", "h"],
         ["i", "j"],
     ]
-    assert [(one[0], other[0]) for one, other in leaks(entries)] == [("a", "d"), ("b", "d"), ("e", "f")]
+    assert [(one[0], other[0]) for one, other in find_leakage(entries)] == [("a", "d"), ("b", "d"), ("e", "f")]
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,13 @@ def test_a_held_out_image_that_is_seen_under_another_name_is_refused(
 ) -> None:
     case = make_case("a", splits)
     cases = [case, make_case("b"), copied(case, "z", (held_out,))]
-    with pytest.raises(UserError, match=r"held out are learnt from, .*: .*[az] .* is [az] .*--allow-leakage") as caught:
+    with pytest.raises(UserError, match=r"trained on and held out, .*: .*[az] .* is [az] .*--allow-leakage") as caught:
         prepare(cases, tmp_path / "store", MR, source="here")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "store").exists()
     store = prepare(cases, tmp_path / "store", MR, source="here", allow_leakage=True)
     lines = describe(store).splitlines()
-    assert "same      a, z: one image" in lines
+    assert "same      a, z: the same image" in lines
     assert sum(line.startswith("leakage   ") for line in lines) == 1
 
 
@@ -119,7 +119,7 @@ def test_doubles_that_leak_nothing_are_told(tmp_path: Path, make_case: MakeCase)
     case = make_case("a", ("pretrain", "train"))
     store = prepare([case, make_case("b"), copied(case, "z", ("pretrain",))], tmp_path / "store", MR, source="here")
     lines = describe(store).splitlines()
-    assert "same      a, z: one image" in lines
+    assert "same      a, z: the same image" in lines
     assert not any(line.startswith("leakage") for line in lines)
     assert len({case.content for case in store.cases.values()}) == 2
     assert store.cases["a"].content == content_hash(to_canonical(read_volume(case.image)))

@@ -12,7 +12,7 @@ from torch import Tensor
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import save_weights
 from gvsl.data import read_crop
-from gvsl.datasets.dataset import Dataset
+from gvsl.datasets import Dataset
 from gvsl.errors import UserError
 from gvsl.geometry import identity_grid, inside, nonpositive_jacobian_fraction, warp
 from gvsl.losses import local_ncc_loss

@@ -11,7 +11,7 @@ from torch import Tensor
 from gvsl.augment import AppearanceSettings, ViewSettings
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import load_backbone
-from gvsl.datasets.dataset import Dataset
+from gvsl.datasets import Dataset
 from gvsl.errors import UserError
 from gvsl.methods import GVSL, METHODS, GVSLSettings, Method
 from gvsl.methods.byol import BYOLSettings

@@ -20,11 +20,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def image_volume(raw: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
-    """Convert an image to float32, (D, H, W).
-
-    Raises:
-        UnusableFile: a value is NaN or infinite, or all are equal.
-    """
+    """Convert an image to float32, (D, H, W); UnusableFile if a value is NaN or infinite, or all are equal."""
     with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are refused
         array = raw.astype(np.float32, copy=False)
     low, high = array.min(), array.max()

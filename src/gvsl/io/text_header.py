@@ -75,11 +75,7 @@ def header_lines(stream: IO[bytes]) -> Iterator[str]:
 
 
 def numbers(text: str, count: int) -> NDArray[np.float64]:
-    """Parse `count` finite numbers separated by spaces.
-
-    Raises:
-        UnusableFile: the text holds anything else.
-    """
+    """Parse `count` finite numbers separated by spaces; UnusableFile if the text holds anything else."""
     found = np.array([float(part) for part in text.split()])
     if found.size != count or not np.isfinite(found).all():
         raise UnusableFile(f"its header has {text[:80]!r} where {count} numbers belong")
@@ -87,11 +83,7 @@ def numbers(text: str, count: int) -> NDArray[np.float64]:
 
 
 def whole_numbers(text: str) -> list[int]:
-    """Parse whole numbers separated by spaces.
-
-    Raises:
-        UnusableFile: the text holds anything else.
-    """
+    """Parse whole numbers separated by spaces; UnusableFile if the text holds anything else."""
     parts = text.split()
     if not all(part.lstrip("+-").isascii() and part.lstrip("+-").isdigit() and len(part) < 20 for part in parts):
         raise UnusableFile(f"its header has {text[:80]!r} where whole numbers belong")

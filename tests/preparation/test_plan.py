@@ -1,6 +1,6 @@
 import pytest
 
-from gvsl.store.names import LONGEST, safe_id
+from gvsl.preparation.plan import MAX_ID_BYTES, safe_id
 
 
 @pytest.mark.parametrize("name", ["la_031", "sub-01.T1w", "Müller_2"])
@@ -27,4 +27,4 @@ def test_no_name_leaves_its_folder(name: str, safe: str) -> None:
 def test_long_names_stay_apart() -> None:
     one, two = safe_id("é" * 300 + "1"), safe_id("é" * 300 + "2")
     assert one != two
-    assert len(one.encode()) <= LONGEST
+    assert len(one.encode()) <= MAX_ID_BYTES

@@ -13,7 +13,7 @@ from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.io import UnusableFile, Volume
 from gvsl.preprocessing import PRESETS, parse_preprocessing, preprocess, preprocessing_values
-from gvsl.preprocessing.lungmask import WEIGHTS_NAME, find_weights, lungs_by_network
+from gvsl.preprocessing.lungs import WEIGHTS_NAME, find_weights, lungs_by_network
 from gvsl.store import Store, describe
 from gvsl.transfer import ClassificationNetwork, TransferSettings, save_classifier
 
@@ -97,7 +97,8 @@ def test_weights_are_looked_for_where_torch_keeps_them(
     place = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_NAME
     with pytest.raises(UserError) as caught:
         find_weights()
-    assert f"lungmask has no weights at {place}, and gvsl downloads nothing: `python -c" in str(caught.value)
+    text = str(caught.value)
+    assert f"lungmask has no weights at {place}, and gvsl downloads nothing: fetch them with `python -c" in text
     assert str(tmp_path / "elsewhere") in str(place)
 
 
@@ -130,11 +131,11 @@ def test_a_store_and_its_weights_say_that_lungmask_found_the_lungs_and_predict_a
     image = write_volume(tmp_path / "in" / "a.nii.gz", scan())
     words = ["prepare", str(image.parent), str(tmp_path / "store"), "--preset", "chest-ct", "--lungs", "lungmask"]
     assert main([*words, "--margin", "0", "--processes", "1"]) == 0
-    assert "Lungs: 0 volumes cropped by a mask given, 1 by lungmask" in capsys.readouterr().out
+    assert "Lungs: 0 volumes cropped by a supplied mask, 1 by lungmask" in capsys.readouterr().out
     store = Store.open(tmp_path / "store")
     assert store.cases["a"].shape == (8, 9, 10)
     assert store.preprocessing == LUNGMASK
-    assert "chest-ct but for margin, lungs: RAS, 1 mm, window -1024 to 1024 mapped to 0 to 1, lungs (by lungmask)" in (
+    assert "chest-ct except margin, lungs: RAS, 1 mm, window -1024 to 1024 mapped to 0 to 1, lungs (by lungmask)" in (
         describe(store)
     )
     settings = TransferSettings(width=8, crop=(16, 16, 16))
