@@ -1,7 +1,7 @@
 """The report: one HTML file, and Table 1, made from run folders alone. Imports no torch."""
 
-from gvsl.report.figure_files import write_figures
 from gvsl.report.report import summary_lines, write_report
+from gvsl.report.sections.paper_figures import write_figures
 from gvsl.report.table1.csv import as_csv
 from gvsl.report.table1.latex import as_latex
 from gvsl.report.table1.markdown import as_markdown

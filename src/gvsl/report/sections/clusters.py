@@ -1,14 +1,14 @@
 """Figure 7: local features at voxels of each structure in t-SNE's plane, and how well they tell structures."""
 
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean, stdev
 
-from gvsl.report.figures.linked import Block, Entry, Panel, with_names
-from gvsl.report.figures.scatter import LOOKS, scatter_chart
+from gvsl.report.figures.panels import Block, Entry, Panel, block_html
+from gvsl.report.figures.scatter import LOOKS, draw_scatter
 from gvsl.report.numbers import MISSING, number, percent, plural, plus_minus
 from gvsl.report.page import Html, element, table
 from gvsl.report.runs import Run
-from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import seed_links
 from gvsl.report.studies import Study, studies
 
@@ -30,7 +30,7 @@ def clusters(runs: Sequence[Run]) -> tuple[list[Block], list[Html]]:
     for study in found:
         shown = _block(study)
         blocks.append(shown)
-        parts.append(block(shown, _table(study)))
+        parts.append(block_html(shown, _table(study)))
     return blocks, parts
 
 
@@ -49,8 +49,9 @@ def _block(study: Study) -> Block:
         said += "".join(f" {note[:1].upper()}{note[1:]}." for note in found.notes)
         places = {group: names.index(name) for group, name in enumerate(found.names)}
         alt = f"t-SNE of the features of {method} at {plural(len(found.groups), 'voxel')} of {', '.join(found.names)}"
-        svg = scatter_chart(found.points, found.groups[: len(found.points)], places, alt)
-        panels.append(Panel(method, with_names(svg, entries), said))
+        points, groups = found.points, found.groups[: len(found.points)]
+        draw = partial(draw_scatter, points=points, groups=groups, places=places)
+        panels.append(Panel(method, draw, alt, said))
     return Block(study.title, study.notes, entries, panels)
 
 

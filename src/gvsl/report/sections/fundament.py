@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from gvsl.report.figures.chart import SERIES
-from gvsl.report.figures.curves import Line, curves_chart
-from gvsl.report.figures.linked import Block, Entry, Panel, with_names
+from gvsl.report.figures.curves import Line, curves_drawing
+from gvsl.report.figures.panels import Block, Entry, Panel, block_html
 from gvsl.report.numbers import MISSING, number, plus_minus
 from gvsl.report.page import Html, element, table
 from gvsl.report.run_figures import curve_end, held_out
 from gvsl.report.runs import Run
 from gvsl.report.sections.learning import left_out
-from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import seed_links
 from gvsl.report.studies import Study, studies
 from gvsl.report.table1.table import OURS
@@ -49,7 +48,7 @@ def fundament(runs: Sequence[Run]) -> tuple[list[Block], list[Html]]:
     for study in found:
         shown = _block(study)
         blocks.append(shown)
-        parts.append(block(shown, _table(study)))
+        parts.append(block_html(shown, _table(study)))
     return blocks, parts + (left_out(alone, "with nothing of the same settings beside it") if found else [])
 
 
@@ -60,10 +59,11 @@ def _block(study: Study) -> Block:
         for place, (name, runs) in enumerate(study.sides.items())
         for run in runs
     ]
-    svg, _ = curves_chart(lines, f"ncc over pre-training on {study.store}, {' and '.join(study.sides)}", raw=False)
+    draw, _ = curves_drawing(lines, raw=False)
+    alt = f"ncc over pre-training on {study.store}, {' and '.join(study.sides)}"
     means = {name: _mean([held_out(run, "ncc") for run in runs]) for name, runs in study.sides.items()}
     said = f"Held-out ncc: {', '.join(f'{name} {number(mean)}' for name, mean in means.items())}."
-    return Block(study.title, study.notes, entries, [Panel("NCC loss", with_names(svg, entries), said)])
+    return Block(study.title, study.notes, entries, [Panel("NCC loss", draw, alt, said)])
 
 
 def _table(study: Study) -> Html:

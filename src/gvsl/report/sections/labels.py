@@ -1,15 +1,17 @@
 """Few labels: test scores against the number of labelled cases."""
 
 from collections.abc import Sequence
+from functools import partial
 
-from gvsl.report.figures.labels import LabelLine, labels_chart
-from gvsl.report.figures.linked import Block, Entry, Panel, with_names
+import numpy as np
+
+from gvsl.report.figures.panels import Block, Entry, Panel, block_html
+from gvsl.report.figures.score_lines import ScoreLine, draw_scores_by_labels
 from gvsl.report.labels import LabelStudy, Point, label_studies
 from gvsl.report.numbers import MISSING, number, plural
 from gvsl.report.page import Html, element, section, table
 from gvsl.report.pretraining import RANDOM
 from gvsl.report.runs import Run
-from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import seed_links, side_colours
 from gvsl.report.table1.table import SCRATCH
 
@@ -24,7 +26,7 @@ DASHES = {"linear": "solid", "finetune": "dashed"}
 def labels(runs: Sequence[Run]) -> Html | None:
     """The section, or None where no method has runs with several numbers of labels."""
     found = label_studies(runs)
-    parts = [block(_block(study), _table(study)) for study in found]
+    parts = [block_html(_block(study), _table(study)) for study in found]
     return section("labels", "Scores over the number of labels", LEAD, *parts) if parts else None
 
 
@@ -34,22 +36,22 @@ def _block(study: LabelStudy) -> Block:
         Entry(curve.name, colours[_side(curve.method)], DASHES.get(curve.mode, "dotted")) for curve in study.curves
     ]
     lines = [
-        LabelLine(
+        ScoreLine(
             place,
             entries[place].colour,
             entries[place].dash,
-            [point.labels for point in curve.points],
-            [point.mean for point in curve.points],
-            [min(point.scores) for point in curve.points],
-            [max(point.scores) for point in curve.points],
+            np.array([point.labels for point in curve.points], np.float64),
+            np.array([point.mean for point in curve.points]),
+            np.array([min(point.scores) for point in curve.points]),
+            np.array([max(point.scores) for point in curve.points]),
         )
         for place, curve in enumerate(study.curves)
     ]
     alt = f"Test {study.score} over the number of labels on {study.store}: {', '.join(entry.name for entry in entries)}"
-    svg = with_names(labels_chart(lines, alt, study.score), entries)
+    draw = partial(draw_scores_by_labels, lines=lines, score=study.score)
     repeats = [curve.name for curve in study.curves if any(_repeats(point) for point in curve.points)]
     note = f"Several runs of one seed, of weights that differ: {', '.join(repeats)}." if repeats else ""
-    return Block(study.store, note, entries, [Panel(study.score, svg, "The axis doubles in equal steps.")])
+    return Block(study.store, note, entries, [Panel(study.score, draw, alt, "The axis doubles in equal steps.")])
 
 
 def _side(method: str) -> str:
