@@ -42,7 +42,7 @@ def test_a_series_is_a_volume_in_hu(tmp_path: Path, write_dicom: WriteDicom) -> 
     np.testing.assert_array_equal(to_canonical(read_label(tmp_path)).array, SCAN.array)
 
 
-def test_it_lies_where_another_reader_puts_it(tmp_path: Path, write_dicom: WriteDicom) -> None:
+def test_geometry_matches_gdcm(tmp_path: Path, write_dicom: WriteDicom) -> None:
     angle = np.deg2rad(20)
     turn = np.eye(4)
     turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -56,7 +56,7 @@ def test_it_lies_where_another_reader_puts_it(tmp_path: Path, write_dicom: Write
         np.testing.assert_allclose((found.affine @ [*nearest, 1])[:3], place, atol=1e-3)
 
 
-def test_slope_and_intercept_are_those_of_each_slice(tmp_path: Path, write_dicom: WriteDicom) -> None:
+def test_slope_and_intercept_are_applied_per_slice(tmp_path: Path, write_dicom: WriteDicom) -> None:
     paths = write_dicom(tmp_path, SCAN)
     change(paths[3], RescaleSlope=3, RescaleIntercept=7)
     change(paths[4], RescaleSlope=None, RescaleIntercept=None)
@@ -67,7 +67,7 @@ def test_slope_and_intercept_are_those_of_each_slice(tmp_path: Path, write_dicom
 
 
 def stored_as(path: Path, how: str) -> None:
-    """Store the same values in another way."""
+    """Re-encode the values of a slice."""
     item = pydicom.dcmread(path)
     values = np.frombuffer(item.PixelData, "<u2").astype(np.int32)
     if how == "signed":
@@ -75,7 +75,7 @@ def stored_as(path: Path, how: str) -> None:
         item.PixelData = (values - 1024).astype("<i2").tobytes()
     elif how == "twelve bits":
         item.BitsStored, item.HighBit = 12, 11
-        item.PixelData = (values | 0xA000).astype("<u2").tobytes()  # an overlay lies in what is over
+        item.PixelData = (values | 0xA000).astype("<u2").tobytes()  # the spare bits hold an overlay
     elif how == "twelve signed bits":
         item.PixelRepresentation, item.RescaleIntercept, item.BitsStored, item.HighBit = 1, 0, 12, 11
         item.PixelData = ((values - 1024) & 0x0FFF).astype("<u2").tobytes()
@@ -95,20 +95,20 @@ def stored_as(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["signed", "twelve bits", "twelve signed bits", "32 bits", "implicit", "big-endian"])
-def test_however_the_values_are_stored_they_are_the_same(tmp_path: Path, write_dicom: WriteDicom, how: str) -> None:
+def test_all_pixel_encodings_give_the_same_values(tmp_path: Path, write_dicom: WriteDicom, how: str) -> None:
     for path in write_dicom(tmp_path, SCAN):
         stored_as(path, how)
     np.testing.assert_array_equal(upright(tmp_path).array, SCAN.array)
 
 
 @pytest.mark.parametrize("how", ["explicit", "implicit", "without a head", "implicit without a head"])
-def test_slices_without_the_mark_are_read(tmp_path: Path, write_dicom: WriteDicom, how: str) -> None:
+def test_slices_without_preamble_are_read(tmp_path: Path, write_dicom: WriteDicom, how: str) -> None:
     for path in write_dicom(tmp_path, SCAN, slope=0.5):
         if how.startswith("implicit"):
             stored_as(path, "implicit")
         content = path.read_bytes()[132:]
         if how.endswith("head"):
-            (length,) = struct.unpack("<I", content[8:12])  # of the rest of the head
+            (length,) = struct.unpack("<I", content[8:12])  # of the rest of the meta information
             content = content[12 + length :]
         path.with_suffix("").write_bytes(content)
         path.unlink()
@@ -122,7 +122,7 @@ def test_compressed_slices_are_read(tmp_path: Path, write_dicom: WriteDicom) -> 
     writer.KeepOriginalImageUIDOn()
     writer.SetImageIO("GDCMImageIO")
     for path in write_dicom(tmp_path, SCAN):
-        change(path, RescaleSlope=1, RescaleIntercept=0)  # or the writer would rescale
+        change(path, RescaleSlope=1, RescaleIntercept=0)  # else the writer rescales
         writer.SetFileName(str(path))
         writer.Execute(sitk.ReadImage(str(path)))
         change(path, RescaleSlope=1, RescaleIntercept=-1024)
@@ -139,7 +139,7 @@ def test_compressed_slices_are_read(tmp_path: Path, write_dicom: WriteDicom) -> 
         read_volume(tmp_path)
 
 
-def test_places_may_be_rounded(tmp_path: Path, write_dicom: WriteDicom) -> None:
+def test_positions_may_be_rounded(tmp_path: Path, write_dicom: WriteDicom) -> None:
     affine = AFFINE.copy()
     affine[2, 2] = 0.625
     paths = write_dicom(tmp_path, Volume(SCAN.array, affine))
@@ -272,7 +272,7 @@ REFUSED: dict[str, tuple[Callable[[list[Path]], None], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_makes_no_volume_is_refused_with_one_line(tmp_path: Path, write_dicom: WriteDicom, case: str) -> None:
+def test_unusable_series_are_refused_with_one_line(tmp_path: Path, write_dicom: WriteDicom, case: str) -> None:
     spoil, reason = REFUSED[case]
     scan = Volume(SCAN.array.astype(np.int32) % 65536 if case == "wrapped" else SCAN.array, AFFINE)
     spoil(write_dicom(tmp_path, scan, intercept=0 if case == "wrapped" else -1024))
@@ -286,7 +286,7 @@ def test_a_single_file_is_a_single_slice(tmp_path: Path, write_dicom: WriteDicom
         read_volume(write_dicom(tmp_path, SCAN)[0])
 
 
-def test_remarks_on_odd_headers_stay_off_the_screen(
+def test_library_warnings_are_silenced(
     tmp_path: Path, write_dicom: WriteDicom, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
     write_dicom(tmp_path, SCAN, PatientAge="not an age", StudyDate="yesterday")

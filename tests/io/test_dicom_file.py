@@ -12,9 +12,7 @@ AFFINE = np.array([[0.7, 0, 0, -40], [0, 0.9, 0, 15], [0, 0, 2.5, 100], [0, 0, 0
 SCAN = Volume(np.random.default_rng(0).integers(-1000, 1500, (9, 8, 10)).astype(np.int16), AFFINE)
 
 
-def test_files_that_begin_like_slices_without_the_mark_are_refused_or_harmless(
-    tmp_path: Path, write_dicom: WriteDicom
-) -> None:
+def test_mutated_slices_without_preamble_are_refused_or_read(tmp_path: Path, write_dicom: WriteDicom) -> None:
     paths = write_dicom(tmp_path, SCAN)
     content = paths[5].read_bytes()[132:]
     read = 0
@@ -27,12 +25,12 @@ def test_files_that_begin_like_slices_without_the_mark_are_refused_or_harmless(
         find_series(paths)
         try:
             read += read_volume(tmp_path).array.shape == SCAN.array.shape
-        except UnusableFile:  # whose text is one line whatever it says
+        except UnusableFile:
             continue
     assert 5 < read < 55
 
 
-def test_series_are_found_by_their_uid(tmp_path: Path, write_dicom: WriteDicom) -> None:
+def test_series_are_grouped_by_uid(tmp_path: Path, write_dicom: WriteDicom) -> None:
     one = write_dicom(tmp_path, SCAN, uid="1.2.3")
     two = write_dicom(tmp_path, SCAN, uid="1.2.4")
     (tmp_path / "broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)

@@ -27,23 +27,23 @@ def test_a_grid_is_the_same_up_to_rounding(by: float, same: bool) -> None:
     assert same_grid(ONE, moved(by)) is same
 
 
-def test_a_small_turn_shows_at_the_corners() -> None:
+def test_a_small_rotation_is_detected_at_the_corners() -> None:
     affine = ONE.affine.copy()
     affine[0, 1] = 0.01  # half a voxel at the far end of 50
     assert not same_grid(ONE, Volume(ONE.array, affine))
 
 
-def test_another_shape_is_another_grid() -> None:
+def test_different_shapes_are_different_grids() -> None:
     assert not same_grid(ONE, Volume(np.zeros((40, 50, 61)), ONE.affine))
 
 
-def test_a_reason_is_one_printable_line_that_ends() -> None:
+def test_a_reason_is_one_short_printable_line() -> None:
     assert str(UnusableFile("it is called 'a\n\x1b[31m b'")) == "it is called 'a ?[31m b'"
     assert str(UnusableFile("9" * 5000)) == "9" * 297 + "..."
 
 
 def turned(order: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
-    """The same volume stored with its axes in another order and direction, written out voxel by voxel."""
+    """Return the volume stored with its axes in another order and direction, by explicit loops."""
     shape = [ARRAY.shape[axis] for axis in order]
     affine = np.zeros((4, 4))
     affine[3, 3] = 1

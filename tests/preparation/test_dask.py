@@ -23,7 +23,7 @@ def run(cases: list[Case], out: Path, **options: object) -> tuple[Store, Prepare
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file in a folder, by its path in there."""
+    """Return the content of every file in a folder by its relative path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -42,7 +42,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[str]:
-    """The address of a scheduler with two workers, processes that talk over TCP."""
+    """Yield the address of a scheduler with two workers that communicate over TCP."""
     pytest.importorskip("distributed")
     script = tmp_path / "workers.py"
     script.write_text(WORKERS, encoding="utf-8")

@@ -29,12 +29,12 @@ def run(cases: list[Case], out: Path, **options: object) -> tuple[Store, Prepare
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file in a folder, by its path in there."""
+    """Return the content of every file in a folder by its relative path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def brighten(path: Path) -> None:
-    """Change a few voxels of a volume, and its time."""
+    """Change a few voxels of a volume, and its modification time."""
     image = nibabel.load(path)
     array = image.get_fdata(dtype=np.float32)
     array[3:5, 4:9, 5:10] += 100
@@ -42,11 +42,11 @@ def brighten(path: Path) -> None:
 
 
 def written(folder: Path) -> dict[str, int]:
-    """When each array was written."""
+    """Return the modification time of each array."""
     return {path.name: path.stat().st_mtime_ns for path in (folder / "images").iterdir()}
 
 
-def test_again_does_nothing_where_nothing_has_changed(tmp_path: Path, make_case: MakeCase) -> None:
+def test_nothing_is_done_without_changes(tmp_path: Path, make_case: MakeCase) -> None:
     cases = [make_case(name) for name in "abc"]
     first, work = run(cases, tmp_path / "store")
     assert work == PrepareSummary(prepared=3, changed=0, resumed=0, kept=0, refused=0, stale=(), gone=())
@@ -59,7 +59,7 @@ def test_again_does_nothing_where_nothing_has_changed(tmp_path: Path, make_case:
     assert not partial_path(tmp_path / "store").exists()
 
 
-def test_again_does_only_what_is_missing_or_has_changed(tmp_path: Path, make_case: MakeCase) -> None:
+def test_only_missing_and_changed_cases_are_prepared(tmp_path: Path, make_case: MakeCase) -> None:
     out = tmp_path / "store"
     a, b, c, d, touched = (make_case(name) for name in ("a", "b", "c", "d", "touched"))
     bad = make_case("bad")
@@ -69,7 +69,7 @@ def test_again_does_only_what_is_missing_or_has_changed(tmp_path: Path, make_cas
     times = written(out)
 
     brighten(b.image)
-    os.utime(touched.image, (1, 1))  # another time, the same content
+    os.utime(touched.image, (1, 1))  # another time with the same content
     (out / "labels" / "d.b2nd").unlink()
     store, work = run([a, b, c, d, bad, touched], out, processes=2)
     assert work == PrepareSummary(prepared=3, changed=2, resumed=0, kept=2, refused=1, stale=(), gone=())
@@ -79,7 +79,7 @@ def test_again_does_only_what_is_missing_or_has_changed(tmp_path: Path, make_cas
     assert (store.hash, store.refused) == (fresh.hash, fresh.refused)
 
 
-def test_what_is_known_without_the_voxels_is_renewed_without_reading_them(tmp_path: Path, make_case: MakeCase) -> None:
+def test_splits_and_targets_are_updated_without_reading_voxels(tmp_path: Path, make_case: MakeCase) -> None:
     cases = [make_case(name) for name in "ab"]
     run(cases, tmp_path / "store")
     moved = [replace(cases[0], splits=("test",), target=1), cases[1]]
@@ -90,7 +90,7 @@ def test_what_is_known_without_the_voxels_is_renewed_without_reading_them(tmp_pa
     assert contents(tmp_path / "store") == contents(run(cases, tmp_path / "fresh")[0].path)
 
 
-def test_nothing_is_removed_unasked(tmp_path: Path, make_case: MakeCase) -> None:
+def test_nothing_is_removed(tmp_path: Path, make_case: MakeCase) -> None:
     a, b, c = (make_case(name) for name in "abc")
     before, _ = run([a, b, c], tmp_path / "store")
     b.image.write_bytes(b"nothing")
@@ -102,7 +102,7 @@ def test_nothing_is_removed_unasked(tmp_path: Path, make_case: MakeCase) -> None
     store.image("b")
 
 
-def test_a_label_map_that_is_gone_is_gone_from_the_store_too(tmp_path: Path, make_case: MakeCase) -> None:
+def test_a_deleted_label_map_is_removed_from_the_store(tmp_path: Path, make_case: MakeCase) -> None:
     case = make_case("a")
     run([case], tmp_path / "store")
     store, work = run([replace(case, label=None)], tmp_path / "store")
@@ -110,7 +110,7 @@ def test_a_label_map_that_is_gone_is_gone_from_the_store_too(tmp_path: Path, mak
     assert not list((tmp_path / "store" / "labels").iterdir())
 
 
-def test_another_contract_or_source_is_refused_and_nothing_is_touched(tmp_path: Path, make_case: MakeCase) -> None:
+def test_other_preprocessing_or_source_is_refused_and_changes_nothing(tmp_path: Path, make_case: MakeCase) -> None:
     cases = [make_case("a")]
     run(cases, tmp_path / "store")
     before = contents(tmp_path)
@@ -121,7 +121,7 @@ def test_another_contract_or_source_is_refused_and_nothing_is_touched(tmp_path: 
     assert contents(tmp_path) == before
 
 
-def test_what_another_run_left_is_not_taken_for_ones_own(tmp_path: Path, make_case: MakeCase) -> None:
+def test_the_staging_area_of_another_run_is_refused(tmp_path: Path, make_case: MakeCase) -> None:
     cases = [make_case(name) for name in "ab"]
 
     def stop() -> None:
@@ -141,28 +141,28 @@ def test_what_another_run_left_is_not_taken_for_ones_own(tmp_path: Path, make_ca
     assert contents(tmp_path / "store.partial") == {"thesis.txt": b"mine"}
 
 
-def test_two_at_once_on_one_store_is_refused(tmp_path: Path, make_case: MakeCase) -> None:
+def test_simultaneous_runs_are_refused(tmp_path: Path, make_case: MakeCase) -> None:
     cases = [make_case(name) for name in "ab"]
-    said = []
+    output = []
 
     def meanwhile() -> None:
         with pytest.raises(UserError, match="another gvsl prepare is writing") as caught:
             run(cases, tmp_path / "store")
-        said.append(str(caught.value))
+        output.append(str(caught.value))
 
     prepare(cases, tmp_path / "store", MR, source="here", progress=lambda _: meanwhile)
-    assert len(said) == 2
+    assert len(output) == 2
     assert list(Store.open(tmp_path / "store").cases) == ["a", "b"]
 
 
 @pytest.mark.parametrize("place", ["s3://bucket/store", "gs://bucket/store", "https://host/store"])
-def test_object_storage_is_refused_in_one_line(tmp_path: Path, make_case: MakeCase, place: str) -> None:
+def test_urls_are_refused(tmp_path: Path, make_case: MakeCase, place: str) -> None:
     for use in (lambda: prepare([make_case("a")], Path(place), MR, source="here"), lambda: Store.open(Path(place))):
         with pytest.raises(UserError, match=f"^{place} is a URL; a store is a folder of files: copy or mount it"):
             use()
 
 
-def test_the_manifest_says_what_each_case_was_made_of(tmp_path: Path, make_case: MakeCase) -> None:
+def test_sources_are_recorded(tmp_path: Path, make_case: MakeCase) -> None:
     case = make_case("a")
     run([case], tmp_path / "store")
     (line,) = (tmp_path / "store" / "sources.jsonl").read_text(encoding="utf-8").splitlines()

@@ -20,11 +20,11 @@ def test_ordinary_names_are_kept(name: str) -> None:
         ("", "_"),
     ],
 )
-def test_no_name_leaves_its_folder(name: str, safe: str) -> None:
+def test_unsafe_names_are_replaced(name: str, safe: str) -> None:
     assert safe_id(name) == safe
 
 
-def test_long_names_stay_apart() -> None:
+def test_long_names_stay_distinct() -> None:
     one, two = safe_id("é" * 300 + "1"), safe_id("é" * 300 + "2")
     assert one != two
     assert len(one.encode()) <= MAX_ID_BYTES

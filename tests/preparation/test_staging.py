@@ -34,12 +34,12 @@ def run(cases: list[Case], out: Path, **options: object) -> tuple[Store, Prepare
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file in a folder, by its path in there."""
+    """Return the content of every file in a folder by its relative path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def brighten(path: Path) -> None:
-    """Change a few voxels of a volume, and its time."""
+    """Change a few voxels of a volume, and its modification time."""
     image = nibabel.load(path)
     array = image.get_fdata(dtype=np.float32)
     array[3:5, 4:9, 5:10] += 100
@@ -48,14 +48,14 @@ def brighten(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def clean() -> ForkServerContext:
-    """Processes forked from one that has read the package and done nothing else."""
+    """Context for processes forked from one that has only imported the package."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["gvsl.store"])
     return context
 
 
 def state(out: Path) -> str:
-    """What a killed run left: a whole store, by its hash, or one that is refused for not being there or not ready."""
+    """Return the hash of the store that a killed run left, or "refused" if it is missing or incomplete."""
     if not out.exists():
         return "refused"
     try:
@@ -64,7 +64,7 @@ def state(out: Path) -> str:
         return "refused" if "is being written" in str(error) else str(error)
 
 
-def test_killed_at_any_moment_and_started_again_it_ends_as_an_undisturbed_run(
+def test_a_killed_run_continues_to_the_same_store(
     tmp_path: Path, make_case: MakeCase, clean: ForkServerContext
 ) -> None:
     cases = [make_case(f"case{index}", shape=(24, 26, 28)) for index in range(5)]
@@ -79,7 +79,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_as_an_undisturbed_run(
     killed = 0
     for number, moment in enumerate(moments):
         out = tmp_path / f"store{number}"
-        if number % 2:  # half of them add to a store that is there
+        if number % 2:  # half of them add to an existing store
             shutil.copytree(old.path, out)
         process = clean.Process(target=prepare, args=(cases, out, MR), kwargs={"source": "here"})
         process.start()
@@ -96,7 +96,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_as_an_undisturbed_run(
 
 
 @pytest.mark.parametrize("moved", range(7))
-def test_stopped_while_it_moves_new_arrays_into_a_store_it_finishes_the_moving(
+def test_an_interrupted_move_is_completed(
     tmp_path: Path, make_case: MakeCase, moved: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = [make_case(name) for name in "abc"]
@@ -117,7 +117,7 @@ def test_stopped_while_it_moves_new_arrays_into_a_store_it_finishes_the_moving(
         rename(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", replaced)  # of the operating system: what a kill at this very moment leaves
+        patch.setattr(os, "replace", replaced)  # as after a kill at this moment
         with pytest.raises(KeyboardInterrupt):
             run(cases, out)
     with pytest.raises(
@@ -130,7 +130,7 @@ def test_stopped_while_it_moves_new_arrays_into_a_store_it_finishes_the_moving(
 
 
 @pytest.mark.slow
-def test_killed_with_its_processes_at_work_it_goes_on(tmp_path: Path, make_case: MakeCase) -> None:
+def test_a_killed_parallel_run_continues(tmp_path: Path, make_case: MakeCase) -> None:
     cases = [make_case(f"case{index}", shape=(60, 60, 60)) for index in range(12)]
     source = cases[0].image.parents[1]
     command = [sys.executable, "-c", "import sys; from gvsl.cli import main; sys.exit(main())"]
@@ -151,7 +151,7 @@ def test_killed_with_its_processes_at_work_it_goes_on(tmp_path: Path, make_case:
     assert contents(tmp_path / "store") == contents(tmp_path / "undisturbed")
 
 
-def test_a_journal_that_was_cut_short_costs_its_last_case_alone(tmp_path: Path, make_case: MakeCase) -> None:
+def test_a_truncated_journal_loses_only_its_last_case(tmp_path: Path, make_case: MakeCase) -> None:
     cases = [make_case(name) for name in "abcd"]
     done: list[int] = []
 

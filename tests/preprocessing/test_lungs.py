@@ -17,7 +17,7 @@ from gvsl.preprocessing.lungs import WEIGHTS_NAME, find_weights, lungs_by_networ
 from gvsl.store import Store, describe
 from gvsl.transfer import ClassificationNetwork, TransferSettings, save_classifier
 
-# Stands in for the package, whose network finds a bright marker instead of lungs, and keeps what it was given.
+# Replaces the package: its network finds a bright marker instead of lungs, and saves its input.
 PACKAGE = """
 from pathlib import Path
 import numpy as np
@@ -38,7 +38,7 @@ MARKER = (slice(4, 10), slice(15, 22), slice(9, 17))
 
 
 def scan(seed: int = 0) -> Volume:
-    """A volume in HU without any lungs, in which the marker lies to the left, the front and the middle."""
+    """Return a volume in HU without lungs, with the marker at the left, the front and the middle."""
     array = np.random.default_rng(seed).normal(0, 50, SHAPE).astype(np.float32)
     array[MARKER] = 900
     return Volume(array, np.eye(4))
@@ -46,7 +46,7 @@ def scan(seed: int = 0) -> Volume:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The package's stand-in is installed; the folder is where its weights are to be."""
+    """Install the replacement and return the folder for its weights."""
     package = tmp_path / "site" / "lungmask"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(PACKAGE, encoding="utf-8")
@@ -67,28 +67,28 @@ def weights(hub: Path) -> Path:
     return path
 
 
-def test_the_network_sees_slices_from_below_from_front_to_back_and_right_to_left(weights: Path) -> None:
+def test_the_network_gets_slices_in_its_own_orientation(weights: Path) -> None:
     volume = scan()
     found = lungs_by_network(volume)
     np.testing.assert_array_equal(found, volume.array > 500)
     assert found[MARKER].all()
     seen = np.load(weights.with_name("seen.npy"))
     assert seen.shape == SHAPE[::-1]
-    # What lies to the left and the front in RAS is at the end of rows that run to the left, early in those to the back.
+    # The marker is at the end of the axis to the left, and at the beginning of that to the back.
     where = np.argwhere(seen > 500)
     assert where.min(0).tolist() == [9, SHAPE[1] - 22, SHAPE[0] - 10]
     assert where.max(0).tolist() == [16, SHAPE[1] - 16, SHAPE[0] - 5]
 
 
-def test_the_crop_is_about_what_it_finds(weights: Path) -> None:
+def test_the_crop_surrounds_the_segmented_lungs(weights: Path) -> None:
     ready, _, _ = preprocess(scan(), None, LUNGMASK)
-    assert ready.array.shape == (8, 9, 10)  # a voxel more on each side
+    assert ready.array.shape == (8, 9, 10)  # with one more voxel on each side
     with pytest.raises(UnusableFile, match="no lungs are found in it"):
         preprocess(Volume(np.minimum(scan().array, 400), np.eye(4)), None, LUNGMASK)
 
 
 @pytest.mark.parametrize("variable", ["TORCH_HOME", "XDG_CACHE_HOME", "HOME"])
-def test_weights_are_looked_for_where_torch_keeps_them(
+def test_weights_are_found_in_torch_s_cache(
     hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.delenv("TORCH_HOME")
@@ -102,7 +102,7 @@ def test_weights_are_looked_for_where_torch_keeps_them(
     assert str(tmp_path / "elsewhere") in str(place)
 
 
-def test_without_package_or_weights_it_is_one_line_before_any_work(
+def test_a_missing_package_or_weights_is_one_line_before_any_work(
     hub: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -110,27 +110,29 @@ def test_without_package_or_weights_it_is_one_line_before_any_work(
     write_volume: Callable[[Path, Volume], Path],
 ) -> None:
     write_volume(tmp_path / "in" / "a.nii.gz", scan())
-    words = ["prepare", str(tmp_path / "in"), str(tmp_path / "store"), "--preset", "chest-ct", "--lungs", "lungmask"]
-    assert main(words) == 2
-    (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith(f"gvsl: error: lungmask has no weights at {hub / WEIGHTS_NAME}, and gvsl downloads nothing")
+    argv = ["prepare", str(tmp_path / "in"), str(tmp_path / "store"), "--preset", "chest-ct", "--lungs", "lungmask"]
+    assert main(argv) == 2
+    (output,) = capsys.readouterr().err.splitlines()
+    assert output.startswith(
+        f"gvsl: error: lungmask has no weights at {hub / WEIGHTS_NAME}, and gvsl downloads nothing"
+    )
     (hub / WEIGHTS_NAME).write_bytes(b"broken")
-    assert main([*words, "--processes", "1"]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert "(no weights at all); remove it and fetch it again, or give --lungs threshold" in said
+    assert main([*argv, "--processes", "1"]) == 2
+    output = capsys.readouterr().err.splitlines()[-1]
+    assert "(no weights at all); remove it and fetch it again, or give --lungs threshold" in output
     monkeypatch.setitem(sys.modules, "lungmask", None)
-    assert main(words) == 2
-    (said,) = capsys.readouterr().err.splitlines()
-    assert "lungmask, which isn't installed: pip install lungmask, or give --lungs threshold" in said
+    assert main(argv) == 2
+    (output,) = capsys.readouterr().err.splitlines()
+    assert "lungmask, which isn't installed: pip install lungmask, or give --lungs threshold" in output
     assert {path.name for path in tmp_path.iterdir()} == {"in", "site", "torch"}
 
 
-def test_a_store_and_its_weights_say_that_lungmask_found_the_lungs_and_predict_asks_it_too(
+def test_store_and_weights_record_lungmask_and_predict_uses_it(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], write_volume: Callable[[Path, Volume], Path]
 ) -> None:
     image = write_volume(tmp_path / "in" / "a.nii.gz", scan())
-    words = ["prepare", str(image.parent), str(tmp_path / "store"), "--preset", "chest-ct", "--lungs", "lungmask"]
-    assert main([*words, "--margin", "0", "--processes", "1"]) == 0
+    argv = ["prepare", str(image.parent), str(tmp_path / "store"), "--preset", "chest-ct", "--lungs", "lungmask"]
+    assert main([*argv, "--margin", "0", "--processes", "1"]) == 0
     assert "Lungs: 0 volumes cropped by a supplied mask, 1 by lungmask" in capsys.readouterr().out
     store = Store.open(tmp_path / "store")
     assert store.cases["a"].shape == (8, 9, 10)
@@ -140,8 +142,8 @@ def test_a_store_and_its_weights_say_that_lungmask_found_the_lungs_and_predict_a
     )
     settings = TransferSettings(width=8, crop=(16, 16, 16))
     network = ClassificationNetwork(UNet3D(width=8))
-    contract = store.preprocessing
-    save_classifier(tmp_path / "run", network, settings=settings, method="x", preprocessing=contract, provenance={})
+    spec = store.preprocessing
+    save_classifier(tmp_path / "run", network, settings=settings, method="x", preprocessing=spec, provenance={})
     weights.with_name("seen.npy").unlink()
     assert main(["predict", str(tmp_path / "run"), str(image), "--out", str(tmp_path / "out")]) == 0
     assert weights.with_name("seen.npy").is_file()
@@ -152,7 +154,7 @@ def test_a_store_and_its_weights_say_that_lungmask_found_the_lungs_and_predict_a
     assert not (tmp_path / "none").exists()
 
 
-def test_contracts_from_before_there_was_a_choice_are_as_they_were() -> None:
+def test_the_default_for_lungs_is_not_recorded() -> None:
     values = preprocessing_values(PRESETS["chest-ct"])
     assert "lungs" not in values
     assert parse_preprocessing(json.loads(json.dumps(values))) == PRESETS["chest-ct"]
