@@ -48,6 +48,6 @@ class Features(NamedTuple):
     """What a backbone makes of a batch of volumes."""
 
     global_: "Tensor"
-    """From the bottleneck: (B, 16 * width, d, h, w)."""
+    """From the bottleneck: (B, global_channels, d, h, w)."""
     local: "Tensor"
-    """From the last layer: (B, width, D, H, W)."""
+    """From the last layer: (B, local_channels, D, H, W)."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gvsl.geometry import affine_dvf, affine_matrix, nonpositive_jacobian_fraction, identity_grid, jacobian_determinant
+from gvsl.geometry import affine_dvf, affine_matrix, identity_grid, jacobian_determinant, nonpositive_jacobian_fraction
 
 
 def test_a_constant_field_changes_no_volume() -> None:

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from gvsl.augment import AppearanceSettings, SpatialSettings, change_appearance, draw_appearance, draw_spatial
 from gvsl.backbones import UNet3D
-from gvsl.geometry import Fusion, nonpositive_jacobian_fraction, inside, warp
+from gvsl.geometry import Fusion, inside, nonpositive_jacobian_fraction, warp
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods import GVSL, GVSLSettings
 from gvsl.types import PairBatch

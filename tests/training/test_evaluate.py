@@ -14,7 +14,7 @@ from gvsl.backbones.weights import save_weights
 from gvsl.data import read_crop
 from gvsl.datasets.dataset import Dataset
 from gvsl.errors import UserError
-from gvsl.geometry import nonpositive_jacobian_fraction, identity_grid, inside, warp
+from gvsl.geometry import identity_grid, inside, nonpositive_jacobian_fraction, warp
 from gvsl.losses import local_ncc_loss
 from gvsl.methods import GVSL, GVSLSettings
 from gvsl.preparation import prepare
