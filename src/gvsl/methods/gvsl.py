@@ -213,17 +213,38 @@ NO_AFFINE = GVSLSettings(affine=False)
 
 
 def gvsl_no_matching(backbone: UNet3D, settings: GVSLSettings | None = NO_MATCHING) -> GVSL:
-    """GVSL without its matching: restore a damaged volume (Table 1, "w/o Z-Matching")."""
+    """GVSL without its matching: restore a damaged volume (Table 1, "w/o Z-Matching").
+
+    Reference: He et al. (2023), https://arxiv.org/abs/2303.00874
+
+    Example:
+        >>> list(gvsl_no_matching(UNet3D(width=8)).parts())
+        ['backbone', 'restoration']
+    """
     return GVSL(backbone, settings or NO_MATCHING)
 
 
 def gvsl_no_restoration(backbone: UNet3D, settings: GVSLSettings | None = NO_RESTORATION) -> GVSL:
-    """GVSL without its restoration: match two subjects' volumes (Table 1, "w/o Fundament")."""
+    """GVSL without its restoration: match two subjects' volumes (Table 1, "w/o Fundament").
+
+    Reference: He et al. (2023), https://arxiv.org/abs/2303.00874
+
+    Example:
+        >>> list(gvsl_no_restoration(UNet3D(width=8)).parts())
+        ['backbone', 'affine', 'deformable']
+    """
     return GVSL(backbone, settings or NO_RESTORATION)
 
 
 def gvsl_no_affine(backbone: UNet3D, settings: GVSLSettings | None = NO_AFFINE) -> GVSL:
-    """GVSL without its affine head: match only locally, and restore (Table 1, "w/o Affine head")."""
+    """GVSL without its affine head: match only locally, and restore (Table 1, "w/o Affine head").
+
+    Reference: He et al. (2023), https://arxiv.org/abs/2303.00874
+
+    Example:
+        >>> list(gvsl_no_affine(UNet3D(width=8)).parts())
+        ['backbone', 'restoration', 'deformable']
+    """
     return GVSL(backbone, settings or NO_AFFINE)
 
 
