@@ -2,7 +2,7 @@
 
 from gvsl.geometry.affine import affine_dvf, affine_matrix, affine_positions
 from gvsl.geometry.fuse import Fusion, fuse
-from gvsl.geometry.grid import ALIGN_CORNERS, identity_grid, normalised_grid
+from gvsl.geometry.grid import ALIGN_CORNERS, identity_grid, normalised_grid, spatial_shape
 from gvsl.geometry.jacobian import jacobian_determinant, nonpositive_jacobian_fraction
 from gvsl.geometry.warp import inside, warp
 
@@ -18,5 +18,6 @@ __all__ = [
     "jacobian_determinant",
     "nonpositive_jacobian_fraction",
     "normalised_grid",
+    "spatial_shape",
     "warp",
 ]

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from gvsl.geometry.affine import affine_dvf, affine_positions
-from gvsl.geometry.grid import identity_grid
+from gvsl.geometry.grid import identity_grid, spatial_shape
 from gvsl.geometry.warp import warp
 
 Fusion = Literal["compose", "paper"]
@@ -37,7 +37,7 @@ def fuse(matrix: Tensor, local: Tensor, fusion: Fusion = "compose") -> Tensor:
         >>> torch.allclose(fuse(torch.eye(4)[None], local), local, atol=1e-5)
         True
     """
-    shape = (local.shape[2], local.shape[3], local.shape[4])
+    shape = spatial_shape(local)
     if fusion == "compose":
         grid = identity_grid(shape, dtype=local.dtype, device=local.device)
         return affine_positions(matrix, grid + local, shape) - grid

@@ -7,6 +7,16 @@ ALIGN_CORNERS = True
 """-1 and 1 are the centres of the first and last voxels, so that a zero DVF is the identity at any size."""
 
 
+def spatial_shape(volumes: Tensor) -> tuple[int, int, int]:
+    """Return (D, H, W) of a batch, (B, C, D, H, W).
+
+    Example:
+        >>> spatial_shape(torch.zeros(1, 3, 4, 5, 6))
+        (4, 5, 6)
+    """
+    return volumes.shape[2], volumes.shape[3], volumes.shape[4]
+
+
 def identity_grid(shape: tuple[int, int, int], *, dtype: torch.dtype, device: torch.device | str) -> Tensor:
     """Return the position of every voxel, in voxels.
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gvsl.geometry.grid import ALIGN_CORNERS, identity_grid, normalised_grid
+from gvsl.geometry.grid import ALIGN_CORNERS, identity_grid, normalised_grid, spatial_shape
 
 
 def warp(
@@ -37,12 +37,10 @@ def warp(
         >>> warp(image, dvf).flatten()
         tensor([1., 2., 3., 0.])
     """
-    shape = (image.shape[2], image.shape[3], image.shape[4])
     min_dtype = torch.float64 if exact and image.device.type != "mps" else torch.float32
     dtype = torch.promote_types(dvf.dtype, min_dtype)
-    grid_shape = (dvf.shape[2], dvf.shape[3], dvf.shape[4])
-    positions = identity_grid(grid_shape, dtype=dtype, device=dvf.device) + dvf
-    grid = normalised_grid(positions, shape)
+    positions = identity_grid(spatial_shape(dvf), dtype=dtype, device=dvf.device) + dvf
+    grid = normalised_grid(positions, spatial_shape(image))
     with torch.autocast(image.device.type, enabled=False):
         return _sample(image.to(dtype), grid, mode, padding).to(image.dtype)
 
@@ -61,7 +59,7 @@ def inside(dvf: Tensor, shape: tuple[int, int, int] | None = None) -> Tensor:
         >>> inside(torch.full((1, 3, 2, 1, 1), 0.0), (1, 1, 1)).flatten()
         tensor([ True, False])
     """
-    grid_shape = (dvf.shape[2], dvf.shape[3], dvf.shape[4])
+    grid_shape = spatial_shape(dvf)
     positions = identity_grid(grid_shape, dtype=dvf.dtype, device=dvf.device) + dvf
     last = positions.new_tensor([side - 1 for side in shape or grid_shape]).view(1, 3, 1, 1, 1)
     return ((positions >= 0) & (positions <= last)).all(dim=1, keepdim=True)

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 WINDOW = 9
 """Side of the window in voxels. The paper does not state it; 9 is the published code's and the field's usual value."""
 EPS = 2e-11
-"""Added to the product of the two variances: the published code's 1e-5 on the product of two window sums of 9^3 voxels."""
+"""Added to the product of the variances: the published code's 1e-5 on the product of two window sums of 9^3 voxels."""
 
 
 def local_ncc_loss(

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gvsl.augment import change_appearance, draw_appearance
-from gvsl.backbones.compatibility import check_contract
+from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import PretrainedUNet3D
-from gvsl.data import centre_crop, foreground_place, read_crop
+from gvsl.data import centre_crop, foreground_centre, read_crop
 from gvsl.data.crop import Shape
 from gvsl.files import whole_file
 from gvsl.geometry import identity_grid, nonpositive_jacobian_fraction, warp
@@ -44,7 +44,7 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
     record = read_record(run)
     method = load_method(run)
     assert isinstance(method.backbone, PretrainedUNet3D)  # load_method puts it there
-    check_contract(method.backbone, run, store)
+    check_preprocessing(method.backbone, run, store)
     split, ids = _held_out(store, split)
     crop: Shape = tuple(record.config["data"]["crop"])
     rows: list[dict[str, Any]] = []
@@ -154,7 +154,7 @@ def _held_out(store: Store, split: str) -> tuple[str, list[str]]:
 def _label_crop(store: Store, case: str, crop: Shape) -> Tensor:
     """A case's structures as class indices, 0 the background: (1, 1, D, H, W)."""
     known = store.cases[case]
-    voxels = centre_crop(lambda box: store.label(case, box), known.shape, crop, foreground_place(known))
+    voxels = centre_crop(lambda box: store.label(case, box), known.shape, crop, foreground_centre(known))
     return torch.from_numpy(np.searchsorted([0, *sorted(store.label_names)], voxels))[None, None]
 
 

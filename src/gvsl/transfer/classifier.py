@@ -20,7 +20,7 @@ class ClassificationHead(StandardisedHead, nn.Linear):
 class ClassificationNetwork(AdaptedNetwork):
     """A linear layer on the mean of the global features over space; the sigmoid is the loss's and the reader's.
 
-    `features` are (B, 16 * width) and the logits (B, 1): how far the case belongs to class 1. The decoder takes no
+    `features` are (B, global_channels) and the logits (B, 1): how far the case belongs to class 1. The decoder takes no
     part: it is neither run nor trained.
     """
 
@@ -34,7 +34,7 @@ class ClassificationNetwork(AdaptedNetwork):
         precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         super().__init__(backbone, frozen=frozen, precision=precision)
-        self.head = ClassificationHead(16 * backbone.width)
+        self.head = ClassificationHead(backbone.global_channels)
         self.train()
 
     def _represent(self, image: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gvsl.backbones import UNet3D
-from gvsl.backbones.learnt import learnt_from, shortened
+from gvsl.backbones.provenance import image_hashes, short_hash
 from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.errors import UserError
 from gvsl.store import Store
@@ -22,7 +22,7 @@ def seen_cases(backbone: UNet3D, store: Store) -> list[str] | None:
     contents = {case.id: case.content for case in store.cases.values() if not set(case.splits).isdisjoint(HELD_OUT)}
     if backbone.learnt_from is None or "" in contents.values():
         return None
-    return [case for case, content in contents.items() if shortened(content) in backbone.learnt_from]
+    return [case for case, content in contents.items() if short_hash(content) in backbone.learnt_from]
 
 
 def check_leakage(backbone: UNet3D, weights: str | Path, store: Store, allow_leakage: bool = False) -> None:
@@ -53,7 +53,7 @@ def learnt_by(network: AdaptedNetwork, store: Store, train: Sequence[str]) -> fr
     before = backbone.learnt_from if isinstance(backbone, PretrainedUNet3D) else frozenset()
     if network.frozen:
         return before
-    now = learnt_from(store.cases[case].content for case in train)
+    now = image_hashes(store.cases[case].content for case in train)
     return None if before is None or now is None else before | now
 
 

@@ -36,7 +36,7 @@ class SegmentationNetwork(AdaptedNetwork):
         precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         super().__init__(backbone, frozen=frozen, precision=precision)
-        self.head = SegmentationHead(backbone.width, classes, kernel)
+        self.head = SegmentationHead(backbone.local_channels, classes, kernel)
         self.train()
 
     def _represent(self, image: Tensor) -> Tensor:

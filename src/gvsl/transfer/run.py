@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gvsl.backbones import UNet3D
-from gvsl.backbones.compatibility import check_contract
+from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone
 from gvsl.files import whole_folder
 from gvsl.records import RunRecord
@@ -32,7 +32,7 @@ def open_backbone(store: Store, weights: str | Path | None, settings: TransferSe
     if weights is None:
         return UNet3D(width=settings.width)
     loaded = load_backbone(weights)
-    check_contract(loaded, weights, store, settings.allow_preprocessing_mismatch)
+    check_preprocessing(loaded, weights, store, settings.allow_preprocessing_mismatch)
     check_leakage(loaded, weights, store, settings.allow_leakage)
     return loaded
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gvsl.backbones import UNet3D
-from gvsl.backbones.learnt import learnt_from
+from gvsl.backbones.provenance import image_hashes
 from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.errors import UserError
 from gvsl.preprocessing import PRESETS
@@ -17,8 +17,8 @@ def save(folder: Path, images: frozenset[str] | None) -> Path:
     )
 
 
-def test_weights_carry_what_they_were_learnt_from(tmp_path: Path) -> None:
-    images = learnt_from(CONTENTS)
+def test_weights_carry_the_hashes_of_their_training_images(tmp_path: Path) -> None:
+    images = image_hashes(CONTENTS)
     assert images == frozenset({"b" * 16, "0a" * 8})
     place = save(tmp_path, images)
     assert (place / "learnt_from.txt").read_bytes() == b"0a0a0a0a0a0a0a0a\nbbbbbbbbbbbbbbbb\n"
@@ -28,7 +28,7 @@ def test_weights_carry_what_they_were_learnt_from(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_not_written(tmp_path: Path) -> None:
-    assert learnt_from([*CONTENTS, ""]) is None  # a case of a store of before there were hashes
+    assert image_hashes([*CONTENTS, ""]) is None  # a case of a store of before there were hashes
     place = save(tmp_path, None)
     assert not (place / "learnt_from.txt").exists()
     assert load_backbone(tmp_path).learnt_from is None
