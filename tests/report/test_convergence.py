@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gvsl.report.convergence import mean_curve, speeds, steps_to, steps_to_share, validation
+from gvsl.report.grouping import chart_groups
 from gvsl.report.runs import Curve, read_runs
-from gvsl.report.studies import studies
 
 Maker = Callable[..., Path]
 
@@ -37,7 +37,7 @@ def test_steps_and_differences_are_those_of_the_files(tmp_path: Path, transfer_f
     }
     for (method, seed), scores in made.items():
         write(transfer_folder(tmp_path / f"{method}-{seed}", seed, method == "gvsl"), scores)
-    (study,), alone = studies(read_runs([tmp_path]))
+    (study,), alone = chart_groups(read_runs([tmp_path]))
     assert not alone
     found = {speed.method: speed for speed in speeds(study)}
     assert list(found) == ["scratch", "gvsl"]
@@ -61,7 +61,7 @@ def test_two_runs_of_one_seed_count_as_their_mean(tmp_path: Path, transfer_folde
         ("c", False, {20: 0.1, 90: 0.5}),
     ):
         write(transfer_folder(tmp_path / name, 0, pretrained, name=name), scores)
-    (study,), _ = studies(read_runs([tmp_path]))
+    (study,), _ = chart_groups(read_runs([tmp_path]))
     mine = speeds(study)[1]
     assert (mine.gap, mine.shared) == ((20 + 60) / 2 - 90, 1)
     assert study.notes == "Several runs of one seed, of weights that differ: gvsl."

@@ -8,9 +8,8 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from gvsl.report.grouping import SCRATCH, ChartGroup
 from gvsl.report.runs import Curve, Run
-from gvsl.report.studies import Study
-from gvsl.report.table1.table import SCRATCH
 
 SHARE = 0.95
 SCORES = {"val_dice": "DSC", "val_auc": "AUC"}
@@ -69,15 +68,15 @@ def steps_to_share(curve: Curve) -> float | None:
     return steps_to(curve, SHARE * best) if best > 0 else None
 
 
-def speeds(study: Study) -> list[Speed]:
+def speeds(study: ChartGroup) -> list[Speed]:
     """One for each method of a study whose runs all have validation scores."""
-    scratch = study.sides.get(SCRATCH, [])
+    scratch = study.arms.get(SCRATCH, [])
     theirs: dict[int, list[float | None]] = defaultdict(list)
     for run in scratch:
         theirs[run.record.seed].append(steps_to_share(_scores(run)))
     level = SHARE * fmean(_best(run) for run in scratch) if scratch else None
     found = []
-    for name, runs in study.sides.items():
+    for name, runs in study.arms.items():
         mine: dict[int, list[float | None]] = defaultdict(list)
         for run in runs:
             mine[run.record.seed].append(steps_to_share(_scores(run)))

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from gvsl.report.figures.chart import SERIES
 from gvsl.report.figures.curves import Line, curves_chart
-from gvsl.report.groups import protocol
+from gvsl.report.grouping import RANDOM, arm_of, protocol_of
 from gvsl.report.page import Html, element, figure, line_legend, section, unfolded
-from gvsl.report.pretraining import RANDOM, side
 from gvsl.report.runs import Run
-from gvsl.report.sections.names import run_heading, side_colours
-from gvsl.report.wording import feature_name
+from gvsl.report.sections.names import arm_colours, run_heading
+from gvsl.report.verdicts import feature_name
 
 SHOWN_AT_ONCE = 3
 """Pre-training runs whose curves are unfolded."""
@@ -103,9 +102,9 @@ def _panels(run: Run) -> list[Html]:
 def _transfer(runs: Sequence[Run]) -> list[Html]:
     """One block for each store and protocol: every run a line, coloured by its features."""
     blocks = []
-    for key in sorted({(run.store, protocol(run)) for run in runs}):
-        members = [run for run in runs if (run.store, protocol(run)) == key]
-        colours = side_colours({side(run) for run in members})
+    for key in sorted({(run.store, protocol_of(run)) for run in runs}):
+        members = [run for run in runs if (run.store, protocol_of(run)) == key]
+        colours = arm_colours({arm_of(run) for run in members})
         legend = line_legend([(feature_name(name, key[1]), colour, _dash(name)) for name, colour in colours.items()])
         panels = []
         for name, title, caption in (
@@ -114,7 +113,7 @@ def _transfer(runs: Sequence[Run]) -> list[Html]:
         ):
             shown = [run for run in members if name in run.curves]
             if shown:
-                lines = [Line(run.curves[name], colours[side(run)], _dash(side(run))) for run in shown]
+                lines = [Line(run.curves[name], colours[arm_of(run)], _dash(arm_of(run))) for run in shown]
                 svg, note = curves_chart(lines, f"{title} of {len(shown)} runs on {key[0]}")
                 panels.append(figure(Html(svg), _with(caption, note), title, legend, "chart"))
         heading = element("h3", f"{key[0]}: transfer, {key[1]}")

@@ -9,13 +9,12 @@ from gvsl.report.convergence import Speed, mean_curve, mean_of, score_name, spee
 from gvsl.report.figures.chart import SERIES
 from gvsl.report.figures.learning import Learning, learning_chart
 from gvsl.report.figures.linked import Block, Entry, Panel, with_names
+from gvsl.report.grouping import OURS, SCRATCH, ChartGroup, chart_groups
 from gvsl.report.numbers import MISSING, number, plural
 from gvsl.report.page import Html, element, table
 from gvsl.report.runs import Run
 from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import seed_links
-from gvsl.report.studies import Study, studies
-from gvsl.report.table1.table import OURS, SCRATCH
 
 LEAD = (
     "Validation score over the steps of training, a line for each method and the range over its seeds about it. The "
@@ -39,12 +38,10 @@ LINES = ("solid", "dotted", "dashed")
 
 def learning(runs: Sequence[Run]) -> tuple[list[Block], list[Html]]:
     """The figure's blocks, and the same as parts of the page; nothing where there are no two methods to compare."""
-    scored = [
-        run
-        for run in runs
-        if run.record.kind == "transfer" and run.record.status == "finished" and validation(run) is not None
-    ]
-    found, alone = studies(scored)
+    found, alone = chart_groups(
+        runs,
+        lambda run: run.record.kind == "transfer" and run.record.status == "finished" and validation(run) is not None,
+    )
     blocks, parts = [], []
     for study in found:
         fast = speeds(study)
@@ -60,14 +57,14 @@ def left_out(runs: Iterable[Run], why: str) -> list[Html]:
     return [element("p", f"Not shown, {why}: {', '.join(names)}.", css="quiet")] if names else []
 
 
-def _block(study: Study, fast: Sequence[Speed]) -> Block:
-    names = list(study.sides)
+def _block(study: ChartGroup, fast: Sequence[Speed]) -> Block:
+    names = list(study.arms)
     groups = _panels(names)
     looks = _looks(names, groups)
     entries = [Entry(name, *looks[name]) for name in names]
     lines = {speed.method: _line(study, speed, names.index(speed.method), looks[speed.method]) for speed in fast}
     limits = _limits(list(lines.values()))
-    score = score_name(study.sides[names[0]][0])
+    score = score_name(study.arms[names[0]][0])
     panels = []
     for members in groups:
         said = [f"{speed.method} {_steps(speed.mean_steps)}" for speed in fast if speed.method in members]
@@ -99,8 +96,8 @@ def _looks(names: Sequence[str], groups: Sequence[Sequence[str]]) -> dict[str, t
     return looks
 
 
-def _line(study: Study, speed: Speed, place: int, look: tuple[str, str]) -> Learning:
-    steps, mean, low, high = mean_curve(study.sides[speed.method])
+def _line(study: ChartGroup, speed: Speed, place: int, look: tuple[str, str]) -> Learning:
+    steps, mean, low, high = mean_curve(study.arms[speed.method])
     return Learning(place, *look, steps, mean, low, high, speed.mean_steps)
 
 
@@ -112,7 +109,7 @@ def _limits(lines: Sequence[Learning]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _table(study: Study, fast: Sequence[Speed]) -> Html:
+def _table(study: ChartGroup, fast: Sequence[Speed]) -> Html:
     rows: list[list[Html | str]] = []
     for speed in fast:
         gap: Html | str = MISSING
@@ -122,7 +119,7 @@ def _table(study: Study, fast: Sequence[Speed]) -> Html:
         rows.append(
             [
                 speed.method,
-                seed_links(study.sides[speed.method]),
+                seed_links(study.arms[speed.method]),
                 number(speed.best),
                 element("b", _steps(speed.mean_steps)),
                 ", ".join(map(_steps, speed.steps)),

@@ -6,12 +6,15 @@ from typing import NamedTuple
 from gvsl.report.figures.linked import Block
 from gvsl.report.page import Html, section
 from gvsl.report.runs import Run
-from gvsl.report.sections import clusters, fundament, learning
+from gvsl.report.sections import feature_clusters, learning, restoration_ablation
 
 FIGURES = (
     (6, "Learning", "Validation score over the steps", learning.LEAD, learning.learning),
-    (7, "Clusters", "How features cluster", clusters.LEAD, clusters.clusters),
-    (8, "Restoration's part", "Matching with and without restoration", fundament.LEAD, fundament.fundament),
+    (7, "Clusters", "How features cluster", feature_clusters.LEAD, feature_clusters.feature_clusters),
+    (
+        *(8, "Restoration's part", "Matching with and without restoration"),
+        *(restoration_ablation.LEAD, restoration_ablation.restoration_ablation),
+    ),
 )
 
 

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from gvsl.report.figures.slices import fill_layer, image_layer, outline_layer, window
-from gvsl.report.groups import protocol
+from gvsl.report.grouping import RANDOM, arm_of, protocol_of
 from gvsl.report.numbers import number, plural
 from gvsl.report.page import Html, details, element, outline_legend, patch_legend, section, text
-from gvsl.report.pretraining import RANDOM, side
 from gvsl.report.runs import AXES, Picture, Run
 from gvsl.report.sections.names import run_link, structure_colours, structure_names
 from gvsl.report.sections.stages import Stage, stage_row
-from gvsl.report.wording import feature_name
+from gvsl.report.verdicts import feature_name
 
 SHOWN_AT_ONCE = 4
 STAGES_IN_HALF = 4
@@ -55,11 +54,11 @@ def _store_block(name: str, found: Sequence[Shown]) -> Html:
 
 def _example(shown: Sequence[Shown], colours: dict[int, str]) -> Html:
     """One case: the image, its truth, and a prediction a run; further seeds of the same kind fold away."""
-    ordered = sorted(shown, key=lambda item: (side(item[0]) != RANDOM, side(item[0]), item[0].record.seed))
+    ordered = sorted(shown, key=lambda item: (arm_of(item[0]) != RANDOM, arm_of(item[0]), item[0].record.seed))
     first: dict[str, Shown] = {}
     others: list[Shown] = []
     for item in ordered:
-        name = f"{side(item[0])} {item[0].record.config['mode']}"
+        name = f"{arm_of(item[0])} {item[0].record.config['mode']}"
         if name in first:
             others.append(item)
         else:
@@ -106,7 +105,7 @@ def _prediction(run: Run, picture: Picture, colours: dict[int, str]) -> Stage:
     score = _case_score(run, picture.title)
     words = f"{status} · DSC {number(score)}" if score is not None else status
     note = Html(run_link(run, f"seed {run.record.seed}").code + text(words).code)
-    return Stage(feature_name(side(run), protocol(run)), note, layers, shapes)
+    return Stage(feature_name(arm_of(run), protocol_of(run)), note, layers, shapes)
 
 
 def _background(picture: Picture) -> tuple[list[tuple[int, ...]], list[str]]:
