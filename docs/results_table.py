@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gvsl.report.table1.scores import holm, p_value, scores_of
 from numpy.typing import NDArray
 
 from gvsl.files import write_text
 from gvsl.methods import METHODS, GVSLSettings
 from gvsl.metrics.bootstrap import mean_with_interval
 from gvsl.records import RunRecord, find_records
-from gvsl.report.table1.scores import holm, p_value, scores_of
 
 Scores = NDArray[np.float64]
 MATCHING = ("ncc_identity", "ncc_affine", "ncc", "dice_before", "dice_after", "folded")

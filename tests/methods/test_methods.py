@@ -84,6 +84,7 @@ def test_a_step_gives_finite_scalars_to_log_and_one_loss_to_minimise(
     method = make(name)
     terms = step(method, prepared(method, batch), 0)
     assert terms["loss"].requires_grad
+    assert terms.keys() <= {metric.name for metric in method.logs}
     for key, value in terms.items():
         assert value.shape == (), key
         assert value.isfinite(), key
@@ -135,6 +136,7 @@ def test_its_figures_of_held_out_volumes_are_finite_and_drawn_from_their_generat
     volumes = [image[:, :16, :16, :16] for image in list(cohort.values())[:3]]
     one, again = (method.held_out(iter(volumes), torch.Generator().manual_seed(2)) for _ in range(2))
     assert one == again
+    assert one.keys() <= {metric.name for metric in method.logs}
     assert all(math.isfinite(value) for value in one.values())
     assert one or name == "gvsl-no-restoration"
 

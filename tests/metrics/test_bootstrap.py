@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from gvsl.metrics.bootstrap import bootstrap, mean_with_interval, steps_to_share
+from gvsl.metrics.bootstrap import (
+    bootstrap,
+    draw_counts,
+    mean_with_interval,
+    percentile_interval,
+    steps_to_fraction,
+    steps_to_level,
+)
 
 
 def test_the_interval_of_a_mean_is_what_theory_says_of_many_cases() -> None:
@@ -23,12 +30,23 @@ def test_runs_on_as_many_cases_share_their_draws() -> None:
     assert second["x_low"] == pytest.approx(first["x_low"] + 1)
 
 
-def test_draws_without_the_figure_are_left_out() -> None:
-    low, high = bootstrap(3, lambda drawn: float(drawn.mean()) if len(set(drawn.tolist())) == 3 else None)
+def test_draws_without_a_value_are_left_out() -> None:
+    low, high = bootstrap(3, lambda drawn: float(drawn.mean()) if len(set(drawn.tolist())) == 3 else np.nan)
     assert low == high == 1.0
+    assert np.isnan(bootstrap(3, lambda _: np.nan)).all()
+
+
+def test_counts_are_of_the_same_draws() -> None:
+    values = np.random.default_rng(1).random(7)
+    counts = draw_counts(7)
+    assert (counts.sum(axis=1) == 7).all()
+    found = mean_with_interval("x", values.tolist())
+    assert percentile_interval(counts @ values / 7) == pytest.approx((found["x_low"], found["x_high"]))
 
 
 def test_the_first_step_near_the_best() -> None:
-    rows = [{"step": 20, "loss": 1.0}, {"step": 40, "v": 0.5}, {"step": 60, "v": 0.955}, {"step": 80, "v": 1.0}]
-    assert steps_to_share(rows, "v") == 60
-    assert steps_to_share([{"step": 5, "v": 0.0}, {"step": 10, "v": 0.0}], "v") == 5
+    assert steps_to_fraction([40, 60, 80], [0.5, 0.955, 1.0]) == 60
+    assert steps_to_fraction([5, 10], [0.0, 0.0]) == 5
+    assert steps_to_fraction([5, 10], [-2.0, -1.0]) is None
+    assert steps_to_level([40, 60, 80], np.array([0.5, 0.955, 1.0]), 0.5) == 40
+    assert steps_to_level([40], [0.5], 0.6) is None

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gvsl.metrics import dice_per_structure
+from gvsl.metrics.dice import dice_per_structure
 
 
 def reference(prediction: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:

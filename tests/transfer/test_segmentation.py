@@ -13,7 +13,7 @@ from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.inferers import predict_classes
-from gvsl.metrics import dice_per_structure
+from gvsl.metrics.dice import dice_per_structure
 from gvsl.prediction import find_images, predict
 from gvsl.records import RunRecord, read_record
 from gvsl.report import table1, write_report

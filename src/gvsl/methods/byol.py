@@ -15,7 +15,7 @@ from gvsl.methods.collapse import embedding_measures, twin_accuracy
 from gvsl.methods.encoder import all_ids, all_volumes, global_features, in_float32, leave_decoder
 from gvsl.methods.method import Method
 from gvsl.methods.momentum import follow, momentum_at
-from gvsl.methods.twins import held_out_twins, subject_keys, two_views
+from gvsl.methods.twins import TWO_VIEW_METRICS, held_out_twins, subject_keys, two_views
 from gvsl.types import PairBatch
 
 
@@ -41,6 +41,7 @@ class BYOL(Method):
     """Predict what a slowly following copy of the network makes of the other view."""
 
     pretrained = ("encoder",)
+    logs = TWO_VIEW_METRICS
 
     def __init__(self, backbone: UNet3D, settings: BYOLSettings | None = None) -> None:
         super().__init__()

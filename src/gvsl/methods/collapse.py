@@ -4,6 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gvsl.records.metrics import LoggedMetric
+
+EMBEDDING_METRICS = (
+    LoggedMetric("embedding_std", "Standard deviation of the embeddings", "higher"),
+    LoggedMetric("effective_rank", "Effective rank of the embeddings", "higher"),
+)
+
 
 @torch.no_grad()
 def embedding_measures(embeddings: Tensor) -> dict[str, Tensor]:

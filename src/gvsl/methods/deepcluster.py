@@ -18,11 +18,12 @@ from gvsl.augment import (
 )
 from gvsl.backbones import UNet3D
 from gvsl.geometry import warp
-from gvsl.methods.collapse import embedding_measures
+from gvsl.methods.collapse import EMBEDDING_METRICS, embedding_measures
 from gvsl.methods.distributed import gather_objects, share_parameters
 from gvsl.methods.encoder import all_ids, all_volumes, global_features, in_float32, leave_decoder
 from gvsl.methods.kmeans import agreement, cluster, whiten
-from gvsl.methods.method import Method
+from gvsl.methods.method import LOSS, Method
+from gvsl.records.metrics import LoggedMetric
 from gvsl.types import PairBatch
 
 LEAST_MEMBERS = 2
@@ -52,6 +53,15 @@ class DeepCluster(Method):
     """Cluster the volumes by their features, classify each volume's cluster, and begin again each epoch."""
 
     pretrained = ("encoder",)
+    logs = (
+        LOSS,
+        LoggedMetric("accuracy", "Cluster classification accuracy", "higher"),
+        LoggedMetric("clusters_used", "Clusters in use", "higher"),
+        LoggedMetric("cluster_smallest", "Smallest cluster (fraction of the volumes)", "higher"),
+        LoggedMetric("cluster_largest", "Largest cluster (fraction of the volumes)", "lower"),
+        LoggedMetric("nmi", "NMI with the previous assignment"),
+        *EMBEDDING_METRICS,
+    )
 
     def __init__(self, backbone: UNet3D, settings: DeepClusterSettings | None = None) -> None:
         super().__init__()

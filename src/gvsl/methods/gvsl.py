@@ -20,7 +20,9 @@ from gvsl.backbones import UNet3D
 from gvsl.geometry import Fusion, folded_share, inside, warp
 from gvsl.heads import Matching, RestorationHead, ZMatchingHead
 from gvsl.losses import local_ncc_loss, smoothness_loss
-from gvsl.methods.method import Method
+from gvsl.methods.method import LOSS, Method
+from gvsl.methods.restoration import RESTORATION_METRICS
+from gvsl.records.metrics import LoggedMetric
 from gvsl.types import Features, PairBatch
 
 
@@ -61,6 +63,16 @@ class GVSLSettings:
 
 class GVSL(Method):
     """Match two subjects' volumes, and restore a damaged one."""
+
+    logs = (
+        LOSS,
+        LoggedMetric("ncc", "NCC loss", "lower"),
+        LoggedMetric("ncc_affine", "NCC loss of the affine part", "lower"),
+        LoggedMetric("ncc_identity", "NCC loss without warping"),
+        LoggedMetric("smoothness", "Smoothness loss", "lower"),
+        LoggedMetric("folded", "Fraction of voxels with a non-positive Jacobian", "lower"),
+        *RESTORATION_METRICS,
+    )
 
     def __init__(self, backbone: UNet3D, settings: GVSLSettings | None = None) -> None:
         super().__init__()

@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from gvsl.backbones import UNet3D
+from gvsl.records.metrics import LoggedMetric
 from gvsl.types import PairBatch
+
+LOSS = LoggedMetric("loss", "Total loss", "lower")
 
 
 class Method(nn.Module):
@@ -18,6 +21,8 @@ class Method(nn.Module):
     """What is kept after pre-training."""
     settings: Any
     """The method's own settings dataclass."""
+    logs: tuple[LoggedMetric, ...] = ()
+    """Every scalar that `training_step`, `start_epoch` and `held_out` return."""
     pretrained: tuple[str, ...] = ("encoder", "decoder")
     """The parts of the backbone that the pretext trains; the others stay as they were initialised."""
     cubic: bool = False

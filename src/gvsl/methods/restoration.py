@@ -26,8 +26,14 @@ from gvsl.augment.draw import happens
 from gvsl.backbones import UNet3D
 from gvsl.heads import RestorationHead
 from gvsl.methods.encoder import all_volumes
-from gvsl.methods.method import Method
+from gvsl.methods.method import LOSS, Method
+from gvsl.records.metrics import LoggedMetric
 from gvsl.types import PairBatch
+
+RESTORATION_METRICS = (
+    LoggedMetric("restoration", "Restoration error (MSE)", "lower"),
+    LoggedMetric("restoration_identity", "Error of the damaged volume (MSE)"),
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,8 @@ class ModelsGenesisSettings:
 
 class Restoration(Method):
     """A backbone and a restoration head; the subclasses say what the damage is."""
+
+    logs = (LOSS, *RESTORATION_METRICS)
 
     def __init__(self, backbone: UNet3D) -> None:
         super().__init__()

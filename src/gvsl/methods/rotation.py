@@ -10,7 +10,8 @@ from torch.nn import functional
 from gvsl.augment import ROTATIONS, draw_rotation, rotate
 from gvsl.backbones import UNet3D
 from gvsl.methods.encoder import all_volumes, global_features, in_float32, leave_decoder
-from gvsl.methods.method import Method
+from gvsl.methods.method import LOSS, Method
+from gvsl.records.metrics import LoggedMetric
 from gvsl.types import PairBatch
 
 
@@ -24,6 +25,7 @@ class Rotation(Method):
 
     pretrained = ("encoder",)
     cubic = True
+    logs = (LOSS, LoggedMetric("accuracy", "Rotation accuracy", "higher"))
 
     def __init__(self, backbone: UNet3D, settings: RotationSettings | None = None) -> None:
         super().__init__()

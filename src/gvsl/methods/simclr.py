@@ -14,7 +14,7 @@ from gvsl.methods.collapse import embedding_measures, twin_accuracy
 from gvsl.methods.distributed import gather_rows, own_rows
 from gvsl.methods.encoder import all_ids, all_volumes, global_features, in_float32, leave_decoder
 from gvsl.methods.method import Method
-from gvsl.methods.twins import held_out_twins, subject_keys, two_views
+from gvsl.methods.twins import TWO_VIEW_METRICS, held_out_twins, subject_keys, two_views
 from gvsl.types import PairBatch
 
 
@@ -41,6 +41,7 @@ class SimCLR(Method):
     """Find each view's twin among the views of all volumes, of all processes."""
 
     pretrained = ("encoder",)
+    logs = TWO_VIEW_METRICS
 
     def __init__(self, backbone: UNet3D, settings: SimCLRSettings | None = None) -> None:
         super().__init__()

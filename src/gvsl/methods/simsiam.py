@@ -13,7 +13,7 @@ from gvsl.losses import negative_cosine
 from gvsl.methods.collapse import embedding_measures, twin_accuracy
 from gvsl.methods.encoder import all_ids, all_volumes, global_features, in_float32, leave_decoder
 from gvsl.methods.method import Method
-from gvsl.methods.twins import held_out_twins, subject_keys, two_views
+from gvsl.methods.twins import TWO_VIEW_METRICS, held_out_twins, subject_keys, two_views
 from gvsl.types import PairBatch
 
 
@@ -37,6 +37,7 @@ class SimSiam(Method):
     """Predict one view's embedding from the other's, which gets no gradient."""
 
     pretrained = ("encoder",)
+    logs = TWO_VIEW_METRICS
 
     def __init__(self, backbone: UNet3D, settings: SimSiamSettings | None = None) -> None:
         super().__init__()

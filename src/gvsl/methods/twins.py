@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 
 from gvsl.augment import ViewSettings, draw_views, make_view
-from gvsl.methods.collapse import embedding_measures, twin_accuracy
+from gvsl.methods.collapse import EMBEDDING_METRICS, embedding_measures, twin_accuracy
+from gvsl.methods.method import LOSS
+from gvsl.records.metrics import LoggedMetric
+
+TWO_VIEW_METRICS = (
+    LOSS,
+    LoggedMetric("twin_accuracy", "Instance retrieval accuracy", "higher"),
+    LoggedMetric("twin_chance", "Chance level of instance retrieval"),
+    *EMBEDDING_METRICS,
+)
 
 
 def subject_keys(ids: Sequence[str], device: torch.device) -> Tensor:

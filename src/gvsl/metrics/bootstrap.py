@@ -1,46 +1,66 @@
-"""Bootstrap intervals over cases."""
+"""Bootstrap intervals over cases, and the step at which a score comes near its best. Imports no torch."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 DRAWS = 2000
-COVERED = 95.0
-"""Per cent of the draws that an interval covers, as many left out below as above."""
-STEPS_SHARE = 0.95
+TAIL = 2.5
+"""Per cent of the draws left out on each side of a 95 % interval."""
+FRACTION = 0.95
+"""Of a run's best validation score; the step that reaches it measures how fast the run learns (Figure 6)."""
 
-Figures = NDArray[np.float64]
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
-def bootstrap(count: int, statistic: Callable[[NDArray[np.int64]], float | None]) -> tuple[float, float]:
-    """The 95 % percentile interval of a statistic over cases drawn with replacement, 2,000 times.
+def draw_indices(count: int) -> list[Indices]:
+    """Draw 2,000 times `count` of `count` cases with replacement: indices, (count,) each.
 
-    The draws are the same for every statistic of as many cases, so intervals of two runs on one test split belong
-    to the same draws.
-
-    Args:
-        count: of cases.
-        statistic: the indices of the cases drawn to the figure; None where those cases have none, and then the
-            draw is left out.
+    The draws depend on the count alone, so that intervals of several statistics or runs belong to the same draws.
     """
     generator = np.random.default_rng(0)
-    drawn = [statistic(generator.integers(count, size=count)) for _ in range(DRAWS)]
-    tail = (100 - COVERED) / 2
-    low, high = np.percentile([value for value in drawn if value is not None], [tail, 100 - tail])
+    return [generator.integers(count, size=count) for _ in range(DRAWS)]
+
+
+def draw_counts(count: int) -> Floats:
+    """Return how often `draw_indices` draws each case: (2000, count)."""
+    return np.array([np.bincount(drawn, minlength=count) for drawn in draw_indices(count)], dtype=np.float64)
+
+
+def percentile_interval(values: ArrayLike) -> tuple[float, float]:
+    """Return the 95 % percentile interval of a statistic's draws, without those that are NaN; NaN if all are."""
+    drawn = np.asarray(values, dtype=np.float64)
+    drawn = drawn[np.isfinite(drawn)]
+    if not drawn.size:
+        return float("nan"), float("nan")
+    low, high = np.percentile(drawn, [TAIL, 100 - TAIL])
     return float(low), float(high)
 
 
+def bootstrap(count: int, statistic: Callable[[Indices], float]) -> tuple[float, float]:
+    """Return the 95 % percentile interval of a statistic over cases drawn with replacement, 2,000 times.
+
+    Args:
+        count: of cases.
+        statistic: maps the indices of drawn cases to a value; NaN where it is not defined for them.
+    """
+    return percentile_interval([statistic(drawn) for drawn in draw_indices(count)])
+
+
 def mean_with_interval(name: str, values: Sequence[float]) -> dict[str, float]:
-    """`name`, the mean over cases, and the ends of its interval, `name`_low and `name`_high."""
+    """Return the mean over cases as `name`, and the ends of its interval as `name`_low and `name`_high."""
     array = np.asarray(values, dtype=np.float64)
     low, high = bootstrap(array.size, lambda drawn: float(array[drawn].mean()))
     return {name: float(array.mean()), f"{name}_low": low, f"{name}_high": high}
 
 
-def steps_to_share(rows: Sequence[Mapping[str, Any]], key: str) -> int:
-    """The first validated step whose score is at least 95 % of the best."""
-    scored = [(int(row["step"]), float(row[key])) for row in rows if key in row]
-    best = max(score for _, score in scored)
-    return next(step for step, score in scored if score >= STEPS_SHARE * best)
+def steps_to_level(steps: Sequence[float] | Floats, scores: Sequence[float] | Floats, level: float) -> float | None:
+    """Return the first step whose score is at least `level`, or None."""
+    return next((float(step) for step, score in zip(steps, scores, strict=True) if score >= level), None)
+
+
+def steps_to_fraction(steps: Sequence[float] | Floats, scores: Sequence[float] | Floats) -> float | None:
+    """Return the first step whose score is at least 95 % of the best; None if all scores are negative."""
+    return steps_to_level(steps, scores, FRACTION * max(scores))

@@ -53,6 +53,8 @@ class RunRecord:
     """Of a transfer from weights: the `steps`, `seed` and `store` (a hash) of their training, as far as they tell."""
     effects: dict[str, str] = field(default_factory=dict)
     """Of settings that do not decide the result: `nothing`, `extras` or `arm` (`gvsl.settings`), by dotted name."""
+    logged: list[dict[str, str | None]] = field(default_factory=list)
+    """The metrics that the method declares: `name`, `title` and `better` ("higher", "lower" or None) of each."""
     format: int = FORMAT
 
 

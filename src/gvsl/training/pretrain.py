@@ -79,6 +79,7 @@ def pretrain(
         environment=environment(_device(settings)),
         curves=CURVES_NAME,
         effects=effects,
+        logged=[asdict(metric) for metric in network.logs],
     )
     before = 0.0
     if resume:

@@ -186,6 +186,6 @@ def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return [_unpacked(item, tensors) for item in value]
     if isinstance(value, dict):
         if value.keys() == {TENSOR}:
-            return tensors[value[TENSOR]]
+            return tensors[value[TENSOR]].clone()  # as aligned in memory as what torch allocates: sums round alike
         return {key: _unpacked(item, tensors) for key, item in value.items()}
     return value

@@ -1,6 +1,6 @@
 """A transfer run for classification from end to end: check, train, test once, write (Appendix E.3)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from torch.nn import functional
 from gvsl.files import refuse_existing
 from gvsl.hardware import device_facts, find_device
 from gvsl.inferers import windows
-from gvsl.metrics.bootstrap import bootstrap, steps_to_share
-from gvsl.metrics.ranking import auc, average_precision
+from gvsl.metrics.bootstrap import bootstrap, draw_counts, percentile_interval, steps_to_fraction
+from gvsl.metrics.ranking import auc_of_draws, average_precision
 from gvsl.progress import progress
 from gvsl.records import RunRecord, environment, utc_now, write_curves, write_record
 from gvsl.settings import effects_of
@@ -41,14 +41,6 @@ from gvsl.transfer.run import (
 )
 from gvsl.transfer.transfer_settings import TransferSettings
 from gvsl.transfer.weights import save_classifier
-
-Score = Callable[[NDArray[np.int64], NDArray[np.float64]], float]
-FIGURES: dict[str, tuple[Score, Score]] = {
-    "auc": (roc_auc_score, auc),
-    "ap": (average_precision_score, average_precision),
-}
-"""The area under the ROC curve and the average precision, by scikit-learn and for the draws of an interval; class 1 is
-what is to be found."""
 
 
 def classify(
@@ -228,18 +220,21 @@ def _loss(cases: ClassifiedCases, case: str, features: Tensor) -> Tensor:
 def _metrics(result: FitResult, rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The run's summary: AUC and average precision of the test cases with their intervals, and the best on `val`."""
     truth, scores = np.array([row["target"] for row in rows]), np.array([row["score"] for row in rows])
-    metrics: dict[str, float] = {}
-    for name, (figure, fast) in FIGURES.items():
 
-        def of_drawn(drawn: NDArray[np.int64], fast: Score = fast) -> float | None:
-            both = 0 < truth[drawn].sum() < drawn.size
-            return fast(truth[drawn], scores[drawn]) if both else None
+    def precision_of(drawn: NDArray[np.int64]) -> float:
+        both = 0 < truth[drawn].sum() < drawn.size
+        return average_precision(truth[drawn], scores[drawn]) if both else np.nan
 
-        metrics[f"test/{name}"] = float(figure(truth, scores))
-        metrics[f"test/{name}_low"], metrics[f"test/{name}_high"] = bootstrap(truth.size, of_drawn)
+    areas = auc_of_draws(truth, scores[None], np.ones(1), draw_counts(truth.size))
+    metrics = {"test/auc": float(roc_auc_score(truth, scores))}
+    metrics["test/auc_low"], metrics["test/auc_high"] = percentile_interval(areas)
+    metrics["test/ap"] = float(average_precision_score(truth, scores))
+    metrics["test/ap_low"], metrics["test/ap_high"] = bootstrap(truth.size, precision_of)
+    validated = [row for row in result.rows if "val_auc" in row]
+    reached = steps_to_fraction([row["step"] for row in validated], [row["val_auc"] for row in validated])
     return {
         **metrics,
         "val/auc": result.best_score,
         "best_step": result.best_step,
-        "steps_to_95": steps_to_share(result.rows, "val_auc"),
+        **({} if reached is None else {"steps_to_95": int(reached)}),
     }

@@ -13,7 +13,7 @@ from gvsl.files import refuse_existing
 from gvsl.hardware import device_facts, find_device
 from gvsl.inferers import windows
 from gvsl.inferers.classes import predict_classes
-from gvsl.metrics.bootstrap import mean_with_interval, steps_to_share
+from gvsl.metrics.bootstrap import mean_with_interval, steps_to_fraction
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.metrics.hausdorff import hd95_per_structure
 from gvsl.progress import progress
@@ -286,9 +286,11 @@ def _metrics(result: FitResult, rows: Sequence[dict[str, Any]], structures: Sequ
         for name in structures:
             for figure in ("dice", "hd95"):
                 metrics |= mean_with_interval(f"test/{figure}/{name}", [row[f"{figure}/{name}"] for row in rows])
+    validated = [row for row in result.rows if "val_dice" in row]
+    reached = steps_to_fraction([row["step"] for row in validated], [row["val_dice"] for row in validated])
     return {
         **metrics,
         "val/dice": result.best_score,
         "best_step": result.best_step,
-        "steps_to_95": steps_to_share(result.rows, "val_dice"),
+        **({} if reached is None else {"steps_to_95": int(reached)}),
     }
