@@ -71,8 +71,9 @@ def curves_drawing(
                 faint = 0.28 if drawn is curve else 0.15  # an outline covers more area than a line
                 axes.plot(drawn.steps, drawn.values, color=line.colour, alpha=faint, linewidth=0.9, gid=name)
             thin = _thinned(Curve(curve.steps, mean))
-            dash = DASHES[line.dash][0]
-            axes.plot(thin.steps, thin.values, color=line.colour, linewidth=2.1, linestyle=dash, zorder=4, gid=name)
+            look = {"color": line.colour, "linewidth": 2.1, "linestyle": DASHES[line.dash][0]}
+            marker = "o" if mean.size == 1 else None  # a single value draws no line
+            axes.plot(thin.steps, thin.values, marker=marker, zorder=4, gid=name, **look)
         if limit is not None:
             axes.axhline(limit, color=INK, linewidth=1.0, linestyle=(0, (2, 3)))
         axes.set_yscale("log" if logarithmic else "linear")

@@ -15,7 +15,7 @@ from gvsl.report.figures.chart import DASHES, MUTED, STYLE
 from gvsl.report.figures.panels import Block, Entry
 
 COLUMNS = 3
-PANEL_WIDTH, PANEL_HEIGHT, HEAD_HEIGHT = 3.4, 2.9, 1.0
+PANEL_WIDTH, PANEL_HEIGHT, HEAD_HEIGHT = 3.4, 3.2, 1.0
 """Sizes in inches; a head is the title, note and legend of a block."""
 LETTERS = 40
 """Maximum number of letters in a line over the width of a panel."""
@@ -62,7 +62,8 @@ def _draw_block(part: SubFigure, block: Block, columns: int) -> None:
     for axes in grid[len(block.panels) :]:
         axes.set_axis_off()
     handles, names = [_handle(entry) for entry in block.entries], [entry.name for entry in block.entries]
-    part.legend(handles, names, loc="outside lower left", ncols=2 * columns, frameon=False, fontsize=SMALL)
+    keys = max(1, LETTERS * columns // (8 + max(map(len, names))))
+    part.legend(handles, names, loc="outside lower left", ncols=keys, frameon=False, fontsize=SMALL)
 
 
 def _handle(entry: Entry) -> Line2D:
@@ -72,4 +73,4 @@ def _handle(entry: Entry) -> Line2D:
 
 
 def _wrap(text: str, letters: int = LETTERS) -> str:
-    return "\n".join(textwrap.wrap(text, letters, break_on_hyphens=False))
+    return "\n".join(textwrap.wrap(text.replace(" %", "\N{NO-BREAK SPACE}%"), letters, break_on_hyphens=False))

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from gvsl.report.figures.chart import DASHES, SERIES
 from gvsl.report.figures.curves import Line, curves_chart
-from gvsl.report.groups import protocol
+from gvsl.report.grouping import RANDOM, arm_of, protocol_of
 from gvsl.report.page import Html, element, figure, line_legend, section, unfolded
-from gvsl.report.pretraining import RANDOM, side
+from gvsl.report.run_metrics import better_of, title_of
 from gvsl.report.runs import Run
-from gvsl.report.sections.names import run_heading, side_colours
-from gvsl.report.wording import feature_name
+from gvsl.report.sections.names import arm_colours, run_heading
+from gvsl.report.verdicts import feature_name
 
 SHOWN_AT_ONCE = 3
 """Number of pre-training runs whose curves are unfolded."""
@@ -31,32 +31,24 @@ TOGETHER = (
         "Fraction of the volumes in the smallest and in the largest cluster, at each epoch's assignment.",
         (("cluster_smallest", SERIES[1], "dotted"), ("cluster_largest", SERIES[0], "solid")),
     ),
+    (
+        "Instance retrieval accuracy",
+        "Fraction of views whose nearest neighbour in the batch is their positive pair; it should rise above chance.",
+        (("twin_accuracy", SERIES[0], "solid"), ("twin_chance", SERIES[1], "dotted")),
+    ),
 )
 """Title, caption and lines of charts that show several logged values."""
-ALONE = {
-    "smoothness": ("Smoothness", "The penalty on a displacement field that is not smooth (Eq. 2)."),
-    "folded": (
-        "Folded voxels",
-        "Fraction of voxels where the displacement field folds; it should stay below the dotted 1 %.",
-    ),
-    "accuracy": ("Accuracy", "Fraction of a batch's volumes that are classified correctly; it should rise."),
-    "twin_accuracy": (
-        "Instance retrieval accuracy",
-        "Fraction of views whose nearest neighbour in the batch is their positive pair.",
-    ),
-    "embedding_std": (
-        "Spread of the embeddings",
-        "Standard deviation of the normalised embeddings, times the root of their size: 0 is a collapse.",
-    ),
-    "effective_rank": ("Effective rank", "Number of directions that the embeddings span: 1 or less is a collapse."),
-    "clusters_used": ("Clusters in use", "Number of clusters that have a volume; 1 is a collapse."),
-    "nmi": (
-        "Agreement of assignments",
-        "Mutual information of an epoch's clusters and the previous ones; 1 means that they are the same.",
-    ),
-    "loss": ("Total loss", "The weighted sum that is minimised."),
+CAPTIONS = {
+    "smoothness": "The penalty on a displacement field that is not smooth (Eq. 2).",
+    "folded": "Where the displacement field folds; it should stay below the dotted 1 %.",
+    "accuracy": "Fraction of a batch's volumes that are classified correctly; it should rise.",
+    "embedding_std": "Of the normalised embeddings, times the root of their size: 0 is a collapse.",
+    "effective_rank": "Number of directions that the embeddings span: 1 or less is a collapse.",
+    "clusters_used": "Number of clusters that have a volume; 1 is a collapse.",
+    "nmi": "Mutual information of an epoch's clusters and the previous ones; 1 means that they are the same.",
+    "loss": "The weighted sum that is minimised.",
 }
-"""Title and caption of logged values that have a chart of their own."""
+"""Captions of logged values; others have the direction that their method declares."""
 LOGARITHMIC = ("restoration", "loss")
 TRANSFER = (
     ("loss", "Training loss", "The loss on the labelled cases, a line for each run."),
@@ -80,15 +72,18 @@ def curves(runs: Sequence[Run]) -> Html | None:
 
 
 def _panels(run: Run) -> list[Html]:
-    """Draw the charts of a pre-training run, those of values that are not described here last."""
+    """Draw the charts of all values that a pre-training run logged."""
     charts = [(title, caption, [line for line in lines if line[0] in run.curves]) for title, caption, lines in TOGETHER]
-    charts += [(*ALONE[name], [(name, SERIES[0], "solid")]) for name in ALONE if name in run.curves]
+    together = {name for _, _, lines in TOGETHER for name, _, _ in lines}
     parts = [name for name in run.curves if name.startswith(GRADIENTS)]
+    for name in run.curves:
+        if name not in together and name not in parts:
+            better = better_of(run, name)
+            caption = CAPTIONS.get(name, f"{better.capitalize()} is better." if better else "")
+            charts.append((title_of(run, name), caption, [(name, SERIES[0], "solid")]))
     dashes = list(DASHES)
     looks = [(name, SERIES[at % len(SERIES)], dashes[at % len(dashes)]) for at, name in enumerate(parts)]
     charts.append(("Gradient norms", "Norm of the gradient in each part; a part at zero is not trained.", looks))
-    known = {name for _, _, lines in charts for name, _, _ in lines}
-    charts += [(name, "", [(name, SERIES[0], "solid")]) for name in run.curves if name not in known]
     return [_panel(run, *chart) for chart in charts if chart[2]]
 
 
@@ -110,15 +105,15 @@ def _panel(run: Run, title: str, caption: str, entries: Sequence[tuple[str, str,
 def _transfer(runs: Sequence[Run]) -> list[Html]:
     """Show a block for each store and protocol: every run a line, coloured by its features."""
     blocks = []
-    for store, mode in sorted({(run.store, protocol(run)) for run in runs}):
-        members = [run for run in runs if (run.store, protocol(run)) == (store, mode)]
-        colours = side_colours({side(run) for run in members})
+    for store, mode in sorted({(run.store, protocol_of(run)) for run in runs}):
+        members = [run for run in runs if (run.store, protocol_of(run)) == (store, mode)]
+        colours = arm_colours({arm_of(run) for run in members})
         legend = line_legend([(feature_name(name, mode), colour, _dash(name)) for name, colour in colours.items()])
         panels = []
         for column, title, caption in TRANSFER:
             shown = [run for run in members if column in run.curves]
             if shown:
-                lines = [Line(run.curves[column], colours[side(run)], _dash(side(run))) for run in shown]
+                lines = [Line(run.curves[column], colours[arm_of(run)], _dash(arm_of(run))) for run in shown]
                 svg, note = curves_chart(lines, f"{title} of {len(shown)} runs on {store}")
                 panels.append(figure(Html(svg), f"{caption} {note}".strip(), title, legend, "chart"))
         if panels:

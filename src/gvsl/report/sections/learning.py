@@ -10,12 +10,11 @@ from gvsl.report.convergence import Speed, mean_curve, mean_of, score_name, spee
 from gvsl.report.figures.chart import SERIES
 from gvsl.report.figures.panels import Block, Entry, Panel, block_html
 from gvsl.report.figures.score_lines import ScoreLine, draw_scores_by_step
+from gvsl.report.grouping import OURS, SCRATCH, ChartGroup, chart_groups
 from gvsl.report.numbers import MISSING, number, plural
-from gvsl.report.page import Html, element, table
+from gvsl.report.page import Html, element, table, value_cell
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import seed_links
-from gvsl.report.studies import Study, studies
-from gvsl.report.table1.table import OURS, SCRATCH
 
 LEAD = (
     "Validation score over the steps of training: a line for each method, within the range over its seeds. The diamond "
@@ -39,17 +38,15 @@ LINES = ("solid", "dotted", "dashed")
 
 def learning(runs: Sequence[Run]) -> tuple[list[Block], list[Html]]:
     """Make the figure's blocks, and the parts of the page; both empty without two methods to compare."""
-    scored = [
-        run
-        for run in runs
-        if run.record.kind == "transfer" and run.record.status == "finished" and validation(run) is not None
-    ]
-    found, alone = studies(scored)
+    found, alone = chart_groups(
+        runs,
+        lambda run: run.record.kind == "transfer" and run.record.status == "finished" and validation(run) is not None,
+    )
     blocks, parts = [], []
-    for study in found:
-        fast = speeds(study)
-        blocks.append(_block(study, fast))
-        parts.append(block_html(blocks[-1], _table(study, fast)))
+    for group in found:
+        fast = speeds(group)
+        blocks.append(_block(group, fast))
+        parts.append(block_html(blocks[-1], _table(group, fast)))
     return blocks, parts + (left_out(alone, "with no other method of the same settings to compare") if found else [])
 
 
@@ -59,31 +56,31 @@ def left_out(runs: Iterable[Run], why: str) -> list[Html]:
     return [element("p", f"Not shown, {why}: {', '.join(names)}.", css="quiet")] if names else []
 
 
-def _block(study: Study, fast: Sequence[Speed]) -> Block:
-    names = list(study.sides)
-    groups = _panel_methods(names)
-    looks = _looks(groups)
+def _block(group: ChartGroup, fast: Sequence[Speed]) -> Block:
+    names = list(group.arms)
+    panel_methods = _panel_methods(names)
+    looks = _looks(panel_methods)
     lines = {
         speed.method: ScoreLine(
-            names.index(speed.method), *looks[speed.method], *mean_curve(study.sides[speed.method]), speed.mean_steps
+            names.index(speed.method), *looks[speed.method], *mean_curve(group.arms[speed.method]), speed.mean_steps
         )
         for speed in fast
     }
     limits = _limits(list(lines.values()))
-    score = score_name(study.sides[names[0]][0])
+    score = score_name(group.arms[names[0]][0])
     panels = []
-    for members in groups:
+    for members in panel_methods:
         steps = [f"{speed.method} {_steps(speed.mean_steps)}" for speed in fast if speed.method in members]
         panels.append(
             Panel(
-                "All methods" if len(groups) == 1 else ", ".join(name for name in members if name != SCRATCH),
+                "All methods" if len(panel_methods) == 1 else ", ".join(name for name in members if name != SCRATCH),
                 partial(draw_scores_by_step, lines=[lines[name] for name in members], limits=limits, score=score),
-                f"Validation {score} over the steps on {study.store}, {study.mode}: {', '.join(members)}",
+                f"Validation {score} over the steps on {group.store}, {group.mode}: {', '.join(members)}",
                 f"Steps to 95 %: {', '.join(steps)}.",
                 [names.index(name) for name in members],
             )
         )
-    return Block(study.title, study.notes, [Entry(name, *looks[name]) for name in names], panels)
+    return Block(group.title, group.notes, [Entry(name, *looks[name]) for name in names], panels)
 
 
 def _panel_methods(names: Sequence[str]) -> list[list[str]]:
@@ -111,24 +108,21 @@ def _limits(lines: Sequence[ScoreLine]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _table(study: Study, fast: Sequence[Speed]) -> Html:
-    rows: list[list[Html | str]] = []
-    for speed in fast:
-        gap: Html | str = MISSING
-        if speed.gap is not None:
-            over = element("small", f"over {plural(speed.shared, 'seed')}")
-            gap = Html(element("b", number(speed.gap, 0, signed=True)).code + " " + over.code)
-        rows.append(
-            [
-                speed.method,
-                seed_links(study.sides[speed.method]),
-                number(speed.best),
-                element("b", _steps(speed.mean_steps)),
-                ", ".join(map(_steps, speed.steps)),
-                gap,
-                _reached(speed),
-            ]
-        )
+def _table(group: ChartGroup, fast: Sequence[Speed]) -> Html:
+    rows = [
+        [
+            speed.method,
+            seed_links(group.arms[speed.method]),
+            number(speed.best),
+            element("b", _steps(speed.mean_steps)),
+            ", ".join(map(_steps, speed.steps)),
+            MISSING
+            if speed.gap is None
+            else value_cell(number(speed.gap, 0, signed=True), f"over {plural(speed.paired, 'seed')}"),
+            _reached(speed),
+        ]
+        for speed in fast
+    ]
     return table(HEADER, rows, 1, "Means over seeds, of validation cases alone.")
 
 

@@ -8,11 +8,11 @@ from gvsl.report.figures.chart import SERIES
 from gvsl.report.figures.dots import Column, common_limits, dots_chart
 from gvsl.report.figures.slices import grid_layer, outline_layer, window
 from gvsl.report.numbers import MINUS, number, plural
-from gvsl.report.page import Html, element, figure, outline_legend, section, unfolded
+from gvsl.report.page import Html, element, figure, outline_legend, section, shown_first, unfolded
 from gvsl.report.runs import AXES, Array, Picture, Run
 from gvsl.report.scores import scores
 from gvsl.report.sections.names import run_heading
-from gvsl.report.sections.pictures import Stage, folded_cards, stage_row, view_switch
+from gvsl.report.sections.pictures import Stage, stage_row, view_switch
 
 SHOWN_AT_ONCE, RUNS_AT_ONCE = 3, 3
 LEAD = (
@@ -60,7 +60,7 @@ def _run_block(run: Run) -> Html | None:
         keys = outline_legend([("label of the moving image", "moving"), ("label of the fixed image", "truth")])
         labelled = any(picture.planes("fixed_label") for picture in pictures)
         body.append(element("div", *([keys] if labelled else []), *switches, css="tools"))
-        body += folded_cards([_pair(picture) for picture in pictures], SHOWN_AT_ONCE, "pair")
+        body += shown_first([_pair(picture) for picture in pictures], SHOWN_AT_ONCE, "pair", "cards")
         body.append(element("p", CAPTION, css="caption"))
     charts = _charts(run)
     return element("div", run_heading(run), *charts, *body, css="switched") if charts or body else None

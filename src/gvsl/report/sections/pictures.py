@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gvsl.report.figures.slices import image_layer, slice_svg
-from gvsl.report.numbers import plural
-from gvsl.report.page import Html, details, element
+from gvsl.report.page import Html, element
 from gvsl.report.runs import AXES, Array
 
 PLANES = (("sagittal", "APSI"), ("coronal", "RLSI"), ("axial", "RLAP"))
@@ -52,12 +51,3 @@ def view_switch() -> Html:
     """Return the check box for neurological view; orientation.js keeps all of them alike."""
     box = element("label", Html('<input type="checkbox" class="neurological">'), "neurological view")
     return element("div", "Radiological view: the patient's right is on the left.", box, css="tools")
-
-
-def folded_cards(cards: Sequence[Html], shown: int, thing: str) -> list[Html]:
-    """Lay out the first cards; the others open at a click."""
-    parts = [element("div", *cards[:shown], css="cards")]
-    if cards[shown:]:
-        rest = element("div", *cards[shown:], css="cards")
-        parts.append(details(plural(len(cards) - shown, f"more {thing}"), rest))
-    return parts

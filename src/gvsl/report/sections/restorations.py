@@ -6,10 +6,10 @@ import numpy as np
 
 from gvsl.report.figures.slices import window
 from gvsl.report.numbers import number
-from gvsl.report.page import Html, element, section, unfolded
+from gvsl.report.page import Html, element, section, shown_first, unfolded
 from gvsl.report.runs import AXES, Array, Picture, Run
 from gvsl.report.sections.names import run_heading
-from gvsl.report.sections.pictures import Stage, folded_cards, stage_row, view_switch
+from gvsl.report.sections.pictures import Stage, stage_row, view_switch
 
 SHOWN_AT_ONCE, RUNS_AT_ONCE = 4, 3
 LEAD = (
@@ -28,7 +28,7 @@ def restorations(runs: Sequence[Run]) -> Html | None:
 
 def _block(run: Run) -> Html:
     cards = [_restoration(picture) for picture in run.pictures_of("restoration")]
-    return element("div", run_heading(run), *folded_cards(cards, SHOWN_AT_ONCE, "restoration"))
+    return element("div", run_heading(run), *shown_first(cards, SHOWN_AT_ONCE, "restoration", "cards"))
 
 
 def _restoration(picture: Picture) -> Html:

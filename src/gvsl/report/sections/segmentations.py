@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from gvsl.report.figures.slices import fill_layer, outline_layer, window
-from gvsl.report.groups import protocol
+from gvsl.report.grouping import RANDOM, arm_of, protocol_of
 from gvsl.report.numbers import number, plural
-from gvsl.report.page import Html, details, element, outline_legend, patch_legend, section, text
-from gvsl.report.pretraining import RANDOM, side
+from gvsl.report.page import Html, details, element, outline_legend, patch_legend, section, shown_first, text
 from gvsl.report.runs import AXES, Array, Picture, Run
 from gvsl.report.sections.names import run_link, structure_colours, structure_names
-from gvsl.report.sections.pictures import Stage, folded_cards, stage_row, view_switch
-from gvsl.report.wording import feature_name
+from gvsl.report.sections.pictures import Stage, stage_row, view_switch
+from gvsl.report.verdicts import feature_name
 
 SHOWN_AT_ONCE = 4
 STAGES_IN_HALF = 4
@@ -45,16 +44,16 @@ def _store_block(name: str, found: Sequence[Shown]) -> Html:
         examples.setdefault(_slices_key(picture), []).append((run, picture))
     cards = [_example(shown, colours) for shown in examples.values()]
     tools = element("div", legend, outline_legend([("truth", "truth")]), css="tools")
-    return element("div", element("h3", name), tools, *folded_cards(cards, SHOWN_AT_ONCE, "case"))
+    return element("div", element("h3", name), tools, *shown_first(cards, SHOWN_AT_ONCE, "case", "cards"))
 
 
 def _example(shown: Sequence[Shown], colours: dict[int, str]) -> Html:
     """Show one case: the image, the truth, and a prediction for each kind of features; other seeds are folded away."""
-    ordered = sorted(shown, key=lambda item: (side(item[0]) != RANDOM, side(item[0]), item[0].record.seed))
+    ordered = sorted(shown, key=lambda item: (arm_of(item[0]) != RANDOM, arm_of(item[0]), item[0].record.seed))
     first: dict[str, Shown] = {}
     others: list[Shown] = []
     for item in ordered:
-        name = f"{side(item[0])} {item[0].record.config['mode']}"
+        name = f"{arm_of(item[0])} {item[0].record.config['mode']}"
         if name in first:
             others.append(item)
         else:
@@ -79,7 +78,7 @@ def _prediction(run: Run, picture: Picture, colours: dict[int, str]) -> Stage:
     score = _case_score(run, picture.title)
     result = status if score is None else f"{status} · DSC {number(score)}"
     note = Html(run_link(run, f"seed {run.record.seed}").code + text(result).code)
-    name = feature_name(side(run), protocol(run))
+    name = feature_name(arm_of(run), protocol_of(run))
     return Stage(name, images, window(images), note, _overlays(picture, "prediction", colours))
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gvsl.report.grouping import chart_groups
 from gvsl.report.runs import read_runs
-from gvsl.report.studies import studies
 
 Maker = Callable[..., Path]
 
@@ -24,23 +24,24 @@ def test_scratch_belongs_to_fine_tuning_and_to_linear_by_its_mode(tmp_path: Path
         ("e", config("gvsl", "linear")),
     ):
         transfer_folder(tmp_path / name, 0, True, name=name, config=given)
-    found, alone = studies(read_runs([tmp_path]))
-    assert {study.mode: list(study.sides) for study in found} == {
+    found, alone = chart_groups(read_runs([tmp_path]))
+    assert {group.mode: list(group.arms) for group in found} == {
         "finetune": ["scratch", "gvsl", "byol"],
         "linear": ["scratch", "gvsl"],
     }
-    assert [study.title for study in found] == ["hippocampus: fine-tuning", "hippocampus: linear evaluation"]
+    assert [group.title for group in found] == ["hippocampus: fine-tuning", "hippocampus: linear evaluation"]
     assert not alone
 
 
 def test_settings_tell_studies_apart_and_a_run_with_no_other_is_named(tmp_path: Path, transfer_folder: Maker) -> None:
     for labels in (5, 10):
         for method in ("gvsl", "scratch"):
-            given = config(method, labels=labels, device=method, train_cases=[method], clusters={"points": labels})
+            cases = [f"{method}{number}" for number in range(labels)]
+            given = config(method, labels=labels, device=method, train_cases=cases, clusters={"points": labels})
             transfer_folder(tmp_path / f"{method}{labels}", 0, True, name=f"{method}{labels}", config=given)
     transfer_folder(tmp_path / "lone", 0, True, name="lone", config=config(labels=20))
-    found, alone = studies(read_runs([tmp_path]))
-    assert [study.title for study in found] == [
+    found, alone = chart_groups(read_runs([tmp_path]))
+    assert [group.title for group in found] == [
         "hippocampus: linear evaluation, labels 10",
         "hippocampus: linear evaluation, labels 5",
     ]
@@ -51,6 +52,6 @@ def test_what_can_only_be_shown_together_is_and_says_what_differs(tmp_path: Path
     for method, steps in (("gvsl", 9), ("scratch", 8)):
         given = config(method) | {"max_steps": steps}
         transfer_folder(tmp_path / method, 0, True, name=method, config=given)
-    (study,), _ = studies(read_runs([tmp_path]))
-    assert list(study.sides) == ["scratch", "gvsl"]
-    assert study.note == "These runs differ in more than their weights: max_steps."
+    (group,), _ = chart_groups(read_runs([tmp_path]))
+    assert list(group.arms) == ["scratch", "gvsl"]
+    assert group.note == "These runs differ in more than their weights: max_steps."

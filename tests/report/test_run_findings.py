@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gvsl.report.checks import findings, wrong_order
-from gvsl.report.findings import Finding
-from gvsl.report.groups import groups
+from gvsl.report.data import ReportData
+from gvsl.report.run_findings import Finding, wrong_order
 from gvsl.report.runs import read_runs
 
 Maker = Callable[..., Path]
@@ -19,12 +18,12 @@ GOOD = {"val/ncc": 0.3, "val/ncc_affine": 0.4, "val/ncc_identity": 0.5, "val/fol
 def of(folder: Path) -> list[Finding]:
     """The findings of the runs below a folder."""
     runs = read_runs([folder])
-    return findings(runs, groups(runs))
+    return ReportData(runs).findings
 
 
 def test_a_study_that_went_well_has_none(study: list[Path]) -> None:
     runs = read_runs(study)
-    assert findings(runs, groups(runs)) == []
+    assert ReportData(runs).findings == []
 
 
 @pytest.mark.parametrize(
@@ -112,8 +111,8 @@ def test_comparisons_that_are_not_sound(tmp_path: Path, transfer_folder: Maker) 
     for words in (
         "test DSC 0.400 is not the mean of its cases, 0.150",
         "10 cases left out",
-        "not recorded in every run, and taken to be alike: new",
-        "fewer than 3 seeds: every side has 1",
+        "not recorded in every run, and taken to agree: new",
+        "fewer than 3 seeds: every arm has 1",
         "gvsl (−0.388 DSC) is not ahead of a random start",
     ):
         assert words in said, words
@@ -133,7 +132,7 @@ def pretext_run(pretrain_folder: Callable[..., Path], tmp_path: Path, **ends: fl
         curves[name][-10:] = end
     folder = pretrain_folder(tmp_path / "run", curves_data=curves, cases=[], pictures=[], metrics={"val/accuracy": 0.5})
     runs = read_runs([folder])
-    return [f"{item.level}: {item.text}" for item in findings(runs, groups(runs))]
+    return [f"{item.level}: {item.text}" for item in ReportData(runs).findings]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +168,7 @@ def test_collapse_on_held_out_volumes_counts_too(pretrain_folder: Callable[..., 
     metrics = {"val/embedding_std": 0.002, "val/effective_rank": 4.0}
     folder = pretrain_folder(tmp_path / "run", curves_data={"loss": np.ones(9)}, cases=[], pictures=[], metrics=metrics)
     runs = read_runs([folder])
-    (found,) = findings(runs, groups(runs))
+    (found,) = ReportData(runs).findings
     assert found.level == "broken"
     assert "collapsed: on held-out volumes all embeddings are nearly one" in found.text
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gvsl.records import RunRecord
-from gvsl.report.run_figures import curve_end, held_out
+from gvsl.report.run_metrics import curve_end, held_out
 from gvsl.report.runs import Curve, Run
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from gvsl.report import write_report
-from gvsl.report.labels import label_studies
 from gvsl.report.runs import read_runs
-from gvsl.report.sections.labels import labels
+from gvsl.report.score_by_labels import label_charts
+from gvsl.report.sections.score_by_labels import score_by_labels
 
 Maker = Callable[..., Path]
 SCORES = {
@@ -53,7 +53,7 @@ def cells(html: str, name: str) -> list[str]:
 
 
 def test_a_line_is_a_method_in_a_mode_with_several_numbers(runs: Path) -> None:
-    (study,) = label_studies(read_runs([runs]))
+    (study,) = label_charts(read_runs([runs]))
     assert (study.store, study.score) == ("hippocampus", "DSC")
     assert {curve.name: [point.labels for point in curve.points] for curve in study.curves} == {
         "linear on random features": [5, 10],
@@ -69,7 +69,7 @@ def test_all_cases_end_a_line_and_other_weights_and_settings_do_not_mix(runs: Pa
     few("gvsl", "linear", None, 0, 0.78, train_cases=ids)
     few("gvsl", "linear", None, 0, 0.10, train_cases=ids, weights="runs/gvsl-of-an-ablation")
     few("gvsl", "linear", 5, 0, 0.11, max_steps=9)
-    (study,) = label_studies(read_runs([runs]))
+    (study,) = label_charts(read_runs([runs]))
     curve = next(curve for curve in study.curves if curve.name == "linear on gvsl features")
     assert [(point.labels, len(point.runs)) for point in curve.points] == [(5, 2), (10, 2), (20, 1)]
     assert curve.points[-1].mean == 0.78
@@ -82,10 +82,10 @@ def test_curves_of_other_settings_are_told_apart_unless_they_repeat_a_longer_one
     for count in (5, 10):
         for seed in (0, 1):
             few("gvsl", "linear", count, seed, SCORES["gvsl", "linear", count][seed], augmentation="none")
-    (study,) = label_studies(read_runs([runs]))
+    (study,) = label_charts(read_runs([runs]))
     assert [curve.name for curve in study.curves if curve.method == "gvsl"] == ["linear on gvsl features"]
     few("gvsl", "linear", 5, 2, 0.9, augmentation="none")
-    (study,) = label_studies(read_runs([runs]))
+    (study,) = label_charts(read_runs([runs]))
     assert sorted(curve.name for curve in study.curves if curve.method == "gvsl") == [
         "linear on gvsl features (augmentation none)",
         "linear on gvsl features (augmentation not recorded)",
@@ -93,7 +93,7 @@ def test_curves_of_other_settings_are_told_apart_unless_they_repeat_a_longer_one
 
 
 def test_the_section_says_what_the_records_do(runs: Path, tmp_path: Path) -> None:
-    html = labels(read_runs([runs]))
+    html = score_by_labels(read_runs([runs]))
     assert html is not None
     assert cells(html.code, "linear on gvsl features") == [
         "linear on gvsl features",
@@ -111,4 +111,4 @@ def test_the_section_says_what_the_records_do(runs: Path, tmp_path: Path) -> Non
 
 
 def test_where_no_run_draws_labels_there_is_no_section(study: list[Path]) -> None:
-    assert labels(read_runs(study)) is None
+    assert score_by_labels(read_runs(study)) is None

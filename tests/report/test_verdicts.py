@@ -1,7 +1,7 @@
 """What the comparisons say."""
 
-from gvsl.report.groups import groups
-from gvsl.report.wording import feature_name, headline, verdict
+from gvsl.report.grouping import groups
+from gvsl.report.verdicts import feature_name, headline, verdict
 
 from .probes import MINE, OTHER, probe
 

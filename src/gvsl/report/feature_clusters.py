@@ -1,4 +1,4 @@
-"""Read how a run's features cluster by structure; the file is checked like anything else that a run wrote."""
+"""Reader of a run's feature clusters: voxels of validation cases in t-SNE's plane, by structure."""
 
 import json
 import math
@@ -16,29 +16,29 @@ LISTS = ("names", "cases", "points", "groups", "of_cases", "notes")
 
 
 @dataclass(frozen=True)
-class Clusters:
+class FeatureClusters:
     """Voxels of a run's validation cases in t-SNE's plane."""
 
     names: list[str]
-    """The structures, and what stands in for a second one."""
+    """The structures; a single one is joined by its surroundings."""
     cases: list[str]
     points: NDArray[np.float64]
-    """(N, 2), of no length where the run has no plane."""
+    """(N, 2); empty if the run has no plane."""
     groups: NDArray[np.int64]
-    """(N,), the index in `names` of each voxel drawn; of the same length as `points` where there are any."""
+    """(N,), the index in `names` of each sampled voxel; as long as `points` unless these are empty."""
     of_cases: NDArray[np.int64]
     """(N,), the index in `cases`."""
     notes: list[str]
-    """What the run says is not there, or is not as usual."""
+    """Remarks of the run, such as on missing parts."""
 
     @property
-    def largest_share(self) -> float:
-        """The share of the largest group: what guessing it always gets right."""
+    def largest_fraction(self) -> float:
+        """The fraction of voxels in the largest group: the accuracy of always guessing it."""
         return float(np.bincount(self.groups).max() / self.groups.size) if self.groups.size else math.nan
 
 
-def read_clusters(path: Path) -> Clusters:
-    """Read the file that a linear run of segmentation writes.
+def read_feature_clusters(path: Path) -> FeatureClusters:
+    """Read the file that a linear segmentation run writes.
 
     Raises:
         UserError: it is missing, or is not such a file.
@@ -52,7 +52,7 @@ def read_clusters(path: Path) -> Clusters:
     problem = _problem(values)
     if problem:
         raise UserError(f"{path} is a broken file of clusters: {problem}")
-    return Clusters(
+    return FeatureClusters(
         names=values["names"],
         cases=values["cases"],
         points=np.asarray(values["points"], np.float64).reshape(-1, 2),
@@ -63,7 +63,7 @@ def read_clusters(path: Path) -> Clusters:
 
 
 def _problem(values: Any) -> str | None:
-    """What is wrong with the file, in words, or None."""
+    """Return the first problem of the file, or None."""
     if not isinstance(values, dict) or not all(isinstance(values.get(name), list) for name in LISTS):
         return f"it must have the lists {', '.join(LISTS)}"
     if values.get("format") != FORMAT:

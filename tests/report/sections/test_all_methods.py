@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gvsl.report.runs import read_runs
-from gvsl.report.sections.comparison import comparison
+from gvsl.report.data import read_report
+from gvsl.report.sections.all_methods import all_methods
 
 RECORDS = Path(__file__).parents[3] / "docs" / "records"
 
 
 def test_other_pre_training_of_a_method_has_a_row_of_its_own() -> None:
-    html = comparison(read_runs([RECORDS]))
+    html = all_methods(read_report([RECORDS]).table1)
     assert html is not None
     rows = dict(re.findall(r'<th scope="row">(.*?)</th>(.*?)</tr>', html.code))
     assert {"gvsl", "gvsl (2400 steps)", "gvsl (fusion paper)"} <= rows.keys()

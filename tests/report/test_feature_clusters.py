@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gvsl.errors import UserError
-from gvsl.report.clusters import read_clusters
+from gvsl.report.feature_clusters import read_feature_clusters
 
 WHOLE: dict[str, Any] = {
     "format": 1,
@@ -30,13 +30,13 @@ def write(folder: Path, **changes: Any) -> Path:
 
 
 def test_a_whole_file_is_read(tmp_path: Path) -> None:
-    found = read_clusters(write(tmp_path))
+    found = read_feature_clusters(write(tmp_path))
     np.testing.assert_array_equal(found.points, WHOLE["points"])
     assert (found.groups.tolist(), found.of_cases.tolist(), found.names) == ([0, 1, 1], [0, 0, 1], ["a", "b"])
-    assert found.largest_share == pytest.approx(2 / 3)
-    empty = read_clusters(write(tmp_path, points=[], groups=[], of_cases=[], notes=["nothing"]))
+    assert found.largest_fraction == pytest.approx(2 / 3)
+    empty = read_feature_clusters(write(tmp_path, points=[], groups=[], of_cases=[], notes=["nothing"]))
     assert empty.points.shape == (0, 2)
-    assert np.isnan(empty.largest_share)
+    assert np.isnan(empty.largest_fraction)
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,17 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
 )
 def test_a_broken_file_is_refused_by_name(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"clusters\.json is a broken file"):
-        read_clusters(write(tmp_path, **changes))
+        read_feature_clusters(write(tmp_path, **changes))
 
 
 def test_what_is_no_such_file_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "clusters.json"
     with pytest.raises(UserError, match=r"clusters\.json is named by its run's record but can't be read"):
-        read_clusters(path)
+        read_feature_clusters(path)
     for text in (b"\xff\xfe", b"{", b"[" * 100_000):
         path.write_bytes(text)
         with pytest.raises(UserError, match=r"clusters\.json can't be read as clusters"):
-            read_clusters(path)
+            read_feature_clusters(path)
     path.write_text("[]", encoding="utf-8")
     with pytest.raises(UserError, match="it must have the lists"):
-        read_clusters(path)
+        read_feature_clusters(path)
