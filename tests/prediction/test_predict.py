@@ -375,7 +375,7 @@ def test_the_command_says_what_failed_and_ends_with_code_2(
     assert main([*words, str(tmp_path / "some")]) == 2
     said = capsys.readouterr()
     assert "some: 1 of 2 images done" in said.out
-    assert f"bad ({folder / 'bad.nii'}): is neither NIfTI nor NRRD" in said.out
+    assert f"bad ({folder / 'bad.nii'}): is not NIfTI, NRRD" in said.out
     assert "predicting 2/2 images" in said.err
     assert said.err.splitlines()[-1].startswith("gvsl: error: 1 of 2 images were not done; the first, ")
     one, other = (tmp_path / name / "good.nii.gz" for name in ("all", "some"))
