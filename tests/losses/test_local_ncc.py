@@ -92,9 +92,7 @@ def test_value_is_the_plain_one(shape: tuple[int, int, int], window: int, eps: f
     fixed, warped = noise(2, 1, *shape, seed=1), noise(2, 1, *shape, seed=2)
     warped[0, :, 2:, 3:] = fixed[0, :, 2:, 3:] ** 2  # well correlated, and
     fixed[1, :, :5], warped[1, :, :, :4] = 1.0, 0.0  # constant
-    expected = 1 - np.mean(
-        [plain(f[0].numpy(), m[0].numpy(), window, eps) for f, m in zip(fixed, warped, strict=True)]
-    )
+    expected = 1 - np.mean([plain(f[0].numpy(), m[0].numpy(), window, eps) for f, m in zip(fixed, warped, strict=True)])
     for dtype in (torch.float64, torch.float32):
         found = local_ncc_loss(fixed.to(dtype), warped.to(dtype), window=window, eps=eps)
         assert found.dtype == dtype
