@@ -142,16 +142,15 @@ def load_backbone(path: str | Path, in_channels: int | None = None) -> Pretraine
         UserError: `path` is none of these, a file in it is broken or of a newer format, a key does not match, or the
             Hub can't be reached.
 
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> from gvsl.preprocessing import PRESETS
-        >>> with TemporaryDirectory() as folder:
-        ...     path = save_weights(
-        ...         Path(folder), UNet3D(width=8), method="gvsl", preprocessing=PRESETS["ct"], provenance={}
-        ...     )
-        ...     backbone = load_backbone(path, in_channels=2)
-        >>> backbone(torch.rand(1, 2, 16, 16, 16)).global_.shape
-        torch.Size([1, 128, 1, 1, 1])
+    >>> from tempfile import TemporaryDirectory
+    >>> from gvsl.preprocessing import PRESETS
+    >>> with TemporaryDirectory() as folder:
+    ...     path = save_weights(
+    ...         Path(folder), UNet3D(width=8), method="gvsl", preprocessing=PRESETS["ct"], provenance={}
+    ...     )
+    ...     backbone = load_backbone(path, in_channels=2)
+    >>> backbone(torch.rand(1, 2, 16, 16, 16)).global_.shape
+    torch.Size([1, 128, 1, 1, 1])
     """
     folder = find_weights(path)
     config = read_config(folder / CONFIG_NAME)

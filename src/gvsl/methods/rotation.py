@@ -26,9 +26,8 @@ class Rotation(EncoderMethod):
     Reference: S. Gidaris, P. Singh and N. Komodakis. Unsupervised Representation Learning by Predicting Image
     Rotations. ICLR 2018. https://arxiv.org/abs/1803.07728
 
-    Example:
-        >>> Rotation(UNet3D(width=8)).classify(torch.rand(2, 1, 16, 16, 16)).shape
-        torch.Size([2, 10])
+    >>> Rotation(UNet3D(width=8)).classify(torch.rand(2, 1, 16, 16, 16)).shape
+    torch.Size([2, 10])
     """
 
     cubic = True
