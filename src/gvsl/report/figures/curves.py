@@ -79,6 +79,9 @@ def curves_drawing(
         axes.set_yscale("log" if logarithmic else "linear")
         axes.set_ylim(low, high)
         axes.margins(x=0.01)
+        steps = np.unique(np.concatenate([curve.steps for curve in logged]))
+        if steps.size == 1:
+            axes.set_xlim(steps[0] - 1, steps[0] + 1)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=NICE_STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _step_text(value)))
