@@ -72,4 +72,4 @@ def _draw_line(axes: Axes, line: ScoreLine, marker: str | None) -> None:
         "linewidth": 2.1,
         "markersize": 4.5,
     }
-    axes.plot(line.x, line.mean, marker=marker, zorder=4, gid=name, **look)
+    axes.plot(line.x, line.mean, marker=marker, markersize=4.5, zorder=4, gid=name, **look)
