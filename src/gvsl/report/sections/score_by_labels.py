@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from gvsl.report.figures.labels import LabelLine, labels_chart
 from gvsl.report.figures.linked import Block, Entry, Panel, with_names
+from gvsl.report.grouping import repeats_note
 from gvsl.report.numbers import MISSING, number, plural
 from gvsl.report.page import Html, section, table, value_cell
 from gvsl.report.runs import Run
@@ -42,8 +43,13 @@ def _block(chart: LabelChart) -> Block:
     ]
     alt = f"Test {chart.score} over the number of labels on {chart.store}: {', '.join(entry.name for entry in entries)}"
     svg = with_names(labels_chart(lines, alt, chart.score), entries)
-    repeats = [curve.name for curve in chart.curves if any(point.repeats for point in curve.points)]
-    note = f"Several runs of one seed, of weights that differ: {', '.join(repeats)}." if repeats else ""
+    note = repeats_note(
+        {
+            f"{curve.name}, {plural(point.labels, 'label')}": point.runs
+            for curve in chart.curves
+            for point in curve.points
+        }
+    )
     return Block(chart.store, note, entries, [Panel(chart.score, svg, "The axis doubles in equal steps.")])
 
 
