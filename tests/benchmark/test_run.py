@@ -19,7 +19,7 @@ from gvsl.cli.benchmark import benchmark_options, columns_of, matrix_of
 from gvsl.errors import UserError
 from gvsl.files import lock
 from gvsl.records import read_record
-from gvsl.report import table1
+from gvsl.report import read_report
 from gvsl.store import Store
 
 
@@ -202,8 +202,7 @@ def test_a_run_of_other_settings_is_left_out_of_the_table(
     assert float(lines[0]["mean"]) == pytest.approx(mean, rel=1e-5)
     assert main(words(hearts, recipe, out, "--modes", "linear")) == 0  # all is there: only the table is made again
     assert table(out) == first
-    both = list(map(read_record, (out / "runs").iterdir()))
-    assert [key.settings for key in table1(both, ("scratch",)).columns] == ["max_steps 3", "max_steps 5"]
+    assert [key.settings for key in read_report([out / "runs"]).table1.columns] == ["max_steps 3", "max_steps 5"]
 
 
 def test_a_benchmark_of_failures_is_told_in_table_and_report(
