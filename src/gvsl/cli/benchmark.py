@@ -34,7 +34,7 @@ def benchmark(words: Sequence[str]) -> None:
 
     Without --stores, on phantoms that it makes, all pre-trained on that of hearts. Writes DIR/runs (a folder a run,
     named by all that decides it), DIR/failed with the reasons, DIR/table1.md, .csv and .tex, DIR/report.html, and
-    DIR/figure6.svg, figure7.svg and figure8.svg where there are runs for them. Run again, it goes on where it was. If
+    DIR/figure6.pdf, figure7.pdf and figure8.pdf where there are runs for them. Run again, it goes on where it was. If
     a run failed, the exit code is 2, after all has been written.
     """
     from gvsl.benchmark import Place, run_matrix
@@ -71,7 +71,7 @@ def _write_findings(matrix: "Matrix", out: Path) -> None:
     page = out / "report.html"  # an earlier one gives way to this one
     with whole_file(page) as temporary:
         write_report(data, temporary)
-    for figure in set(out.glob("figure[678].svg")) - set(write_figures(data, out)):
+    for figure in {*out.glob("figure[678].svg"), *out.glob("figure[678].pdf")} - set(write_figures(data, out)):
         figure.unlink()  # of an earlier matrix
     print(as_markdown(table), end="")
     others = strangers(matrix, out)

@@ -8,13 +8,16 @@ from importlib.resources import files
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from gvsl.report.figures.chart import DASHES, css_colour
-from gvsl.report.figures.linked import RULES
+from gvsl.report.figures.chart import DASHES, RULES, css_colour
 from gvsl.report.numbers import MISSING, number, plural, plus_minus
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {scripts}"
 """The page may load nothing, and run no script but its own, which are listed by their hashes."""
-SCRIPTS = ("tables.js", "viewer.js")
+SCRIPTS = (
+    ("tables.js", "page.js"),
+    ("viewer/volumes.js", "viewer/drawing.js", "viewer/controls.js"),
+)
+"""Files of each script element in order; the files of one element share their names, and no others."""
 MANY = 2
 """The multiple of the blocks shown at once from which on all others fold into one."""
 
@@ -149,7 +152,7 @@ def page(title: str, contents: Sequence[tuple[str, str]], *body: Html) -> str:
     """Return the whole file: head, style, contents (anchor, name) and body."""
     own = files("gvsl.report")
     style = own.joinpath("style.css").read_text(encoding="utf-8")
-    scripts = [own.joinpath("scripts", name).read_text(encoding="utf-8") for name in SCRIPTS]
+    scripts = [_script(own.joinpath("scripts", name).read_text(encoding="utf-8") for name in part) for part in SCRIPTS]
     hashes = " ".join(f"'sha256-{b64encode(sha256(code.encode()).digest()).decode()}'" for code in scripts)
     links = [element("a", name, href=f"#{anchor}") for anchor, name in contents]
     head = (
@@ -163,3 +166,8 @@ def page(title: str, contents: Sequence[tuple[str, str]], *body: Html) -> str:
     ending = "".join(f"<script>{code}</script>" for code in scripts)
     whole = f"<head>{head}</head><body>{nav.code}<main>{join(body).code}</main>{ending}</body>"
     return f'<!DOCTYPE html>\n<html lang="en">{whole}</html>\n'
+
+
+def _script(parts: Iterable[str]) -> str:
+    """Join the files of a script in a scope of their own."""
+    return '"use strict";\n(() => {\n' + "".join(parts) + "})();\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 from gvsl.files import refuse_existing, write_text
 from gvsl.records import utc_now
 from gvsl.report.data import ReportData, read_report
-from gvsl.report.figures.linked import document
+from gvsl.report.figures.pdf import write_pdf
 from gvsl.report.numbers import number, percent, plural
 from gvsl.report.page import page
 from gvsl.report.run_findings import by_kind
@@ -91,7 +91,7 @@ def summary_lines(source: Source) -> list[str]:
 
 
 def write_figures(source: Source, out: Path) -> list[Path]:
-    """Write figure6.svg, figure7.svg and figure8.svg into `out`, those that the runs have something for.
+    """Write figure6.pdf, figure7.pdf and figure8.pdf into `out`, those for which there are runs; return their paths.
 
     Earlier files are replaced.
 
@@ -100,8 +100,8 @@ def write_figures(source: Source, out: Path) -> list[Path]:
     """
     paths = []
     for figure in paper_figures(_data(source).runs):
-        paths.append(out / f"{figure.anchor}.svg")
-        write_text(paths[-1], document(figure.title, figure.blocks))
+        paths.append(out / f"{figure.anchor}.pdf")
+        write_pdf(paths[-1], figure.title, figure.blocks)
     return paths
 
 

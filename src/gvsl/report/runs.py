@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gvsl.errors import UserError
 from gvsl.records import RunRecord, find_records
 from gvsl.report.feature_clusters import FeatureClusters, read_feature_clusters
-from gvsl.report.volumes import Volume, read_volume
+from gvsl.report.run_volumes import Volume, read_volume
 
 Array = NDArray[np.float64]
 

@@ -1,15 +1,15 @@
 """Figure 7: local features at voxels of each structure in t-SNE's plane, and how well they separate structures."""
 
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean
 
-from gvsl.report.figures.linked import Block, Entry, Panel, with_names
-from gvsl.report.figures.scatter import LOOKS, scatter_chart
+from gvsl.report.figures.panels import Block, Entry, Panel, block_html
+from gvsl.report.figures.scatter import LOOKS, draw_scatter
 from gvsl.report.grouping import ChartGroup, chart_groups
 from gvsl.report.numbers import capital, number, percent, plural
 from gvsl.report.page import Html, mean_and_spread, table
 from gvsl.report.runs import Run
-from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import seed_links
 
 LEAD = (
@@ -26,7 +26,7 @@ def feature_clusters(runs: Sequence[Run]) -> tuple[list[Block], list[Html]]:
     """Return the figure's blocks, and the same as parts of the page; nothing if no run has clusters."""
     found, _ = chart_groups(runs, lambda run: run.record.status == "finished" and run.clusters is not None, min_arms=1)
     blocks = [_block(group) for group in found]
-    return blocks, [block(shown, _table(group)) for shown, group in zip(blocks, found, strict=True)]
+    return blocks, [block_html(shown, _table(group)) for shown, group in zip(blocks, found, strict=True)]
 
 
 def _block(group: ChartGroup) -> Block:
@@ -48,8 +48,9 @@ def _block(group: ChartGroup) -> Block:
         caption += "".join(f" {capital(note)}." for note in found.notes)
         series = {index: names.index(name) for index, name in enumerate(found.names)}
         alt = f"t-SNE of the features of {method} at {plural(len(found.groups), 'voxel')} of {', '.join(found.names)}"
-        svg = scatter_chart(found.points, found.groups[: len(found.points)], series, alt)
-        panels.append(Panel(method, with_names(svg, entries), caption))
+        points, groups = found.points, found.groups[: len(found.points)]
+        draw = partial(draw_scatter, points=points, groups=groups, places=series)
+        panels.append(Panel(method, draw, alt, caption))
     return Block(group.title, group.notes, entries, panels)
 
 

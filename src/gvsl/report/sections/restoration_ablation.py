@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from gvsl.report.figures.chart import SERIES
-from gvsl.report.figures.curves import Line, curves_chart
-from gvsl.report.figures.linked import Block, Entry, Panel, with_names
+from gvsl.report.figures.curves import Line, curves_drawing
+from gvsl.report.figures.panels import Block, Entry, Panel, block_html
 from gvsl.report.grouping import OURS, ChartGroup, chart_groups
 from gvsl.report.numbers import number
 from gvsl.report.page import Html, mean_and_spread, table
 from gvsl.report.run_metrics import curve_end, held_out
 from gvsl.report.runs import Run
 from gvsl.report.sections.learning import left_out
-from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import seed_links
 
 WITHOUT = "gvsl-no-restoration"
@@ -37,7 +36,7 @@ def restoration_ablation(runs: Sequence[Run]) -> tuple[list[Block], list[Html]]:
     """Return the figure's blocks, and the same as parts of the page; nothing unless a store has runs of both kinds."""
     found, alone = chart_groups(runs, _is_shown, vary=("pretext.restoration",))
     blocks = [_block(group) for group in found]
-    parts = [block(shown, _table(group)) for shown, group in zip(blocks, found, strict=True)]
+    parts = [block_html(shown, _table(group)) for shown, group in zip(blocks, found, strict=True)]
     return blocks, parts + (left_out(alone, "with nothing of the same settings beside it") if found else [])
 
 
@@ -54,9 +53,10 @@ def _block(group: ChartGroup) -> Block:
         for index, (name, runs) in enumerate(group.arms.items())
         for run in runs
     ]
-    svg, _ = curves_chart(lines, f"ncc over pre-training on {group.store}, {' and '.join(group.arms)}", raw=False)
+    draw, _ = curves_drawing(lines, raw=False)
+    alt = f"ncc over pre-training on {group.store}, {' and '.join(group.arms)}"
     means = ", ".join(f"{name} {number(_mean_held_out(runs))}" for name, runs in group.arms.items())
-    panel = Panel("NCC loss", with_names(svg, entries), f"Held-out ncc: {means}.")
+    panel = Panel("NCC loss", draw, alt, f"Held-out ncc: {means}.")
     return Block(group.title, group.notes, entries, [panel])
 
 

@@ -1,15 +1,17 @@
 """Few labels: test scores by the number of labelled cases."""
 
 from collections.abc import Sequence
+from functools import partial
 
-from gvsl.report.figures.labels import LabelLine, labels_chart
-from gvsl.report.figures.linked import Block, Entry, Panel, with_names
+import numpy as np
+
+from gvsl.report.figures.panels import Block, Entry, Panel, block_html
+from gvsl.report.figures.score_lines import ScoreLine, draw_scores_by_labels
 from gvsl.report.grouping import repeats_note
 from gvsl.report.numbers import MISSING, number, plural
 from gvsl.report.page import Html, section, table, value_cell
 from gvsl.report.runs import Run
 from gvsl.report.score_by_labels import LabelChart, Point, label_charts
-from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import arm_colours, seed_links
 
 LEAD = (
@@ -22,7 +24,7 @@ DASHES = {"linear": "solid", "finetune": "dashed"}
 
 def score_by_labels(runs: Sequence[Run]) -> Html | None:
     """Return the section, or None if no method has runs with several numbers of labels."""
-    parts = [block(_block(chart), _table(chart)) for chart in label_charts(runs)]
+    parts = [block_html(_block(chart), _table(chart)) for chart in label_charts(runs)]
     return section("labels", "Scores over the number of labels", LEAD, *parts) if parts else None
 
 
@@ -30,27 +32,22 @@ def _block(chart: LabelChart) -> Block:
     colours = arm_colours(curve.arm for curve in chart.curves)
     entries = [Entry(curve.name, colours[curve.arm], DASHES.get(curve.mode, "dotted")) for curve in chart.curves]
     lines = [
-        LabelLine(
+        ScoreLine(
             index,
             entries[index].colour,
             entries[index].dash,
-            [point.labels for point in curve.points],
-            [point.mean for point in curve.points],
-            [min(point.scores) for point in curve.points],
-            [max(point.scores) for point in curve.points],
+            np.array([point.labels for point in curve.points], np.float64),
+            np.array([point.mean for point in curve.points]),
+            np.array([min(point.scores) for point in curve.points]),
+            np.array([max(point.scores) for point in curve.points]),
         )
         for index, curve in enumerate(chart.curves)
     ]
     alt = f"Test {chart.score} over the number of labels on {chart.store}: {', '.join(entry.name for entry in entries)}"
-    svg = with_names(labels_chart(lines, alt, chart.score), entries)
-    note = repeats_note(
-        {
-            f"{curve.name}, {plural(point.labels, 'label')}": point.runs
-            for curve in chart.curves
-            for point in curve.points
-        }
-    )
-    return Block(chart.store, note, entries, [Panel(chart.score, svg, "The axis doubles in equal steps.")])
+    draw = partial(draw_scores_by_labels, lines=lines, score=chart.score)
+    points = [(curve.name, point) for curve in chart.curves for point in curve.points]
+    note = repeats_note({f"{name}, {plural(point.labels, 'label')}": point.runs for name, point in points})
+    return Block(chart.store, note, entries, [Panel(chart.score, draw, alt, "The axis doubles in equal steps.")])
 
 
 def _table(chart: LabelChart) -> Html:
