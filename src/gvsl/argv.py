@@ -130,10 +130,12 @@ class Options:
         if value is None:
             self._note_form(typed)
             return str(not negated).lower()
-        on = value.lower() != "false"
+        if value.lower() not in ("true", "false"):
+            return value  # for the parser to refuse
+        on = (value.lower() == "true") is not negated
         group, dot, last = name.rpartition(".")
-        self.note(f"{typed} {value} is now --{name if on is not negated else f'{group}{dot}no-{last}'}")
-        return value if not negated else str(not on).lower()
+        self.note(f"{typed} {value} is now --{name if on else f'{group}{dot}no-{last}'}")
+        return str(on).lower()
 
 
 def is_config(action: Action) -> bool:

@@ -133,6 +133,29 @@ def test_a_failure_is_kept_told_and_tried_again_on_request(hearts: Path, recipe:
     assert all(is_finished(run, tmp_path) and not was_failed(run, tmp_path) for run in matrix)
 
 
+def test_numbers_of_labels_are_columns_of_the_table(hearts: Path, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    few = words(hearts, recipe, out, "--modes", "linear", "--labels", "1", "2")
+    runs = find_matrix(benchmark_options(few[1:]))
+    assert [(run.method, run.column.labels) for run in runs if not run.pretrains] == [
+        ("scratch", 1),
+        ("gvsl", 1),
+        ("scratch", 2),
+        ("gvsl", 2),
+    ]
+    assert len(runs) == 5  # one pre-training for both
+    assert main(few) == 0
+    drawn = {(run.method, run.column.labels): read_record(out / "runs" / run.name).config for run in runs[1:]}
+    assert {key: len(config["train_cases"]) for key, config in drawn.items()} == {key: key[1] for key in drawn}
+    lines = list(csv.DictReader((out / "table1.csv").open(encoding="utf-8")))
+    assert sorted((line["method"], line["labels"]) for line in lines) == [
+        ("gvsl", "1"),
+        ("gvsl", "2"),
+        ("scratch", "1"),
+        ("scratch", "2"),
+    ]
+
+
 def test_a_run_goes_on_where_it_was_stopped(hearts: Path, recipe: Path, tmp_path: Path) -> None:
     pretraining = find_matrix(benchmark_options(words(hearts, recipe, tmp_path)[1:]))[0]
     half = tmp_path / "runs" / pretraining.name
@@ -154,6 +177,7 @@ def test_jobs_are_submitted_one_a_run(hearts: Path, recipe: Path, done: Path, tm
     [
         (["--methods", "gvsl", "simcl"], "simclr"),
         (["--modes", "scratch"], "there is no mode scratch"),
+        (["--labels", "0"], "labels is 0: give 1 or more"),
         (["--processes", "0"], "give 1 or more"),
         (["--dask", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
         (["--dask", "tcp://127.0.0.1:1", "--slurm", "debug"], "choose one"),

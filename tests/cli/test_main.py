@@ -98,3 +98,12 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(store: Path) -> None:
         ["bash", "-c", f"set -o pipefail; {command} | true"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    module = [sys.executable, "-m", "gvsl"]
+    done = subprocess.run([*module, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("gvsl ")
+    done = subprocess.run([*module, "inspect", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("gvsl: error: ")
