@@ -27,7 +27,14 @@ LINEAR = TransferSettings(
 )
 
 TRAINED = replace(
-    LINEAR, mode="scratch", labels=3, batch=2, max_steps=10, validate_every=4, augmentation="both", checkpoint_every=3
+    LINEAR,
+    mode="scratch",
+    labels=3,
+    batch_size=2,
+    max_steps=10,
+    validate_every=4,
+    augmentation="both",
+    checkpoint_every=3,
 )
 CONVERGED = replace(LINEAR, optimiser="lbfgs", loss="dice_ce", max_steps=10, validate_every=4, checkpoint_every=3)
 

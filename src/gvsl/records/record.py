@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
+from gvsl.settings import current_names
 
 RECORD_NAME = "record.json"
 FORMAT = 1
@@ -93,7 +94,7 @@ def write_record(record: RunRecord, folder: Path) -> Path:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """Read `folder`/record.json.
+    """Read `folder`/record.json; settings that have been renamed since have today's names.
 
     Raises:
         UserError: there is none, it is not JSON, or it is not a record of this format.
@@ -111,6 +112,8 @@ def read_record(folder: Path) -> RunRecord:
         raise UserError(f"{path} is not a run's record: it lacks or adds fields")
     if values.get("format") != FORMAT:
         raise UserError(f"{path} has format {values.get('format')}; this gvsl reads format {FORMAT}")
+    values["config"] = current_names(values["config"])
+    values["effects"] = current_names(values.get("effects", {}))
     return RunRecord(**values)
 
 
