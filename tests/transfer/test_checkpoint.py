@@ -29,7 +29,7 @@ def boxes() -> Iterator[tuple[str, Box]]:
 def run(checkpoint: Checkpoint | None, frozen: bool, stop: int = 10**9) -> tuple[FitResult, SegmentationNetwork]:
     torch.manual_seed(0)
     network = SegmentationNetwork(UNet3D(width=8), 2, frozen=frozen)
-    settings = TransferSettings(mode="linear", batch=2, max_steps=50, validate_every=7, learning_rate=1e-3)
+    settings = TransferSettings(mode="linear", batch_size=2, max_steps=50, validate_every=7, learning_rate=1e-3)
     represent = FrozenFeatures(network, image, 0) if frozen else lambda case, box: network.features(image(case, box))
     steps = [] if checkpoint is None else [None] * checkpoint.done
 

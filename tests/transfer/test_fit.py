@@ -102,7 +102,7 @@ def test_the_last_step_is_validated_too() -> None:
 
 def test_a_batch_of_two_has_the_mean_of_their_losses() -> None:
     network, represent = build()
-    together = run(network, represent, batch=2, max_steps=1).rows[0]["loss"]
+    together = run(network, represent, batch_size=2, max_steps=1).rows[0]["loss"]
     network, represent = build()
     apart = run(network, represent, max_steps=2, learning_rate=1e-30, validate_every=1).rows
     assert together == pytest.approx((apart[0]["loss"] + apart[1]["loss"]) / 2, rel=1e-5)
@@ -132,7 +132,7 @@ def test_the_loss_is_the_one_asked_for() -> None:
     losses = []
     for kind in ("dice", "dice_ce"):
         network, represent = build()
-        losses.append(run(network, represent, loss=kind, max_steps=1, batch=1).rows[0]["loss"])
+        losses.append(run(network, represent, loss=kind, max_steps=1, batch_size=1).rows[0]["loss"])
     network, represent = build()
     logits, truth = network.head(represent("1", BOX)).detach(), target("1", BOX)
     share = logits.softmax(1)[:, 1:]
@@ -150,7 +150,7 @@ def test_an_example_stands_for_features_and_classes_and_is_told_its_number() -> 
         numbers.append(number)
         return represent(case, box), target(case, box)
 
-    settings = TransferSettings(learning_rate=1e-2, max_steps=3, batch=2)
+    settings = TransferSettings(learning_rate=1e-2, max_steps=3, batch_size=2)
     result = fit(network, represent, target, boxes(), lambda: 0.0, settings, example=example)
     assert numbers == list(range(6))
-    assert result.rows == run(*build(), max_steps=3, batch=2).rows
+    assert result.rows == run(*build(), max_steps=3, batch_size=2).rows

@@ -57,8 +57,8 @@ def test_another_contract_is_refused_with_both_and_the_command(
     message = refusal(lambda: check_contract(backbone, tmp_path / "run", store))
     assert f"{tmp_path / 'run'} was trained on volumes with {theirs}, but {store.path}" in message
     assert f"was prepared with {ours}: " in message
-    assert message.endswith(f"`gvsl prepare SOURCE NEW_STORE {options}`, or give --any_contract true")
-    check_contract(backbone, tmp_path / "run", store, any_contract=True)
+    assert message.endswith(f"`gvsl prepare SOURCE NEW_STORE {options}`, or give --allow-preprocessing-mismatch")
+    check_contract(backbone, tmp_path / "run", store, allow_mismatch=True)
 
 
 @pytest.mark.parametrize("contract", [ONE_MM, Preprocessing(crop="foreground", margin=9)])

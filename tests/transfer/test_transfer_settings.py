@@ -9,7 +9,7 @@ from gvsl.transfer import TransferSettings
 def test_defaults_are_the_papers() -> None:
     settings = TransferSettings()
     assert (settings.learning_rate, settings.max_steps) == (1e-4, 40_000)
-    assert (settings.batch, settings.validate_every) == (1, 200)
+    assert (settings.batch_size, settings.validate_every) == (1, 200)
     assert (settings.crop, settings.overlap) == ((128, 128, 128), 0.5)
 
 
@@ -20,7 +20,7 @@ def test_defaults_are_the_papers() -> None:
         ("precision", "fp16"),
         ("device", "tpu"),
         ("max_steps", 0),
-        ("batch", 0),
+        ("batch_size", 0),
         ("validate_every", 0),
         ("labels", 0),
         ("seed", -1),
@@ -37,7 +37,7 @@ def test_defaults_are_the_papers() -> None:
 )
 def test_a_value_out_of_range_is_refused_by_name(name: str, value: object) -> None:
     assert name in {item.name for item in fields(TransferSettings)}
-    with pytest.raises(UserError, match=f"^{name} ") as caught:
+    with pytest.raises(UserError, match=rf"^(there is no )?{name} ") as caught:
         replace(TransferSettings(), **{name: value})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 

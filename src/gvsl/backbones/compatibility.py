@@ -13,7 +13,7 @@ VOXEL_FIELDS = ("orientation", "spacing", "intensity", "lower", "upper")
 """What decides the meaning of a voxel; crop and margin only decide how much of the surroundings is there."""
 
 
-def check_contract(backbone: PretrainedUNet3D, weights: str | Path, store: Store, any_contract: bool = False) -> None:
+def check_contract(backbone: PretrainedUNet3D, weights: str | Path, store: Store, allow_mismatch: bool = False) -> None:
     """Refuse weights that were trained on volumes prepared otherwise than the store's, unless any will do.
 
     Raises:
@@ -21,11 +21,11 @@ def check_contract(backbone: PretrainedUNet3D, weights: str | Path, store: Store
     """
     wanted, found = backbone.preprocessing, store.preprocessing
     odd = [name for name in VOXEL_FIELDS if getattr(wanted, name) != getattr(found, name)]
-    if odd and not any_contract:
+    if odd and not allow_mismatch:
         raise UserError(
             f"{weights} was trained on volumes with {_said(wanted, odd)}, but {store.path} was prepared with "
             f"{_said(found, odd)}: prepare it again with `gvsl prepare SOURCE NEW_STORE {_options(wanted)}`"
-            ", or give --any_contract true"
+            ", or give --allow-preprocessing-mismatch"
         )
     if backbone.in_channels != 1:
         raise UserError(f"{weights} takes {backbone.in_channels} channels, but {store.path} has 1: name other weights")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gvsl.records.record import RunRecord
-from gvsl.settings import NO_RESULT, effect_of, flatten
+from gvsl.settings import NO_RESULT, current_names, effect_of, flatten
 
 LABELS = "labels"
 """The number of labelled training cases, as drawn."""
@@ -13,13 +13,13 @@ NOT_RECORDED = "not recorded"
 """The value of a setting that a record lacks and that `ADDED_LATER` doesn't know."""
 EARLIER_EFFECTS: Mapping[str, str] = {
     "data.workers": "nothing",
-    "trainer.accelerator": "nothing",
+    "trainer.device": "nothing",
     "trainer.checkpoint_every": "nothing",
     "trainer.log_every": "nothing",
     "device": "nothing",
     "cache_gigabytes": "nothing",
     "checkpoint_every": "nothing",
-    "any_contract": "nothing",
+    "allow_preprocessing_mismatch": "nothing",
     "allow_leakage": "nothing",
     "clusters": "extras",
     "mode": "arm",
@@ -80,10 +80,10 @@ def deciding(record: RunRecord) -> dict[str, str]:
         for name, value in flatten(record.config).items()
         if name not in NOT_SETTINGS and effect_of(name, effects) is None
     }
+    settings.pop(LABELS, None)
     if settings:  # a run that failed early may have recorded none
         earlier = (name for name in ADDED_LATER if name.startswith("data.") == (record.kind == "pretrain"))
         settings = {name: ADDED_LATER[name] for name in earlier} | settings
-    settings.pop(LABELS, None)
     count = labels_of(record)
     found = {name: _text(value) for name, value in settings.items()}
     return found if count is None else found | {LABELS: str(count)}
@@ -109,8 +109,8 @@ def differences(first: RunRecord, second: RunRecord) -> list[Change]:
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a flat config of the types that JSON gives back."""
-    plain: dict[str, Any] = json.loads(json.dumps(flatten(config), default=str))
+    """Return a flat config with today's names, of the types that JSON gives back."""
+    plain: dict[str, Any] = json.loads(json.dumps(flatten(current_names(config)), default=str))
     return plain
 
 

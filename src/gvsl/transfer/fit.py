@@ -131,7 +131,7 @@ def fit(
     """
     criterion = segmentation_loss(settings)
     done = 0 if checkpoint is None else checkpoint.done
-    drawn = islice(boxes, done * settings.batch, None)
+    drawn = islice(boxes, done * settings.batch_size, None)
 
     def loss_of(number: int) -> Tensor:
         case, box = next(drawn)
@@ -168,10 +168,10 @@ def optimise(
     watch.network.train()
     for step in range(1 if checkpoint is None else checkpoint.done + 1, settings.max_steps + 1):
         optimiser.zero_grad()
-        for number in range((step - 1) * settings.batch, step * settings.batch):
-            loss = loss_of(number) / settings.batch
+        for number in range((step - 1) * settings.batch_size, step * settings.batch_size):
+            loss = loss_of(number) / settings.batch_size
             loss.backward()
-            losses.append(loss.detach() * settings.batch)
+            losses.append(loss.detach() * settings.batch_size)
         optimiser.step()
         if watch.validates(step) or step % LOG_EVERY == 0:
             watch.log(step, float(torch.stack(losses).mean()))

@@ -32,7 +32,7 @@ def open_backbone(store: Store, weights: str | Path | None, settings: TransferSe
     if weights is None:
         return UNet3D(width=settings.width)
     loaded = load_backbone(weights)
-    check_contract(loaded, weights, store, settings.any_contract)
+    check_contract(loaded, weights, store, settings.allow_preprocessing_mismatch)
     check_leakage(loaded, weights, store, settings.allow_leakage)
     return loaded
 
