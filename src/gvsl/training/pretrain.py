@@ -22,7 +22,7 @@ from gvsl.backbones.weights import save_weights
 from gvsl.data import PairStream, crop_for, pair_loader, read_crop
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
-from gvsl.hardware import device_facts
+from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.methods import METHODS, Method
 from gvsl.records import RunRecord, environment, read_record, utc_now, write_record
 from gvsl.records.comparability import changes
@@ -58,6 +58,7 @@ def pretrain(
         UserError: the method or the pairs don't exist, `out` exists, or there is nothing to resume.
         KeyboardInterrupt: the run was stopped; with `resume` it goes on from its last checkpoint.
     """
+    settings = replace(settings, trainer=resolve_precision(settings.trainer))
     network = build_method(method, settings)
     settings = _fitted(network, store, settings)
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
@@ -160,10 +161,8 @@ def _volumes(stream: PairStream, rank: int, processes: int) -> Iterator[tuple[st
 
 
 def _device(settings: PretrainSettings) -> dict[str, str]:
-    """What the trainer computes on."""
-    chosen = settings.trainer
-    on_gpu = chosen.device != "cpu" and torch.cuda.is_available()
-    return device_facts("cuda" if on_gpu else "cpu", chosen.devices)
+    """Describe the devices that the trainer computes on."""
+    return device_facts(find_device(settings.trainer.device), settings.trainer.devices)
 
 
 def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSettings, resume: bool) -> Logbook:
@@ -172,7 +171,7 @@ def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSetti
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     trainer = lightning.Trainer(
         max_steps=chosen.max_steps,
-        accelerator={"cuda": "gpu"}.get(chosen.device, chosen.device),
+        accelerator="gpu" if find_device(chosen.device).type == "cuda" else "cpu",
         devices=chosen.devices,
         # Spawned, since a second run of the command line would find its output there; some methods leave the decoder.
         strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",

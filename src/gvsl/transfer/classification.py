@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gvsl.files import refuse_existing
-from gvsl.hardware import device_facts, find_device
+from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.inferers import windows
 from gvsl.metrics.bootstrap import bootstrap, draw_counts, percentile_interval, steps_to_fraction
 from gvsl.metrics.ranking import auc_of_draws, average_precision
@@ -74,7 +74,7 @@ def classify(
     refuse_existing(out)
     check_mode(weights, settings)
     check_splits(store)
-    device = find_device(settings.device)
+    device, settings = find_device(settings.device), resolve_precision(settings)
     val, test = store.split("val"), store.split("test")
     learnt = store.split("train")
     classes = {case: store.cases[case].target for case in learnt}
@@ -169,7 +169,8 @@ def _build(store: Store, weights: str | Path | None, settings: TransferSettings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         backbone = open_backbone(store, weights, settings)
-        return ClassificationNetwork(backbone, frozen=settings.mode == "linear", precision=settings.precision)
+        precision: Literal["bf16", "fp32"] = "bf16" if settings.precision == "bf16" else "fp32"
+        return ClassificationNetwork(backbone, frozen=settings.mode == "linear", precision=precision)
 
 
 def _train(cases: ClassifiedCases, train: Sequence[str], val: Sequence[str], checkpoint: Checkpoint) -> FitResult:

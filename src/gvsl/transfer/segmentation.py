@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gvsl.datasets.tasks import check_labels
 from gvsl.files import refuse_existing
-from gvsl.hardware import device_facts, find_device
+from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.inferers import windows
 from gvsl.inferers.classes import predict_classes
 from gvsl.metrics.bootstrap import mean_with_interval, steps_to_fraction
@@ -82,7 +82,7 @@ def transfer(
     refuse_existing(out)
     check_mode(weights, settings)
     check_splits(store)
-    device = find_device(settings.device)
+    device, settings = find_device(settings.device), resolve_precision(settings)
     val, test = store.split("val"), scored_cases(store)
     train = draw_labelled(store.split("train"), settings.labels, settings.seed)
     check_labels(task, store.label_names, str(store.path))
@@ -141,9 +141,8 @@ def _build(store: Store, weights: str | Path | None, classes: int, settings: Tra
         torch.manual_seed(settings.seed)
         backbone = open_backbone(store, weights, settings)
         frozen = settings.mode == "linear"
-        return SegmentationNetwork(
-            backbone, classes, kernel=settings.kernel, frozen=frozen, precision=settings.precision
-        )
+        precision: Literal["bf16", "fp32"] = "bf16" if settings.precision == "bf16" else "fp32"
+        return SegmentationNetwork(backbone, classes, kernel=settings.kernel, frozen=frozen, precision=precision)
 
 
 def _train(
