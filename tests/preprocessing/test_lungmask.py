@@ -15,7 +15,7 @@ from gvsl.io import UnusableFile, Volume
 from gvsl.preprocessing import PRESETS, parse_preprocessing, preprocess, preprocessing_values
 from gvsl.preprocessing.lungmask import WEIGHTS_NAME, find_weights, lungs_by_network
 from gvsl.store import Store, describe
-from gvsl.transfer import ClassificationNetwork, TransferSettings, save_classifier
+from gvsl.transfer import CLASSIFIER_CONFIG, ClassificationNetwork, TransferSettings, save_adapted
 
 # Stands in for the package, whose network finds a bright marker instead of lungs, and keeps what it was given.
 PACKAGE = """
@@ -140,7 +140,8 @@ def test_a_store_and_its_weights_say_that_lungmask_found_the_lungs_and_predict_a
     settings = TransferSettings(width=8, crop=(16, 16, 16))
     network = ClassificationNetwork(UNet3D(width=8))
     contract = store.preprocessing
-    save_classifier(tmp_path / "run", network, settings=settings, method="x", preprocessing=contract, provenance={})
+    head = CLASSIFIER_CONFIG
+    save_adapted(tmp_path / "run", network, head, settings=settings, method="x", preprocessing=contract, provenance={})
     weights.with_name("seen.npy").unlink()
     assert main(["predict", str(tmp_path / "run"), str(image), "--out", str(tmp_path / "out")]) == 0
     assert weights.with_name("seen.npy").is_file()
