@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A process a core, up to eight, each with one thread; tests of one file share a process, and with it their fixtures.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .PHONY: help demo dev test test-slow results lint format types layers clean
@@ -36,7 +38,7 @@ demo: $(VENV)/.package ## Phantom, store, pre-training, linear probe, report; ab
 	$(BIN)/gvsl demo --out "$$out"
 
 test: $(VENV)/.dev ## The tests, but for the slow ones.
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-slow: $(VENV)/.dev ## The slow tests, the demo among them.
 	$(BIN)/pytest -m slow
@@ -59,4 +61,4 @@ layers: $(VENV)/.dev ## import-linter: who may import whom.
 	$(BIN)/lint-imports
 
 clean: ## Remove .venv, the caches and the wheels; demos and runs stay.
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -51,7 +51,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     batch = pairs(options.size, options.batch, device)
     generator = torch.Generator(device).manual_seed(0)
     found = {}
-    if method.least_epoch is not None:
+    if method.min_epoch_steps is not None:
         ids, volumes = [*batch.moving_ids, *batch.fixed_ids], [*batch.moving, *batch.fixed]
         began = time.perf_counter()
         method.start_epoch(zip(ids, volumes, strict=True), generator)

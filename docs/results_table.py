@@ -1,293 +1,221 @@
 """The tables of docs/results.md from run records alone: python docs/results_table.py [docs/records] [docs/results.md].
 
-Each stands in the page between two comments of its name, and is written anew.
+Each is written anew between two comments of its name in the page.
 """
 
-import json
+import re
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.files import write_text
-from gvsl.methods import METHODS, GVSLSettings
+from gvsl.methods import METHODS
 from gvsl.metrics.bootstrap import mean_with_interval
-from gvsl.records import RunRecord, find_records
-from gvsl.report.table1.scores import holm, p_value, scores_of
+from gvsl.report.grouping import OURS, RANDOM, SCRATCH, Group, groups, pretraining_of
+from gvsl.report.runs import Run, read_runs
+from gvsl.report.scores import case_ids, of_common_seeds, scores, seeds_of
+from gvsl.report.table1.cell_scores import holm, p_value, scores_of
 
 Scores = NDArray[np.float64]
 MATCHING = ("ncc_identity", "ncc_affine", "ncc", "dice_before", "dice_after", "folded")
-SCRATCH = "scratch"
-OURS = "gvsl"
 ROWS = "validation DSC | test DSC | to scratch | cases ahead | p against `gvsl`"
-"""What the rows of Table 1 say of a method."""
+OTHER_STEPS = re.compile(rf"{OURS} \((\d+) steps\)")
+"""The arm of GVSL with another length of pre-training."""
 
 
-@dataclass(frozen=True)
-class Column:
-    """What runs must have in common to be compared."""
-
-    store: str
-    mode: str
-    kernel: int
-    labels: int
-
-
-Probes = Mapping[Column, Mapping[tuple[str, int], Mapping[int, RunRecord]]]
-"""Transfer runs by column, then by method and steps of pre-training, then by seed."""
-
-
-def matching_table(records: Iterable[RunRecord]) -> list[str]:
-    """One row a pre-training run that matches: means over its held-out pairs, and the spread of the overlap."""
+def matching_table(pretrained: Iterable[Run]) -> list[str]:
+    """Return one row a pre-training run that matches: means over its held-out pairs, and the spread of the overlap."""
     lines = [
         "| store | seed | steps | minutes | NCC loss: no warp | affine | all | DSC before | DSC after | folded |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for record in records:
-        if not record.cases:
+    for run in pretrained:
+        if not run.record.cases:
             continue
-        mean = {name: np.mean([row[name] for row in record.cases]) for name in MATCHING}
-        spread = {name: np.std([row[name] for row in record.cases], ddof=1) for name in MATCHING}
+        mean = {name: np.mean([row[name] for row in run.record.cases]) for name in MATCHING}
+        spread = {name: np.std([row[name] for row in run.record.cases], ddof=1) for name in MATCHING}
         lines.append(
-            f"| {record.store['name']} | {record.seed} | {record.config['trainer']['max_steps']} "
-            f"| {record.seconds / 60:.0f} | {mean['ncc_identity']:.3f} | {mean['ncc_affine']:.3f} | {mean['ncc']:.3f} "
-            f"| {mean['dice_before']:.3f} ± {spread['dice_before']:.3f} "
+            f"| {run.store} | {run.record.seed} | {_steps(run)} "
+            f"| {run.record.seconds / 60:.0f} | {mean['ncc_identity']:.3f} | {mean['ncc_affine']:.3f} "
+            f"| {mean['ncc']:.3f} | {mean['dice_before']:.3f} ± {spread['dice_before']:.3f} "
             f"| {mean['dice_after']:.3f} ± {spread['dice_after']:.3f} | {100 * mean['folded']:.2f} % |"
         )
     return lines
 
 
-def probes_of(records: Iterable[RunRecord], steps: Mapping[str, int]) -> Probes:
-    """The transfer runs, sorted out.
+def labels_table(linear: Iterable[Group], steps: int) -> list[str]:
+    """Return one row a store, number of labels and length of pre-training: GVSL beside random features.
 
     Args:
-        records: the transfer runs.
-        steps: of each pre-training run, by its folder's name.
+        linear: groups of linear runs.
+        steps: of the usual pre-training.
     """
-    found: dict[Column, dict[tuple[str, int], dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
-    for record in records:
-        config = record.config
-        column = Column(record.store["name"], config["mode"], config["kernel"], len(config["train_cases"]))
-        method = config["method"]
-        length = 0 if method == SCRATCH else steps[Path(config["weights"]).name]
-        found[column][method, length][record.seed] = record
-    return found
-
-
-def labels_table(probes: Probes) -> list[str]:
-    """GVSL beside the random network that each seed of it started from: a row a store, labels and steps."""
     lines = [
         "| store | labels | steps | random features | GVSL features | difference | cases ahead |",
         "|---|---|---|---|---|---|---|",
     ]
-    for column, rows in sorted(probes.items(), key=lambda item: (item[0].store, item[0].labels)):
-        for (method, length), runs in sorted(rows.items()):
-            if method == "gvsl":
-                random, ours = _paired(rows[SCRATCH, 0], runs)
-                gap = (ours - random).mean(axis=0)
-                lines.append(
-                    f"| {column.store} | {column.labels} | {length} | {_said(random)} | {_said(ours)} "
-                    f"| {_gap(gap)} | {(gap > 0).sum()} of {len(gap)} |"
-                )
+    for group in linear:
+        lengths = {name: int(found[1]) for name in group.arms if (found := OTHER_STEPS.fullmatch(name))}
+        for name, length in sorted(({OURS: steps} | lengths).items(), key=lambda item: item[1]):
+            random, ours = _paired(group, RANDOM, name)
+            gap = (ours - random).mean(axis=0)
+            lines.append(
+                f"| {group.store} | {group.labels} | {length} | {_with_spread(random)} | {_with_spread(ours)} "
+                f"| {_gap(gap)} | {(gap > 0).sum()} of {len(gap)} |"
+            )
     return lines
 
 
-def methods_table(probes: Probes, store: str, steps: int) -> list[str]:
-    """Table 1 for one store, with all its labels: a row a method, best first."""
-    column = max((column for column in probes if column.store == store), key=lambda column: column.labels)
-    rows = {method: runs for (method, length), runs in probes[column].items() if length in (0, steps)}
-    return [
-        f"| {store}, {column.labels} labels | {ROWS} |",
-        "|---|---|---|---|---|---|",
-        *(f"{line} |" for _, line in _best_first(rows)),
-    ]
+def methods_table(group: Group, *, speed: bool) -> list[str]:
+    """Return one row a method of usual pre-training, best first: beside random features and GVSL.
 
-
-def finetuned_table(records: Iterable[RunRecord], store: str) -> list[str]:
-    """The same of networks that were trained whole, with the first step at 95 % of each seed's best."""
-    found = [record for record in records if record.store["name"] == store and record.config["mode"] != "linear"]
-    labels = max(len(record.config["train_cases"]) for record in found)
-    rows: dict[str, dict[int, RunRecord]] = defaultdict(dict)
-    for record in found:
-        if len(record.config["train_cases"]) == labels:
-            rows[record.config["method"]][record.seed] = record
-    return [
-        f"| {store}, {labels} labels | {ROWS} | steps to 95 % |",
-        "|---|---|---|---|---|---|---|",
-        *(f"{line} | {_soon(rows[method])} |" for method, line in _best_first(rows)),
-    ]
-
-
-def _best_first(rows: Mapping[str, Mapping[int, RunRecord]]) -> list[tuple[str, str]]:
-    """Each method's name and line, without its last bar: against scratch and against GVSL of the same seeds."""
+    Args:
+        group: of one store and protocol.
+        speed: add the first step at 95 % of each seed's best validation score.
+    """
+    arms = {name: group.arms[name] for name in (RANDOM, *METHODS) if name in group.arms}
+    per_case = {name: scores_of(runs) for name, runs in arms.items()}
+    against = holm({name: p_value(mine, per_case[OURS]) for name, mine in per_case.items() if name != OURS})
     lines: list[tuple[float, str, str]] = []
-    told = _told_from_ours(rows)
-    for method in (SCRATCH, *METHODS):
-        if method not in rows:
-            continue
-        runs = rows[method]
-        random, ours = _paired(rows[SCRATCH], runs)
+    for name, runs in arms.items():
+        random, ours = _paired(group, RANDOM, name)
         gap = (ours - random).mean(axis=0)
-        validation = np.mean([runs[seed].metrics["val/dice"] for seed in sorted(runs)])
-        beside = "| |" if method == SCRATCH else f"| {_gap(gap)} | {(gap > 0).sum()} of {len(gap)}"
-        line = f"| `{method}` | {validation:.3f} | {_covered(_dice(runs))} {beside} | {told.get(method, '')}"
-        lines.append((float(_dice(runs).mean()), method, line))
-    return [(method, line) for _, method, line in sorted(lines, reverse=True)]
+        table = scores(runs, case_ids(runs), "dice")
+        row = SCRATCH if name == RANDOM else name
+        beside = "| |" if name == RANDOM else f"| {_gap(gap)} | {(gap > 0).sum()} of {len(gap)}"
+        p_text = "" if name == OURS else "< 0.001" if against[name] < 0.001 else f"{against[name]:.3f}"
+        line = f"| `{row}` | {np.mean(_metrics(runs, 'val/dice')):.3f} | {_with_interval(table)} {beside} | {p_text} |"
+        lines.append((float(table.mean()), row, f"{line} {_steps_to_95(runs)} |" if speed else line))
+    head = f"| {group.store}, {group.labels} labels | {ROWS} |" + (" steps to 95 % |" if speed else "")
+    return [head, "|---" * (7 if speed else 6) + "|", *(line for *_, line in sorted(lines, reverse=True))]
 
 
-def _told_from_ours(rows: Mapping[str, Mapping[int, RunRecord]]) -> dict[str, str]:
-    """The p value of each method against GVSL over cases, as in Table 1, corrected for as many comparisons."""
-    scores = {method: scores_of([runs[seed] for seed in sorted(runs)]) for method, runs in rows.items()}
-    against = {method: p_value(mine, scores[OURS]) for method, mine in scores.items() if method != OURS}
-    return {method: "< 0.001" if value < 0.001 else f"{value:.3f}" for method, value in holm(against).items()}
+def few_labels_table(found: Sequence[Group]) -> list[str]:
+    """Return one row a store and number of labels: four ways to use them, and how soon two of them are there."""
+    rows: dict[tuple[str, int], dict[str, Group]] = defaultdict(dict)
+    for group in found:
+        rows[group.store, group.labels or 0][group.protocol] = group
+    lines = [
+        "| store | labels | linear, random | linear, GVSL | scratch | fine-tuned GVSL | to scratch "
+        "| steps to 95 %: scratch | fine-tuned |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (store, labels), protocols in sorted(rows.items()):
+        arms = [protocols[name].arms if name in protocols else {} for name in ("linear", "finetune")]
+        cells = [_recorded(each[name]) if name in each else "" for each in arms for name in (RANDOM, OURS)]
+        gap, speed = "", ["", ""]
+        tuned = protocols.get("finetune")
+        if tuned is not None and tuned.can_be_compared:
+            if tuned.metric == "DSC":
+                first, second = _paired(tuned, RANDOM, OURS)
+                gap = _gap((second - first).mean(axis=0))
+            else:
+                pair = of_common_seeds(tuned.arms[RANDOM], tuned.arms[OURS])
+                first, second = (_metrics(runs, "test/auc") for runs in pair)
+                gap = f"{(second - first).mean():+.3f}"
+            speed = [_steps_to_95(tuned.arms[name]) for name in (RANDOM, OURS)]
+        lines.append(f"| {store} | {labels} | " + " | ".join([*cells, gap, *speed]) + " |")
+    return lines
 
 
-def _dice(runs: Mapping[int, RunRecord]) -> Scores:
-    """Test DSC of all seeds: rows are seeds, columns cases."""
-    return np.array([[row["dice"] for row in runs[seed].cases] for seed in sorted(runs)])
+def settings_table(linear: Sequence[Group], pretrained: Sequence[Run]) -> list[str]:
+    """Return one row a set of settings of GVSL, on validation: linear DSC, matching DSC and folded voxels.
+
+    Args:
+        linear: for each store the group of linear runs on all labels.
+        pretrained: the pre-training runs.
+    """
+    rows: dict[str, dict[str, list[tuple[Run, Run]]]] = defaultdict(dict)
+    for group in linear:
+        for name, runs in group.arms.items():
+            if name.partition(" (")[0] != OURS or OTHER_STEPS.fullmatch(name):
+                continue
+            made = [(run, pretraining_of(run, pretrained)) for run in runs if run.record.config["labels"] is None]
+            found = [(run, other) for run, other in made if other is not None]
+            rows[_settings_text(name, found[0][1])][group.store] = found
+    stores = [group.store for group in linear]
+    lines = [
+        "| settings | " + " | ".join(f"{store}: linear DSC | matching DSC | folded" for store in stores) + " |",
+        "|---" * (1 + 3 * len(stores)) + "|",
+    ]
+    for text in sorted(rows, key=lambda text: (text != "as it is", text)):
+        cells = []
+        for store in stores:
+            pairs = rows[text].get(store, [])
+            cells += [
+                _of_seeds([run.record.metrics["val/dice"] for run, _ in pairs]),
+                _of_seeds([made.record.metrics["val/dice_after"] for _, made in pairs]),
+                _of_seeds([100 * made.record.metrics["val/folded"] for _, made in pairs], 2, " %"),
+            ]
+        lines.append(f"| {text} | " + " | ".join(cells) + " |")
+    return lines
 
 
-def _soon(runs: Mapping[int, RunRecord]) -> str:
-    """The first validated step with 95 % of the run's best validation score, seed by seed."""
-    return ", ".join(f"{runs[seed].metrics['steps_to_95']:.0f}" for seed in sorted(runs))
+def _settings_text(arm: str, pretraining: Run) -> str:
+    """Return the settings in an arm's name as code, such as `fusion` paper; those of no pretext with their group."""
+    settings = arm.partition(" (")[2].removesuffix(")")
+    values = {"true": "True", "false": "False"}
+    parts = []
+    for name, value in (part.rpartition(" ")[::2] for part in settings.split(", ") if part):
+        group = next((group for group in ("optimiser", "data") if name in pretraining.record.config[group]), "")
+        parts.append(f"`{group}.{name}` {value}" if group else f"`{name}` {values.get(value, value)}")
+    return ", ".join(parts) or "as it is"
 
 
-def _paired(
-    random: Mapping[int, RunRecord], ours: Mapping[int, RunRecord], name: str = "dice"
-) -> tuple[Scores, Scores]:
-    """Test scores of the seeds that both have: rows are seeds, columns cases; one column where the score is of all."""
-    seeds = sorted(random.keys() & ours.keys())
+def _steps(run: Run) -> int:
+    return int(run.record.config["trainer"]["max_steps"])
 
-    def scores(record: RunRecord) -> list[float]:
-        return [row[name] for row in record.cases] if name == "dice" else [record.metrics[f"test/{name}"]]
 
-    first, second = (np.array([scores(runs[seed]) for seed in seeds]) for runs in (random, ours))
-    return first, second
+def _paired(group: Group, first: str, second: str) -> tuple[Scores, Scores]:
+    """Return the test DSC of two arms on the seeds that both have: rows are seeds, columns cases."""
+    arms = of_common_seeds(group.arms[first], group.arms[second])
+    cases = case_ids([run for runs in arms for run in runs])
+    one, other = (scores(runs, cases, "dice") for runs in arms)
+    return one, other
+
+
+def _metrics(runs: Sequence[Run], name: str) -> Scores:
+    """Return a recorded metric of each seed."""
+    by_seed = [[run.record.metrics[name] for run in runs if run.record.seed == seed] for seed in seeds_of(runs)]
+    return np.array([fmean(values) for values in by_seed])
+
+
+def _steps_to_95(runs: Sequence[Run]) -> str:
+    """Return the first validated step with 95 % of the run's best validation score, seed by seed."""
+    return ", ".join(f"{steps:.0f}" for steps in _metrics(runs, "steps_to_95"))
 
 
 def _gap(gap: Scores) -> str:
     return f"{gap.mean():+.3f} ± {gap.std(ddof=1):.3f}"
 
 
-def _said(table: Scores) -> str:
-    """Mean, spread over cases of their means over seeds, and each seed's mean: rows are seeds, columns cases."""
+def _with_spread(table: Scores) -> str:
+    """Return the mean, its spread over cases after averaging over seeds, and each seed's mean."""
     seeds = ", ".join(f"{mean:.3f}" for mean in table.mean(axis=1))
     return f"{table.mean():.3f} ± {table.mean(axis=0).std(ddof=1):.3f} ({seeds})"
 
 
-def _covered(table: Scores) -> str:
-    """The same with the 95 % interval over cases of their means over seeds."""
-    figure = mean_with_interval("dice", list(table.mean(axis=0)))
+def _with_interval(table: Scores) -> str:
+    """Return the mean with its 95 % interval over cases after averaging over seeds, and each seed's mean."""
+    found = mean_with_interval("dice", list(table.mean(axis=0)))
     seeds = ", ".join(f"{mean:.3f}" for mean in table.mean(axis=1))
-    return f"{figure['dice']:.3f} [{figure['dice_low']:.3f}, {figure['dice_high']:.3f}] ({seeds})"
+    return f"{found['dice']:.3f} [{found['dice_low']:.3f}, {found['dice_high']:.3f}] ({seeds})"
 
 
-def few_labels_table(records: Iterable[RunRecord]) -> list[str]:
-    """One row a store and number of labels: four ways to use them, and how soon two of them are there."""
-    found: dict[tuple[str, int], dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
-    for record in records:
-        config = record.config
-        way = "random" if config["mode"] == "linear" and config["method"] == SCRATCH else config["mode"]
-        found[record.store["name"], len(config["train_cases"])][way][record.seed] = record
-    lines = [
-        "| store | labels | linear, random | linear, GVSL | scratch | fine-tuned GVSL | to scratch "
-        "| steps to 95 %: scratch | fine-tuned |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for (store, labels), ways in sorted(found.items()):
-        cells = [_figure(ways[way]) if ways[way] else "" for way in ("random", "linear", "scratch", "finetune")]
-        gap, soon = "", ["", ""]
-        if ways["scratch"].keys() & ways["finetune"].keys():
-            first, second = _paired(ways["scratch"], ways["finetune"], _main(next(iter(ways["scratch"].values()))))
-            gap = _gap((second - first).mean(axis=0)) if first.shape[1] > 1 else f"{(second - first).mean():+.3f}"
-            soon = [_soon(ways[way]) for way in ("scratch", "finetune")]
-        lines.append(f"| {store} | {labels} | " + " | ".join([*cells, gap, *soon]) + " |")
-    return lines
+def _recorded(runs: Sequence[Run]) -> str:
+    """Return the recorded test score: its mean over seeds, the mean of the seeds' intervals, and each seed's score."""
+    name = "test/dice" if "test/dice" in runs[0].record.metrics else "test/auc"
+    mean, low, high = (np.mean(_metrics(runs, name + end)) for end in ("", "_low", "_high"))
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}] ({', '.join(f'{value:.3f}' for value in _metrics(runs, name))})"
 
 
-def _main(record: RunRecord) -> str:
-    """The column of the cases that a run's main figure is the mean of; an AUC is of all of them."""
-    return "dice" if "dice" in record.cases[0] else "auc"
-
-
-def _figure(runs: Mapping[int, RunRecord]) -> str:
-    """The main figure: mean over seeds, the mean of the seeds' intervals over cases, each seed's figure."""
-    name = "test/" + _main(next(iter(runs.values())))
-    seeds = sorted(runs)
-    mean, low, high = (np.mean([runs[seed].metrics[name + end] for seed in seeds]) for end in ("", "_low", "_high"))
-    each = ", ".join(f"{runs[seed].metrics[name]:.3f}" for seed in seeds)
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}] ({each})"
-
-
-def settings_table(pretrained: Mapping[str, RunRecord], probes: Iterable[RunRecord], steps: int) -> list[str]:
-    """One row a set of settings of GVSL that differs from the recipe's, on validation: what it matches and is worth.
-
-    Args:
-        pretrained: the runs of GVSL, by folder.
-        probes: linear transfers from them.
-        steps: of the runs to show.
-    """
-    default = _flat({"pretext": asdict(GVSLSettings())})  # of settings that an earlier record does not have
-    shown = {
-        name: default | _flat(run.config)
-        for name, run in pretrained.items()
-        if run.config["trainer"]["max_steps"] == steps
-    }
-    worth = {Path(record.config["weights"]).name: record.metrics["val/dice"] for record in probes}
-    stores = sorted({pretrained[name].store["name"] for name in shown})
-    common = {
-        store: _usual([config for name, config in shown.items() if pretrained[name].store["name"] == store])
-        for store in stores
-    }
-    rows: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for name in sorted(shown, key=lambda name: pretrained[name].seed):
-        store = pretrained[name].store["name"]
-        usual = common[store]
-        odd = {
-            key: value for key, value in shown[name].items() if usual.get(key, json.dumps(value)) != json.dumps(value)
-        }
-        label = ", ".join(f"`{key.removeprefix('pretext.')}` {value}" for key, value in odd.items()) or "as it is"
-        if name in worth:
-            rows[label][store].append(name)
-    lines = [
-        "| settings | " + " | ".join(f"{store}: linear DSC | matching DSC | folded" for store in stores) + " |",
-        "|---" * (1 + 3 * len(stores)) + "|",
-    ]
-    for label in sorted(rows, key=lambda label: (label != "as it is", label)):
-        cells = []
-        for store in stores:
-            names = rows[label][store]
-            cells += [
-                _seeds([worth[name] for name in names]),
-                _seeds([pretrained[name].metrics["val/dice_after"] for name in names]),
-                _seeds([100 * pretrained[name].metrics["val/folded"] for name in names], 2, " %"),
-            ]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested settings as `part.name`, without the seed."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {above + key: value}
-    flat.pop("seed", None)
-    return flat
-
-
-def _usual(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The commonest value of every setting that all have."""
-    keys = set(configs[0]).intersection(*configs)
-    return {key: Counter(json.dumps(config[key]) for config in configs).most_common(1)[0][0] for key in keys}
-
-
-def _seeds(values: Sequence[float], digits: int = 3, unit: str = "") -> str:
-    """Their mean, and each in brackets if there are several."""
+def _of_seeds(values: Sequence[float], digits: int = 3, unit: str = "") -> str:
+    """Return the mean, and each value in brackets if there are several."""
     if not values:
         return ""
     each = f" ({', '.join(f'{value:.{digits}f}' for value in values)})" if len(values) > 1 else ""
@@ -309,35 +237,26 @@ def write_sections(page: Path, sections: Mapping[str, Sequence[str]]) -> None:
 
 def main(records: Path, page: Path) -> None:
     """Write every table."""
-    found = find_records([records])
-    few = [record for folder, record in found if "few" in folder.parts and record.kind == "transfer"]
-    changed = [(folder, record) for folder, record in found if "settings" in folder.parts]
-    trained_whole = [record for folder, record in found if {"few", "finetune"}.intersection(folder.parts)]
-    others = {"few", "settings", "finetune"}
-    whole = [(folder, record) for folder, record in found if not others.intersection(folder.parts)]
-    pretrained = {folder.name: record for folder, record in whole if record.kind == "pretrain"}
-    lengths = {name: int(record.config["trainer"]["max_steps"]) for name, record in pretrained.items()}
-    probes = probes_of((record for _, record in whole if record.kind == "transfer"), lengths)
-    common = min(lengths.values())
-    methods: list[str] = []
-    finetuned: list[str] = []
-    for store in sorted({column.store for column in probes}):
-        methods += [*methods_table(probes, store, common), ""]
-        finetuned += [*finetuned_table(trained_whole, store), ""]
-    matching = [record for record in pretrained.values() if record.config["method"] == "gvsl"]
-    ours = [(folder, record) for folder, record in [*whole, *changed] if record.config["method"] == "gvsl"]
-    settings = settings_table(
-        {folder.name: record for folder, record in ours if record.kind == "pretrain"},
-        [record for _, record in ours if record.kind == "transfer" and record.config["labels"] is None],
-        common,
+    runs = read_runs([records])
+    pretrained = [run for run in runs if run.record.kind == "pretrain"]
+    usual = [run for run in pretrained if "settings" not in run.folder.parts]
+    found = sorted(groups(runs), key=lambda group: (group.store, group.labels or 0))
+    linear, tuned = (
+        [group for group in found if (group.protocol, group.metric) == (protocol, "DSC")]
+        for protocol in ("linear", "finetune")
     )
+    all_linear, all_tuned = ({group.store: group for group in part} for part in (linear, tuned))  # of most labels
+    methods = [line for group in all_linear.values() for line in (*methods_table(group, speed=False), "")]
+    finetuned = [line for group in all_tuned.values() for line in (*methods_table(group, speed=True), "")]
+    few = [run for run in runs if "few" in run.folder.parts]
+    also_elsewhere = [group for group in linear if any("few" not in run.folder.parts for run in group.runs)]
     sections = {
-        "matching": matching_table(matching),
-        "linear": labels_table(probes),
+        "matching": matching_table(run for run in usual if run.record.config["method"] == OURS),
+        "linear": labels_table(also_elsewhere, min(map(_steps, usual))),
         "methods": methods[:-1],
         "finetuned": finetuned[:-1],
-        "settings": settings,
-        "few": few_labels_table(few),
+        "settings": settings_table(list(all_linear.values()), pretrained),
+        "few": few_labels_table(groups(few)),
     }
     write_sections(page, sections)
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from gvsl.datasets.dataset import Dataset
+from gvsl.cases import Case
+from gvsl.datasets import Dataset
 from gvsl.datasets.folder import folder
 from gvsl.io import Volume
 from gvsl.phantom.cohort import write_phantom
@@ -20,14 +21,13 @@ from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS, Preprocessing
 from gvsl.store import Store
 from gvsl.transfer import Checkpoint
-from gvsl.types import Case
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @pytest.fixture(scope="session")
 def phantom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Four phantoms to pre-train on and three to validate with, all labelled, 24 x 20 x 18 voxels."""
+    """Four labelled phantoms for pre-training and three for validation, 24 x 20 x 18 voxels."""
     root = tmp_path_factory.mktemp("phantoms") / "volumes"
     write_phantom(root, 7, shape=(24, 20, 18), train=2, val=3, test=0)
     return folder(root)
@@ -35,24 +35,24 @@ def phantom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="session")
 def phantom_store(phantom_cohort: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The cohort as a store, its volumes uncropped."""
+    """The cohort as a store of uncropped volumes."""
     out = tmp_path_factory.mktemp("stores") / "phantoms"
-    contract = replace(PRESETS["ct"], crop="none")
-    return prepare(phantom_cohort.cases, out, contract, label_names=phantom_cohort.label_names, source="phantom")
+    spec = replace(PRESETS["ct"], crop="none")
+    return prepare(phantom_cohort.cases, out, spec, label_names=phantom_cohort.label_names, source="phantom")
 
 
 @pytest.fixture(scope="session")
 def write_volume() -> Callable[[Path, Volume], Path]:
-    """Writes a volume in the format that a name says, a DICOM series if it says none, and returns the path.
+    """Write a volume in the format of its name's suffix, or as a DICOM series without one, and return the path.
 
-    It is written by other libraries than those that read it, where there are such.
+    Other libraries write than read, where possible.
     """
     return write
 
 
 @pytest.fixture(scope="session")
 def write_dicom() -> Callable[..., list[Path]]:
-    """Writes a DICOM series, a slice a file, and returns the files in the order of the slices."""
+    """Write a DICOM series, one file per slice, and return the files in slice order."""
     return write_series
 
 
@@ -88,7 +88,7 @@ def write_series(
 ) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     affine = LPS @ volume.affine
-    paths = []  # whose names are in another order
+    paths = []  # sorted by slice, not by name
     for index in range(volume.array.shape[2]):
         stored: NDArray[np.uint16] = np.rint((volume.array[:, :, index].T - intercept) / slope).astype(np.uint16)
         meta = FileMetaDataset()
@@ -120,11 +120,11 @@ SPLITS = ["train"] * 5 + ["val"] * 2 + ["test"] * 3
 NAMES = {1: "ball", 7: "box"}
 LabelArray = NDArray[np.uint8]
 Change = Callable[[int, LabelArray], LabelArray | None]
-"""A case's number and its label map to the map it shall have instead, or to none."""
+"""From a case's number and label map to the map that replaces it, or None."""
 
 
 def subject(number: int) -> tuple[NDArray[np.float32], LabelArray]:
-    """A bright ball and a dark box in noise, each somewhere else in every subject."""
+    """Return an image of a bright ball and a dark box in noise, at random positions, and its label map."""
     generator = np.random.default_rng(number)
     shape = (20, 16, 16)
     points = np.indices(shape)
@@ -137,7 +137,7 @@ def subject(number: int) -> tuple[NDArray[np.float32], LabelArray]:
 
 
 def build_labelled_store(folder: Path, change: Change = lambda _, label: label, spacing: float = 1.0) -> Store:
-    """A store of five training, two validation and three test cases."""
+    """Prepare a store of five training, two validation and three test cases."""
     folder.mkdir()
     cases = []
     for number, split in enumerate(SPLITS):
@@ -149,8 +149,8 @@ def build_labelled_store(folder: Path, change: Change = lambda _, label: label, 
                 nib.save(header, folder / f"{name}{number}.nii")
         truth = None if files["label"] is None else folder / f"label{number}.nii"
         cases.append(Case(f"s{number}", folder / f"image{number}.nii", truth, (split,)))
-    contract = Preprocessing(crop="none", spacing=spacing)
-    return prepare(cases, folder / "store", contract, label_names=NAMES, source="made")
+    spec = Preprocessing(crop="none", spacing=spacing)
+    return prepare(cases, folder / "store", spec, label_names=NAMES, source="made")
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +168,7 @@ def build_store(tmp_path: Path) -> Callable[..., Store]:
 
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
-    """Have Ctrl-C come right after this step of a transfer; None for never."""
+    """Raise KeyboardInterrupt right after this step of a transfer; never for None."""
     save = Checkpoint.save
 
     def stop(last: int | None) -> None:
@@ -188,7 +188,7 @@ MakeStore = Callable[..., Store]
 
 @pytest.fixture
 def make_case(tmp_path: Path) -> MakeCase:
-    """Writes an image of noise about a bright block, and its label map, and returns the case."""
+    """Write an image of a bright block in noise and its label map, and return the case."""
 
     def make(
         name: str,
@@ -215,14 +215,14 @@ def make_case(tmp_path: Path) -> MakeCase:
 
 @pytest.fixture
 def make_store(tmp_path: Path, make_case: MakeCase) -> MakeStore:
-    """Prepares three cases: a and b to train on, c, without labels, for tests."""
+    """Prepare three cases: a and b for training, and c, without labels, for testing."""
 
-    def make(name: str = "store", contract: Preprocessing = PRESETS["mr"], source: str = "source") -> Store:
+    def make(name: str = "store", preprocessing: Preprocessing = PRESETS["mr"], source: str = "source") -> Store:
         cases = [
             make_case("a", ("pretrain", "train")),
             make_case("b", ("pretrain",), shape=(13, 15, 17)),
             make_case("c", ("test",), labelled=False),
         ]
-        return prepare(cases, tmp_path / name, contract, label_names={1: "block"}, source=source)
+        return prepare(cases, tmp_path / name, preprocessing, label_names={1: "block"}, source=source)
 
     return make

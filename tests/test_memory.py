@@ -1,4 +1,4 @@
-"""Freed memory stays with the process."""
+"""The process keeps freed memory."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from gvsl.memory import keep_freed_memory
 
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
-numpy.ones(2**23)  # what is kept, 64 MiB
+numpy.ones(2**23)  # 64 MiB to keep
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
     numpy.ones(2**23)
@@ -22,7 +22,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="keep_freed_memory does nothing but on glibc")
-def test_blocks_that_are_kept_are_not_fetched_again() -> None:
+def test_freed_memory_is_reused() -> None:
     def faults(what: str) -> int:
         return int(subprocess.check_output([sys.executable, "-c", PROGRAM, what], text=True))
 

@@ -23,7 +23,7 @@ def test_a_pipe_gets_plain_lines() -> None:
     assert "\r" not in out.getvalue()
 
 
-def test_a_long_run_gets_lines_with_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_run_prints_the_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     out = io.StringIO()
@@ -37,7 +37,7 @@ def test_a_long_run_gets_lines_with_the_time_left(monkeypatch: pytest.MonkeyPatc
     assert lines[-1] == "preparing 100/100 volumes, 20 a minute, in 5:00"
 
 
-def test_a_terminal_gets_a_bar_with_rate_and_time_left() -> None:
+def test_a_terminal_gets_a_bar_with_rate_and_remaining_time() -> None:
     out = Terminal()
     with progress(4, "preparing", unit="volumes", stream=out) as advance:
         advance()
@@ -47,6 +47,6 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left() -> None:
     assert "left" in out.getvalue()
 
 
-def test_what_goes_wrong_inside_comes_out() -> None:
+def test_exceptions_propagate() -> None:
     with pytest.raises(KeyboardInterrupt), progress(4, "preparing", unit="volumes", stream=Terminal()):
         raise KeyboardInterrupt

@@ -1,6 +1,7 @@
-"""Writing files and folders whole or not at all."""
+"""Checking paths, and writing files and folders whole or not at all."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,21 +14,29 @@ from gvsl.errors import UserError
 
 
 def refuse_existing(path: Path) -> None:
-    """Refuse an output that is there already, so that nothing is overwritten unasked.
-
-    Raises:
-        UserError: `path` exists.
-    """
+    """Refuse an output that exists, so that nothing is overwritten by mistake; UserError if `path` exists."""
     if path.exists() or path.is_symlink():
         raise UserError(f"{path} exists already; name another output, or remove it first")
 
 
-def make_writable(folder: Path) -> None:
-    """Make a folder if need be, and find out before any work whether it can be written to.
+def refuse_url(path: Path, what: str = "a store") -> None:
+    """Refuse a URL, such as s3://bucket/store, where a folder belongs; a Path has one slash of its two.
+
+    Args:
+        path: of the folder.
+        what: the folder's role, for the message.
 
     Raises:
-        UserError: it can't.
+        UserError: `path` is a URL.
     """
+    found = re.match(r"([A-Za-z][\w+.-]+):/+", str(path))  # more than one letter: C:/ is a folder
+    if found:
+        url = f"{found[1]}://{str(path)[found.end() :]}"
+        raise UserError(f"{url} is a URL; {what} is a folder of files: copy or mount it, and name that folder")
+
+
+def make_writable(folder: Path) -> None:
+    """Create a folder if necessary and check, before any work, that it is writable; UserError if it isn't."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -39,15 +48,15 @@ def make_writable(folder: Path) -> None:
 
 
 def lock(file: BinaryIO, busy: str) -> None:
-    """Keep other processes out of what `file` stands for, until it is closed or this process ends.
+    """Lock `file` against other processes until it is closed or this process ends.
 
-    Nothing happens where there are no locks: without POSIX, and on some network file systems.
+    Does nothing where locks are missing: without POSIX, and on some network file systems.
 
     Raises:
-        UserError: another process has it locked; `busy` says so.
+        UserError: another process has locked it; the message is `busy`.
     """
     try:
-        import fcntl  # only where there is POSIX
+        import fcntl  # POSIX only
     except ImportError:
         return
     try:
@@ -60,10 +69,10 @@ def lock(file: BinaryIO, busy: str) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and rename it to `path` when the block ends well.
+    """Yield a temporary path beside `path`, and rename it to `path` if the block succeeds.
 
-    An existing file is replaced in one step; after an exception nothing is left behind. The temporary name ends
-    as `path` does, for writers that go by the suffix.
+    An existing file is replaced atomically; after an exception nothing is left behind. The temporary name keeps the
+    suffix of `path`, for writers that depend on it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid4().hex[:8]}.{path.name}")
@@ -76,10 +85,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`, and rename it to `path` when the block ends well.
+    """Yield a temporary folder beside `path`, and rename it to `path` if the block succeeds.
 
     Raises:
-        UserError: `path` exists, or its folder can't be written to.
+        UserError: `path` exists, or its parent can't be written.
     """
     refuse_existing(path)
     make_writable(path.parent)
@@ -94,6 +103,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, as UTF-8."""
+    """Write a UTF-8 text file whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How this process's memory is kept between steps, and how much there is."""
+"""Memory of this process and of the machine."""
 
 import ctypes
 import sys
@@ -6,17 +6,17 @@ from contextlib import suppress
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Names of `mallopt` in glibc's malloc.h."""
+"""Parameters of `mallopt` in glibc's malloc.h."""
 KEEP_BELOW = 2**30
-"""Blocks below this many bytes are kept once they are freed."""
+"""Freed blocks below this size, in bytes, are kept."""
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library keep what a step frees for the next step, and say whether it does.
+    """Make the C library keep freed memory for reuse, and return True if it does.
 
-    By default glibc hands every large block back to the system and gets it anew, page by page, at each operation:
-    about a third of a CPU step's time (docs/results.md, speed). It holds for the whole process, so a program calls
-    it, never an import; elsewhere than on glibc it does nothing.
+    By default glibc returns every large block to the system and requests it again, page by page, for each operation:
+    about a third of a CPU step's time (docs/results.md, speed). The setting affects the whole process, so a program
+    calls this and no import does; without glibc it has no effect.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -28,12 +28,12 @@ def keep_freed_memory() -> bool:
 
 
 def available_memory() -> int | None:
-    """Bytes that this machine, or the container that it is, can still give; None where it can't be told."""
+    """Return the free memory of the machine or container, in bytes; None if it is unknown."""
     found = []
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
-    with suppress(OSError, ValueError):  # version 2 of the control groups says "max" where there is no limit
+    with suppress(OSError, ValueError):  # cgroup v2 has "max" without a limit
         group = Path("/sys/fs/cgroup")
         limit, used = (int((group / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
         found.append(max(0, limit - used))

@@ -1,4 +1,4 @@
-"""Progress of long work, with rate and time left: a bar on a terminal, plain lines on a pipe or in a log."""
+"""Progress with rate and remaining time: a bar on a terminal, plain lines on a pipe or in a log."""
 
 import sys
 import time
@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from typing import TextIO
 
 Advance = Callable[[], None]
-"""Call it once for each thing that is done."""
+"""To be called after each unit of work."""
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
 def progress(total: int, title: str, unit: str, stream: TextIO | None = None) -> Iterator[Advance]:
-    """Show how far `total` things have come, on standard error unless `stream` is given.
+    """Show the progress of `total` units, such as "volumes", on standard error or `stream`.
 
-    Yields a function to call when one thing is done. `unit` is the plural that is counted, such as "volumes".
+    Yields a function to call after each unit.
     """
     out = sys.stderr if stream is None else stream
     shown = _bar(total, title, unit, out) if out.isatty() else _lines(total, title, unit, out)
@@ -26,15 +26,10 @@ def progress(total: int, title: str, unit: str, stream: TextIO | None = None) ->
 
 @contextmanager
 def _bar(total: int, title: str, unit: str, out: TextIO) -> Iterator[Advance]:
-    from rich.console import Console  # not needed where there is no terminal
+    from rich.console import Console  # only needed on a terminal
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[pace]}"),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
     with Progress(*columns, console=Console(file=out)) as bar:
         task = bar.add_task(title, total=total, pace=unit)
         began, done = time.monotonic(), 0
@@ -64,7 +59,7 @@ def _lines(total: int, title: str, unit: str, out: TextIO) -> Iterator[Advance]:
 
 
 def _pace(done: int, total: int, unit: str, seconds: float) -> str:
-    """The rate, and the time left or, at the end, the time taken."""
+    """Format the rate, and the remaining time or, at the end, the total time."""
     rate = done / max(seconds, 1e-9)
     left = (total - done) / rate
     ending = f"{_clock(left)} left" if done < total else f"in {_clock(seconds)}"

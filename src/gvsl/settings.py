@@ -22,6 +22,14 @@ ARM: Mapping[str, str] = {EFFECT: "arm"}
 """Metadata of a setting in which the arms of a comparison, or its seeds, differ by design."""
 NO_RESULT = ("nothing", "extras")
 """Effects of the settings that decide neither weights nor scores."""
+RENAMED: Mapping[str, str] = {
+    "any_contract": "allow_preprocessing_mismatch",
+    "batch": "batch_size",
+    "trainer.accelerator": "trainer.device",
+}
+"""Earlier names of settings and today's, within the same group: in options, recipes, records and checkpoints."""
+DEVICE_ALIASES: Mapping[Any, str] = {"gpu": "cuda"}
+"""Other names for the values of `device`."""
 
 
 def effects_of(settings: "DataclassInstance", prefix: str = "") -> dict[str, str]:
@@ -48,6 +56,24 @@ def effect_of(name: str, effects: Mapping[str, str]) -> str | None:
             return effects[name]
         name = name.rpartition(".")[0]
     return None
+
+
+def current_names(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return settings, nested or flat, with earlier names and values replaced by today's.
+
+    Example:
+        >>> current_names({"trainer": {"accelerator": "gpu"}, "batch": 1})
+        {'trainer': {'device': 'cuda'}, 'batch_size': 1}
+    """
+    found = {}
+    for name, value in config.items():
+        current = RENAMED.get(f"{prefix}{name}", f"{prefix}{name}")
+        if isinstance(value, dict):
+            value = current_names(value, f"{prefix}{name}.")
+        elif current.rpartition(".")[2] == "device" and isinstance(value, str):
+            value = DEVICE_ALIASES.get(value, value)
+        found[current.removeprefix(prefix)] = value
+    return found
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """How the command line says things: lists, guesses, one line."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gvsl.errors import UserError
 
@@ -35,3 +35,9 @@ def one_of(names: Iterable[str], what: str, name: str) -> str:
     if name not in known:
         raise UserError(f"there is no {what} {name}{nearest(name, known)}: there is {listed(known)}")
     return name
+
+
+def few(names: Sequence[str], count: int, separator: str = ", ") -> str:
+    """Join the first `count` names, and state how many more there are."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return separator.join(names[:count]) + more

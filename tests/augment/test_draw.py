@@ -16,13 +16,13 @@ from gvsl.augment import (
     draw_shuffle,
     draw_spatial,
 )
-from gvsl.augment.draw import box_mask, boxes, happens, uniform
+from gvsl.augment.draw import bernoulli, box_mask, boxes, uniform
 
 SHAPE = (20, 24, 28)
 DRAWS: dict[str, Callable[[Generator], object]] = {
     "appearance": lambda generator: draw_appearance(2, SHAPE, AppearanceSettings(), generator),
     "boxes": lambda generator: boxes(2, 3, SHAPE, 0.1, 0.3, generator),
-    "happens": lambda generator: happens(64, 0.5, generator),
+    "bernoulli": lambda generator: bernoulli(64, 0.5, generator),
     "inpaint": lambda generator: draw_inpaint(2, SHAPE, 1.0, generator),
     "intensity": lambda generator: draw_intensity(2, 1.0, generator, falling=0.5),
     "shuffle": lambda generator: draw_shuffle(2, SHAPE, 1.0, generator),
@@ -67,7 +67,7 @@ def test_uniform_fills_its_range() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
 def test_it_happens_at_its_rate(rate: float) -> None:
-    drawn = happens(4000, rate, generator())
+    drawn = bernoulli(4000, rate, generator())
     assert (drawn.shape, drawn.dtype) == ((4000, 1, 1, 1, 1), torch.bool)
     assert drawn.float().mean().item() == pytest.approx(rate, abs=0.03 if 0 < rate < 1 else 0)
 

@@ -44,5 +44,5 @@ def test_all_ten_are_drawn() -> None:
 
 
 def test_what_is_no_cube_is_refused() -> None:
-    with pytest.raises(ValueError, match="no cubes"):
+    with pytest.raises(ValueError, match="not cubes"):
         rotate(torch.rand(1, 1, 4, 4, 5), torch.tensor([1]))

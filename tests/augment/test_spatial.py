@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from gvsl.augment import SpatialSettings, draw_spatial
-from gvsl.geometry import folded_share
+from gvsl.geometry import nonpositive_jacobian_fraction
 
 SHAPE = (24, 32, 40)
 NONE = SpatialSettings(rotation=0, scale=0, translation=0, shear=0, elastic=0)
@@ -92,7 +92,7 @@ def test_the_elastic_field_has_its_strength_at_its_knots() -> None:
 
 
 def test_the_defaults_hardly_fold() -> None:
-    assert folded_share(draw_spatial(20, SHAPE, SpatialSettings(), generator())) < 1e-3
+    assert nonpositive_jacobian_fraction(draw_spatial(20, SHAPE, SpatialSettings(), generator())) < 1e-3
 
 
 def test_each_pair_has_its_own_field_on_the_volumes_grid() -> None:

@@ -127,5 +127,5 @@ def test_recomputed_activations_are_not_kept() -> None:
 
 @pytest.mark.parametrize("width", [0, 4, 12, -8])
 def test_a_width_without_groups_is_refused(width: int) -> None:
-    with pytest.raises(ValueError, match=f"width {width} is not a positive multiple of 8"):
+    with pytest.raises(ValueError, match=f"width is {width}: give a positive multiple of 8"):
         UNet3D(width=width)

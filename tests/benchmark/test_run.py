@@ -78,7 +78,7 @@ def test_weights_of_one_store_go_to_another_that_was_prepared_otherwise(
     kinds = sorted(folder.name.rsplit("-", 1)[0] for folder in (out / "runs").iterdir())
     assert kinds == ["hearts-pretrain-gvsl-0", "others-linear-gvsl-0", "others-linear-scratch-0"]
     (transferred,) = (out / "runs").glob("others-linear-gvsl-0-*")
-    assert read_record(transferred).config["any_contract"] is True
+    assert read_record(transferred).config["allow_preprocessing_mismatch"] is True
 
 
 def test_what_is_pre_trained_on_is_not_held_out_elsewhere(
@@ -91,7 +91,7 @@ def test_what_is_pre_trained_on_is_not_held_out_elsewhere(
     (tmp_path / "source" / "splits.json").write_text(json.dumps(turned), encoding="utf-8")
     assert main(["prepare", str(tmp_path / "source"), str(tmp_path / "turned"), "--preset", "ct"]) == 0
     assert main(words(hearts, recipe, tmp_path / "out", "--pretrain", str(tmp_path / "turned"))) == 2
-    assert "images are pre-trained on and held out elsewhere: " in capsys.readouterr().err
+    assert "images are pre-trained on and held out in another store: " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

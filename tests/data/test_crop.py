@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gvsl.data import centre_crop, fit_crop
-from gvsl.data.crop import Box, Shape, aligned_places
+from gvsl.data.crop import Box, Shape, aligned_centres
 
 SIDES = st.tuples(*[st.integers(1, 20)] * 3)
 
@@ -93,8 +93,8 @@ def test_a_crop_about_another_place_stays_within_the_volume(place: float, first:
 
 @settings(max_examples=60, deadline=None)
 @given(shapes=st.tuples(SIDES, SIDES), crop=SIDES, seed=st.integers(0, 100))
-def test_aligned_places_are_one_and_both_crops_fit(shapes: tuple[Shape, Shape], crop: Shape, seed: int) -> None:
-    first, second = aligned_places(shapes, crop, 0.0, np.random.default_rng(seed))
+def test_aligned_centres_are_one_and_both_crops_fit(shapes: tuple[Shape, Shape], crop: Shape, seed: int) -> None:
+    first, second = aligned_centres(shapes, crop, 0.0, np.random.default_rng(seed))
     assert first == second
     for one, other, wanted, place in zip(*shapes, crop, first, strict=True):
         if wanted >= min(one, other):
@@ -102,6 +102,6 @@ def test_aligned_places_are_one_and_both_crops_fit(shapes: tuple[Shape, Shape], 
         else:
             for side in (one, other):
                 assert wanted / 2 - 1e-6 <= place * side <= side - wanted / 2 + 1e-6
-    shifted, _ = aligned_places(shapes, crop, 0.25, np.random.default_rng(seed))
+    shifted, _ = aligned_centres(shapes, crop, 0.25, np.random.default_rng(seed))
     for one, wanted, place, moved in zip(shapes[0], crop, first, shifted, strict=True):
         assert abs(moved - place) <= 0.25 * wanted / one

@@ -84,3 +84,26 @@ def test_processes_draw_different_volumes_as_far_as_there_are_any(count: int) ->
         assert all(moving != fixed for share in shares for moving, fixed in share)
         if count >= 24:
             assert len(set(volumes)) == 24
+
+
+@settings(max_examples=50, deadline=None)
+@given(count=st.integers(2, 6), batch=st.integers(1, 9), seed=st.integers(0, 2**70), step=st.integers(0, 10**7))
+def test_the_two_of_a_pair_are_always_different(count: int, batch: int, seed: int, step: int) -> None:
+    pairs = independent_pairs(count, batch, seed, step)
+    assert len(pairs) == batch
+    for moving, fixed in pairs:
+        assert moving != fixed
+        assert {moving, fixed} <= set(range(count))
+    assert pairs == independent_pairs(count, batch, seed, step)
+
+
+def test_every_ordered_pair_is_as_likely() -> None:
+    counts = Counter(pair for step in range(1200) for pair in independent_pairs(4, 2, seed=0, step=step))
+    assert len(counts) == 12
+    assert min(counts.values()) > 150  # 200 in the mean
+    assert max(counts.values()) < 250
+
+
+def test_seeds_and_steps_have_pairs_of_their_own() -> None:
+    drawn = {tuple(independent_pairs(100, 3, seed, step)) for seed in range(10) for step in range(10)}
+    assert len(drawn) == 100

@@ -1,5 +1,4 @@
 import json
-from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -8,13 +7,11 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gvsl.data import DataSettings, PairStream, crop_for, draw_pairs, pair_loader, read_crop
-from gvsl.datasets import folder
-from gvsl.datasets.dataset import Dataset
+from gvsl.data import DataSettings, PairStream, crop_for, pair_loader, read_crop
+from gvsl.data.order import independent_pairs
+from gvsl.datasets import Dataset, folder
 from gvsl.errors import UserError
 from gvsl.io import Volume, write_nifti
 from gvsl.preparation import prepare
@@ -24,7 +21,6 @@ from gvsl.store.table import CaseTable, row_line
 from gvsl.types import PairBatch
 
 SETTINGS = DataSettings(batch_size=2, crop=(16, 24, 20), workers=0)
-IDS = ["a", "b", "c", "d"]
 SIDES = ("moving", "fixed")
 
 
@@ -36,38 +32,14 @@ def equal(one: PairBatch, other: PairBatch) -> bool:
     )
 
 
-@settings(max_examples=50, deadline=None)
-@given(count=st.integers(2, 6), batch=st.integers(1, 9), seed=st.integers(0, 2**70), step=st.integers(0, 10**7))
-def test_the_two_of_a_pair_are_always_different(count: int, batch: int, seed: int, step: int) -> None:
-    ids = [str(number) for number in range(count)]
-    pairs = draw_pairs(ids, batch, seed, step)
-    assert len(pairs) == batch
-    for moving, fixed in pairs:
-        assert moving != fixed
-        assert {moving, fixed} <= set(ids)
-    assert pairs == draw_pairs(ids, batch, seed, step)
-
-
-def test_every_ordered_pair_is_as_likely() -> None:
-    counts = Counter(pair for step in range(1200) for pair in draw_pairs(IDS, 2, seed=0, step=step))
-    assert len(counts) == 12
-    assert min(counts.values()) > 150  # 200 in the mean
-    assert max(counts.values()) < 250
-
-
-def test_seeds_and_steps_have_pairs_of_their_own() -> None:
-    ids = [str(number) for number in range(100)]
-    drawn = {tuple(draw_pairs(ids, 3, seed, step)) for seed in range(10) for step in range(10)}
-    assert len(drawn) == 100
-
-
 def test_a_batch_holds_the_volumes_that_it_names(phantom_store: Store) -> None:
-    batch = PairStream(phantom_store, SETTINGS, seed=3).batch(5)
+    stream = PairStream(phantom_store, SETTINGS, seed=3)
+    batch = stream.batch(5)
     assert batch.moving.shape == batch.fixed.shape == (2, 1, 16, 24, 20)
     assert batch.moving.dtype == torch.float32
-    assert list(zip(batch.moving_ids, batch.fixed_ids, strict=True)) == draw_pairs(
-        phantom_store.split("pretrain"), 2, seed=3, step=5
-    )
+    ids = phantom_store.split("pretrain")
+    expected = [(ids[moving], ids[fixed]) for moving, fixed in independent_pairs(len(ids), 2, seed=3, step=5)]
+    assert list(zip(batch.moving_ids, batch.fixed_ids, strict=True)) == stream.pairs(5) == expected
     for images, ids in ((batch.moving, batch.moving_ids), (batch.fixed, batch.fixed_ids)):
         assert images.min() >= 0
         assert images.max() <= 1
@@ -133,24 +105,24 @@ def test_settings_out_of_range_are_refused(phantom_store: Store, settings: DataS
 
 
 @pytest.mark.parametrize("order", ["independent", "epoch"])
-def test_processes_share_what_one_process_would_draw(
+def test_processes_are_sharded_from_what_one_process_would_draw(
     phantom_store: Store, order: Literal["independent", "epoch"]
 ) -> None:
     stream = PairStream(phantom_store, replace(SETTINGS, batch_size=1, order=order), seed=4)
     for step in range(20):
-        shares = [stream.share(rank, 2).pairs(step) for rank in (0, 1)]
-        seen = [volume for share in shares for pair in share for volume in pair]
+        shards = [stream.shard(rank, 2).pairs(step) for rank in (0, 1)]
+        seen = [volume for shard in shards for pair in shard for volume in pair]
         assert len(seen) == 4
         if order == "epoch":
             together = PairStream(phantom_store, replace(SETTINGS, batch_size=2, order=order), seed=4).pairs(step)
-            assert shares[0] + shares[1] == together
+            assert shards[0] + shards[1] == together
         assert sorted(seen) == sorted(phantom_store.split("pretrain"))  # four volumes: each is seen by one process
 
 
-def test_a_share_goes_on_from_any_step_and_with_any_number_of_reading_processes(phantom_store: Store) -> None:
+def test_a_shard_goes_on_from_any_step_and_with_any_number_of_reading_processes(phantom_store: Store) -> None:
     def batches(first: int, workers: int, count: int) -> list[PairBatch]:
         settings = replace(SETTINGS, batch_size=1, order="epoch", pairing="aligned", workers=workers)
-        return list(islice(pair_loader(PairStream(phantom_store, settings, 1, first).share(1, 2)), count))
+        return list(islice(pair_loader(PairStream(phantom_store, settings, 1, first).shard(1, 2)), count))
 
     whole, rest = batches(0, 0, 6), batches(3, 2, 3)
     assert all(equal(one, other) for one, other in zip(whole[3:], rest, strict=True))
@@ -172,8 +144,8 @@ def ramps(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return prepare(folder(root).cases, root / "store", contract, source="ramps")
 
 
-def relative_places(store: Store, chosen: DataSettings) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The relative places of the crops of 100 pairs, moving and fixed, read off the voxels."""
+def relative_centres(store: Store, chosen: DataSettings) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The relative centres of the crops of 100 pairs, moving and fixed, read off the voxels."""
     stream = PairStream(store, chosen, seed=0)
     batches = [stream.batch(step) for step in range(50)]
     moving, fixed = ((torch.cat([getattr(batch, side) for batch in batches]) - 0.2) / 0.8 for side in SIDES)
@@ -183,11 +155,11 @@ def relative_places(store: Store, chosen: DataSettings) -> tuple[NDArray[np.floa
 def test_aligned_crops_lie_at_the_same_relative_place(ramps: Store) -> None:
     chosen = replace(SETTINGS, crop=(24, 16, 16), pairing="aligned", jitter=0.0)
     voxel, float16 = 1 / 60, 1e-3
-    moving, fixed = relative_places(ramps, chosen)
+    moving, fixed = relative_centres(ramps, chosen)
     assert np.abs(moving - fixed).max() < voxel + float16
     assert moving.min() < 0.25  # a crop at the border of the smaller volume is centred at 0.2
     assert moving.max() > 0.75
-    jittered, aside = relative_places(ramps, replace(chosen, jitter=0.25))
+    jittered, aside = relative_centres(ramps, replace(chosen, jitter=0.25))
     most = 0.25 * 24 / 60
     apart = np.abs(jittered - aside)
     assert 0.5 * most < apart.max() < most + voxel + float16
@@ -196,7 +168,7 @@ def test_aligned_crops_lie_at_the_same_relative_place(ramps: Store) -> None:
 
 
 def test_whole_pairs_are_cropped_about_their_centres(ramps: Store) -> None:
-    moving, fixed = relative_places(ramps, replace(SETTINGS, crop=(24, 16, 16)))
+    moving, fixed = relative_centres(ramps, replace(SETTINGS, crop=(24, 16, 16)))
     np.testing.assert_allclose([moving, fixed], 0.5, atol=1e-3)
 
 
@@ -237,7 +209,7 @@ def test_a_store_of_before_is_cropped_about_its_middle(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         read_crop(before, "c", (16, 16, 16))[0], store.image("c", (slice(37, 53), slice(32, 48), slice(32, 48)))
     )
-    assert PairStream(before, SETTINGS, seed=0).places(0) == [((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))] * 2
+    assert PairStream(before, SETTINGS, seed=0).centres(0) == [((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))] * 2
 
 
 def test_aligned_crops_of_volumes_no_larger_than_the_crop_are_whole(phantom_store: Store) -> None:

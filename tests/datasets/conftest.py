@@ -12,7 +12,7 @@ SHAPE = (20, 18, 16)
 
 @pytest.fixture
 def add_case(write_volume: Callable[[Path, Volume], Path]) -> AddCase:
-    """Writes an image in HU and, with a path for it, a label map with a block of each value; returns the label map."""
+    """Write an image in HU and, if given its path, a label map with a block of each value; return the label map."""
     made: list[Path] = []
 
     def add(image: Path, label: Path | None, values: list[int]) -> Volume:

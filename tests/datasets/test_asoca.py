@@ -28,7 +28,7 @@ def test_forty_scans_are_split_as_in_the_paper(tmp_path: Path, add_case: AddCase
     assert {case_id.partition("_")[0] for case_id in tested} == {"Normal", "Diseased"}
 
 
-def test_the_splits_stay_as_they_were_drawn_first(tmp_path: Path) -> None:
+def test_the_splits_never_change(tmp_path: Path) -> None:
     for group in ("Normal", "Diseased"):
         for number in range(1, 21):
             path = tmp_path / group / "CTCA" / f"{group}_{number}.nrrd"
@@ -49,7 +49,7 @@ def test_the_splits_stay_as_they_were_drawn_first(tmp_path: Path) -> None:
     }
 
 
-def test_of_two_copies_of_a_case_neither_wins(tmp_path: Path, add_case: AddCase) -> None:
+def test_duplicate_cases_are_refused(tmp_path: Path, add_case: AddCase) -> None:
     root = release(tmp_path / "ASOCA", add_case, 2)
     release(root / "again", add_case, 1)
     with pytest.raises(
@@ -60,8 +60,8 @@ def test_of_two_copies_of_a_case_neither_wins(tmp_path: Path, add_case: AddCase)
 
 def test_it_becomes_a_store_of_one_structure(tmp_path: Path, add_case: AddCase) -> None:
     root = release(tmp_path / "ASOCA", add_case, 3)
-    words = ["prepare", str(root), str(tmp_path / "store"), "--dataset", "asoca", "--preset", "cardiac-ct"]
-    assert main([*words, "--processes", "1"]) == 0
+    argv = ["prepare", str(root), str(tmp_path / "store"), "--dataset", "asoca", "--preset", "cardiac-ct"]
+    assert main([*argv, "--processes", "1"]) == 0
     store = Store.open(tmp_path / "store")
     assert (len(store.cases), store.refused) == (6, ())
     check_labels("sac", store.label_names, "the store")

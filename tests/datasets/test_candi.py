@@ -12,7 +12,7 @@ from gvsl.store import Store
 from .conftest import AddCase
 
 OTHERS = [5, 26, 30, 44, 58, 62]
-"""Values of the release that are none of the 28."""
+"""Label values of the release that are not among the structures."""
 
 
 def release(root: Path, add_case: AddCase, count: int, values: list[int]) -> Path:
@@ -34,8 +34,8 @@ def test_there_are_28_structures_half_of_them_in_pairs() -> None:
 
 def test_it_becomes_a_store_and_other_values_are_background(tmp_path: Path, add_case: AddCase) -> None:
     root = release(tmp_path / "CANDI", add_case, 2, [*list(STRUCTURES)[:22], *OTHERS])
-    words = ["prepare", str(root), str(tmp_path / "store"), "--dataset", "candi", "--preset", "brain-mr"]
-    assert main([*words, "--spacing", "0.8", "--processes", "1"]) == 0
+    argv = ["prepare", str(root), str(tmp_path / "store"), "--dataset", "candi", "--preset", "brain-mr"]
+    assert main([*argv, "--spacing", "0.8", "--processes", "1"]) == 0
     store = Store.open(tmp_path / "store")
     assert (len(store.cases), store.refused) == (8, ())
     check_labels("sbm", store.label_names, "the store")
@@ -46,7 +46,7 @@ def test_it_becomes_a_store_and_other_values_are_background(tmp_path: Path, add_
 
 @pytest.fixture
 def names(tmp_path: Path) -> Path:
-    """The names of a whole release; what is in the files doesn't matter here."""
+    """File names of a complete release, without content."""
     for number in range(103):
         folder = tmp_path / f"{GROUPS[number % 4]}_{number:03d}"
         folder.mkdir()
@@ -61,7 +61,7 @@ def test_the_splits_are_the_paper_s(names: Path) -> None:
     assert all(case.label is not None and case.label.is_file() for case in cases)
 
 
-def test_the_splits_stay_as_they_were_drawn_first(names: Path) -> None:
+def test_the_splits_never_change(names: Path) -> None:
     validated = {case.id for case in candi(names).cases if case.splits == ("val",)}
     numbers = {
         "BPDwPsy": (4, 8, 12, 24, 60, 68, 72, 96),
@@ -74,7 +74,7 @@ def test_the_splits_stay_as_they_were_drawn_first(names: Path) -> None:
     assert (len(tested), tested[:3]) == (21, ["BPDwPsy_016", "BPDwPsy_040", "BPDwPsy_060"])
 
 
-def test_of_two_images_of_a_case_neither_wins(names: Path) -> None:
+def test_duplicate_images_are_refused(names: Path) -> None:
     (names / "HC_002" / "HC_002_procimg.nii").touch()
     files = r"HC_002/HC_002_procimg\.nii and HC_002/HC_002_procimg\.nii\.gz"
     with pytest.raises(UserError, match=f"holds both {files} for HC_002; remove one of them"):

@@ -1,4 +1,4 @@
-"""What every dataset keeps to."""
+"""Properties of all datasets."""
 
 import inspect
 from pathlib import Path
@@ -13,7 +13,7 @@ CARDS = Path(__file__).parents[2] / "docs" / "datasets"
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_it_has_a_card(name: str) -> None:
+def test_every_dataset_has_a_page(name: str) -> None:
     text = (CARDS / f"{name}.md").read_text(encoding="utf-8")
     for heading in ("## Licence", "## Layout", "## Splits", "## Prepare"):
         _, found, section = text.partition(heading + "\n")
@@ -24,7 +24,7 @@ def test_it_has_a_card(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_another_folder_is_refused_in_a_line_that_names_it(name: str, tmp_path: Path) -> None:
+def test_other_folders_are_refused_by_name(name: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no data set", encoding="utf-8")
     for place in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(UserError, match=str(place)) as caught:
@@ -33,8 +33,8 @@ def test_another_folder_is_refused_in_a_line_that_names_it(name: str, tmp_path: 
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_a_fold_is_taken_or_refused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fold_is_used_or_refused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["prepare", str(tmp_path), str(tmp_path / "store"), "--dataset", name, "--fold", "0"]
     assert main(command) == 2
-    said = capsys.readouterr().err
-    assert ("has no folds" in said) is ("fold" not in inspect.signature(DATASETS[name]).parameters)
+    output = capsys.readouterr().err
+    assert ("has no folds" in output) is ("fold" not in inspect.signature(DATASETS[name]).parameters)

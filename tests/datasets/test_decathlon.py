@@ -17,7 +17,7 @@ LABELS = {"0": "background", "1": "Anterior", "2": "Posterior"}
 
 @pytest.fixture
 def root(tmp_path: Path, add_case: AddCase) -> Path:
-    """A task in miniature: ten labelled cases, two to be predicted."""
+    """A miniature task: ten labelled cases and two test images."""
     root = tmp_path / "Task04_Hippocampus"
     names = [f"hippocampus_{number:03d}.nii.gz" for number in range(12)]
     for name in names[:10]:
@@ -63,17 +63,17 @@ def test_folds_test_every_case_once(root: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"modality": {"0": "T2", "1": "ADC"}}, r"has 2 channels an image \(T2, ADC\), gvsl takes one"),
+        ({"modality": {"0": "T2", "1": "ADC"}}, r"has 2 channels per image \(T2, ADC\); gvsl takes one"),
         ({"modality": None}, "should have a dict of modality"),
         ({"training": []}, "lists no training cases"),
         ({"training": [{"image": "../../etc/passwd", "label": "x"}]}, "should name files below"),
         ({"training": [{"image": "/etc/passwd", "label": "x"}]}, "should name files below"),
         ({"training": [{"image": 3, "label": "x"}]}, "should name files below"),
-        ({"labels": {"liver": 1}}, "should name whole values in labels"),
-        ({"labels": {"1": 5}}, "should name whole values in labels"),
+        ({"labels": {"liver": 1}}, "should have whole numbers and names in labels"),
+        ({"labels": {"1": 5}}, "should have whole numbers and names in labels"),
     ],
 )
-def test_a_listing_that_can_t_be_followed_is_said(root: Path, parts: dict[str, Any], message: str) -> None:
+def test_malformed_listings_are_refused(root: Path, parts: dict[str, Any], message: str) -> None:
     change(root, **parts)
     with pytest.raises(UserError, match=message) as caught:
         decathlon(root)
@@ -81,7 +81,7 @@ def test_a_listing_that_can_t_be_followed_is_said(root: Path, parts: dict[str, A
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '"a"', "[" * 100_000])
-def test_a_listing_that_is_none_is_said(root: Path, text: str) -> None:
+def test_unreadable_listings_are_refused(root: Path, text: str) -> None:
     (root / "dataset.json").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"dataset\.json"):
         decathlon(root)

@@ -23,7 +23,7 @@ def touch(*paths: Path) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three images, two of them with labels."""
+    """Three images, two with labels."""
     touch(*(tmp_path / "images" / f"{name}.nii.gz" for name in "abc"))
     touch(*(tmp_path / "labels" / f"{name}.nii.gz" for name in "ab"))
     return tmp_path
@@ -33,7 +33,7 @@ def write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def test_it_is_in_the_dictionary() -> None:
+def test_the_dataset_is_registered() -> None:
     assert DATASETS["folder"] is folder
 
 
@@ -47,14 +47,14 @@ def test_a_flat_folder_is_all_for_pretraining(tmp_path: Path) -> None:
     assert found.name == tmp_path.name
 
 
-def test_images_and_labels_go_together_by_name(root: Path) -> None:
+def test_images_and_labels_are_matched_by_name(root: Path) -> None:
     cases = {case.id: case for case in folder(root).cases}
     assert cases["a"].label == root / "labels" / "a.nii.gz"
     assert cases["c"].label is None
     assert cases["c"].splits == ("pretrain",)
 
 
-def test_an_image_may_be_plain_and_its_label_zipped(tmp_path: Path) -> None:
+def test_compression_may_differ_between_image_and_label(tmp_path: Path) -> None:
     touch(tmp_path / "images" / "a.nii", tmp_path / "labels" / "a.nii.gz")
     assert folder(tmp_path).cases[0].label == tmp_path / "labels" / "a.nii.gz"
 
@@ -80,14 +80,14 @@ def test_splits_and_label_names_are_read(root: Path) -> None:
         ({"train": [1]}, "must hold lists of ids by split"),
     ],
 )
-def test_splits_that_can_not_be_meant_are_refused(root: Path, splits: Any, message: str) -> None:
+def test_invalid_splits_are_refused(root: Path, splits: Any, message: str) -> None:
     write(root / "splits.json", splits)
     with pytest.raises(UserError, match=message):
         folder(root)
 
 
 @pytest.mark.parametrize("names", [["a"], {"one": "a"}, {"1": 5}, {"1": ""}])
-def test_label_names_that_are_none_are_refused(root: Path, names: Any) -> None:
+def test_invalid_label_names_are_refused(root: Path, names: Any) -> None:
     write(root / "labels.json", names)
     with pytest.raises(UserError, match="must name label values"):
         folder(root)
@@ -100,19 +100,19 @@ def test_broken_json_is_one_line(root: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_empty_folder_is_the_user_s_mistake(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"holds no volume \(NIfTI, NRRD, MetaImage or DICOM\); name a folder of volumes"
     ):
         folder(tmp_path)
 
 
-def test_a_missing_folder_is_the_user_s_mistake(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a folder"):
         folder(tmp_path / "nowhere")
 
 
-def test_files_further_down_are_pointed_at(tmp_path: Path) -> None:
+def test_an_error_names_the_subfolder_with_volumes(tmp_path: Path) -> None:
     touch(tmp_path / "imagesTr" / "a.nii.gz")
     with pytest.raises(UserError, match=r"give --dataset decathlon or nnunet, or name .*imagesTr$"):
         folder(tmp_path)
@@ -121,7 +121,7 @@ def test_files_further_down_are_pointed_at(tmp_path: Path) -> None:
         folder(tmp_path / "other")
 
 
-def test_two_label_maps_of_one_name_are_refused(root: Path) -> None:
+def test_label_maps_with_the_same_name_are_refused(root: Path) -> None:
     touch(root / "labels" / "a.nii")
     with pytest.raises(UserError, match=r"both a\.nii and a\.nii\.gz"):
         folder(root)
@@ -135,7 +135,7 @@ def test_other_formats_and_labels_without_an_image_are_refused_by_name(root: Pat
     store = prepare(folder(root).cases, root / "store", PRESETS["mr"], source="here")
     assert list(store.cases) == ["a", "b", "c"]
     assert store.refused == (
-        ("images/d.mgz", "is neither NIfTI nor NRRD, MetaImage or DICOM"),
+        ("images/d.mgz", "is not NIfTI, NRRD, MetaImage or DICOM"),
         ("images/e.nii.gz", "there is no such file"),
     )
 
@@ -149,7 +149,7 @@ def test_classes_are_read(root: Path) -> None:
     assert {case.id: case.target for case in store.cases.values()} == {"a": 0, "b": None, "c": 1}
 
 
-def test_a_store_without_classes_is_what_it_was(root: Path) -> None:
+def test_a_store_without_classes_has_no_targets(root: Path) -> None:
     for path in (root / "labels").iterdir():
         path.unlink()
     prepare(folder(root).cases, root / "store", PRESETS["mr"], source="here")
@@ -167,7 +167,7 @@ def test_a_store_without_classes_is_what_it_was(root: Path) -> None:
         ({"z": 1}, "names cases that have no image: z"),
     ],
 )
-def test_classes_that_can_not_be_meant_are_refused(root: Path, classes: Any, message: str) -> None:
+def test_invalid_classes_are_refused(root: Path, classes: Any, message: str) -> None:
     write(root / "classes.json", classes)
     with pytest.raises(UserError, match=message):
         folder(root)
@@ -186,14 +186,14 @@ def test_every_format_becomes_a_case(
     write_volume(tmp_path / "labels" / "sub_h.nrrd", SCAN)
     write(tmp_path / "splits.json", {"pretrain": ["a", "sub_h"], "test": ["g"]})
     cases = {case.id: case for case in folder(tmp_path).cases}
-    assert list(cases) == [*"abcdefg", "sub_deeper_i", "sub_h"]  # the folders below images, joined
+    assert list(cases) == [*"abcdefg", "sub_deeper_i", "sub_h"]  # with the names of the folders below images
     assert cases["sub_h"].image == tmp_path / "images" / "sub" / "h"
     assert cases["sub_h"].label == tmp_path / "labels" / "sub_h.nrrd"
     assert cases["sub_h"].splits == ("pretrain",)
     assert cases["sub_h"].parts == ()
 
 
-def test_series_of_one_folder_are_cases_of_their_own(tmp_path: Path, write_dicom: Callable[..., list[Path]]) -> None:
+def test_each_series_of_a_folder_is_a_case(tmp_path: Path, write_dicom: Callable[..., list[Path]]) -> None:
     one = write_dicom(tmp_path / "patient", SCAN, uid="1.2.3")
     write_dicom(tmp_path / "patient", Volume(SCAN.array[::-1], SCAN.affine), uid="1.2.4")
     scout = Volume(SCAN.array[:, :, :1], SCAN.affine)
@@ -210,7 +210,7 @@ def test_series_of_one_folder_are_cases_of_their_own(tmp_path: Path, write_dicom
     assert list(store.cases) == ["patient_1.2.3", "patient_1.2.4"]
     refused = dict(store.refused)
     assert refused.pop("other") == "is a single slice (series 4, 'one'); a volume is needed"
-    assert refused.pop("other/odd.dcm") == "is neither NIfTI nor NRRD, MetaImage or DICOM"
+    assert refused.pop("other/odd.dcm") == "is not NIfTI, NRRD, MetaImage or DICOM"
     [(file, reason)] = refused.items()
     assert file.startswith("patient/")
     assert reason == "is a localiser, not a volume (series 4, 'thorax')"
@@ -245,7 +245,7 @@ def test_labels_lie_beside_the_files_of_a_flat_folder_too(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("one", "two"), [("a_b.nii.gz", "a/b.nii.gz"), ("a.nii", "a.nrrd"), ("x/a.mha", "x/A.nii")])
-def test_of_two_files_of_one_id_one_is_refused_with_both_names(
+def test_the_second_file_with_an_id_is_refused(
     tmp_path: Path, write_volume: Callable[[Path, Volume], Path], one: str, two: str
 ) -> None:
     for name in (one, two):
@@ -257,7 +257,7 @@ def test_of_two_files_of_one_id_one_is_refused_with_both_names(
     assert {file, reason.partition("is that of ")[2].partition(" already")[0]} == {one, two}
 
 
-def test_two_label_maps_of_one_id_are_refused(root: Path) -> None:
+def test_label_maps_with_the_same_id_are_refused(root: Path) -> None:
     touch(root / "labels" / "x_a.nii.gz", root / "labels" / "x" / "a.nii.gz")
     with pytest.raises(UserError, match=r"both x/a\.nii\.gz and x_a\.nii\.gz for x_a; remove one"):
         folder(root)
@@ -268,14 +268,14 @@ def test_label_maps_among_images_are_not_taken_for_images(tmp_path: Path) -> Non
     touch(*(tmp_path / "two" / name for name in ("Annotations/deep/b.nii.gz", "b.nii.gz")))
     touch(tmp_path / "three" / "x_seg.nii")
     store = prepare(folder(tmp_path).cases, tmp_path / "store", PRESETS["none"], source="here")
-    assert list(store.cases) == ["one_a_image", "three_x_seg", "two_b"]  # the third lies there alone
+    assert list(store.cases) == ["one_a_image", "three_x_seg", "two_b"]  # the third has no image beside it
     refused = dict(store.refused)
     assert list(refused) == ["one/a_label.nii.gz", "two/Annotations"]
     assert "is a label map by its name" in refused["one/a_label.nii.gz"]
     assert "holds label maps or results by its name (1 volumes)" in refused["two/Annotations"]
 
 
-def test_what_is_nothing_known_is_told(tmp_path: Path) -> None:
+def test_unknown_files_are_listed(tmp_path: Path) -> None:
     touch(tmp_path / "a.nii.gz")
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "b.mgz").write_text("MGZ\n" * 99, encoding="utf-8")
@@ -289,17 +289,17 @@ def test_what_is_nothing_known_is_told(tmp_path: Path) -> None:
     store = prepare(folder(tmp_path).cases, tmp_path / "store", PRESETS["none"], source="here")
     assert list(store.cases) == ["a"]
     assert dict(store.refused) == {
-        "deep/b.mgz": "is neither NIfTI nor NRRD, MetaImage or DICOM",
+        "deep/b.mgz": "is not NIfTI, NRRD, MetaImage or DICOM",
         "fifo.nii": "is neither a file nor a folder",
         "pipe": "is neither a file nor a folder",
-        "scans/IM0": "is neither a volume by its name nor DICOM, like 4 more files of its folder",
+        "scans/IM0": "is neither a volume by its name nor DICOM, like 4 more files in its folder",
     }
 
 
-def test_slices_that_name_no_series_are_told_once(tmp_path: Path, write_dicom: Callable[..., list[Path]]) -> None:
+def test_slices_without_a_series_are_listed_once(tmp_path: Path, write_dicom: Callable[..., list[Path]]) -> None:
     touch(tmp_path / "a.nii.gz")
     write_dicom(tmp_path / "scan", SCAN, SeriesInstanceUID="")
     store = prepare(folder(tmp_path).cases, tmp_path / "store", PRESETS["none"], source="here")
     [(file, reason)] = store.refused
     assert file == "scan"
-    assert reason == "doesn't say which series its 8 files are of (SeriesInstanceUID)"
+    assert reason == "its 8 files have no SeriesInstanceUID"

@@ -17,7 +17,7 @@ VALUES = list(STRUCTURES)
 
 @pytest.fixture
 def root(tmp_path: Path, add_case: AddCase) -> Path:
-    """The release in miniature: twenty labelled scans, three without labels."""
+    """A miniature release: twenty labelled and three unlabelled scans."""
     root = tmp_path / "MMWHS"
     for number in range(1001, 1021):
         stem = root / "ct_train" / f"ct_train_{number}"
@@ -40,19 +40,19 @@ def test_the_splits_are_the_paper_s(root: Path) -> None:
     )
 
 
-def test_the_splits_stay_as_they_were_drawn_first(root: Path) -> None:
+def test_the_splits_never_change(root: Path) -> None:
     for fold, name, numbers in ((None, "val", {1002, 1010, 1015, 1016, 1018}), (0, "test", {1001, 1005, 1017, 1018})):
         found = {case.id for case in mmwhs(root, fold).cases if case.splits == (name,)}
         assert found == {f"ct_train_{number}" for number in numbers}
 
 
 def test_it_becomes_a_store_with_the_task_s_structures(root: Path, tmp_path: Path) -> None:
-    words = ["prepare", str(root), str(tmp_path / "store"), "--dataset", "mmwhs", "--preset", "cardiac-ct"]
-    assert main([*words, "--crop", "none", "--spacing", "0.8", "--processes", "1"]) == 0
+    argv = ["prepare", str(root), str(tmp_path / "store"), "--dataset", "mmwhs", "--preset", "cardiac-ct"]
+    assert main([*argv, "--crop", "none", "--spacing", "0.8", "--processes", "1"]) == 0
     store = Store.open(tmp_path / "store")
     assert not store.refused
     check_labels("shc", store.label_names, "the store")
-    for number in (1001, 1003):  # the second has 421 in its file
+    for number in (1001, 1003):  # the second file has 421
         assert store.cases[f"ct_train_{number}"].label_values == tuple(VALUES)
     before = to_canonical(read_label(root / "ct_train" / "ct_train_1003_label.nii.gz"))
     left = store.label("ct_train_1003")
@@ -62,21 +62,21 @@ def test_it_becomes_a_store_with_the_task_s_structures(root: Path, tmp_path: Pat
 def test_other_values_are_refused_by_name(root: Path, tmp_path: Path, add_case: AddCase) -> None:
     stem = root / "ct_train" / "ct_train_1007"
     add_case(Path(f"{stem}_image.nii.gz"), Path(f"{stem}_label.nii.gz"), [*VALUES, 7])
-    words = ["prepare", str(root), str(tmp_path / "store"), "--dataset", "mmwhs", "--preset", "ct", "--crop", "none"]
-    assert main([*words, "--processes", "1"]) == 0
+    argv = ["prepare", str(root), str(tmp_path / "store"), "--dataset", "mmwhs", "--preset", "ct", "--crop", "none"]
+    assert main([*argv, "--processes", "1"]) == 0
     (refused,) = Store.open(tmp_path / "store").refused
     assert refused[0] == "ct_train/ct_train_1007_label.nii.gz"
-    assert refused[1] == "it has label values that the dataset doesn't list: 7"
+    assert refused[1] == "has label values that the dataset doesn't list: 7"
 
 
-def test_of_two_copies_of_a_case_neither_wins(root: Path, add_case: AddCase) -> None:
+def test_duplicate_cases_are_refused(root: Path, add_case: AddCase) -> None:
     add_case(root / "backup" / "ct_train_1001_image.nii.gz", root / "backup" / "ct_train_1001_label.nii.gz", VALUES)
     names = "backup/ct_train_1001_image.nii.gz and ct_train/ct_train_1001_image.nii.gz for ct_train_1001"
     with pytest.raises(UserError, match=f"holds both {names}; remove one of them"):
         mmwhs(root)
 
 
-def test_a_tree_without_the_scans_says_what_it_expects(tmp_path: Path) -> None:
+def test_an_error_names_the_expected_layout(tmp_path: Path) -> None:
     (tmp_path / "ct_train").mkdir()
     with pytest.raises(UserError, match=r"should hold ct_train/ct_train_1001_image.nii.gz"):
         mmwhs(tmp_path)

@@ -18,7 +18,7 @@ ONE = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "aorta", "2":
 
 @pytest.fixture(params=[2, 1])
 def root(request: pytest.FixtureRequest, tmp_path: Path, add_case: AddCase) -> Path:
-    """A raw dataset in miniature, of version 2 and of version 1: ten labelled cases, one to be predicted."""
+    """A miniature raw dataset of version 2 or 1: ten labelled cases and one test image."""
     listing, ending = (TWO, ".nrrd") if request.param == 2 else (ONE, ".nii.gz")
     root = tmp_path / "Dataset004_Chest"
     for number in range(10):
@@ -35,8 +35,8 @@ def change(root: Path, **parts: Any) -> None:
 
 
 def test_it_becomes_a_store(root: Path, tmp_path: Path) -> None:
-    words = ["prepare", str(root), str(tmp_path / "store"), "--dataset", "nnunet", "--preset", "ct"]
-    assert main([*words, "--processes", "1"]) == 0
+    argv = ["prepare", str(root), str(tmp_path / "store"), "--dataset", "nnunet", "--preset", "ct"]
+    assert main([*argv, "--processes", "1"]) == 0
     store = Store.open(tmp_path / "store")
     assert sorted(store.cases) == [*(f"chest_{number:02d}" for number in range(10)), "chest_90"]
     assert store.refused == ()
@@ -45,7 +45,7 @@ def test_it_becomes_a_store(root: Path, tmp_path: Path) -> None:
     assert all(set(np.unique(store.label(case_id))) == {0, 1, 2} for case_id in store.split("train"))
 
 
-def test_nnunet_s_folds_are_tested_on_what_it_validates_on(root: Path) -> None:
+def test_the_validation_cases_of_a_fold_are_the_test_split(root: Path) -> None:
     ids = [f"chest_{number:02d}" for number in range(10)]
     folds = [{"train": ids[:3] + ids[5:], "val": ids[3:5]}, {"train": ids[2:], "val": ids[:2]}]
     (root / "splits_final.json").write_text(json.dumps(folds), encoding="utf-8")
@@ -68,14 +68,14 @@ def test_nnunet_s_folds_are_tested_on_what_it_validates_on(root: Path) -> None:
         ({}, "has no"),
     ],
 )
-def test_folds_that_are_none_are_said(root: Path, folds: Any, message: str) -> None:
+def test_invalid_folds_are_refused(root: Path, folds: Any, message: str) -> None:
     if folds is not None:
         (root / "splits_final.json").write_text(json.dumps(folds), encoding="utf-8")
     with pytest.raises(UserError, match=message):
         nnunet(root, fold=0)
 
 
-def test_files_that_are_listed_one_by_one_are_read(root: Path) -> None:
+def test_individually_listed_files_are_read(root: Path) -> None:
     ending = ".nrrd" if (root / "labelsTr" / "chest_00.nrrd").is_file() else ".nii.gz"
     (root / "labelsTr").rename(root / "maps")
     files = {
@@ -102,14 +102,14 @@ def test_files_that_are_listed_one_by_one_are_read(root: Path) -> None:
         ({"dataset": {"a": {"images": ["a", "b"], "label": "c"}}}, "an image of one channel and a label map for a"),
         ({"dataset": {"a": {"images": ["a"]}}}, "an image of one channel and a label map for a"),
         ({"dataset": {"a": {"images": ["../a"], "label": "c"}}}, "names '../a'; it should name files below"),
-        ({"channel_names": {"0": "CT", "1": "PET"}}, "has 2 channels an image, gvsl takes one"),
+        ({"channel_names": {"0": "CT", "1": "PET"}}, "has 2 channels per image; gvsl takes one"),
         ({"labels": {"background": 0, "all": [1, 2]}}, "has regions of several labels"),
         ({"labels": []}, "should have a dict of labels"),
         ({"file_ending": 3}, "should have a file_ending"),
-        ({"file_ending": ".png"}, "it should hold imagesTr/CASE_0000.png"),
+        ({"file_ending": ".png"}, "it should have imagesTr/CASE_0000.png"),
     ],
 )
-def test_a_listing_that_can_t_be_followed_is_said(root: Path, parts: dict[str, Any], message: str) -> None:
+def test_malformed_listings_are_refused(root: Path, parts: dict[str, Any], message: str) -> None:
     change(root, **parts)
     with pytest.raises(UserError, match=message) as caught:
         nnunet(root)

@@ -12,16 +12,16 @@ def sizes(splits: dict[str, tuple[str, ...]]) -> dict[str, int]:
     return {name: sum(name in found for found in splits.values()) for name in ("pretrain", "train", "val", "test")}
 
 
-def test_the_paper_s_counts_are_drawn_and_trained_on_is_pre_trained_on() -> None:
+def test_counts_are_the_paper_s_and_train_is_in_pretrain() -> None:
     splits = drawn(IDS, {"train": 40, "val": 20, "test": 43})
     assert sizes(splits) == {"pretrain": 40, "train": 40, "val": 20, "test": 43}
     assert all(found in (("pretrain", "train"), ("val",), ("test",)) for found in splits.values())
 
 
-def test_the_set_of_ids_decides() -> None:
+def test_the_order_of_ids_makes_no_difference() -> None:
     assert drawn(IDS[::-1], {"train": 3, "val": 1}) == drawn(IDS, {"train": 3, "val": 1})
     assert one_fold(IDS[::-1], 2, 5) == one_fold(IDS, 2, 5)
-    # Written down: another NumPy or another machine must not draw otherwise.
+    # Fixed, since the draw must not depend on NumPy's version or the machine.
     small = drawn(["a", "b", "c", "d", "e"], {"train": 3, "val": 1, "test": 1})
     assert {name: found[-1] for name, found in small.items()} == {
         **dict.fromkeys("cde", "train"),
@@ -31,9 +31,7 @@ def test_the_set_of_ids_decides() -> None:
 
 
 @given(st.integers(3, 60), st.integers(1, 50), st.integers(1, 50), st.integers(1, 50))
-def test_part_of_a_download_is_split_in_proportion_and_no_split_is_empty(
-    count: int, train: int, val: int, test: int
-) -> None:
+def test_part_of_a_dataset_is_split_in_proportion(count: int, train: int, val: int, test: int) -> None:
     found = sizes(drawn(IDS[:count], {"train": train, "val": val, "test": test}))
     assert found["train"] + found["val"] + found["test"] == count
     assert min(found.values()) >= 1
@@ -46,7 +44,7 @@ def test_every_case_is_tested_in_one_fold_and_validated_in_another(count: int) -
         assert sorted(found[case_id][-1] for found in folds) == ["test", "train", "train", "train", "val"]
 
 
-def test_what_can_t_be_split_is_said() -> None:
+def test_too_few_cases_are_refused() -> None:
     with pytest.raises(UserError, match="2 cases can't be split into train, val, test"):
         drawn(IDS[:2], {"train": 1, "val": 1, "test": 1})
     with pytest.raises(UserError, match="there is no fold 5: the folds are 0 to 4"):

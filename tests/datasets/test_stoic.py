@@ -15,7 +15,7 @@ SHAPE = (40, 36, 24)
 
 @pytest.fixture
 def root(tmp_path: Path, write_volume: Callable[[Path, Volume], Path]) -> Path:
-    """The release in miniature: twelve chests with two lungs, and one scan that the table doesn't have."""
+    """A miniature release: twelve chests with two lungs, and a scan that is missing from the table."""
     root = tmp_path / "stoic2021-training"
     draw = np.random.default_rng(0)
     for number in range(1, 14):
@@ -30,12 +30,12 @@ def root(tmp_path: Path, write_volume: Callable[[Path, Volume], Path]) -> Path:
     return root
 
 
-def words(root: Path, store: Path) -> list[str]:
+def argv(root: Path, store: Path) -> list[str]:
     return ["prepare", str(root), str(store), "--dataset", "stoic", "--preset", "chest-ct", "--processes", "1"]
 
 
 def test_it_becomes_a_store_of_lungs_and_classes(root: Path, tmp_path: Path) -> None:
-    assert main(words(root, tmp_path / "store")) == 0
+    assert main(argv(root, tmp_path / "store")) == 0
     store = Store.open(tmp_path / "store")
     assert store.refused == ()
     assert {case_id: case.target for case_id, case in store.cases.items()} == {
@@ -47,28 +47,28 @@ def test_it_becomes_a_store_of_lungs_and_classes(root: Path, tmp_path: Path) -> 
     assert store.cases["13"].splits == ()
 
 
-def test_masks_that_are_given_say_where_the_lungs_are(
+def test_supplied_masks_define_the_crop(
     root: Path, tmp_path: Path, write_volume: Callable[[Path, Volume], Path]
 ) -> None:
-    assert main([*words(root, tmp_path / "found"), "--margin", "0"]) == 0
+    assert main([*argv(root, tmp_path / "found"), "--margin", "0"]) == 0
     mask = np.zeros(SHAPE, np.uint8)
     mask[10:20, 10:20, 6:12] = 2
     affine = np.diag([1, 1, 1.5, 1])
     write_volume(root / "lungs" / "1.nii.gz", Volume(mask, affine))
-    assert main([*words(root, tmp_path / "given"), "--margin", "0"]) == 0
+    assert main([*argv(root, tmp_path / "given"), "--margin", "0"]) == 0
     found, given = (Store.open(tmp_path / name) for name in ("found", "given"))
     assert found.cases["2"].shape == given.cases["2"].shape
     assert found.cases["1"].shape == found.cases["2"].shape
-    # A voxel more on each side, as about what is looked for.
+    # One more voxel on each side, as with a searched region.
     assert given.cases["1"].shape == (12, 12, 12)
     # A changed mask is a changed case.
     mask[10:25, 10:20, 6:12] = 1
     write_volume(root / "lungs" / "1.nii.gz", Volume(mask, affine))
-    assert main([*words(root, tmp_path / "given"), "--margin", "0"]) == 0
+    assert main([*argv(root, tmp_path / "given"), "--margin", "0"]) == 0
     assert Store.open(tmp_path / "given").cases["1"].shape == (17, 12, 12)
 
 
-def test_it_is_told_how_many_were_cropped_by_masks(
+def test_the_number_of_supplied_masks_is_reported(
     root: Path, tmp_path: Path, write_volume: Callable[[Path, Volume], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     mask = np.zeros(SHAPE, np.uint8)
@@ -76,29 +76,29 @@ def test_it_is_told_how_many_were_cropped_by_masks(
     given = Volume(mask, np.diag([1, 1, 1.5, 1]))
     for name in ("1.mha", "2.nrrd", "3.nii", "4.nii.gz"):
         write_volume(root / "lungs" / name, given)
-    assert main([*words(root, tmp_path / "store"), "--margin", "0"]) == 0
-    assert "Lungs: 4 volumes cropped by a mask given, 9 by threshold" in capsys.readouterr().out
+    assert main([*argv(root, tmp_path / "store"), "--margin", "0"]) == 0
+    assert "Lungs: 4 volumes cropped by a supplied mask, 9 by threshold" in capsys.readouterr().out
     store = Store.open(tmp_path / "store")
-    assert "lungs     4 volumes cropped by a mask given, 9 by threshold" in describe(store).splitlines()
+    assert "lungs     4 volumes cropped by a supplied mask, 9 by threshold" in describe(store).splitlines()
     assert {case_id for case_id, case in store.cases.items() if case.shape == (12, 12, 12)} == {"1", "2", "3", "4"}
 
 
-def test_masks_that_mark_nothing_or_belong_to_no_scan_are_refused_by_name(
+def test_empty_masks_and_masks_without_a_scan_are_refused_by_name(
     root: Path, tmp_path: Path, write_volume: Callable[[Path, Volume], Path]
 ) -> None:
     mask = np.zeros(SHAPE, np.uint8)
     for name in ("1.mha", "77.nii.gz"):
         write_volume(root / "lungs" / name, Volume(mask, np.diag([1, 1, 1.5, 1])))
-    assert main(words(root, tmp_path / "store")) == 0
+    assert main(argv(root, tmp_path / "store")) == 0
     store = Store.open(tmp_path / "store")
     assert store.refused == (
         ("data/mha/77.mha", "there is no such file"),
-        ("lungs/1.mha", "is a mask of the lungs that marks no voxel; mend it, or remove it"),
+        ("lungs/1.mha", "is an empty lung mask; correct it, or remove it"),
     )
     assert {"1", "77"}.isdisjoint(store.cases)
 
 
-def test_two_masks_or_two_scans_of_one_id_are_refused_by_name(
+def test_duplicate_masks_and_scans_are_refused_by_name(
     root: Path, write_volume: Callable[[Path, Volume], Path]
 ) -> None:
     mask = Volume(np.ones(SHAPE, np.uint8), np.diag([1, 1, 1.5, 1]))
@@ -115,7 +115,7 @@ def test_two_masks_or_two_scans_of_one_id_are_refused_by_name(
         stoic(root)
 
 
-def test_the_splits_are_those_of_every_machine(root: Path) -> None:
+def test_the_splits_are_the_same_on_every_machine(root: Path) -> None:
     splits = {case.id: case.splits for case in stoic(root).cases}
     held_out = {name: {case_id for case_id, found in splits.items() if found == (name,)} for name in ("val", "test")}
     assert held_out == {"val": {"1", "12"}, "test": {"4", "6", "8", "10"}}
@@ -124,7 +124,7 @@ def test_the_splits_are_those_of_every_machine(root: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "PatientID,age\n1,3\n", "PatientID,probCOVID\n1,maybe\n", "PatientID,probCOVID\n1,2\n"]
 )
-def test_a_table_that_is_none_is_said(root: Path, text: str) -> None:
+def test_a_malformed_table_is_refused(root: Path, text: str) -> None:
     (root / "metadata" / "reference.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"reference.csv should (be a table|have 0 or 1)"):
         stoic(root)

@@ -12,7 +12,7 @@ def test_the_paper_s_segmentations_have_lists() -> None:
 
 
 @pytest.mark.parametrize("name", LISTED)
-def test_the_whole_list_is_asked_for_and_nothing_else(name: str) -> None:
+def test_labels_must_match_the_list_exactly(name: str) -> None:
     labels = dict(enumerate(LISTED[name], 1))
     check_labels(name, labels, "the store")
     check_labels(name, ANATOMIES[name].labels, "the phantom's")
@@ -30,11 +30,11 @@ def test_a_heart_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["segmentation", "shc"])
-def test_two_values_of_one_name_are_refused(name: str) -> None:
+def test_label_values_with_the_same_name_are_refused(name: str) -> None:
     labels = ANATOMIES["shc"].labels | {421: "left atrium"}
     with pytest.raises(UserError, match=r"has two labels called 'left atrium' \(\d+ and 421\): make them one value"):
         check_labels(name, labels, "the store")
 
 
-def test_a_store_of_one_s_own_may_hold_any() -> None:
+def test_general_segmentation_accepts_any_labels() -> None:
     check_labels("segmentation", {1: "spleen", 40: "liver"}, "the store")

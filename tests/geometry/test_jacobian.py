@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gvsl.geometry import affine_dvf, affine_matrix, folded_share, identity_grid, jacobian_determinant
+from gvsl.geometry import affine_dvf, affine_matrix, identity_grid, jacobian_determinant, nonpositive_jacobian_fraction
 
 
 def test_a_constant_field_changes_no_volume() -> None:
@@ -39,13 +39,13 @@ def test_it_is_the_determinant_of_forward_differences() -> None:
 def test_collapsed_and_mirrored_voxels_are_folded(axis: int, slope: float, share: float) -> None:
     dvf = torch.zeros(1, 3, 4, 5, 6)
     dvf[:, axis] = slope * identity_grid((4, 5, 6), dtype=torch.float32, device="cpu")[:, axis]
-    assert folded_share(dvf).item() == share
+    assert nonpositive_jacobian_fraction(dvf).item() == share
 
 
 def test_the_share_counts_voxels() -> None:
     dvf = torch.zeros(2, 3, 6, 5, 5)
     dvf[1, 0, 3] = -1.5  # 16 voxels of one of two fields look back behind their neighbours
-    assert folded_share(dvf).item() == pytest.approx(16 / (2 * 5 * 4 * 4))
+    assert nonpositive_jacobian_fraction(dvf).item() == pytest.approx(16 / (2 * 5 * 4 * 4))
 
 
 def test_gradient() -> None:

@@ -23,7 +23,7 @@ def features(batch: int, seed: int) -> Features:
 def moving_head(fusion: Fusion = "compose", affine: bool = True) -> ZMatchingHead:
     """A head whose last layers have weights that make voxels move by some voxels."""
     torch.manual_seed(0)
-    head = ZMatchingHead(WIDTH, affine=affine, fusion=fusion)
+    head = ZMatchingHead(16 * WIDTH, WIDTH, affine=affine, fusion=fusion)
     nn.init.normal_(head.deformable.field.weight, std=0.05)
     if head.affine is not None:
         for layer in (head.affine.rotation, head.affine.translation, head.affine.scale, head.affine.shear):
@@ -33,7 +33,7 @@ def moving_head(fusion: Fusion = "compose", affine: bool = True) -> ZMatchingHea
 
 def test_the_field_is_nearly_zero_at_the_start() -> None:
     torch.manual_seed(0)
-    matching = ZMatchingHead(WIDTH)(features(2, 1), features(2, 2))
+    matching = ZMatchingHead(16 * WIDTH, WIDTH)(features(2, 1), features(2, 2))
     assert matching.dvf.shape == matching.affine.shape == matching.local.shape == (2, 3, *SHAPE)
     assert 0 < matching.dvf.abs().max() < 0.02  # voxels
 

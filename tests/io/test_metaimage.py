@@ -27,7 +27,7 @@ HEADER = {
 
 
 def save(path: Path, data: bytes = DATA, /, drop: str = "", **fields: str) -> Path:
-    """Write a MetaImage with some fields of its header changed; ElementDataFile stays the last."""
+    """Write a MetaImage with changed header fields; ElementDataFile stays the last."""
     header = {**HEADER, **fields}
     header["ElementDataFile"] = header.pop("ElementDataFile")
     header.pop(drop, None)
@@ -35,7 +35,7 @@ def save(path: Path, data: bytes = DATA, /, drop: str = "", **fields: str) -> Pa
     return path
 
 
-def test_the_axes_and_the_place_are_those_that_itk_reads(tmp_path: Path) -> None:
+def test_geometry_matches_itk(tmp_path: Path) -> None:
     volume = read_volume(save(tmp_path / "a.mha"))
     image = sitk.ReadImage(str(tmp_path / "a.mha"))
     np.testing.assert_array_equal(volume.array, VOXELS)
@@ -44,12 +44,12 @@ def test_the_axes_and_the_place_are_those_that_itk_reads(tmp_path: Path) -> None
         np.testing.assert_allclose((volume.affine @ [*index, 1])[:3], place * (-1, -1, 1))
 
 
-def test_without_a_matrix_the_axes_are_those_of_space(tmp_path: Path) -> None:
+def test_default_matrix_is_the_identity(tmp_path: Path) -> None:
     affine = read_volume(save(tmp_path / "a.mha", drop="TransformMatrix")).affine
     np.testing.assert_allclose(affine, np.array([[-0.5, 0, 0, -10], [0, -1.5, 0, -20], [0, 0, 2, 30], [0, 0, 0, 1]]))
 
 
-def test_compressed_and_detached_and_of_another_order(tmp_path: Path) -> None:
+def test_compressed_detached_and_big_endian_files_are_read(tmp_path: Path) -> None:
     packed = zlib.compress(VOXELS.astype(">i2").tobytes(order="F"))
     fields = {"CompressedData": "True", "CompressedDataSize": str(len(packed)), "BinaryDataByteOrderMSB": "True"}
     np.testing.assert_array_equal(read_volume(save(tmp_path / "a.mha", packed, **fields)).array, VOXELS)
@@ -62,7 +62,7 @@ def test_compressed_and_detached_and_of_another_order(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_volume(path).array, VOXELS)
 
 
-def test_one_frame_of_4d_is_a_volume(tmp_path: Path) -> None:
+def test_4d_with_a_single_frame_is_a_volume(tmp_path: Path) -> None:
     matrix = "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1"
     fields = {"NDims": "4", "DimSize": "6 7 8 1", "TransformMatrix": matrix, "Offset": "10 20 30 0"}
     volume = read_volume(save(tmp_path / "a.mha", ElementSpacing="0.5 1.5 2 1", CenterOfRotation="0 0 0 0", **fields))
@@ -77,7 +77,7 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "absurd": ({"DimSize": "100000 100000 100000"}, "claims 100000 x 100000 x 100000 voxels; at most"),
     "too large": ({"DimSize": "6 7 800"}, "more than the file can hold"),
     "many axes": ({"NDims": "100000", "DimSize": "1 " * 100000}, "claims 100000 axes"),
-    "no spacing": ({"drop": "ElementSpacing"}, "says no ElementSpacing"),
+    "no spacing": ({"drop": "ElementSpacing"}, "has no ElementSpacing"),
     "spacing 0": ({"ElementSpacing": "1 0 1"}, "a spacing of 1 0 1"),
     "matrix": ({"TransformMatrix": "1 0 0 0 1 0"}, "where 9 numbers belong"),
     "scaled matrix": ({"TransformMatrix": "2 0 0 0 1 0 0 0 1"}, "not of length 1"),
@@ -86,20 +86,20 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "long": ({"ElementType": "MET_LONG"}, "of type 'MET_LONG'"),
     "text": ({"BinaryData": "False"}, "voxels as text"),
     "maybe": ({"CompressedData": "Perhaps"}, "neither True nor False"),
-    "slope": ({"ElementToIntensityFunctionSlope": "2"}, "which readers take or leave"),
+    "slope": ({"ElementToIntensityFunctionSlope": "2"}, "which not all readers apply"),
     "skip": ({"HeaderSize": "7"}, "HeaderSize 7"),
     "list": ({"ElementDataFile": "LIST"}, "in several files"),
     "pattern": ({"ElementDataFile": "a%03d.raw 1 8 1"}, "in several files"),
-    "absolute": ({"ElementDataFile": "/etc/passwd"}, "points to '/etc/passwd'"),
-    "above": ({"ElementDataFile": "../secret.raw"}, "points to '../secret.raw'"),
-    "link": ({"ElementDataFile": "link.raw"}, "points to 'link.raw'"),
-    "missing": ({"ElementDataFile": "gone.raw"}, "'gone.raw' isn't there"),
+    "absolute": ({"ElementDataFile": "/etc/passwd"}, "names the data file '/etc/passwd'"),
+    "above": ({"ElementDataFile": "../secret.raw"}, "names the data file '../secret.raw'"),
+    "link": ({"ElementDataFile": "link.raw"}, "names the data file 'link.raw'"),
+    "missing": ({"ElementDataFile": "gone.raw"}, "'gone.raw' does not exist"),
     "no data": ({"drop": "ElementDataFile"}, "ends before ElementDataFile|which is no field"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_can_not_be_used_is_refused_with_one_line(tmp_path: Path, case: str) -> None:
+def test_unusable_files_are_refused_with_one_line(tmp_path: Path, case: str) -> None:
     fields, reason = REFUSED[case]
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -110,7 +110,7 @@ def test_what_can_not_be_used_is_refused_with_one_line(tmp_path: Path, case: str
     assert "\n" not in str(caught.value)
 
 
-def test_cut_short_or_going_on_too_long_is_refused(tmp_path: Path) -> None:
+def test_truncated_and_overlong_data_is_refused(tmp_path: Path) -> None:
     packed = zlib.compress(DATA)
     with pytest.raises(UnusableFile, match="more than the file can hold"):
         read_volume(save(tmp_path / "a.mha", DATA[:-1]))

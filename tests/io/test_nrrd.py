@@ -25,7 +25,7 @@ AFFINE = np.array([[-0.5, 0, 0, -10], [0, 0, -1.5, -20], [0, -2, 0, 30], [0, 0, 
 
 
 def save(path: Path, data: bytes = DATA, /, drop: str = "", **fields: str) -> Path:
-    """Write an attached NRRD file, with some fields of its header changed; "_" stands for a space."""
+    """Write an attached NRRD file with changed header fields; "_" stands for a space."""
     header = {**HEADER, **{name.replace("_", " "): value for name, value in fields.items()}}
     header.pop(drop, None)
     lines = ["NRRD0005", "# made by hand", *(f"{name}: {value}" for name, value in header.items()), "mine:=yes", "", ""]
@@ -33,7 +33,7 @@ def save(path: Path, data: bytes = DATA, /, drop: str = "", **fields: str) -> Pa
     return path
 
 
-def test_the_axes_and_the_place_are_the_header_s(tmp_path: Path) -> None:
+def test_geometry_follows_the_header(tmp_path: Path) -> None:
     volume = read_volume(save(tmp_path / "a.nrrd"))
     np.testing.assert_array_equal(volume.array, VOXELS)
     assert volume.array.dtype == np.float32
@@ -44,7 +44,7 @@ def test_the_axes_and_the_place_are_the_header_s(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("space", "signs"), [("RAS", (1, 1, 1)), ("LAS", (-1, 1, 1)), ("left-posterior-superior", (-1, -1, 1))]
 )
-def test_every_named_space_is_turned_to_ras(tmp_path: Path, space: str, signs: tuple[int, ...]) -> None:
+def test_every_space_becomes_ras(tmp_path: Path, space: str, signs: tuple[int, ...]) -> None:
     lps = np.diag([-1, -1, 1, 1]) @ AFFINE
     np.testing.assert_allclose(read_volume(save(tmp_path / "a.nrrd", space=space)).affine, np.diag([*signs, 1]) @ lps)
 
@@ -69,30 +69,30 @@ def test_bytes_before_the_voxels_are_skipped(tmp_path: Path, skip: str, front: i
     np.testing.assert_array_equal(read_volume(path).array, VOXELS)
 
 
-def test_the_order_of_the_bytes_is_the_header_s(tmp_path: Path) -> None:
+def test_byte_order_follows_the_header(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nrrd", VOXELS.astype(">i2").tobytes(order="F"), endian="big")
     np.testing.assert_array_equal(read_volume(path).array, VOXELS)
 
 
-def test_a_list_of_one_value_a_voxel_is_a_volume(tmp_path: Path) -> None:
+def test_a_vector_axis_of_size_one_is_dropped(tmp_path: Path) -> None:
     directions = "none " + HEADER["space directions"]
     path = save(tmp_path / "a.nrrd", dimension="4", sizes="1 6 7 8", space_directions=directions)
     np.testing.assert_array_equal(read_volume(path).array, VOXELS)
 
 
 REFUSED: dict[str, tuple[dict[str, str], str]] = {
-    "no space": ({"drop": "space"}, "doesn't say how it lies in the patient: it names no space"),
+    "no space": ({"drop": "space"}, "has no orientation in the patient: it names no space"),
     "no directions": ({"drop": "space directions"}, "3 sizes and 0 space directions"),
     "another space": ({"space": "3D-right-handed"}, "its space is '3d-right-handed'"),
-    "no endian": ({"drop": "endian"}, "doesn't say the order of the bytes"),
+    "no endian": ({"drop": "endian"}, "has no byte order"),
     "no sizes": ({"drop": "sizes"}, "dimension 3 and sizes None"),
     "vector": (
         {"dimension": "4", "sizes": "3 6 7 8", "space_directions": "none (1,0,0) (0,1,0) (0,0,1)"},
-        "holds 3 values a voxel",
+        "holds 3 values per voxel",
     ),
     "frames": (
         {"dimension": "4", "sizes": "6 7 8 2", "space_directions": "(1,0,0) (0,1,0) (0,0,1) none"},
-        "holds 2 values a voxel, or frames",
+        "holds 2 values per voxel, or frames",
     ),
     "2D": ({"dimension": "3", "sizes": "6 56 1"}, "is 2D"),
     "text": ({"encoding": "ascii"}, "encoded as 'ascii'; save it as raw or gzip"),
@@ -112,16 +112,16 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "skip": ({"byte_skip": "-2"}, "skips -2 bytes"),
     "list": ({"data_file": "LIST"}, "in several files"),
     "pattern": ({"data_file": "a%03d.raw 1 8 1"}, "in several files"),
-    "absolute": ({"data_file": "/etc/passwd"}, "points to '/etc/passwd' for its voxels, which doesn't lie in its own"),
-    "above": ({"data_file": "../secret.raw"}, "points to '../secret.raw'"),
-    "link": ({"data_file": "link.raw"}, "points to 'link.raw'"),
-    "itself": ({"data_file": "a.nrrd"}, "points to 'a.nrrd'"),
-    "missing": ({"data_file": "gone.raw"}, "its file of voxels 'gone.raw' isn't there"),
+    "absolute": ({"data_file": "/etc/passwd"}, "names the data file '/etc/passwd', which lies outside its own"),
+    "above": ({"data_file": "../secret.raw"}, "names the data file '../secret.raw'"),
+    "link": ({"data_file": "link.raw"}, "names the data file 'link.raw'"),
+    "itself": ({"data_file": "a.nrrd"}, "names the data file 'a.nrrd'"),
+    "missing": ({"data_file": "gone.raw"}, "its data file 'gone.raw' does not exist"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_can_not_be_used_is_refused_with_one_line(tmp_path: Path, case: str) -> None:
+def test_unusable_files_are_refused_with_one_line(tmp_path: Path, case: str) -> None:
     fields, reason = REFUSED[case]
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -132,7 +132,7 @@ def test_what_can_not_be_used_is_refused_with_one_line(tmp_path: Path, case: str
     assert "\n" not in str(caught.value)
 
 
-def test_cut_short_or_going_on_too_long_is_refused(tmp_path: Path) -> None:
+def test_truncated_and_overlong_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnusableFile, match="more than the file can hold"):
         read_volume(save(tmp_path / "a.nrrd", DATA[:-1]))
     with pytest.raises(UnusableFile, match="compressed data ends early"):
@@ -150,7 +150,7 @@ def test_cut_short_or_going_on_too_long_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "head", [b"NRRD0005\n" + b"a" * 2**21, b"NRRD0005\n" + b"# x\n" * 2**19, b"NRRD0005\nno field\n\n"]
 )
-def test_a_header_that_is_none_is_refused(tmp_path: Path, head: bytes) -> None:
+def test_malformed_headers_are_refused(tmp_path: Path, head: bytes) -> None:
     (tmp_path / "a.nrrd").write_bytes(head)
     with pytest.raises(UnusableFile, match=r"header is longer than|which is no field"):
         read_volume(tmp_path / "a.nrrd")

@@ -12,7 +12,7 @@ SCAN = Volume(np.random.default_rng(0).integers(0, 900, (5, 6, 7)).astype(np.int
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha"])
-def test_a_file_is_read_by_what_it_is_not_by_its_name(tmp_path: Path, write_volume: WriteVolume, name: str) -> None:
+def test_formats_are_recognised_by_content_not_by_name(tmp_path: Path, write_volume: WriteVolume, name: str) -> None:
     path = write_volume(tmp_path / name, SCAN)
     for other in ("b.nii.gz", "b.nrrd", "b.mha", "b.dcm", "b"):
         path = path.rename(tmp_path / other)
@@ -28,20 +28,20 @@ def text(path: Path) -> None:
     ("make", "reason"),
     [
         (Path.touch, "is empty"),
-        (text, "is neither NIfTI nor NRRD, MetaImage or DICOM"),
+        (text, "is not NIfTI, NRRD, MetaImage or DICOM"),
         (Path.mkdir, "holds no DICOM file"),
         (os.mkfifo, "is neither a file nor a folder"),
         (lambda path: None, "there is no such file"),
         (lambda path: path.symlink_to("nowhere"), "there is no such file"),
     ],
 )
-def test_what_is_no_volume_is_refused(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
+def test_non_volumes_are_refused(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
     make(tmp_path / "a.nii")
     with pytest.raises(UnusableFile, match=reason):
         read_volume(tmp_path / "a.nii")
 
 
-def test_one_value_is_a_label_map_but_no_image(tmp_path: Path, write_volume: WriteVolume) -> None:
+def test_a_constant_volume_is_a_label_map_but_no_image(tmp_path: Path, write_volume: WriteVolume) -> None:
     path = write_volume(tmp_path / "a.mha", Volume(np.zeros((4, 5, 6), np.uint8), np.eye(4)))
     assert not read_label(path).array.any()
     with pytest.raises(UnusableFile, match="every voxel has the same value, 0"):

@@ -8,7 +8,7 @@ from gvsl.io import UnusableFile, Volume, resample
 
 
 def places(volume: Volume) -> NDArray[np.float64]:
-    """(3, D, H, W): where each voxel lies, in millimetres."""
+    """Return the position of each voxel in millimetres, (3, D, H, W)."""
     index = np.indices(volume.array.shape).reshape(3, -1)
     points = volume.affine[:3, :3] @ index + volume.affine[:3, 3:]
     return points.reshape(3, *volume.array.shape)
@@ -37,7 +37,7 @@ def test_the_right_spacing_changes_nothing() -> None:
 @pytest.mark.parametrize("oblique", [False, True])
 @pytest.mark.parametrize("spacing", [(1, 1, 3), (0.7, 0.8, 2), (2.5, 1.25, 0.4), (1, 2, 1)])
 @pytest.mark.parametrize("target", [1.0, 2.0])
-def test_values_stay_where_they_are_in_the_patient(
+def test_values_keep_their_position_in_the_patient(
     spacing: tuple[float, float, float], target: float, oblique: bool
 ) -> None:
     empty = grid((24, 30, 40), spacing, oblique)
@@ -48,7 +48,7 @@ def test_values_stay_where_they_are_in_the_patient(
         np.array(small.array.shape) * target, np.multiply((24, 30, 40), spacing), atol=target / 2
     )
     expected = np.tensordot([1.0, -2.0, 0.5], places(small), 1)
-    # Near the border the weights are cut: 4 sigmas (1.7 new voxels) in shrinking, half an old voxel in growing.
+    # Near the border the weights are truncated: 4 sigmas (1.7 new voxels) in shrinking, half an old voxel in growing.
     edge = [3 if target > step else int(np.ceil(0.5 * step / target)) for step in spacing]
     inner = tuple(slice(cut, -cut) for cut in edge)
     assert small.array[inner].size
@@ -68,20 +68,20 @@ def test_a_constant_stays_constant_to_the_border() -> None:
 
 
 def test_shrinking_does_not_alias() -> None:
-    """A grating above the new grid's limit must fade; picking voxels would fold it back at full strength."""
+    """A grating above the new grid's limit must fade; subsampling would alias it at full strength."""
     wave = 0.5 + 0.5 * np.cos(2 * np.pi * 0.45 * np.arange(120))
     volume = filled(grid((120, 8, 8), (1, 1, 1)), np.broadcast_to(wave[:, None, None], (120, 8, 8)).astype(np.float32))
     assert volume.array[::3].std() > 0.3
     assert resample(volume, 3.0).array[4:-4].std() < 0.02
 
 
-def test_shrinking_keeps_what_the_new_grid_can_show() -> None:
+def test_shrinking_keeps_low_frequencies() -> None:
     wave = 0.5 + 0.5 * np.cos(2 * np.pi * 0.02 * np.arange(200))
     volume = filled(grid((200, 8, 8), (1, 1, 1)), np.broadcast_to(wave[:, None, None], (200, 8, 8)).astype(np.float32))
     assert resample(volume, 3.0).array.std() > 0.95 * wave.std()
 
 
-def test_the_range_is_never_left() -> None:
+def test_values_stay_within_the_range() -> None:
     values = np.random.default_rng(0).random((20, 21, 22)).astype(np.float32)
     for spacing in ((0.4, 1, 3), (2, 2, 2), (0.6, 0.6, 0.6)):
         out = resample(filled(grid((20, 21, 22), spacing), values), 1.0).array
@@ -91,7 +91,7 @@ def test_the_range_is_never_left() -> None:
 
 @pytest.mark.parametrize("spacing", [(1, 1, 3), (0.5, 0.7, 2), (2.5, 1.25, 0.4)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16])
-def test_labels_go_to_the_largest_share(spacing: tuple[float, float, float], dtype: type) -> None:
+def test_labels_go_to_the_largest_weight(spacing: tuple[float, float, float], dtype: type) -> None:
     values: NDArray[np.uint8 | np.int16] = np.array([0, 3, 200, 7], dtype)
     coarse = np.random.default_rng(0).choice(values, (5, 5, 5))
     array = coarse.repeat(4, 0).repeat(4, 1).repeat(4, 2)
@@ -119,7 +119,7 @@ def test_labels_and_image_stay_together_and_keep_their_volume() -> None:
     assert abs(out.array.sum() / (ball.sum() * 0.7 * 0.9 * 2.5) - 1) < 0.03
 
 
-def test_of_equal_shares_the_background_wins() -> None:
+def test_background_wins_ties() -> None:
     array = np.zeros((40, 4, 4), np.uint8)
     array[1::2] = 5
     out = resample(filled(grid((40, 4, 4), (1, 2, 2)), array), 2.0, label=True).array
@@ -131,7 +131,7 @@ def test_a_label_map_without_background_gets_none() -> None:
     assert resample(filled(grid((12, 12, 12), (0.7, 1, 1.6)), array), 1.0, label=True).array.min() >= 1
 
 
-def test_a_spacing_that_can_not_be_right_is_refused_before_memory_is_taken() -> None:
+def test_an_implausible_spacing_is_refused_before_allocation() -> None:
     with pytest.raises(UnusableFile, match="5000000 x 5000000 x 5000000 voxels at 1 mm"):
         resample(grid((5, 5, 5), (1e6, 1e6, 1e6)), 1.0)
 
@@ -139,11 +139,13 @@ def test_a_spacing_that_can_not_be_right_is_refused_before_memory_is_taken() -> 
 @pytest.mark.parametrize(
     ("spacing", "limit"), [((0.7, 0.8, 2.5), 0.015), ((1.3, 1.0, 0.6), 0.006), ((2.0, 2.0, 2.0), 0.024)]
 )
-def test_a_smooth_function_is_met_to_a_stated_error(spacing: tuple[float, float, float], limit: float) -> None:
-    """A Gaussian of 8 mm, known everywhere: against its own values on the new grid of 1 mm.
+def test_a_smooth_function_is_resampled_within_the_documented_error(
+    spacing: tuple[float, float, float], limit: float
+) -> None:
+    """Compare a resampled Gaussian of 8 mm with its exact values on the new grid of 1 mm.
 
     Linear interpolation is off by at most h^2 / 8 times the second derivative along each axis, 1/64 of the height per
-    mm^2 here; smoothing to the width of 1 mm takes (1 - h^2) / (2 * 2.355^2) times the same along each that shrinks.
+    mm^2 here; smoothing to a width of 1 mm adds (1 - h^2) / (2 * 2.355^2) times the same along each axis that shrinks.
     """
     empty = grid((int(64 / spacing[0]), int(64 / spacing[1]), int(64 / spacing[2])), spacing)
 
@@ -159,9 +161,9 @@ def test_a_smooth_function_is_met_to_a_stated_error(spacing: tuple[float, float,
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("frequency", [0.13, 0.2, 0.31, 0.5])
 def test_shrinking_fivefold_does_not_alias(axis: int, frequency: float) -> None:
-    """Gratings above what a grid five times coarser can show, 0.1 a voxel, fade and don't come back as others.
+    """Gratings above the Nyquist frequency of a grid five times coarser, 0.1 per voxel, fade and don't alias.
 
-    Just above the limit some is left, as of any Gaussian; taking every fifth voxel keeps it all, at another frequency.
+    Just above the limit some remains, as with any Gaussian; subsampling keeps all, at another frequency.
     """
     shape = [8, 8, 8]
     shape[axis] = 200
@@ -178,4 +180,4 @@ def test_shrinking_fivefold_does_not_alias(axis: int, frequency: float) -> None:
     sigma = np.sqrt(5**2 - 1) / 2.3548
     left = 0.5 * np.exp(-0.5 * (2 * np.pi * frequency * sigma) ** 2)
     assert np.abs(inner - 0.5).max() < left + 0.002
-    assert frequency < 0.2 or np.abs(inner - 0.5).max() < 0.035 * 0.5 + 0.002  # of an amplitude of 0.5
+    assert frequency < 0.2 or np.abs(inner - 0.5).max() < 0.035 * 0.5 + 0.002  # amplitude 0.5

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gvsl.losses import negative_cosine, nt_xent
+from gvsl.losses import negative_cosine, nt_xent, symmetric_negative_cosine
 
 
 def reference(first: Tensor, second: Tensor, keys: list[int], temperature: float) -> float:
@@ -13,10 +13,10 @@ def reference(first: Tensor, second: Tensor, keys: list[int], temperature: float
     subject = [*keys, *keys]
     count, total = len(first), 0.0
     for i, view in enumerate(views):
-        twin = (i + count) % (2 * count)
-        others = [k for k in range(2 * count) if k != i and (k == twin or subject[k] != subject[i])]
+        positive = (i + count) % (2 * count)
+        others = [k for k in range(2 * count) if k != i and (k == positive or subject[k] != subject[i])]
         sums = sum(math.exp(float(view @ views[k]) / temperature) for k in others)
-        total -= math.log(math.exp(float(view @ views[twin]) / temperature) / sums)
+        total -= math.log(math.exp(float(view @ views[positive]) / temperature) / sums)
     return total / (2 * count)
 
 
@@ -35,12 +35,12 @@ def test_nt_xent_is_the_plain_float64_one(keys: list[int], temperature: float) -
 
 
 def test_two_halves_beside_all_give_the_whole_and_its_gradient() -> None:
-    """As two processes have it, but for the gathering, which tests/methods/test_processes.py does."""
+    """The same as in two processes, except for the gathering, which tests/methods/test_distributed.py covers."""
     first, second = (rows.double().requires_grad_() for rows in embeddings(6))
     keys = torch.tensor([0, 1, 2, 3, 1, 5])
     whole = nt_xent(first, second, keys, 0.2)
     halves = [
-        nt_xent(first[part], second[part], keys[part], 0.2, others=(first, second, keys), begin=part.start)
+        nt_xent(first[part], second[part], keys[part], 0.2, gathered=(first, second, keys), offset=part.start)
         for part in (slice(0, 3), slice(3, 6))
     ]
     mean = torch.stack(halves).mean()
@@ -50,7 +50,7 @@ def test_two_halves_beside_all_give_the_whole_and_its_gradient() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_nt_xent_is_least_where_twins_agree_and_others_do_not() -> None:
+def test_nt_xent_is_minimal_where_positive_pairs_agree_and_others_do_not() -> None:
     first, _ = torch.eye(4).split([3, 1])
     keys = torch.arange(3)
     agreeing, mixed = nt_xent(first, first, keys, 0.1), nt_xent(first, first.roll(1, 0), keys, 0.1)
@@ -76,3 +76,10 @@ def test_negative_cosine_ignores_scale_and_leaves_its_target_alone() -> None:
     loss.backward()
     assert other.grad is None
     assert one.grad is not None and one.grad.any()
+
+
+def test_both_directions_count_alike() -> None:
+    (first, second), (third, fourth) = embeddings(4), embeddings(4)
+    expected = (negative_cosine(first, fourth.roll(1, 0)) + negative_cosine(second, third.flip(1))) / 2
+    found = symmetric_negative_cosine(torch.cat([first, second]), torch.cat([third.flip(1), fourth.roll(1, 0)]))
+    assert torch.equal(found, expected)

@@ -42,7 +42,7 @@ def prepared(cohort: dict[str, Tensor]) -> Callable[[Method, PairBatch], PairBat
             )
         shape = (batch.moving.shape[2], batch.moving.shape[3], batch.moving.shape[4])
         method.check(shape, volumes=100)
-        if method.least_epoch is not None:
+        if method.min_epoch_steps is not None:
             volumes = {case: image.to(device) for case, image in cohort.items()}
             volumes |= dict(zip(batch.moving_ids, batch.moving, strict=True))
             volumes |= dict(zip(batch.fixed_ids, batch.fixed, strict=True))

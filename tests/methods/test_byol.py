@@ -1,10 +1,11 @@
+import math
+
 import pytest
 import torch
 
 from gvsl.augment import ViewSettings
 from gvsl.backbones import UNet3D
-from gvsl.methods.byol import BYOL, BYOLSettings
-from gvsl.methods.momentum import momentum_at
+from gvsl.methods.byol import BYOL, BYOLSettings, ema_update, momentum_schedule
 from gvsl.types import PairBatch
 
 
@@ -24,7 +25,7 @@ def test_the_target_starts_as_a_copy_and_follows_by_the_schedule(batch: PairBatc
         optimiser.step()
         assert all(torch.equal(target, was) for (target, _), was in zip(pairs, before, strict=True))
         method.after_step(step, 10)
-        momentum = momentum_at(step, 10, 0.9)
+        momentum = momentum_schedule(step, 10, 0.9)
         assert 0.9 <= momentum < 1
         for (target, online), was in zip(pairs, before, strict=True):
             assert not torch.equal(target, online)
@@ -44,3 +45,22 @@ def test_the_target_has_no_decoder() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: BYOLSettings) -> None:
     with pytest.raises(ValueError, match="give"):
         BYOL(UNet3D(width=8), settings)
+
+
+def test_momentum_rises_to_one_along_half_a_cosine() -> None:
+    assert momentum_schedule(0, 100, 0.99) == pytest.approx(0.99)
+    assert momentum_schedule(50, 100, 0.99) == pytest.approx(0.995)
+    assert momentum_schedule(100, 100, 0.99) == 1
+    values = [momentum_schedule(step, 100, 0.9) for step in range(101)]
+    assert values == sorted(values)
+    assert values[25] == pytest.approx(1 - 0.1 * (math.cos(math.pi / 4) + 1) / 2)
+
+
+def test_a_target_is_updated_by_what_the_momentum_leaves() -> None:
+    target, source = [torch.tensor([1.0, 3.0])], [torch.tensor([5.0, 3.0], requires_grad=True)]
+    ema_update(target, source, 0.75)
+    assert target[0].tolist() == [2, 3]
+    ema_update(target, source, 1.0)
+    assert target[0].tolist() == [2, 3]
+    with pytest.raises(ValueError, match="zip"):
+        ema_update(target, [], 0.5)

@@ -41,7 +41,7 @@ def test_an_assignment_changes_the_labels_that_are_learnt_and_begins_a_fresh_top
     assert not torch.equal(method.top.weight, top)
     assert method.top.weight.std().item() == pytest.approx(0.01, rel=0.2)
     assert not method.top.bias.any()
-    assert {id(parameter) for parameter in method.renewed()} == {id(parameter) for parameter in method.top.parameters()}
+    assert all(one is other for one, other in zip(method.reinitialised(), method.top.parameters(), strict=True))
 
     def loss() -> Tensor:
         return method.training_step(batch, generator())["loss"]
@@ -65,17 +65,17 @@ def test_each_volume_counts_by_the_inverse_of_its_clusters_size(batch: PairBatch
 
 
 def test_sizes_and_spread_are_logged(cohort: dict[str, Tensor]) -> None:
-    figures = make().start_epoch(cohort.items(), generator())
-    assert figures["clusters_used"] == 3
-    assert 1 / 12 <= figures["cluster_smallest"] <= 1 / 3 <= figures["cluster_largest"] <= 10 / 12
-    assert 0 < figures["embedding_std"] < 1 < figures["effective_rank"] < 12
+    metrics = make().start_epoch(cohort.items(), generator())
+    assert metrics["clusters_used"] == 3
+    assert 1 / 12 <= metrics["cluster_smallest"] <= 1 / 3 <= metrics["cluster_largest"] <= 10 / 12
+    assert 0 < metrics["embedding_std"] < 1 < metrics["effective_rank"] < 12
 
 
 def test_volumes_that_are_all_one_fill_one_cluster_and_can_still_be_learnt(batch: PairBatch) -> None:
     method = make()
-    figures = method.start_epoch([(str(index), torch.ones(1, 16, 16, 16)) for index in range(6)], generator())
-    assert figures["clusters_used"] == 1
-    assert figures["cluster_largest"] == 1
+    metrics = method.start_epoch([(str(index), torch.ones(1, 16, 16, 16)) for index in range(6)], generator())
+    assert metrics["clusters_used"] == 1
+    assert metrics["cluster_largest"] == 1
     assert method.training_step(batch, generator())["loss"].isfinite()
 
 

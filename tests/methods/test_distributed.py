@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gvsl.losses import nt_xent
 from gvsl.methods.deepcluster import DeepCluster, DeepClusterSettings
-from gvsl.methods.distributed import gather_objects, gather_rows, own_rows
+from gvsl.methods.distributed import all_gather, gather_objects, local_offset
 
 WORKER = """
 import os, sys
@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gvsl.backbones import UNet3D
 from gvsl.losses import nt_xent
 from gvsl.methods.deepcluster import DeepCluster, DeepClusterSettings
-from gvsl.methods.distributed import gather_objects, gather_rows, own_rows
+from gvsl.methods.distributed import all_gather, gather_objects, local_offset
 rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
 data = torch.load(f"{folder}/data.pt", weights_only=True)
@@ -28,8 +28,8 @@ layer.load_state_dict(data["layer"])
 parallel = DistributedDataParallel(layer)
 first, second = parallel(torch.cat([data["first"][mine], data["second"][mine]])).chunk(2)
 keys = data["keys"][mine]
-others = gather_rows(first), gather_rows(second), gather_rows(keys)
-loss = nt_xent(first, second, keys, 0.2, others=others, begin=own_rows(3))
+gathered = all_gather(first), all_gather(second), all_gather(keys)
+loss = nt_xent(first, second, keys, 0.2, gathered=gathered, offset=local_offset(3))
 loss.backward()
 torch.manual_seed(rank)  # whatever this process drew before
 method = DeepCluster(UNet3D(width=8), DeepClusterSettings(clusters=3, components=3))
@@ -80,6 +80,6 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
 
 def test_one_process_has_what_it_was_given() -> None:
     rows: Tensor = torch.rand(3, 2, requires_grad=True)
-    assert gather_rows(rows) is rows
-    assert own_rows(3) == 0
+    assert all_gather(rows) is rows
+    assert local_offset(3) == 0
     assert gather_objects("a") == ["a"]

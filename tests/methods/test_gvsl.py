@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from gvsl.augment import AppearanceSettings, SpatialSettings, change_appearance, draw_appearance, draw_spatial
 from gvsl.backbones import UNet3D
-from gvsl.geometry import Fusion, folded_share, inside, warp
+from gvsl.geometry import Fusion, inside, nonpositive_jacobian_fraction, warp
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods import GVSL, GVSLSettings
 from gvsl.types import PairBatch
@@ -93,14 +93,14 @@ def test_terms_are_those_of_algorithm_1(smooth_on: Literal["dvf", "local"], mask
 
     def ncc(field: Tensor) -> Tensor:
         seen = inside(field) if mask else None
-        return local_ncc_loss(batch.fixed, warp(batch.moving, field), window=9, floor=1e-6, mask=seen)
+        return local_ncc_loss(batch.fixed, warp(batch.moving, field), window=9, eps=1e-6, mask=seen)
 
     expected = {
         "ncc": ncc(matching.dvf),
         "ncc_affine": ncc(matching.affine),
-        "ncc_identity": local_ncc_loss(batch.fixed, batch.moving, window=9, floor=1e-6),
+        "ncc_identity": local_ncc_loss(batch.fixed, batch.moving, window=9, eps=1e-6),
         "smoothness": smoothness_loss(matching.dvf if smooth_on == "dvf" else matching.local),
-        "folded": folded_share(matching.dvf),
+        "folded": nonpositive_jacobian_fraction(matching.dvf),
         "restoration": functional.mse_loss(method.restore(batch.moving), batch.moving),
     }
     for name, value in expected.items():
@@ -116,7 +116,7 @@ def test_the_damaged_volume_is_seen_and_the_undamaged_one_restored_and_matched(b
     damaged = change_appearance(batch.moving, draw_appearance(2, (32, 16, 32), settings.appearance, generator(4)))
     expected = functional.mse_loss(method.restore(damaged), batch.moving)
     torch.testing.assert_close(terms["restoration"], expected.detach(), rtol=1e-3, atol=1e-5)
-    undamaged = local_ncc_loss(batch.fixed, batch.moving, floor=1e-6)
+    undamaged = local_ncc_loss(batch.fixed, batch.moving, eps=1e-6)
     torch.testing.assert_close(terms["ncc_identity"], undamaged)
 
 
@@ -127,7 +127,7 @@ def test_one_spatial_draw_is_shared_by_a_pair_and_what_was_never_scanned_is_left
     terms = make(GVSLSettings(mask_outside=mask)).training_step(batch, generator(4))
     dvf = draw_spatial(2, (32, 16, 32), SpatialSettings(), generator(4))
     moving, fixed = (warp(image, dvf, padding="border") for image in (batch.moving, batch.fixed))
-    expected = local_ncc_loss(fixed, moving, floor=1e-6, mask=inside(dvf) if mask else None)
+    expected = local_ncc_loss(fixed, moving, eps=1e-6, mask=inside(dvf) if mask else None)
     torch.testing.assert_close(terms["ncc_identity"], expected)
 
 

@@ -54,13 +54,13 @@ def learn(name: str, phantoms: list[Tensor], steps: int, rate: float, pairs: int
     seen, held_out = phantoms[:SEEN], phantoms[SEEN:]
     optimiser = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=rate)
     generator = torch.Generator().manual_seed(0)
-    before = figures(method, held_out)
+    before = held_out_metrics(method, held_out)
     rows, epochs = [], []
     for number, batch in zip(range(steps), batches(seen, pairs, generator), strict=False):
-        if method.least_epoch is not None and number % method.least_epoch == 0:
+        if method.min_epoch_steps is not None and number % method.min_epoch_steps == 0:
             looked = method.start_epoch([(str(index), image) for index, image in enumerate(seen)], generator)
             epochs.append({key: float(value) for key, value in looked.items()})
-            for parameter in method.renewed():
+            for parameter in method.reinitialised():
                 optimiser.state.pop(parameter, None)
         optimiser.zero_grad()
         terms = method.training_step(batch, generator)
@@ -68,10 +68,10 @@ def learn(name: str, phantoms: list[Tensor], steps: int, rate: float, pairs: int
         optimiser.step()
         method.after_step(number, steps)
         rows.append({key: float(value.detach()) for key, value in terms.items()})
-    return Learnt(before, figures(method, held_out), rows, epochs)
+    return Learnt(before, held_out_metrics(method, held_out), rows, epochs)
 
 
-def figures(method: Method, volumes: list[Tensor]) -> dict[str, float]:
+def held_out_metrics(method: Method, volumes: list[Tensor]) -> dict[str, float]:
     method.eval()
     found = method.held_out(volumes, torch.Generator().manual_seed(1))
     method.train()
@@ -102,7 +102,7 @@ def test_rotation_beats_chance_threefold(phantoms: list[Tensor]) -> None:
     assert learnt.after["accuracy"] > 0.3
 
 
-def test_a_simclr_view_finds_its_twin(phantoms: list[Tensor]) -> None:
+def test_a_simclr_view_finds_its_positive(phantoms: list[Tensor]) -> None:
     learnt = learn("simclr", phantoms, 250, 1e-3, pairs=4)
     print("simclr", learnt.before, learnt.after, learnt.end("twin_accuracy"))
     chance = 1 / (4 * 4 - 1)

@@ -1,8 +1,10 @@
 """What every method of METHODS keeps to."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 
 import docstring_parser
 import pytest
@@ -15,6 +17,8 @@ from gvsl.methods import METHODS, Method
 from gvsl.types import PairBatch
 
 WIDTH = 8
+PAGES = Path(__file__).parents[2] / "docs" / "methods"
+REFERENCE = r"https://(arxiv\.org/abs/\d{4}\.\d{5}|doi\.org/10\.|jmlr\.org/papers/)"
 Prepared = Callable[[Method, PairBatch], PairBatch]
 
 
@@ -84,6 +88,7 @@ def test_a_step_gives_finite_scalars_to_log_and_one_loss_to_minimise(
     method = make(name)
     terms = step(method, prepared(method, batch), 0)
     assert terms["loss"].requires_grad
+    assert terms.keys() <= {metric.name for metric in method.logs}
     for key, value in terms.items():
         assert value.shape == (), key
         assert value.isfinite(), key
@@ -135,6 +140,7 @@ def test_its_figures_of_held_out_volumes_are_finite_and_drawn_from_their_generat
     volumes = [image[:, :16, :16, :16] for image in list(cohort.values())[:3]]
     one, again = (method.held_out(iter(volumes), torch.Generator().manual_seed(2)) for _ in range(2))
     assert one == again
+    assert one.keys() <= {metric.name for metric in method.logs}
     assert all(math.isfinite(value) for value in one.values())
     assert one or name == "gvsl-no-restoration"
 
@@ -143,6 +149,29 @@ def test_its_figures_of_held_out_volumes_are_finite_and_drawn_from_their_generat
 def test_it_says_in_one_line_what_it_learns_from(name: str) -> None:
     line = (METHODS[name].__doc__ or "").splitlines()[0]
     assert line.endswith(".") and len(line.split()) > 4
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_names_its_paper(name: str) -> None:
+    assert re.search(REFERENCE, METHODS[name].__doc__ or "")
+
+
+def index_of_pages() -> dict[str, Path]:
+    """The page of each method that the table in docs/methods/README.md names."""
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \|.*\[[^]]+\]\(([\w-]+\.md)[^)]*\)", (PAGES / "README.md").read_text(encoding="utf-8"), re.M
+    )
+    return {name: PAGES / page for name, page in rows}
+
+
+def test_every_method_is_in_the_index_and_every_page_too() -> None:
+    assert list(index_of_pages()) == list(METHODS)
+    assert {path.name for path in index_of_pages().values()} | {"README.md"} == {page.name for page in PAGES.iterdir()}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_its_page_names_its_paper(name: str) -> None:
+    assert re.search(REFERENCE, index_of_pages()[name].read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", METHODS)

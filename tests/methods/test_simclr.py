@@ -5,7 +5,7 @@ from gvsl.augment import ViewSettings
 from gvsl.backbones import UNet3D
 from gvsl.losses import nt_xent
 from gvsl.methods.simclr import SimCLR, SimCLRSettings
-from gvsl.methods.twins import subject_keys, two_views
+from gvsl.methods.two_views import subject_keys, two_views
 from gvsl.types import PairBatch
 
 

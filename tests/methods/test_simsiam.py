@@ -6,7 +6,7 @@ from gvsl.backbones import UNet3D
 from gvsl.losses import negative_cosine
 from gvsl.methods.encoder import in_float32
 from gvsl.methods.simsiam import SimSiam, SimSiamSettings
-from gvsl.methods.twins import two_views
+from gvsl.methods.two_views import two_views
 from gvsl.types import PairBatch
 
 

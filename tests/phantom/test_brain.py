@@ -39,7 +39,7 @@ def test_structures_lie_where_they_should(heads: list[Pair]) -> None:
         assert names["cerebellar cortex"][1] < names["brain stem"][1] < names["amygdala"][1]
         assert names["hippocampus"][1] < names["amygdala"][1]
         assert names["caudate"][1] > names["thalamus"][1]
-        assert names["putamen"][0] < names["pallidum"][0] < names["third ventricle"][0]  # from the side inwards
+        assert names["putamen"][0] < names["pallidum"][0] < names["third ventricle"][0]  # from lateral to medial
 
 
 def test_the_contrast_is_t1_weighted(heads: list[Pair]) -> None:
@@ -55,6 +55,6 @@ def test_the_contrast_is_t1_weighted(heads: list[Pair]) -> None:
         assert pair[0].min() >= 0
 
 
-def test_heads_are_in_units_of_their_own(heads: list[Pair]) -> None:
+def test_intensities_are_in_arbitrary_units(heads: list[Pair]) -> None:
     brightest = [np.percentile(image, 99) for image, _ in heads]
     assert max(brightest) > 1.3 * min(brightest)

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from gvsl.datasets import folder
 from gvsl.errors import UserError
-from gvsl.io import read_nifti, read_nifti_label
+from gvsl.io import read_label, read_volume
 from gvsl.phantom.cohort import (
     ANATOMIES,
     FIELD_OF_VIEW,
@@ -51,7 +51,7 @@ def test_another_seed_or_index_is_another_subject() -> None:
         assert (one[1] != other[1]).mean() > 0.01
 
 
-def test_image_and_label_are_what_a_scanner_would_give(cohort: list[Pair]) -> None:
+def test_image_and_label_have_a_scanner_s_types_and_range(cohort: list[Pair]) -> None:
     for image, label in cohort:
         assert image.shape == label.shape == (64, 64, 64)
         assert image.dtype == np.float32
@@ -98,7 +98,7 @@ def test_the_same_structures_touch_in_every_subject(cohort: list[Pair]) -> None:
 
 
 def contacts(label: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The number of voxel faces between each two label values."""
+    """Count the voxel faces between each pair of label values."""
     found = np.zeros((8, 8), np.int64)
     for axis in range(3):
         rows = np.moveaxis(label, axis, 0)
@@ -114,7 +114,7 @@ def test_the_body_lies_in_ras_axes(cohort: list[Pair]) -> None:
         assert middle[AORTA][2] > middle[LEFT_VENTRICLE][2] + 8
 
 
-def test_tissues_stand_apart_as_in_contrast_enhanced_ct(cohort: list[Pair]) -> None:
+def test_tissues_differ_as_in_contrast_enhanced_ct(cohort: list[Pair]) -> None:
     for image, label in cohort:
         mean = {value: float(image[label == value].mean()) for value in HEART_LABELS}
         assert 40 < mean[MYOCARDIUM] < 200
@@ -157,28 +157,28 @@ def test_unmatched_subjects_overlap_by_about_half(cohort: list[Pair]) -> None:
     assert 0.4 < np.mean(overlaps) < 0.6
 
 
-def test_the_points_say_where_each_structure_of_the_anatomy_is(cohort: list[Pair]) -> None:
-    """One and the same structure lies at the same canonical place in all, so the true match is known."""
+def test_points_map_each_structure_to_the_same_anatomy(cohort: list[Pair]) -> None:
+    """A structure has the same canonical position in all subjects, so the true correspondence is known."""
     points = [anatomical_points(5, index)[0] for index in range(len(cohort))]
     for value in HEART_LABELS:
         middles = []
         for place, (_, label) in zip(points, cohort, strict=True):
             shown = place[:, label == value]
-            # Voxels are of different size there, so the mean of the extent is taken instead of the mean.
+            # Voxel sizes differ in canonical space, so the centre of the extent replaces the mean.
             middles.append((np.quantile(shown, 0.02, axis=1) + np.quantile(shown, 0.98, axis=1)) / 2)
-        assert np.std(middles, axis=0).max() < 2.0  # mm, of voxels of 3.2 mm
+        assert np.std(middles, axis=0).max() < 2.0  # mm, with voxels of 3.2 mm
 
 
 def test_another_shape_shows_the_same_body() -> None:
     coarse_image, coarse = subject(2, 0, (16, 20, 24))
-    fine_image, fine = subject(2, 0, (48, 60, 72))  # its every third voxel has the centre of a coarse one
+    fine_image, fine = subject(2, 0, (48, 60, 72))  # every third voxel has the centre of a coarse one
     assert coarse.shape == (16, 20, 24)
     assert (fine[1::3, 1::3, 1::3] != coarse).mean() < 0.001
     blocks = fine_image.reshape(16, 3, 20, 3, 24, 3).mean(axis=(1, 3, 5))
     assert np.corrcoef(blocks.ravel(), coarse_image.ravel())[0, 1] > 0.97
 
 
-def test_a_cohort_is_written_as_the_folder_source_reads_it(tmp_path: Path) -> None:
+def test_a_cohort_is_readable_as_a_folder(tmp_path: Path) -> None:
     done: list[int] = []
     write_phantom(tmp_path / "out", 9, 4, SMALL, train=3, val=1, test=2, progress=lambda: done.append(1))
     source = folder(tmp_path / "out")
@@ -194,16 +194,16 @@ def test_a_cohort_is_written_as_the_folder_source_reads_it(tmp_path: Path) -> No
     assert len(done) == 9
     case = source.cases[4]
     image, label = subject(4, 4, SMALL)
-    read = read_nifti(case.image)
+    read = read_volume(case.image)
     np.testing.assert_allclose(read.array, image, atol=0.5001)
     assert read.spacing == (1.0, 1.0, 1.0)
     np.testing.assert_array_equal(read.affine[:3, :3], np.eye(3))
     np.testing.assert_array_equal(read.affine[:3, 3], [-15.5, -15.5, -15.5])
     assert case.label is not None
-    np.testing.assert_array_equal(read_nifti_label(case.label).array, label)
+    np.testing.assert_array_equal(read_label(case.label).array, label)
 
 
-def test_lesions_are_those_of_class_1_alone_and_lie_in_the_lungs() -> None:
+def test_only_class_1_has_lesions_and_they_lie_in_the_lungs() -> None:
     for index in range(8):
         image, lesions = subject(2, index, (48, 48, 48), "ccc")
         assert bool(lesions.any()) == bool(target_of(2, index))
@@ -212,7 +212,7 @@ def test_lesions_are_those_of_class_1_alone_and_lie_in_the_lungs() -> None:
         assert 0.001 < (lesions > 0).mean() < 0.05
         inner = ndimage.binary_erosion(lesions > 0)
         assert image[inner].mean() > -700  # denser than lung
-        # The same subject without them is lung there, or a vessel in it, wall at most at their rim.
+        # Without lesions the subject has lung or vessels there, chest wall at the rim only.
         points, _ = anatomical_points(2, index, (48, 48, 48), "ccc")
         healthy = np.full(image.shape, -1000.0)
         names: dict[str, int] = {}
@@ -221,13 +221,13 @@ def test_lesions_are_those_of_class_1_alone_and_lie_in_the_lungs() -> None:
         assert set(np.unique(healthy[lesions > 0])) <= {names["lung"], names["lung vessel"]}
 
 
-def test_blood_is_bright_with_contrast_medium_alone() -> None:
+def test_only_contrast_medium_makes_blood_bright() -> None:
     generators = (np.random.default_rng(0) for _ in range(2))
     with_medium, without = (ANATOMIES[task].appearance(next(generators)) for task in ("shc", "ccc"))
     assert with_medium["left blood"] > 250 > 100 > without["left blood"] == without["right atrial blood"]
 
 
-def test_a_cohort_with_classes_says_them(tmp_path: Path) -> None:
+def test_classes_are_written(tmp_path: Path) -> None:
     write_phantom(tmp_path / "out", 8, 3, (16, 16, 16), task="ccc")
     assert [case.target for case in folder(tmp_path / "out").cases] == [1, 0] * 4
     write_phantom(tmp_path / "other", 8, 3, (16, 16, 16))
@@ -237,7 +237,7 @@ def test_a_cohort_with_classes_says_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [4, 24])
-def test_the_splits_have_a_share_each_unless_told(tmp_path: Path, count: int) -> None:
+def test_default_splits_are_fractions_of_the_count(tmp_path: Path, count: int) -> None:
     write_phantom(tmp_path / "out", count, shape=(16, 16, 16))
     cases = folder(tmp_path / "out").cases
     sizes = {name: sum(name in case.splits for case in cases) for name in ("pretrain", "train", "val", "test")}
@@ -245,7 +245,7 @@ def test_the_splits_have_a_share_each_unless_told(tmp_path: Path, count: int) ->
     assert tuple(sizes.values()) == expected[count]
 
 
-def test_the_same_cohort_is_the_same_files(tmp_path: Path) -> None:
+def test_writing_is_deterministic(tmp_path: Path) -> None:
     contents = []
     for name in ("one", "other"):
         write_phantom(tmp_path / name, 4, 1, (16, 16, 16))

@@ -17,11 +17,11 @@ def column(beads: Beads) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
 
 
 @pytest.mark.parametrize("seed", TREES)
-def test_every_artery_is_joined_to_one_that_leaves_the_aorta(seed: int) -> None:
+def test_every_artery_is_connected_to_the_aorta(seed: int) -> None:
     beads = coronary_tree(default_rng(seed))
     near = cKDTree(beads[:, :3]).sparse_distance_matrix(cKDTree(beads[:, :3]), 4 * BEAD_MM)
     parts, which = connected_components(near)
-    assert parts == 2  # a left and a right one
+    assert parts == 2  # left and right
     in_aorta = tube(column(beads), ASCENDING).ravel() < 0
     assert {int(part) for part in which[in_aorta]} == {0, 1}
 
@@ -39,7 +39,7 @@ def test_arteries_lie_on_the_heart_and_not_in_it(seed: int) -> None:
     assert np.mean((to_heart < 8)[outside_aorta]) > 0.9
 
 
-def test_arteries_narrow_on_their_way() -> None:
+def test_arteries_taper() -> None:
     beads = coronary_tree(default_rng(0))
     starts = np.flatnonzero(np.diff(beads[:, 3]) > 0.2) + 1
     for artery in np.split(beads, starts):
@@ -55,7 +55,7 @@ def test_trees_differ_in_branches_and_course() -> None:
     assert apart.mean() > 0.5
 
 
-def test_a_scan_of_128_voxels_a_side_shows_two_whole_trees_bright_in_fat() -> None:
+def test_128_voxels_per_side_show_two_connected_trees() -> None:
     image, label = subject(1, 0, (128, 128, 128), "sac")
     assert set(np.unique(label)) == {0, 1}
     _, pieces = ndimage.label(label, np.ones((3, 3, 3)))

@@ -7,11 +7,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from gvsl.cases import Case
 from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.prediction import PredictSettings, find_images, predict
 from gvsl.store import Store
-from gvsl.types import Case
 
 from .grids import source
 

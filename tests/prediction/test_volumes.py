@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gvsl.backbones import UNet3D
-from gvsl.io import read_nifti
+from gvsl.io import read_volume
 from gvsl.prediction import segment_probabilities, segment_volume
 from gvsl.prediction.volumes import windowed_logits
 from gvsl.preprocessing import Preprocessing
@@ -55,7 +55,7 @@ def test_a_threshold_comes_back_to_within_half_a_voxel(name: str, crop: Any, tmp
     image, distance = phantom(GRIDS[name])
     path = tmp_path / "image.nii.gz"
     nib.save(image, path)
-    volume = read_nifti(path)
+    volume = read_volume(path)
     contract = Preprocessing(intensity="window", lower=-1000, upper=1000, crop=crop, margin=2)
     model = swap(thresholding(contract, (32, 32, 32)))
     found = segment_volume(model, volume)
@@ -73,7 +73,7 @@ def test_probabilities_lie_where_the_structures_do(name: str, tmp_path: Path) ->
     image, distance = phantom(GRIDS[name])
     path = tmp_path / "image.nii.gz"
     nib.save(image, path)
-    volume = read_nifti(path)
+    volume = read_volume(path)
     contract = Preprocessing(intensity="window", lower=-1000, upper=1000, crop="foreground", margin=2)
     model = swap(thresholding(contract, (32, 32, 32)))
     shares = dict(segment_probabilities(model, volume, scratch=tmp_path))

@@ -11,11 +11,11 @@ import nibabel
 import numpy as np
 import pytest
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
-from gvsl.preparation import Work, prepare
+from gvsl.preparation import PrepareSummary, prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
-from gvsl.types import Case
 
 MR = PRESETS["mr"]
 MakeCase = Callable[..., Case]
@@ -23,7 +23,7 @@ MakeStore = Callable[..., Store]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file in a folder, by its path in there."""
+    """Return the content of every file in a folder by its relative path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -66,14 +66,14 @@ REASONS = {
     "2d": ("images", "is 2D (14 x 16); a volume is needed"),
     "4d": ("images", "is 4D (12 x 14 x 16 x 2); split it into 3D volumes first"),
     "absurd": ("images", "its header claims 30000 x 30000 x 30000 voxels; at most 1,073,741,824 can be taken"),
-    "label grid": ("labels", "its grid is not that of its image: 12 x 14 x 17 against 12 x 14 x 16"),
-    "label place": ("labels", "its grid is not that of its image: same shape, another place in space"),
+    "label grid": ("labels", "its grid is not that of its image: 12 x 14 x 17 instead of 12 x 14 x 16"),
+    "label place": ("labels", "its grid is not that of its image: same shape, different position"),
     "label values": ("labels", "its labels are not all whole numbers"),
     "label gone": ("labels", "there is no such file"),
 }
 
 
-def test_hostile_files_are_refused_by_name_and_the_rest_goes_on(tmp_path: Path, make_case: MakeCase) -> None:
+def test_hostile_files_are_refused_by_name(tmp_path: Path, make_case: MakeCase) -> None:
     cases = [make_case(f"bad {how}") for how in REASONS] + [make_case("good")]
     for case, how in zip(cases, REASONS, strict=False):
         spoil(case, how)
@@ -86,7 +86,7 @@ def test_hostile_files_are_refused_by_name_and_the_rest_goes_on(tmp_path: Path, 
     assert {path.name for path in store.path.rglob("*.b2nd")} == {"good.b2nd"}
 
 
-def test_nothing_usable_is_the_user_s_mistake_and_leaves_nothing(tmp_path: Path, make_case: MakeCase) -> None:
+def test_no_usable_case_is_an_error_and_leaves_nothing(tmp_path: Path, make_case: MakeCase) -> None:
     case = make_case("a")
     spoil(case, "truncated")
     with pytest.raises(UserError, match=r"none of the 1 cases of here can be used; the first, .*a\.nii\.gz: is trunc"):
@@ -94,27 +94,27 @@ def test_nothing_usable_is_the_user_s_mistake_and_leaves_nothing(tmp_path: Path,
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_no_cases_is_the_user_s_mistake(tmp_path: Path) -> None:
+def test_no_cases_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="here holds no cases"):
         prepare([], tmp_path / "store", MR, source="here")
     assert not list(tmp_path.iterdir())
 
 
-def test_an_output_that_is_there_is_left_alone(tmp_path: Path, make_case: MakeCase) -> None:
+def test_an_existing_folder_is_left_alone(tmp_path: Path, make_case: MakeCase) -> None:
     (tmp_path / "store").mkdir()
     with pytest.raises(UserError, match="exists already"):
         prepare([make_case("a")], tmp_path / "store", MR, source="here")
     assert not list((tmp_path / "store").iterdir())
 
 
-def test_an_output_that_can_not_be_written_is_one_line(tmp_path: Path, make_case: MakeCase) -> None:
+def test_an_unwritable_output_is_one_line(tmp_path: Path, make_case: MakeCase) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(UserError, match="can't be written: "):
         prepare([make_case("a")], tmp_path / "file" / "store", MR, source="here")
 
 
 @pytest.mark.parametrize(("failure", "processes"), [(RuntimeError, 1), (KeyboardInterrupt, 1), (KeyboardInterrupt, 2)])
-def test_what_was_done_before_a_stop_is_not_done_again(
+def test_finished_cases_are_kept_after_an_interruption(
     tmp_path: Path, make_case: MakeCase, processes: int, failure: type[BaseException]
 ) -> None:
     cases = [make_case(f"case{index}") for index in range(12)]
@@ -129,7 +129,7 @@ def test_what_was_done_before_a_stop_is_not_done_again(
     with pytest.raises(failure):
         prepare(cases, out, MR, source="here", processes=processes, progress=lambda _: stop_at_three)
     assert [path.name for path in out.parent.iterdir()] == ["store.partial"]
-    work: list[Work] = []
+    work: list[PrepareSummary] = []
     counts: list[int] = []
 
     def counted(count: int) -> Callable[[], None]:
@@ -154,7 +154,7 @@ def test_several_processes_make_the_same_store(tmp_path: Path, make_case: MakeCa
     assert list(one.cases) == list(two.cases)
 
 
-def test_no_processes_at_all_is_the_user_s_mistake(tmp_path: Path, make_case: MakeCase) -> None:
+def test_no_processes_is_an_error(tmp_path: Path, make_case: MakeCase) -> None:
     with pytest.raises(UserError, match="0 processes"):
         prepare([make_case("a")], tmp_path / "store", MR, source="here", processes=0)
 
@@ -172,7 +172,7 @@ def test_labels_and_geometry_of_the_right_grid_are_kept(tmp_path: Path, make_cas
     assert store.cases["a"].source == "images/a.nii.gz"
 
 
-def test_a_label_map_that_differs_by_rounding_is_taken(tmp_path: Path, make_case: MakeCase) -> None:
+def test_a_grid_that_differs_by_rounding_is_accepted(tmp_path: Path, make_case: MakeCase) -> None:
     case = make_case("a", spacing=(0.7, 0.7, 2))
     assert case.label is not None
     label = nibabel.load(case.label)
@@ -186,7 +186,7 @@ def test_one_volume_is_a_store(tmp_path: Path, make_case: MakeCase) -> None:
     assert store.split("pretrain") == ["a"]
 
 
-def test_ids_become_safe_file_names_and_twins_are_refused(tmp_path: Path, make_case: MakeCase) -> None:
+def test_ids_become_safe_file_names_and_duplicates_are_refused(tmp_path: Path, make_case: MakeCase) -> None:
     first, second = make_case("first"), make_case("second")
     cases = [replace(first, id="../../a b"), replace(second, id="../..:A B"), replace(second, id="x" * 300)]
     done = []
@@ -196,7 +196,7 @@ def test_ids_become_safe_file_names_and_twins_are_refused(tmp_path: Path, make_c
     assert store.refused == (
         ("images/second.nii.gz", "its id _._.._A_B is that of images/first.nii.gz already; rename one of them"),
     )
-    assert len(done) == 2  # the twin was never looked at
+    assert len(done) == 2  # the duplicate was not read
     store.image("_._.._a_b")
     assert {path.name for path in tmp_path.iterdir()} == {"source", "store"}
 
@@ -205,7 +205,7 @@ def test_every_label_value_gets_a_name(make_store: MakeStore) -> None:
     assert make_store().label_names == {1: "block", 2: "label 2"}
 
 
-def test_the_manifest_names_no_place_of_this_machine(tmp_path: Path, make_store: MakeStore) -> None:
+def test_the_manifest_contains_no_local_path(tmp_path: Path, make_store: MakeStore) -> None:
     text = (make_store().path / "manifest.json").read_text(encoding="utf-8")
     assert str(tmp_path) not in text
     assert json.loads(text)["source"] == "source"
@@ -221,20 +221,20 @@ def test_a_pipe_is_refused_and_never_opened(tmp_path: Path, make_case: MakeCase,
     case = make_case("a")
     assert case.label is not None
     pipe = case.label if part == "label" else case.image
-    told, reason = pipe.name, "is neither a file nor a folder"
+    expected, reason = pipe.name, "is neither a file nor a folder"
     pipe.unlink()
     if part == "voxels":
         nibabel.Nifti1Pair(np.ones((4, 5, 6), np.int16), np.eye(4)).to_filename(pipe.with_name("a.hdr"))
         pipe = pipe.with_name("a.img")
         pipe.unlink()
-        told, reason = "a.hdr", "is the header of a pair, and its voxels"
+        expected, reason = "a.hdr", "is the header of a pair, and its voxel file"
     os.mkfifo(pipe)
     make_case("b")
     run = "import sys; from gvsl.cli import main; sys.exit(main(sys.argv[1:]))"
-    words = [sys.executable, "-c", run, "prepare", str(tmp_path / "source"), str(tmp_path / "store")]
-    subprocess.run(words, capture_output=True, check=True, timeout=60)
+    argv = [sys.executable, "-c", run, "prepare", str(tmp_path / "source"), str(tmp_path / "store")]
+    subprocess.run(argv, capture_output=True, check=True, timeout=60)
     store = Store.open(tmp_path / "store")
     assert list(store.cases) == ["b"]
-    [(file, said)] = store.refused
-    assert Path(file).name == told
-    assert said.startswith(reason)
+    [(file, output)] = store.refused
+    assert Path(file).name == expected
+    assert output.startswith(reason)

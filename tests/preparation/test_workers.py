@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gvsl.cases import Case
 from gvsl.io import Volume
 from gvsl.preparation import workers
-from gvsl.preparation.workers import MEMORY_BASE, MEMORY_SHARE, usual_processes
-from gvsl.types import Case
+from gvsl.preparation.workers import MEMORY_BASE, MEMORY_PER_BYTE, default_processes
 
 SHAPE = (64, 64, 40)
 BYTES = 2 * 64 * 64 * 40
@@ -16,7 +16,7 @@ BYTES = 2 * 64 * 64 * 40
 
 @pytest.fixture
 def cases(tmp_path: Path, write_volume: Callable[[Path, Volume], Path]) -> dict[str, Case]:
-    """One volume of 16 bits in every format."""
+    """A 16-bit volume in every format."""
     array = np.random.default_rng(0).integers(-1000, 1000, SHAPE).astype(np.int16)
     volume = Volume(array, np.eye(4))
     names = ("plain.nii", "packed.nii.gz", "pair.hdr", "series")
@@ -24,35 +24,35 @@ def cases(tmp_path: Path, write_volume: Callable[[Path, Volume], Path]) -> dict[
 
 
 @pytest.mark.parametrize("name", ["plain.nii", "packed.nii.gz", "pair.hdr", "series"])
-def test_memory_is_shared_by_as_many_as_can_hold_the_largest(
+def test_processes_are_limited_by_the_memory_for_the_largest_volume(
     name: str, cases: dict[str, Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "cpu_count", lambda: 64)
     for processes in (1, 3, 20):
-        # A header and the tags of 40 slices come on top of the voxels.
-        free = int(processes * (MEMORY_BASE + MEMORY_SHARE * (BYTES + 60_000)) * 1.001)
+        # Headers and the elements of 40 slices are added to the voxels.
+        free = int(processes * (MEMORY_BASE + MEMORY_PER_BYTE * (BYTES + 60_000)) * 1.001)
         monkeypatch.setattr(workers, "available_memory", lambda free=free: free)
-        assert usual_processes([cases[name]]) == processes
+        assert default_processes([cases[name]]) == processes
 
 
-def test_a_series_among_others_is_its_own_files(cases: dict[str, Case], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_files_of_a_series_count(cases: dict[str, Case], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "cpu_count", lambda: 64)
     monkeypatch.setattr(workers, "MEMORY_BASE", 0)
-    monkeypatch.setattr(workers, "available_memory", lambda: 8 * MEMORY_SHARE * BYTES)
+    monkeypatch.setattr(workers, "available_memory", lambda: 8 * MEMORY_PER_BYTE * BYTES)
     whole = cases["series"]
     slices = tuple(sorted(path.name for path in whole.image.iterdir()))[:10]
-    assert usual_processes([Case("part", whole.image, parts=slices)]) > usual_processes([whole])
+    assert default_processes([Case("part", whole.image, parts=slices)]) > default_processes([whole])
 
 
-def test_there_is_one_process_a_core_at_most_and_one_at_least(
+def test_there_is_at_most_one_process_per_core_and_at_least_one(
     tmp_path: Path, cases: dict[str, Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "cpu_count", lambda: 4)
     monkeypatch.setattr(workers, "available_memory", lambda: 2**50)
-    assert usual_processes(list(cases.values())) == 4
-    assert usual_processes([]) == 4
-    assert usual_processes([Case("gone", tmp_path / "gone.nii")]) == 4
+    assert default_processes(list(cases.values())) == 4
+    assert default_processes([]) == 4
+    assert default_processes([Case("gone", tmp_path / "gone.nii")]) == 4
     monkeypatch.setattr(workers, "available_memory", lambda: 1)
-    assert usual_processes(list(cases.values())) == 1
+    assert default_processes(list(cases.values())) == 1
     (tmp_path / "short.nii.gz").write_bytes(gzip.compress(b"")[:3])
-    assert usual_processes([Case("short", tmp_path / "short.nii.gz")]) == 1
+    assert default_processes([Case("short", tmp_path / "short.nii.gz")]) == 1

@@ -20,7 +20,7 @@ ORIENTATIONS = [
 
 
 def head(shape: tuple[int, int, int] = (40, 44, 36), seed: int = 0) -> NDArray[np.float32]:
-    """A bright ellipsoid with texture in dark, noisy air."""
+    """Return a bright, textured ellipsoid in dark, noisy air."""
     draw = np.random.default_rng(seed)
     index = [np.linspace(-1, 1, size) for size in shape]
     radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*index, indexing="ij")))
@@ -37,18 +37,18 @@ def turned(volume: Volume, turns: NDArray[np.int64]) -> Volume:
     return Volume(nibabel.apply_orientation(volume.array, turns), affine)
 
 
-@pytest.mark.parametrize("contract", [MR, WHOLE, CT, replace(MR, spacing=2.0), replace(WHOLE, spacing=0.8)])
+@pytest.mark.parametrize("spec", [MR, WHOLE, CT, replace(MR, spacing=2.0), replace(WHOLE, spacing=0.8)])
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (0.9, 1.2, 3)])
 @pytest.mark.parametrize("turns", ORIENTATIONS[::5])
-def test_how_a_file_was_stored_makes_no_difference(
-    turns: NDArray[np.int64], spacing: tuple[float, float, float], contract: Preprocessing
+def test_axis_order_of_the_file_makes_no_difference(
+    turns: NDArray[np.int64], spacing: tuple[float, float, float], spec: Preprocessing
 ) -> None:
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = (-30, 10, 5)
     image = Volume(head(), affine)
     label = Volume(labels_of(head()), affine)
-    expected, expected_label, _ = preprocess(image, label, contract)
-    found, found_label, _ = preprocess(turned(image, turns), turned(label, turns), contract)
+    expected, expected_label, _ = preprocess(image, label, spec)
+    found, found_label, _ = preprocess(turned(image, turns), turned(label, turns), spec)
     np.testing.assert_array_equal(found.array, expected.array)
     np.testing.assert_allclose(found.affine, expected.affine, atol=1e-9)
     assert found_label is not None
@@ -56,7 +56,7 @@ def test_how_a_file_was_stored_makes_no_difference(
     np.testing.assert_array_equal(found_label.array, expected_label.array)
     np.testing.assert_allclose(found_label.affine, expected.affine, atol=1e-9)
     assert found_label.array.shape == found.array.shape
-    np.testing.assert_allclose(found.spacing, contract.spacing)
+    np.testing.assert_allclose(found.spacing, spec.spacing)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16])
@@ -74,7 +74,7 @@ def test_labels_on_the_right_grid_are_never_changed(dtype: type) -> None:
 
 def test_the_crop_keeps_the_foreground_and_its_margin() -> None:
     image = head()
-    image[2, 2, 2] = 3000  # a lone bright voxel in the air is not foreground
+    image[2, 2, 2] = 3000  # a single bright voxel in air is not foreground
     bright = np.argwhere(labels_of(head()) > 0)
     low, high = bright.min(0) - MR.margin - 1, bright.max(0) + MR.margin + 2
     ready, label, lost = preprocess(Volume(image, np.eye(4)), Volume(labels_of(head()), np.eye(4)), MR)
@@ -91,14 +91,14 @@ def test_the_margin_is_in_voxels_of_the_prepared_grid() -> None:
     np.testing.assert_array_equal(np.subtract(large.array.shape, small.array.shape), 4)
 
 
-def test_labels_that_the_crop_loses_are_counted() -> None:
+def test_cropped_labels_are_counted() -> None:
     label = labels_of(head())
     label[0, 0, :3] = 1
     assert preprocess(Volume(head(), np.eye(4)), Volume(label, np.eye(4)), MR)[2] == 3
 
 
 @pytest.mark.parametrize("size", [3000.0, 3e6])
-def test_a_few_bright_voxels_do_not_move_the_range(size: float) -> None:
+def test_a_few_bright_voxels_do_not_change_the_range(size: float) -> None:
     image = head((30, 30, 30))
     spoilt = image.copy()
     spoilt[15, 15, 13:16] = size
@@ -112,16 +112,16 @@ def test_the_scanner_s_unit_makes_no_difference(gain: float, offset: float) -> N
     np.testing.assert_allclose(scale((gain * head() + offset).astype(np.float32), MR), scale(head(), MR), atol=1e-3)
 
 
-def test_padding_does_not_move_the_range() -> None:
+def test_padding_does_not_change_the_range() -> None:
     image = head((20, 20, 20)) + 50
     padded = np.zeros((60, 60, 60), np.float32)
     padded[20:40, 20:40, 20:40] = image
     np.testing.assert_allclose(scale(padded, MR)[20:40, 20:40, 20:40], scale(image, MR), atol=1e-6)
 
 
-def test_scaled_values_fill_the_range_and_stay_in_it() -> None:
-    for contract in (MR, replace(CT, lower=0.0, upper=500.0)):
-        scaled = scale(head(), contract)
+def test_scaled_values_fill_the_range() -> None:
+    for spec in (MR, replace(CT, lower=0.0, upper=500.0)):
+        scaled = scale(head(), spec)
         assert scaled.dtype == np.float32
         assert 0 <= scaled.min() < 1e-3
         assert scaled.max() == 1
@@ -152,7 +152,7 @@ def test_values_at_the_end_of_float32_do_not_overflow(value: float) -> None:
 
 
 def test_the_largest_step_of_a_coarse_search_loses_nothing() -> None:
-    """A volume too large to be searched voxel by voxel keeps a label at the very edge of its foreground."""
+    """A volume searched on a coarse grid keeps a label at the edge of its foreground."""
     image = np.zeros((300, 8, 8), np.float32)
     image[101:202] = np.random.default_rng(0).uniform(50, 100, (101, 8, 8))
     label = (image > 0).astype(np.uint8)

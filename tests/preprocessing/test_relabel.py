@@ -4,13 +4,13 @@ import nibabel
 import numpy as np
 import pytest
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.io import UnusableFile, Volume
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.preprocessing.relabel import relabelled
 from gvsl.store import Store
-from gvsl.types import Case
 
 
 def label(*values: int) -> Volume:
@@ -24,19 +24,19 @@ def test_values_are_replaced_and_background_stays() -> None:
     assert relabelled(label(0, 3), {3: 850}).array.dtype == np.int16
 
 
-def test_without_values_it_is_left_alone() -> None:
+def test_without_values_the_label_map_is_unchanged() -> None:
     one = label(0, 7)
     assert relabelled(one, {}) is one
 
 
-def test_a_value_that_is_not_listed_is_named() -> None:
+def test_unlisted_values_are_refused_by_name() -> None:
     with pytest.raises(UnusableFile, match=r"doesn't list: 3, 5$"):
         relabelled(label(5, 0, 3, 1), {1: 1})
     with pytest.raises(UnusableFile, match="doesn't list: 11, 12, 13, 14, 15 and 2 more"):
         relabelled(label(*range(11, 18)), {1: 1})
 
 
-def test_a_store_keeps_to_its_values(tmp_path: Path) -> None:
+def test_a_store_keeps_its_label_values(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     values = draw.integers(0, 3, (8, 8, 8)).astype(np.uint8)
     for name, array in (("image", draw.random((8, 8, 8), np.float32)), ("label", values)):
@@ -44,8 +44,8 @@ def test_a_store_keeps_to_its_values(tmp_path: Path) -> None:
     cases = [Case("a", tmp_path / "image.nii", tmp_path / "label.nii", ("train",))]
 
     def again(label_values: dict[int, int]) -> Store:
-        contract = PRESETS["none"]
-        return prepare(cases, tmp_path / "store", contract, source="made", label_values=label_values)
+        spec = PRESETS["none"]
+        return prepare(cases, tmp_path / "store", spec, source="made", label_values=label_values)
 
     store = again({1: 5, 2: 0})
     np.testing.assert_array_equal(store.label("a"), np.where(values == 1, 5, 0))

@@ -21,32 +21,32 @@ from gvsl.preprocessing import PRESETS, Preprocessing, parse_preprocessing
         ({"crop": "brain"}, "it can be foreground or lungs or none"),
     ],
 )
-def test_a_contract_that_means_nothing_is_refused(values: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Preprocessing(**values)
 
 
-@pytest.mark.parametrize("contract", [*PRESETS.values(), Preprocessing(spacing=2, crop="none", margin=0)])
-def test_a_contract_survives_being_written(contract: Preprocessing) -> None:
-    assert parse_preprocessing(asdict(contract)) == contract
+@pytest.mark.parametrize("spec", [*PRESETS.values(), Preprocessing(spacing=2, crop="none", margin=0)])
+def test_a_spec_round_trips(spec: Preprocessing) -> None:
+    assert parse_preprocessing(asdict(spec)) == spec
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"flavour": 1}, "lacks or adds flavour"),
+        ({"flavour": 1}, "lack or add flavour"),
         ({"spacing": "1"}, "spacing is '1', not float"),
         ({"margin": 1.5}, "margin is 1.5, not int"),
         ({"margin": True}, "margin is True, not int"),
     ],
 )
-def test_a_contract_of_another_kind_is_refused(change: dict[str, Any], message: str) -> None:
+def test_unknown_and_mistyped_settings_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_preprocessing({**asdict(PRESETS["mr"]), **change})
 
 
-def test_a_contract_that_lacks_a_field_is_refused() -> None:
+def test_missing_settings_are_refused() -> None:
     values = asdict(PRESETS["ct"])
     del values["upper"]
-    with pytest.raises(UserError, match="lacks or adds upper"):
+    with pytest.raises(UserError, match="lack or add upper"):
         parse_preprocessing(values)

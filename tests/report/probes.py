@@ -1,10 +1,11 @@
 """Transfer runs made of a few scores, in memory."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gvsl.records import RunRecord
-from gvsl.report.runs import Run
+from gvsl.report.runs import Run, store_names
 
 
 def probe(seed: int, dice: dict[str, float], weights: str = "w", **changes: Any) -> Run:
@@ -28,3 +29,12 @@ OTHER = [
     probe(0, {"a": 0.5, "b": 0.6, "c": 0.4}, "scratch"),
     probe(1, {"a": 0.4, "b": 0.5, "c": 0.3}, "scratch"),
 ]
+
+
+def runs_of(records: Sequence[RunRecord]) -> list[Run]:
+    """Runs of records in memory."""
+    stores = store_names(records)
+    return [
+        Run(Path(record.name), record.name, store, record, {}, [], [])
+        for record, store in zip(records, stores, strict=True)
+    ]

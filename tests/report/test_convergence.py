@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gvsl.report.convergence import mean_curve, speeds, steps_to, steps_to_share, validation
+from gvsl.report.convergence import mean_curve, speeds, steps_to, steps_to_best, validation
+from gvsl.report.grouping import chart_groups
 from gvsl.report.runs import Curve, read_runs
-from gvsl.report.studies import studies
 
 Maker = Callable[..., Path]
 
@@ -37,7 +37,7 @@ def test_steps_and_differences_are_those_of_the_files(tmp_path: Path, transfer_f
     }
     for (method, seed), scores in made.items():
         write(transfer_folder(tmp_path / f"{method}-{seed}", seed, method == "gvsl"), scores)
-    (study,), alone = studies(read_runs([tmp_path]))
+    (study,), alone = chart_groups(read_runs([tmp_path]))
     assert not alone
     found = {speed.method: speed for speed in speeds(study)}
     assert list(found) == ["scratch", "gvsl"]
@@ -46,7 +46,7 @@ def test_steps_and_differences_are_those_of_the_files(tmp_path: Path, transfer_f
         assert speed.steps == own
         assert speed.mean_steps == np.mean([step for step in own if step is not None])
     assert (found["gvsl"].steps, found["scratch"].steps) == ([40, 20], [60, 80])
-    assert (found["gvsl"].gap, found["gvsl"].shared) == (40 - 60, 1)  # seed 0 is all that both have
+    assert (found["gvsl"].gap, found["gvsl"].paired) == (40 - 60, 1)  # seed 0 is all that both have
     assert found["scratch"].gap is None
     level = 0.95 * (0.5 + 0.6) / 2
     assert found["gvsl"].level_steps == [plain_steps(tmp_path / f"gvsl-{seed}", level) for seed in (0, 1)]
@@ -60,17 +60,19 @@ def test_two_runs_of_one_seed_count_as_their_mean(tmp_path: Path, transfer_folde
         ("b", True, {20: 0.1, 60: 0.5}),
         ("c", False, {20: 0.1, 90: 0.5}),
     ):
-        write(transfer_folder(tmp_path / name, 0, pretrained, name=name), scores)
-    (study,), _ = studies(read_runs([tmp_path]))
+        weights = f"../{name}/weights" if pretrained else "scratch"
+        config = {"mode": "linear", "weights": weights, "method": "gvsl" if pretrained else "scratch", "labelled": 20}
+        write(transfer_folder(tmp_path / name, 0, pretrained, name=name, config=config), scores)
+    (study,), _ = chart_groups(read_runs([tmp_path]))
     mine = speeds(study)[1]
-    assert (mine.gap, mine.shared) == ((20 + 60) / 2 - 90, 1)
+    assert (mine.gap, mine.paired) == ((20 + 60) / 2 - 90, 1)
     assert study.notes == "Several runs of one seed, of weights that differ: gvsl."
 
 
 def test_a_score_that_never_rises_has_no_step() -> None:
     steps = np.array([5.0, 10.0])
-    assert steps_to_share(Curve(steps, np.zeros(2))) is None
-    assert steps_to_share(Curve(steps, np.array([0.95, 1.0]))) == 5.0
+    assert steps_to_best(Curve(steps, np.zeros(2))) is None
+    assert steps_to_best(Curve(steps, np.array([0.95, 1.0]))) == 5.0
     assert steps_to(Curve(steps, np.array([0.1, 0.2])), 0.3) is None
 
 
@@ -98,4 +100,4 @@ def test_a_classification_is_scored_by_its_auc(tmp_path: Path, transfer_folder: 
     write(folder, {10: 0.6, 20: 0.9}, "val_auc")
     curve = validation(read_runs([folder])[0])
     assert curve is not None
-    assert steps_to_share(curve) == 20
+    assert steps_to_best(curve) == 20

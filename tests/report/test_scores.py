@@ -6,11 +6,10 @@ from statistics import fmean, stdev
 import numpy as np
 import pytest
 
-from gvsl.report.groups import groups
-from gvsl.report.pretraining import RANDOM
+from gvsl.report.grouping import RANDOM, groups
 from gvsl.report.runs import read_runs
 from gvsl.report.scores import case_ids, difference, scores, spread, structures
-from gvsl.report.wording import standing
+from gvsl.report.verdicts import outcome
 
 from .probes import MINE, OTHER, probe
 
@@ -37,8 +36,8 @@ def test_difference_is_paired_by_case_and_by_seed() -> None:
     assert found.over_cases == pytest.approx(stdev(by_case))
     assert found.over_seeds == pytest.approx(stdev(by_seed))
     assert (found.cases_ahead, found.cases, found.seeds_ahead, found.seeds) == (2, 3, 2, 2)
-    assert standing(found) == "pre-training is ahead in 2 of 3 cases and in 2 of 2 seeds"
-    assert standing(difference(OTHER, MINE, ["a", "b", "c"], "dice")) == "pre-training is not ahead (in 1 of 3 cases)"
+    assert outcome(found) == "pre-training is ahead in 2 of 3 cases and in 2 of 2 seeds"
+    assert outcome(difference(OTHER, MINE, ["a", "b", "c"], "dice")) == "pre-training is not ahead (in 1 of 3 cases)"
 
 
 def test_only_seeds_of_both_sides_count() -> None:
@@ -46,7 +45,7 @@ def test_only_seeds_of_both_sides_count() -> None:
     assert difference(MINE, more, ["a", "b", "c"], "dice") == difference(MINE, OTHER, ["a", "b", "c"], "dice")
     apart = difference(MINE, more[2:], ["a", "b", "c"], "dice")
     assert (np.isnan(apart.mean), apart.cases, apart.seeds) == (True, 0, 0)
-    assert "not compared" in standing(apart)
+    assert "not compared" in outcome(apart)
 
 
 def test_two_runs_of_a_seed_are_one_seed() -> None:
@@ -84,6 +83,6 @@ def test_a_study_on_disk_is_recomputed_plainly(study: list[Path]) -> None:
             if run.record.kind == "transfer" and (run.record.config["weights"] != "scratch") is pretrained
         ]
         plain = fmean(row["dice/anterior"] for run in members for row in run.record.cases)
-        found = spread(scores(group.sides[name], case_ids(group.runs), "dice/anterior"))
+        found = spread(scores(group.arms[name], case_ids(group.runs), "dice/anterior"))
         assert found.mean == pytest.approx(plain)
         assert found.seeds == 3

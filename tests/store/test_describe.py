@@ -6,17 +6,17 @@ import nibabel
 import numpy as np
 import pytest
 
+from gvsl.cases import Case
 from gvsl.cli import main
 from gvsl.datasets import folder
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store, describe
-from gvsl.types import Case
 
 MakeStore = Callable[..., Store]
 
 
-def test_it_tells_what_is_in_the_store(make_store: MakeStore) -> None:
+def test_contents_are_described(make_store: MakeStore) -> None:
     store = make_store()
     lines = describe(store).splitlines()
     assert f"store     {store.path}" in lines
@@ -30,7 +30,7 @@ def test_it_tells_what_is_in_the_store(make_store: MakeStore) -> None:
     )
 
 
-def test_it_tells_every_refused_file_with_its_reason(tmp_path: Path, make_case: Callable[..., Case]) -> None:
+def test_refused_files_are_listed_with_reasons(tmp_path: Path, make_case: Callable[..., Case]) -> None:
     bad = [make_case(f"bad{index}") for index in range(3)]
     for case in bad:
         case.image.write_bytes(b"")
@@ -40,7 +40,7 @@ def test_it_tells_every_refused_file_with_its_reason(tmp_path: Path, make_case: 
     assert "splits    none; 1 in none" in lines
 
 
-def test_a_name_of_several_lines_or_of_no_text_is_told_on_one(tmp_path: Path, make_case: Callable[..., Case]) -> None:
+def test_unprintable_names_are_escaped(tmp_path: Path, make_case: Callable[..., Case]) -> None:
     good = make_case("good")
     for name in (b"new\nline.nii", b"x\xff.nii", "né.nii".encode()):
         (good.image.parent / os.fsdecode(name)).write_bytes(b"")
@@ -48,21 +48,21 @@ def test_a_name_of_several_lines_or_of_no_text_is_told_on_one(tmp_path: Path, ma
     store = prepare(folder(tmp_path / "source").cases, tmp_path / "store", PRESETS["mr"], source="here")
     assert list(store.cases) == ["_", "good"]
     lines = describe(store).splitlines()
-    told = [r"new\nline.nii", "né.nii", r"x\udcff.nii"]
-    assert lines[-4:] == ["refused   3", *[f"  images/{name}: is empty" for name in told]]
+    expected = [r"new\nline.nii", "né.nii", r"x\udcff.nii"]
+    assert lines[-4:] == ["refused   3", *[f"  images/{name}: is empty" for name in expected]]
 
 
-def test_a_ct_without_air_is_noted(
+def test_a_ct_without_air_is_reported(
     tmp_path: Path, make_case: Callable[..., Case], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_case("offset")  # of values from about 60 on
+    make_case("offset")  # with values from about 60
     good = make_case("hounsfield")
     image = nibabel.load(good.image)
     nibabel.Nifti1Image(image.get_fdata(dtype=np.float32) - 1000, np.eye(4)).to_filename(good.image)
     for preset, noted in (("ct", True), ("mr", False), ("none", False)):
-        words = ["prepare", str(tmp_path / "source"), str(tmp_path / preset), "--preset", preset, "--processes", "1"]
-        assert main(words) == 0
+        argv = ["prepare", str(tmp_path / "source"), str(tmp_path / preset), "--preset", preset, "--processes", "1"]
+        assert main(argv) == 0
         assert ("Volumes without air, stored with an offset perhaps: 1;" in capsys.readouterr().out) is noted
         notes = [line for line in describe(Store.open(tmp_path / preset)).splitlines() if line.startswith("note")]
-        asked = "note      offset: no voxel lies below -200 HU; is air at 0, stored with an offset of 1024?"
+        asked = "note      offset: no voxel lies below -200 HU; are its intensities offset by 1024?"
         assert notes == ([asked] if noted else [])

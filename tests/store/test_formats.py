@@ -1,4 +1,4 @@
-"""The same volume in every format and orientation gives the same store, and the same way back."""
+"""A volume gives the same store in every format and orientation, and predictions map back to each."""
 
 from collections.abc import Callable
 from itertools import product
@@ -22,16 +22,16 @@ ORDERS = [(0, 1, 2), (2, 0, 1), (1, 2, 0), (0, 2, 1), (2, 1, 0), (1, 0, 2), (0, 
 ORIENTATIONS = [
     np.stack([order, flips], axis=1) for order, flips in zip(ORDERS, product((1, -1), repeat=3), strict=True)
 ]
-"""Every combination of flips, left- and right-handed, each with another order of the axes."""
-CONTRACT = Preprocessing(intensity="window", lower=-1000.0, upper=1000.0, crop="none")
+"""All combinations of flips, left- and right-handed, each with another axis order."""
+SPEC = Preprocessing(intensity="window", lower=-1000.0, upper=1000.0, crop="none")
 
 
 def original(spacing: tuple[float, float, float], oblique: float = 0.0) -> Volume:
-    """Smooth whole numbers, upright but for a turn about the long axis."""
+    """Return smooth whole numbers in RAS order, rotated around the long axis."""
     shape = (14, 16, 12)
     index = np.stack(np.meshgrid(*(np.linspace(0, 3, size) for size in shape), indexing="ij"))
     array = np.rint(900 * np.sin(index[0] + 2 * index[1]) * np.cos(1.5 * index[2])).astype(np.int16)
-    array[2, 3, 4] = 950  # so that no flip leaves it as it is
+    array[2, 3, 4] = 950  # so that no flip leaves it unchanged
     angle = np.deg2rad(oblique)
     affine = np.eye(4)
     affine[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -46,7 +46,7 @@ def turned(volume: Volume, turns: np.ndarray) -> Volume:
 
 
 @pytest.mark.parametrize("turns", ORIENTATIONS, ids=[str(number) for number in range(8)])
-def test_a_format_and_an_orientation_make_no_difference(
+def test_format_and_orientation_make_no_difference(
     tmp_path: Path, write_volume: WriteVolume, turns: np.ndarray
 ) -> None:
     for spacing, oblique in (((1.0, 1.0, 1.0), 0.0), ((0.8, 0.8, 2.5), 12.0)):
@@ -54,7 +54,7 @@ def test_a_format_and_an_orientation_make_no_difference(
         root = tmp_path / f"{oblique:g}"
         for name in FORMATS:
             write_volume(root / "images" / name, turned(upright, turns))
-        store = prepare(folder(root).cases, root / "store", CONTRACT, source="made")
+        store = prepare(folder(root).cases, root / "store", SPEC, source="made")
         assert not store.refused
         assert sorted(store.cases) == sorted(name.partition(".")[0] for name in FORMATS)
         expected = store.image("nii")
@@ -68,7 +68,7 @@ def test_a_format_and_an_orientation_make_no_difference(
 
 
 def check_the_way_back(root: Path, store: Store, upright: Volume) -> None:
-    """What is predicted on a case's stored image lies, as NIfTI on the source's grid, where it belongs."""
+    """Check that a segmentation of the stored image is right on the source's grid, as NIfTI."""
     for case_id, case in store.cases.items():
         stored = Volume(store.image(case_id), case.affine)
         back = resample_onto(stored, case.source_shape, case.source_affine)
@@ -85,24 +85,24 @@ def check_the_way_back(root: Path, store: Store, upright: Volume) -> None:
         assert dice == 1 if exact else dice > 0.97
 
 
-def test_a_label_map_may_have_another_format_and_order_of_its_axes(tmp_path: Path, write_volume: WriteVolume) -> None:
+def test_label_maps_may_differ_in_format_and_axis_order(tmp_path: Path, write_volume: WriteVolume) -> None:
     upright = original((1.0, 1.0, 1.0))
     write_volume(tmp_path / "images" / "case", turned(upright, ORIENTATIONS[3]))
     label = Volume((upright.array > 100).astype(np.uint8), upright.affine)
     write_volume(tmp_path / "labels" / "case.nrrd", turned(label, ORIENTATIONS[6]))
-    store = prepare(folder(tmp_path).cases, tmp_path / "store", CONTRACT, source="made")
+    store = prepare(folder(tmp_path).cases, tmp_path / "store", SPEC, source="made")
     np.testing.assert_array_equal(store.label("case"), label.array)
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(0.37, -1000.3), (2.44140625e-4, 0.1), (1.7, 0.0)])
-def test_a_series_and_its_conversions_are_one_image_however_it_is_scaled(
+def test_a_series_and_its_conversions_are_duplicates(
     tmp_path: Path, write_dicom: Callable[..., list[Path]], slope: float, intercept: float
 ) -> None:
     stored = np.random.default_rng(0).integers(0, 4000, (9, 8, 10))
     images = tmp_path / "images"
     write_dicom(images / "series", Volume(slope * stored + intercept, np.eye(4)), slope=slope, intercept=intercept)
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(images / "series"))
-    converted = sitk.ReadImage(names)  # in float64, by a reader that isn't ours
+    converted = sitk.ReadImage(names)  # in float64, by another reader
     assert converted.GetPixelID() == sitk.sitkFloat64
     for name in ("nrrd.nrrd", "mha.mha", "gz.nii.gz"):
         sitk.WriteImage(converted, str(images / name))

@@ -1,4 +1,4 @@
-"""A store of 100,000 cases, simulated but for a few arrays, in a process of its own."""
+"""A store of 100,000 cases, with a few real arrays, in its own process."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ print(json.dumps({"seconds": sorted(taken), "held": held, "cases": len(store.cas
 
 
 def simulate(folder: Path) -> dict[str, float]:
-    """A store of which the first cases have arrays and the others empty files; the sum of a crop of each of those."""
+    """Write a store whose first cases have arrays, the others empty files; return the sum of a crop of each array."""
     draw = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
@@ -91,4 +91,4 @@ def test_100_000_cases_open_in_two_seconds_of_a_core_and_300_megabytes(tmp_path:
     assert found["sums"] == pytest.approx(list(sums.values()), rel=1e-6)
     print(f"opened in {found['seconds']} s of a core, {found['held']:.0f} MB held")
     assert found["held"] < 300
-    assert found["seconds"][1] < 2  # the median, of processor time: it is 0.4 s where this was written
+    assert found["seconds"][1] < 2  # median CPU time; 0.4 s on the development machine

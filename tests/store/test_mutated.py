@@ -1,4 +1,4 @@
-"""500 broken files, prepared in a process with little memory: each is refused with a reason or does no harm."""
+"""Preparation of 500 broken files with little memory: each is refused with a reason, or harmless."""
 
 import gzip
 import json
@@ -16,24 +16,24 @@ import numpy as np
 import pydicom
 import pytest
 
+from gvsl.cases import Case
 from gvsl.io import Volume
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
-from gvsl.types import Case
 
 WriteVolume = Callable[[Path, Volume], Path]
 
 FORMATS = ("a.nii", "a.nii.gz", "a.hdr", "raw.nrrd", "a.nrrd", "a.nhdr", "raw.mha", "a.mha", "a.mhd", "dicom")
 EACH = 50
 CHECKED = ("a.nii.gz",)
-"""Every byte of the voxels and the header is under a checksum."""
+"""Formats with a checksum over header and voxels."""
 SHAPE = (16, 17, 12)
 MEMORY = 3 * 2**27
-"""Bytes above what the process has when it begins."""
+"""Limit of the process's memory, in bytes beyond its initial memory."""
 ODD = ("", "nan", "inf", "-1", "0", "99999999999", "1e400", "../x", "(", "LIST", "9" * 5000, "None", "1 2", "3.5", "\0")
 NIFTI_FIELDS = [(40 + 2 * axis, "<h") for axis in range(8)]
-NIFTI_FIELDS += [(offset, "<h") for offset in (70, 72, 252, 254)]  # datatype, bitpix, the codes of the forms
+NIFTI_FIELDS += [(offset, "<h") for offset in (70, 72, 252, 254)]  # datatype, bitpix, qform and sform codes
 NIFTI_FIELDS += [(offset, "<f") for offset in (108, 112, 116, *range(76, 108, 4), *range(256, 328, 4))]
 EXTREMES = {"<h": (-32768, -1, 0, 1, 7, 999, 32767), "<f": (float("nan"), float("inf"), -1e38, -1, 0, 1e-30, 1e9, 1e38)}
 DICOM_FIELDS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel", "HighBit")
@@ -45,17 +45,17 @@ from pathlib import Path
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.preprocessing.spec import Preprocessing
-from gvsl.types import Case
+from gvsl.cases import Case
 
 root, memory = Path(sys.argv[1]), int(sys.argv[2])
 names = json.loads((root / "cases.json").read_text(encoding="utf-8"))
 used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
-signal.setitimer(signal.ITIMER_PROF, 10)  # kills the process if one file takes more seconds of the processor
+signal.setitimer(signal.ITIMER_PROF, 10)  # kills the process if one file takes more CPU time
 cases = [Case(f"{number:03d}", root / name, splits=("pretrain",)) for number, name in enumerate(names)]
-contract = Preprocessing(**json.loads(sys.argv[3]))
+spec = Preprocessing(**json.loads(sys.argv[3]))
 watch = lambda: signal.setitimer(signal.ITIMER_PROF, 10)
-prepare(cases, root / "store", contract, source="mutants", progress=lambda count: watch)
+prepare(cases, root / "store", spec, source="mutants", progress=lambda count: watch)
 """
 
 
@@ -73,7 +73,7 @@ def flipped(content: bytes, draw: random.Random) -> bytes:
 
 
 def edited(content: bytes, name: str, draw: random.Random) -> bytes:
-    """Another value for one field of the header."""
+    """Change the value of one header field."""
     if name.endswith(".gz"):
         return gzip.compress(edited(gzip.decompress(content), name.removesuffix(".gz"), draw), 1)
     if name.endswith((".nii", ".hdr")):
@@ -95,7 +95,7 @@ def edited(content: bytes, name: str, draw: random.Random) -> bytes:
 
 
 def enlarged(content: bytes, name: str, sizes: tuple[int, int, int]) -> bytes:
-    """Another size in the header."""
+    """Change the size in the header."""
     if name.endswith(".gz"):
         return gzip.compress(enlarged(gzip.decompress(content), name.removesuffix(".gz"), sizes), 1)
     if name.endswith((".nii", ".hdr")):
@@ -105,7 +105,7 @@ def enlarged(content: bytes, name: str, sizes: tuple[int, int, int]) -> bytes:
 
 
 def bomb(content: bytes, name: str, number: int) -> bytes:
-    """What unfolds to far more: 64 MB after the voxels that are claimed, or 256 MB because so many are claimed."""
+    """Return a decompression bomb: 64 MB after the claimed voxels, or 256 MB of claimed voxels."""
     honest = number % 2
     zeros = bytes(2**28 if honest else 2**26)
     sizes = (1024, 1024, 128)
@@ -137,7 +137,7 @@ def spoilt_slice(path: Path, how: str, draw: random.Random) -> None:
 
 
 def mutant(folder: Path, name: str, number: int, draw: random.Random) -> str:
-    """Spoil a file that was just written, and say how."""
+    """Damage a file and return the kind of damage."""
     how = ["flip", "cut", "edit", "flip", "edit"][number % 5]
     if number in (10, 20, 30):
         how = "absurd"
@@ -166,9 +166,9 @@ def mutant(folder: Path, name: str, number: int, draw: random.Random) -> str:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the memory of a process by Linux's means")
 def test_broken_files_are_refused_or_harmless(tmp_path: Path, write_volume: WriteVolume) -> None:
-    contract = replace(PRESETS["ct"], crop="none")
+    spec = replace(PRESETS["ct"], crop="none")
     original = write_volume(tmp_path / "original.nii", volume())
-    reference = prepare([Case("a", original)], tmp_path / "reference", contract, source="original").image("a")
+    reference = prepare([Case("a", original)], tmp_path / "reference", spec, source="original").image("a")
     root = tmp_path / "mutants"
     names: list[str] = []
     hows: list[str] = []
@@ -181,7 +181,7 @@ def test_broken_files_are_refused_or_harmless(tmp_path: Path, write_volume: Writ
             names.append(f"{len(names):03d}/{name}")
     assert len(names) == 500
     (root / "cases.json").write_text(json.dumps(names), encoding="utf-8")
-    values = json.dumps(vars(contract))
+    values = json.dumps(vars(spec))
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(root), str(MEMORY), values],
         capture_output=True,
@@ -204,6 +204,6 @@ def test_broken_files_are_refused_or_harmless(tmp_path: Path, write_volume: Writ
             assert image.shape == reference.shape and np.abs(image - reference).max() < 1e-3, names[number]
     assert 50 < len(taken) < 350
     for number, how in enumerate(hows):
-        if how in ("absurd", "bomb"):  # sizes that can't be are seen before memory is asked for
+        if how in ("absurd", "bomb"):  # impossible sizes are detected before allocation
             reason = next(text for file, text in refused.items() if file.startswith(f"{number:03d}/"))
             assert (how == "bomb" and number % 2 == 1) == ("memory" in reason), (names[number], reason)

@@ -13,7 +13,7 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 
 @pytest.mark.parametrize("cohort", ["hippocampus", "left-atrium"])
 def test_real_volumes_keep_their_labels_and_fill_the_range(tmp_path: Path, cohort: str) -> None:
-    # The cohorts may not be redistributed, so a checkout has them only where someone put them beside it.
+    # The cohorts must not be redistributed, so they are optional beside a checkout.
     if not (DATA / cohort).is_dir():
         pytest.skip(f"the {cohort} cohort is not here")
     cases = folder(DATA / cohort).cases

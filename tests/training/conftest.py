@@ -16,7 +16,7 @@ def tiny() -> PretrainSettings:
         backbone=UNet3DSettings(width=8),
         data=DataSettings(batch_size=1, crop=(16, 16, 16), workers=0),
         optimiser=OptimiserSettings(learning_rate=1e-3, schedule="cosine", warmup_steps=3),
-        trainer=TrainerSettings(max_steps=8, accelerator="cpu", checkpoint_every=3, log_every=4),
+        trainer=TrainerSettings(max_steps=8, device="cpu", checkpoint_every=3, log_every=4),
     )
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import save_weights
 from gvsl.data import read_crop
-from gvsl.datasets.dataset import Dataset
+from gvsl.datasets import Dataset
 from gvsl.errors import UserError
-from gvsl.geometry import folded_share, identity_grid, inside, warp
+from gvsl.geometry import identity_grid, inside, nonpositive_jacobian_fraction, warp
 from gvsl.losses import local_ncc_loss
 from gvsl.methods import GVSL, GVSLSettings
 from gvsl.preparation import prepare
@@ -92,13 +92,13 @@ def test_each_held_out_volume_is_matched_with_the_next(make_run: MakeRun, phanto
             matching = method.match(*images)
 
         def ncc(field: Tensor, images: list[Tensor] = images) -> float:
-            return float(local_ncc_loss(images[1], warp(images[0], field), floor=1e-6, mask=inside(field)))
+            return float(local_ncc_loss(images[1], warp(images[0], field), eps=1e-6, mask=inside(field)))
 
         assert matching.dvf.abs().max() > 0.5
         assert row["ncc"] == pytest.approx(ncc(matching.dvf), abs=1e-4)
         assert row["ncc_affine"] == pytest.approx(ncc(matching.affine), abs=1e-4)
         assert row["ncc_identity"] == pytest.approx(ncc(torch.zeros(1, 3, *CROP)), abs=1e-4)
-        assert row["folded"] == pytest.approx(float(folded_share(matching.dvf)))
+        assert row["folded"] == pytest.approx(float(nonpositive_jacobian_fraction(matching.dvf)))
         before, truth = label_crop(phantom_store, moving), label_crop(phantom_store, fixed)
         after = warp(torch.from_numpy(before)[None, None].double(), matching.dvf, mode="nearest")[0, 0]
         assert row["dice_before"] == pytest.approx(mean_dice(before, truth, values))

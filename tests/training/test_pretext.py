@@ -32,7 +32,7 @@ def test_held_out_volumes_are_measured_and_reported(name: str, phantom_store: St
     settings = PretrainSettings(
         backbone=UNet3DSettings(width=8),
         data=DataSettings(batch_size=1, crop=(16, 16, 16), workers=0),
-        trainer=TrainerSettings(max_steps=2, accelerator="cpu"),
+        trainer=TrainerSettings(max_steps=2, device="cpu"),
         pretext=DeepClusterSettings(clusters=2) if name == "deepcluster" else default_settings(METHODS[name]),
     )
     run = tmp_path / "run"

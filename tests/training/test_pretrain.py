@@ -11,7 +11,7 @@ from torch import Tensor
 from gvsl.augment import AppearanceSettings, ViewSettings
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import load_backbone
-from gvsl.datasets.dataset import Dataset
+from gvsl.datasets import Dataset
 from gvsl.errors import UserError
 from gvsl.methods import GVSL, METHODS, GVSLSettings, Method
 from gvsl.methods.byol import BYOLSettings
@@ -90,6 +90,8 @@ def test_a_run_leaves_what_is_documented(finished: Path, phantom_store: Store, t
     assert record.environment["torch"] == torch.__version__
     assert record.environment.keys() >= {"device", "cores", "memory"}
     assert record.curves == "curves.csv"
+    assert record.logged == [asdict(metric) for metric in GVSL.logs]
+    assert record.logged[1] == {"name": "ncc", "title": "NCC loss", "better": "lower"}
 
 
 def test_the_record_ends_with_the_mean_of_the_last_steps(finished: Path) -> None:

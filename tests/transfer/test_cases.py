@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.preparation import prepare
 from gvsl.preprocessing import Preprocessing
 from gvsl.store import Store
 from gvsl.transfer import LabelledCases, TransferSettings, draw_boxes, draw_labelled
-from gvsl.types import Case
 
 IDS = [f"case{number:02d}" for number in range(12)]
 LABELS = {3: "left", 200: "right"}

@@ -19,7 +19,7 @@ from gvsl.transfer.segmentation import segmentation_loss
 IDENTITY: dict[str, Any] = {"store": "abc", "crop": (8, 8, 8), "seed": 0}
 BOX: Box = (slice(0, 8), slice(0, 8), slice(0, 8))
 SETTINGS = TransferSettings(
-    mode="linear", batch=2, max_steps=50, validate_every=7, learning_rate=1e-3, crop=(8, 8, 8), overlap=0
+    mode="linear", batch_size=2, max_steps=50, validate_every=7, learning_rate=1e-3, crop=(8, 8, 8), overlap=0
 )
 STORE = cast(Store, SimpleNamespace(cases={str(number): SimpleNamespace(shape=(8, 8, 8)) for number in range(100)}))
 StopAfter = Callable[[int | None], None]

@@ -27,7 +27,7 @@ classify = partial(run_task, "classification")
 
 SPLITS = ["train"] * 6 + ["val"] * 4 + ["test"] * 6
 LINEAR = TransferSettings(
-    mode="linear", width=8, max_steps=60, validate_every=10, learning_rate=3e-2, crop=(16, 16, 24), batch=2
+    mode="linear", width=8, max_steps=60, validate_every=10, learning_rate=3e-2, crop=(16, 16, 24), batch_size=2
 )
 CONVERGED = replace(LINEAR, optimiser="lbfgs", weight_penalty=1e-4, max_steps=20, validate_every=5)
 TRAINED = replace(LINEAR, mode="scratch", max_steps=10, validate_every=4, augmentation="both", checkpoint_every=3)

@@ -121,7 +121,7 @@ def test_the_last_step_is_validated_too() -> None:
 
 def test_a_batch_of_two_has_the_mean_of_their_losses() -> None:
     network, represent = build()
-    together = run(network, represent, batch=2, max_steps=1).rows[0]["loss"]
+    together = run(network, represent, batch_size=2, max_steps=1).rows[0]["loss"]
     network, represent = build()
     apart = run(network, represent, max_steps=2, learning_rate=1e-30, validate_every=1).rows
     assert together == pytest.approx((apart[0]["loss"] + apart[1]["loss"]) / 2, rel=1e-5)
@@ -151,7 +151,7 @@ def test_the_loss_is_the_one_asked_for() -> None:
     losses = []
     for kind in ("dice", "dice_ce"):
         network, represent = build()
-        losses.append(run(network, represent, loss=kind, max_steps=1, batch=1).rows[0]["loss"])
+        losses.append(run(network, represent, loss=kind, max_steps=1, batch_size=1).rows[0]["loss"])
     network, represent = build()
     logits, truth = network.head(represent("1", BOX)).detach(), target("1", BOX)
     share = logits.softmax(1)[:, 1:]
@@ -163,5 +163,5 @@ def test_the_loss_is_the_one_asked_for() -> None:
 
 def test_each_example_is_given_its_number() -> None:
     numbers: list[int] = []
-    run(*build(), numbers=numbers, max_steps=3, batch=2)
+    run(*build(), numbers=numbers, max_steps=3, batch_size=2)
     assert numbers == list(range(6))

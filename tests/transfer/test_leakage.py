@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gvsl.backbones import UNet3D
-from gvsl.backbones.learnt import learnt_from
+from gvsl.backbones.provenance import image_hashes
 from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.cli import main
 from gvsl.errors import UserError
@@ -19,7 +19,7 @@ from gvsl.transfer.leakage import check_leakage, describe_leakage, leaked_cases
 def pretrained(folder: Path, store: Store, cases: list[str] | None) -> Path:
     """Weights learnt from these cases of a store; None for weights of before that was noted."""
     torch.manual_seed(0)
-    images = None if cases is None else learnt_from(store.cases[case].content for case in cases)
+    images = None if cases is None else image_hashes(store.cases[case].content for case in cases)
     contract = store.preprocessing
     save_weights(folder, UNet3D(width=8), method="gvsl", preprocessing=contract, provenance={}, learnt_from=images)
     return folder

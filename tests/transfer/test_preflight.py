@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gvsl.backbones import UNet3D
-from gvsl.backbones.compatibility import check_contract
+from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import PretrainedUNet3D, load_backbone, save_weights
 from gvsl.errors import UserError
 from gvsl.hardware import find_device
@@ -54,21 +54,21 @@ def test_another_contract_is_refused_with_both_and_the_command(
     tmp_path: Path, store: Store, contract: Preprocessing, theirs: str, ours: str, options: str
 ) -> None:
     backbone = pretrained(tmp_path / "run", contract)
-    message = refusal(lambda: check_contract(backbone, tmp_path / "run", store))
+    message = refusal(lambda: check_preprocessing(backbone, tmp_path / "run", store))
     assert f"{tmp_path / 'run'} was trained on volumes with {theirs}, but {store.path}" in message
     assert f"was prepared with {ours}: " in message
-    assert message.endswith(f"`gvsl prepare SOURCE NEW_STORE {options}`, or give --any_contract true")
-    check_contract(backbone, tmp_path / "run", store, any_contract=True)
+    assert message.endswith(f"`gvsl prepare SOURCE NEW_STORE {options}`, or give --allow-preprocessing-mismatch")
+    check_preprocessing(backbone, tmp_path / "run", store, allow_mismatch=True)
 
 
 @pytest.mark.parametrize("contract", [ONE_MM, Preprocessing(crop="foreground", margin=9)])
 def test_how_much_was_cut_away_does_not_matter(tmp_path: Path, store: Store, contract: Preprocessing) -> None:
-    check_contract(pretrained(tmp_path, contract), tmp_path, store)
+    check_preprocessing(pretrained(tmp_path, contract), tmp_path, store)
 
 
 def test_another_number_of_channels_is_refused(tmp_path: Path, store: Store) -> None:
     backbone = pretrained(tmp_path, ONE_MM, in_channels=2)
-    assert "takes 2 channels" in refusal(lambda: check_contract(backbone, tmp_path, store))
+    assert "takes 2 channels" in refusal(lambda: check_preprocessing(backbone, tmp_path, store))
 
 
 def test_modes_and_weights_that_do_not_go_together_are_refused() -> None:

@@ -38,7 +38,7 @@ LINEAR = TransferSettings(
     weight_penalty=0.1,
 )
 TRAINED = TransferSettings(
-    mode="scratch", width=8, max_steps=6, validate_every=3, crop=(16, 16, 16), batch=2, checkpoint_every=2
+    mode="scratch", width=8, max_steps=6, validate_every=3, crop=(16, 16, 16), batch_size=2, checkpoint_every=2
 )
 
 

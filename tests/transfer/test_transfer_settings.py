@@ -9,7 +9,7 @@ from gvsl.transfer import TransferSettings
 def test_defaults_are_the_papers() -> None:
     settings = TransferSettings()
     assert (settings.learning_rate, settings.max_steps) == (1e-4, 40_000)
-    assert (settings.batch, settings.validate_every) == (1, 200)
+    assert (settings.batch_size, settings.validate_every) == (1, 200)
     assert (settings.crop, settings.overlap) == ((128, 128, 128), 0.5)
 
 
@@ -20,7 +20,7 @@ def test_defaults_are_the_papers() -> None:
         ("precision", "fp16"),
         ("device", "tpu"),
         ("max_steps", 0),
-        ("batch", 0),
+        ("batch_size", 0),
         ("validate_every", 0),
         ("labels", 0),
         ("seed", -1),

@@ -1,4 +1,4 @@
-"""Random changes of a batch on its device: drawn first, from a generator that is passed in, and applied second."""
+"""Random augmentation of a batch on its device: sampled first, from a generator that is passed in, then applied."""
 
 from gvsl.augment.appearance import AppearanceDraw, AppearanceSettings, change_appearance, draw_appearance
 from gvsl.augment.flip import draw_flip, flip

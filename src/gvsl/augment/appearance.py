@@ -1,4 +1,4 @@
-"""The transformation set T of GVSL: what an image looks like changes, where things are does not (Appendix C)."""
+"""The transformation set T of GVSL, which changes appearance and not geometry (Appendix C)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from gvsl.augment.shuffle import ShuffleDraw, draw_shuffle, shuffle
 
 @dataclass(frozen=True)
 class AppearanceSettings:
-    """How often each appearance transform is applied (published code's rates)."""
+    """Rates of the appearance transforms (those of the published code)."""
 
     shuffle_rate: float = 0.8
     """Probability of local shuffling."""
@@ -24,7 +24,7 @@ class AppearanceSettings:
 
 
 class AppearanceDraw(NamedTuple):
-    """One draw of the three transforms for a batch."""
+    """Parameters of the three transforms for a batch."""
 
     shuffle: ShuffleDraw
     intensity: IntensityDraw
@@ -34,7 +34,7 @@ class AppearanceDraw(NamedTuple):
 def draw_appearance(
     batch: int, shape: tuple[int, int, int], settings: AppearanceSettings, generator: torch.Generator
 ) -> AppearanceDraw:
-    """Draw local shuffling, an intensity curve and in-painting for each of B volumes of `shape` (D, H, W)."""
+    """Sample local shuffling, an intensity curve and in-painting for each of B volumes of `shape` (D, H, W)."""
     return AppearanceDraw(
         draw_shuffle(batch, shape, settings.shuffle_rate, generator),
         draw_intensity(batch, settings.intensity_rate, generator),
@@ -43,5 +43,5 @@ def draw_appearance(
 
 
 def change_appearance(image: Tensor, draw: AppearanceDraw) -> Tensor:
-    """Apply the three transforms in turn: (B, C, D, H, W) in [0, 1] to the same, on the batch's device."""
+    """Apply the three transforms in order: (B, C, D, H, W), in [0, 1], to the same shape and range."""
     return inpaint(change_intensity(shuffle(image, draw.shuffle), draw.intensity), draw.inpaint)

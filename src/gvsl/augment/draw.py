@@ -1,43 +1,48 @@
-"""Random numbers for the augmentations, all from a generator that is passed in and on its device."""
+"""Random numbers and boxes for the augmentations, from a generator that is passed in and on its device."""
 
 import torch
 from torch import Tensor
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Uniform numbers in [low, high), float32, on the generator's device."""
+    """Sample uniform numbers in [low, high), float32."""
     return torch.rand(shape, generator=generator, device=generator.device) * (high - low) + low
 
 
-def happens(batch: int, rate: float, generator: torch.Generator) -> Tensor:
-    """Whether something happens to each of a batch's volumes, with probability `rate`: (B, 1, 1, 1, 1), bool."""
+def bernoulli(batch: int, rate: float, generator: torch.Generator) -> Tensor:
+    """Sample, for each volume of a batch, True with probability `rate`: (B, 1, 1, 1, 1), bool."""
     return torch.rand((batch, 1, 1, 1, 1), generator=generator, device=generator.device) < rate
 
 
 def boxes(
-    batch: int, count: int, shape: tuple[int, int, int], least: float, most: float, generator: torch.Generator
+    batch: int,
+    count: int,
+    shape: tuple[int, int, int],
+    min_side: float,
+    max_side: float,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Random boxes inside a volume, each side uniform between two fractions of the volume's side.
+    """Sample random boxes inside a volume.
 
     Args:
         batch: B.
-        count: K boxes a volume.
+        count: K, boxes per volume.
         shape: (D, H, W).
-        least: least side as a fraction; at least one voxel.
-        most: greatest side as a fraction.
-        generator: where the numbers come from.
+        min_side: minimum side of a box, as a fraction of the volume's side; at least one voxel.
+        max_side: maximum side, as a fraction.
+        generator: source of the random numbers.
 
     Returns:
-        the first voxel and the one past the last, (B, K, 3) int64 each.
+        The first voxel and the one past the last, (B, K, 3), int64, each.
     """
     limits = torch.tensor(shape, device=generator.device, dtype=torch.float32)
-    sides = (uniform((batch, count, 3), least, most, generator) * limits).round().clamp(min=1)
+    sides = (uniform((batch, count, 3), min_side, max_side, generator) * limits).round().clamp(min=1)
     start = (torch.rand((batch, count, 3), generator=generator, device=generator.device) * (limits - sides + 1)).floor()
     return start.long(), (start + sides).long()
 
 
 def box_mask(start: Tensor, stop: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """The union of boxes: (B, K, 3) twice to (B, 1, D, H, W), bool. A box whose stop is its start is empty."""
+    """Return the union of boxes, (B, K, 3) each, as a mask (B, 1, D, H, W); a box with stop = start is empty."""
     along = []
     for axis, side in enumerate(shape):
         position = torch.arange(side, device=start.device)

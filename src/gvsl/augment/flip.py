@@ -1,20 +1,20 @@
-"""Flips along the volume's axes."""
+"""Random flips along one axis."""
 
 import torch
 from torch import Tensor
 
-from gvsl.augment.draw import happens
+from gvsl.augment.draw import bernoulli
 
 
 def draw_flip(batch: int, rate: float, generator: torch.Generator) -> Tensor:
-    """Draw, with probability `rate` a volume, one axis to flip: (B, 3, 1, 1, 1, 1), bool."""
+    """Sample one axis to flip for each volume, with probability `rate`: (B, 3, 1, 1, 1, 1), bool."""
     axis = torch.randint(3, (batch, 1), generator=generator, device=generator.device)
     chosen = (torch.arange(3, device=axis.device) == axis).view(batch, 3, 1, 1, 1, 1)
-    return chosen & happens(batch, rate, generator)[:, None]
+    return chosen & bernoulli(batch, rate, generator)[:, None]
 
 
 def flip(image: Tensor, draw: Tensor) -> Tensor:
-    """Flip volumes along the drawn axes: (B, C, D, H, W) to the same."""
+    """Flip volumes, (B, C, D, H, W), along the sampled axes."""
     for axis in range(3):
         image = torch.where(draw[:, axis], image.flip(2 + axis), image)
     return image

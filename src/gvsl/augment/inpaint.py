@@ -5,12 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gvsl.augment.draw import box_mask, boxes, happens
+from gvsl.augment.draw import bernoulli, box_mask, boxes
 
-SMALLEST_SIDE, LARGEST_SIDE = 1 / 10, 1 / 5
-MOST_BOXES = 30
+SIDES = (1 / 10, 1 / 5)
+"""Minimum and maximum side of a box, as fractions of the volume's side."""
+MAX_BOXES = 30
 NEXT_BOX = 0.95
-"""Probability of each next box after the first."""
+"""Probability of each box after the first."""
 
 
 class InpaintDraw(NamedTuple):
@@ -19,7 +20,7 @@ class InpaintDraw(NamedTuple):
     erased: Tensor
     """(B, 1, D, H, W), bool."""
     noise: Tensor
-    """(B, 1, D, H, W) in [0, 1)."""
+    """(B, 1, D, H, W), in [0, 1)."""
 
 
 def draw_inpaint(
@@ -27,31 +28,28 @@ def draw_inpaint(
     shape: tuple[int, int, int],
     rate: float,
     generator: torch.Generator,
-    *,
-    smallest: float = SMALLEST_SIDE,
-    largest: float = LARGEST_SIDE,
-    most: int = MOST_BOXES,
+    sides: tuple[float, float] = SIDES,
+    max_boxes: int = MAX_BOXES,
 ) -> InpaintDraw:
-    """Draw boxes to erase, each next one with probability 0.95, and uniform noise.
+    """Sample boxes to erase, each after the first with probability 0.95, and uniform noise.
 
     Args:
         batch: B.
         shape: (D, H, W).
         rate: probability that a volume is changed.
-        generator: where the numbers come from.
-        smallest: least side of a box, of the volume's side.
-        largest: greatest side of a box, of the volume's side.
-        most: the most boxes a volume.
+        generator: source of the random numbers.
+        sides: minimum and maximum side of a box, as fractions of the volume's side.
+        max_boxes: maximum number of boxes per volume.
     """
     device = generator.device
-    start, stop = boxes(batch, most, shape, smallest, largest, generator)
-    goes_on = torch.rand((batch, most), generator=generator, device=device) < NEXT_BOX
-    goes_on[:, 0] = True
-    there = goes_on.cumprod(dim=1)[..., None]
-    erased = box_mask(start, torch.where(there > 0, stop, start), shape) & happens(batch, rate, generator)
+    start, stop = boxes(batch, max_boxes, shape, *sides, generator)
+    continues = torch.rand((batch, max_boxes), generator=generator, device=device) < NEXT_BOX
+    continues[:, 0] = True
+    exists = continues.cumprod(dim=1)[..., None]
+    erased = box_mask(start, torch.where(exists > 0, stop, start), shape) & bernoulli(batch, rate, generator)
     return InpaintDraw(erased, torch.rand((batch, 1, *shape), generator=generator, device=device))
 
 
 def inpaint(image: Tensor, draw: InpaintDraw) -> Tensor:
-    """Replace the drawn boxes by noise: (B, C, D, H, W) in [0, 1] to the same."""
+    """Replace the sampled boxes of volumes, (B, C, D, H, W), by noise in [0, 1)."""
     return torch.where(draw.erased, draw.noise.to(image.dtype), image)

@@ -5,32 +5,31 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gvsl.augment.draw import happens
+from gvsl.augment.draw import bernoulli
 
 STEPS = 256
-"""Intervals of the curve's table, in which intensities are interpolated linearly."""
+"""Intervals of the curve's lookup table, within which intensities are interpolated linearly."""
 
 
 class IntensityDraw(NamedTuple):
-    """A curve for each volume, as a table over [0, 1]."""
+    """A curve for each volume, as a lookup table over [0, 1]."""
 
     table: Tensor
-    """(B, STEPS + 1), increasing from 0 to 1, or decreasing from 1 to 0 in a curve that falls."""
+    """(B, STEPS + 1), increasing from 0 to 1, or decreasing from 1 to 0."""
     applies: Tensor
     """(B, 1, 1, 1, 1), bool."""
 
 
 def draw_intensity(batch: int, rate: float, generator: torch.Generator, falling: float = 0.0) -> IntensityDraw:
-    """Draw Bezier curves through (0, 0), two random control points in the unit square, and (1, 1).
+    """Sample Bezier curves from (0, 0) to (1, 1) with two random control points in the unit square.
 
-    A cubic Bezier whose control points lie in the unit square is monotone in both coordinates, so every intensity
-    keeps a value of its own.
+    Such a curve is monotone in both coordinates, so that different intensities stay different.
 
     Args:
         batch: B.
         rate: probability that a volume is changed.
-        generator: where the numbers come from.
-        falling: share of curves that fall from (0, 1) to (1, 0); Models Genesis lets half of them, GVSL none.
+        generator: source of the random numbers.
+        falling: fraction of decreasing curves, from (0, 1) to (1, 0): one half in Models Genesis, none in GVSL.
     """
     device = generator.device
     control = torch.rand((batch, 2, 2), generator=generator, device=device)
@@ -43,11 +42,11 @@ def draw_intensity(batch: int, rate: float, generator: torch.Generator, falling:
     low, high = y.gather(1, above - 1), y.gather(1, above)
     table = low + (high - low) * ((at - left) / (right - left).clamp(min=1e-12)).clamp(0, 1)
     falls = torch.rand((batch, 1), generator=generator, device=device) < falling
-    return IntensityDraw(torch.where(falls, 1 - table, table), happens(batch, rate, generator))
+    return IntensityDraw(torch.where(falls, 1 - table, table), bernoulli(batch, rate, generator))
 
 
 def change_intensity(image: Tensor, draw: IntensityDraw) -> Tensor:
-    """Map intensities through each volume's curve: (B, C, D, H, W) in [0, 1] to the same."""
+    """Map the intensities of volumes, (B, C, D, H, W), in [0, 1], through their curves."""
     position = image.clamp(0, 1).flatten(1).to(draw.table.dtype) * STEPS
     index = position.long().clamp(max=STEPS - 1)
     low, high = draw.table.gather(1, index), draw.table.gather(1, index + 1)

@@ -1,4 +1,4 @@
-"""The ten rotations of a cube that the rotation pretext tells apart: none, and 90, 180, 270 degrees about each axis."""
+"""The ten rotations of a cube in the rotation pretext: none, and 90, 180 and 270 degrees about each axis."""
 
 import torch
 from torch import Tensor
@@ -7,24 +7,31 @@ ROTATIONS: tuple[tuple[int, tuple[int, int]], ...] = (
     (0, (2, 3)),
     *((quarters, plane) for plane in ((3, 4), (2, 4), (2, 3)) for quarters in (1, 2, 3)),
 )
-"""Quarter turns, and the plane of (B, C, D, H, W) that they turn."""
+"""Number of quarter turns, and the axes of (B, C, D, H, W) that span the plane of rotation."""
 
 
 def draw_rotation(batch: int, generator: torch.Generator) -> Tensor:
-    """Draw one of the ten for each volume: (B,), int64."""
+    """Sample one of the ten rotations for each volume: (B,), int64."""
     return torch.randint(len(ROTATIONS), (batch,), generator=generator, device=generator.device)
 
 
 def rotate(image: Tensor, draw: Tensor, *, back: bool = False) -> Tensor:
-    """Rotate cubes, exactly: (B, C, D, D, D) and (B,) to the same; `back` undoes it.
+    """Rotate cubes without interpolation.
+
+    Args:
+        image: (B, C, D, D, D).
+        draw: index into ROTATIONS of each volume, (B,).
+        back: apply the inverse rotations.
 
     Raises:
-        ValueError: the volumes are no cubes.
+        ValueError: the volumes are not cubes.
     """
     if len(set(image.shape[2:])) > 1:
-        raise ValueError(f"volumes of {tuple(image.shape[2:])} are no cubes: a quarter turn would change their shape")
-    turned = []
+        raise ValueError(
+            f"volumes of {tuple(image.shape[2:])} are not cubes, whose shape a quarter turn preserves: crop them"
+        )
+    rotated = []
     for volume, index in zip(image.split(1), draw.tolist(), strict=True):
         quarters, plane = ROTATIONS[index]
-        turned.append(torch.rot90(volume, -quarters if back else quarters, plane))
-    return torch.cat(turned)
+        rotated.append(torch.rot90(volume, -quarters if back else quarters, plane))
+    return torch.cat(rotated)

@@ -1,6 +1,6 @@
-"""Spatial augmentation: one random affine and elastic field, in one interpolation.
+"""Spatial augmentation: one random affine and elastic field, applied in one interpolation.
 
-The paper's text does not mention it; its published code does it.
+It is in the published code of GVSL, and not in the paper.
 """
 
 import math
@@ -10,26 +10,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gvsl.augment.draw import uniform
+from gvsl.augment.draw import bernoulli, uniform
 from gvsl.geometry import ALIGN_CORNERS, affine_matrix, fuse
 
 
 @dataclass(frozen=True)
 class SpatialSettings:
-    """The range of the random spatial transform."""
+    """Ranges of the random spatial transform."""
 
     rate: float = 1.0
     """Probability that a pair is transformed; 0 switches spatial augmentation off."""
     rotation: float = 20.0
-    """Greatest rotation about each axis, in degrees."""
+    """Maximum rotation about each axis, in degrees."""
     scale: float = 0.25
-    """Greatest change of scale along each axis: 0.25 means 0.75 to 1.25."""
+    """Maximum change of scale along each axis: 0.25 means 0.75 to 1.25."""
     translation: float = 0.1
-    """Greatest translation along each axis, of the volume's side."""
+    """Maximum translation along each axis, as a fraction of the volume's side."""
     shear: float = 10.0
-    """Greatest shear, in degrees."""
+    """Maximum shear, in degrees."""
     elastic: float = 0.02
-    """Standard deviation of the elastic field at its knots, of the volume's side."""
+    """Standard deviation of the elastic field at its knots, as a fraction of the volume's side."""
     knots: int = 5
     """Knots of the elastic field along each axis."""
 
@@ -37,16 +37,16 @@ class SpatialSettings:
 def draw_spatial(
     batch: int, shape: tuple[int, int, int], settings: SpatialSettings, generator: torch.Generator
 ) -> Tensor:
-    """Draw a spatial transform for each pair of a batch.
+    """Sample a spatial transform for each pair of a batch.
 
     Args:
         batch: B.
         shape: (D, H, W).
         settings: the ranges.
-        generator: where the numbers come from.
+        generator: source of the random numbers.
 
     Returns:
-        a displacement vector field (B, 3, D, H, W) in voxels, to be applied with `gvsl.geometry.warp`.
+        A displacement vector field, (B, 3, D, H, W), in voxels, for `gvsl.geometry.warp`.
     """
     device = generator.device
     sides = torch.tensor(shape, device=device, dtype=torch.float32)
@@ -60,5 +60,4 @@ def draw_spatial(
     coarse = torch.randn((batch, 3, *[settings.knots] * 3), generator=generator, device=device)
     coarse = coarse * settings.elastic * sides.view(1, 3, 1, 1, 1)
     elastic = functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=ALIGN_CORNERS)
-    happens = torch.rand((batch, 1, 1, 1, 1), generator=generator, device=device) < settings.rate
-    return fuse(matrix, elastic, "compose") * happens
+    return fuse(matrix, elastic, "compose") * bernoulli(batch, settings.rate, generator)

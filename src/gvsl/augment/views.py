@@ -1,4 +1,4 @@
-"""Two views of a volume for the contrastive methods: two crops that overlap, each changed in space and appearance."""
+"""Two views of a volume for the two-view methods: overlapping crops, each augmented in space and appearance."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -24,65 +24,66 @@ def _view_spatial() -> SpatialSettings:
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """How two views are made of a volume."""
+    """Crops and augmentation of two views of a volume."""
 
     least_overlap: float = 0.5
-    """Least volume that the two boxes share, of the larger one."""
+    """Minimum overlap of the two boxes, as a fraction of the larger box's volume."""
     smallest: float = 0.8
-    """Least side of a view's box, of the volume's side, and the share of its voxels that a view has along each axis."""
+    """Minimum side of a view's box, as a fraction of the volume's side; also the size of a view along each axis, as a
+    fraction of the volume's voxels."""
     largest: float = 1.0
-    """Greatest side of a view's box, of the volume's side."""
+    """Maximum side of a view's box, as a fraction of the volume's side."""
     spatial: SpatialSettings = field(default_factory=_view_spatial)
-    """Spatial augmentation of each view about its centre; its scale and place are the box's."""
+    """Spatial augmentation of each view about its centre; scale and position come from the box."""
     appearance: AppearanceSettings = field(default_factory=_view_appearance)
-    """The transformation set T (Appendix C), at rates of our own."""
+    """The transformation set T of GVSL (Appendix C), at our own rates."""
 
 
 class ViewDraw(NamedTuple):
     """One view of each volume of a batch."""
 
     start: Tensor
-    """The box's first corner, of the volume's sides: (B, 3)."""
+    """The box's first corner, as fractions of the volume's sides: (B, 3)."""
     side: Tensor
-    """The box's side, of the volume's sides: (B, 1)."""
+    """The box's side, as a fraction of the volume's sides: (B, 1)."""
     dvf: Tensor
-    """(B, 3, d, h, w) in voxels of the volume, on the view's grid."""
+    """(B, 3, d, h, w), in voxels of the volume, on the view's grid."""
     appearance: AppearanceDraw
 
 
 def check_views(settings: ViewSettings) -> None:
-    """Refuse views that can't be made.
+    """Check that the settings can be met.
 
     Raises:
-        ValueError: with the number that would do.
+        ValueError: they can't; the message has a number that would do.
     """
     if not 0 < settings.smallest <= settings.largest <= 1:
         raise ValueError(
             f"views are boxes of {settings.smallest:g} to {settings.largest:g} of a side: "
             "give 0 < views.smallest <= views.largest <= 1"
         )
-    most = (settings.smallest / settings.largest) ** 3
-    if not 0 <= settings.least_overlap <= most + 1e-9:
+    limit = (settings.smallest / settings.largest) ** 3
+    if not 0 <= settings.least_overlap <= limit + 1e-9:
         needed = settings.largest * min(1.0, max(0.0, settings.least_overlap)) ** (1 / 3)
         raise ValueError(
             f"views.least_overlap is {settings.least_overlap:g}, but boxes of {settings.smallest:g} to "
-            f"{settings.largest:g} of a side can be sure to share only {most:.3g} of the larger one: give "
-            f"{most:.3g} or less" + (f", or views.smallest {needed:.3g}" if settings.least_overlap <= 1 else "")
+            f"{settings.largest:g} of a side are only certain to share {limit:.3g} of the larger one: give "
+            f"{limit:.3g} or less" + (f", or views.smallest {needed:.3g}" if settings.least_overlap <= 1 else "")
         )
 
 
 def draw_views(
     batch: int, shape: tuple[int, int, int], settings: ViewSettings, generator: torch.Generator
 ) -> tuple[ViewDraw, ViewDraw]:
-    """Draw two views of each of B volumes of `shape` (D, H, W).
+    """Sample two views of each of B volumes of `shape` (D, H, W).
 
-    Both boxes are uniform in size and place. Where they share too little, the second is drawn towards the first, just
-    as far as it must.
+    Both boxes are uniform in size and position. If they overlap too little, the second is shifted towards the first by
+    the minimum that is needed.
     """
     device = generator.device
     sides = [uniform((batch, 1), settings.smallest, settings.largest, generator) for _ in range(2)]
     starts = [torch.rand((batch, 3), generator=generator, device=device) * (1 - side) for side in sides]
-    starts[1] = _drawn_near(starts[0], sides[0], starts[1], sides[1], settings.least_overlap)
+    starts[1] = _shift_towards(starts[0], sides[0], starts[1], sides[1], settings.least_overlap)
     first, second = (
         _draw_view(start, side, shape, settings, generator) for start, side in zip(starts, sides, strict=True)
     )
@@ -90,26 +91,26 @@ def draw_views(
 
 
 def make_view(image: Tensor, draw: ViewDraw) -> Tensor:
-    """Make one view of each volume, in one interpolation: (B, C, D, H, W) in [0, 1] to (B, C, d, h, w)."""
+    """Return one view of each volume, in one interpolation: (B, C, D, H, W), in [0, 1], to (B, C, d, h, w)."""
     return change_appearance(warp(image, draw.dvf, padding="border"), draw.appearance)
 
 
 def overlap(start: Tensor, side: Tensor, other_start: Tensor, other_side: Tensor) -> Tensor:
-    """The volume that two boxes share, of the larger one: (B, 3), (B, 1) twice to (B,)."""
+    """Return the overlap of two boxes as a fraction of the larger one: starts (B, 3) and sides (B, 1) to (B,)."""
     shared = torch.minimum(start + side, other_start + other_side) - torch.maximum(start, other_start)
     return shared.clamp(min=0).prod(dim=1) / torch.maximum(side, other_side)[:, 0] ** 3
 
 
-def _drawn_near(start: Tensor, side: Tensor, other: Tensor, other_side: Tensor, least: float) -> Tensor:
-    """The second box's start, moved towards the first box by bisection until they share enough."""
-    # The nearest place that the volume allows: there the larger box holds the smaller one.
+def _shift_towards(start: Tensor, side: Tensor, other: Tensor, other_side: Tensor, min_overlap: float) -> Tensor:
+    """Return the second box's start, shifted towards the first box by bisection until they overlap enough."""
+    # The nearest position within the volume, where the larger box contains the smaller one.
     nearest = (start + side / 2 - other_side / 2).clamp(min=0).minimum(1 - other_side)
     near, far = torch.zeros_like(side), torch.ones_like(side)
-    enough = (overlap(start, side, other, other_side) >= least)[:, None]
+    enough = (overlap(start, side, other, other_side) >= min_overlap)[:, None]
     for _ in range(BISECTIONS):
         middle = (near + far) / 2
-        shares = overlap(start, side, nearest + middle * (other - nearest), other_side)[:, None] >= least
-        near, far = torch.where(shares, middle, near), torch.where(shares, far, middle)
+        suffices = overlap(start, side, nearest + middle * (other - nearest), other_side)[:, None] >= min_overlap
+        near, far = torch.where(suffices, middle, near), torch.where(suffices, far, middle)
     return torch.where(enough, other, nearest + near * (other - nearest))
 
 
@@ -119,10 +120,10 @@ def _draw_view(
     sizes = [max(2, round(settings.smallest * length)) for length in shape]
     size = (sizes[0], sizes[1], sizes[2])
     grid = identity_grid(size, dtype=torch.float32, device=generator.device)
-    moved = grid + draw_spatial(len(start), size, settings.spatial, generator)
+    augmented = grid + draw_spatial(len(start), size, settings.spatial, generator)
     lengths = torch.tensor(shape, device=generator.device, dtype=torch.float32) - 1
     spacing = side * lengths / (torch.tensor(size, device=generator.device) - 1)
     corner = start * lengths
-    positions = corner.view(-1, 3, 1, 1, 1) + moved * spacing.view(-1, 3, 1, 1, 1)
+    positions = corner.view(-1, 3, 1, 1, 1) + augmented * spacing.view(-1, 3, 1, 1, 1)
     appearance = draw_appearance(len(start), size, settings.appearance, generator)
     return ViewDraw(start, side, positions - grid, appearance)

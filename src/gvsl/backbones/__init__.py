@@ -1,4 +1,4 @@
-"""Networks that turn a volume into global and local features."""
+"""Networks that compute global and local features of a volume."""
 
 from gvsl.backbones.unet3d import UNet3D, UNet3DSettings
 

@@ -1,4 +1,4 @@
-"""The convolution group that the backbone and the heads are built of (Fig. 12)."""
+"""The building blocks of the backbone and the heads (Fig. 12)."""
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +8,11 @@ SLOPE = 0.2
 
 
 def conv_group(in_channels: int, out_channels: int) -> nn.Sequential:
-    """A 3x3x3 convolution, GroupNorm with out_channels / 8 groups, LeakyReLU 0.2 (Appendix D.2).
+    """Return a 3x3x3 convolution, GroupNorm with out_channels / 8 groups and LeakyReLU 0.2 (Appendix D.2).
 
     Args:
-        in_channels: channels in.
-        out_channels: channels out, a multiple of 8.
+        in_channels: channels of the input.
+        out_channels: channels of the output, a multiple of 8.
     """
     convolution = Convolution(in_channels, out_channels)
     nn.init.kaiming_normal_(convolution.weight, a=SLOPE, nonlinearity="leaky_relu")
@@ -24,10 +24,10 @@ def conv_group(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class Convolution(nn.Conv3d):
-    """A 3x3x3 convolution that keeps the size and starts without a bias.
+    """A 3x3x3 convolution that keeps the size and whose bias starts at zero.
 
     On the CPU, PyTorch 2.13 leaves the weights' gradient of a bf16 convolution partly uninitialised where the first
-    side is 2, as it is at the bottleneck for a crop of 32: there this computes in float32.
+    side is 2, as at the bottleneck for a crop of 32. In that case this layer computes in float32.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

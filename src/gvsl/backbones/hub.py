@@ -1,4 +1,4 @@
-"""Weights by name from the Hugging Face Hub."""
+"""Download of weights from the Hugging Face Hub."""
 
 import re
 from pathlib import Path
@@ -11,19 +11,19 @@ HUB_NAME = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-
 
 
 def is_hub_name(text: str) -> bool:
-    """Whether this can be a name on the Hub."""
+    """Return True if `text` has the form of a name on the Hub."""
     return HUB_NAME.fullmatch(text) is not None
 
 
 def fetch_weights(name: str, files: tuple[str, ...]) -> Path:
-    """Download files of a repository on the Hub, or find those that were downloaded before.
+    """Download files of a repository on the Hub, or find them in the local cache.
 
     Args:
         name: owner/name, or owner/name@revision.
-        files: patterns of those to fetch; nothing else is downloaded, and nothing is executed.
+        files: patterns of the files to fetch; nothing else is downloaded, and nothing is executed.
 
     Returns:
-        the folder that holds them.
+        The folder that holds them.
 
     Raises:
         UserError: there is no such repository, or it can't be reached.
@@ -33,19 +33,19 @@ def fetch_weights(name: str, files: tuple[str, ...]) -> Path:
 
     found = HUB_NAME.fullmatch(name)
     if found is None:
-        raise UserError(f"{name} is no name on the Hugging Face Hub: it should be like owner/name")
-    # A connection that breaks on the way raises an error of the HTTP client, which is not the same in all versions.
-    broken = cast(type[Exception], HfHubHTTPError.__mro__[1])
+        raise UserError(f"{name} is not a name on the Hugging Face Hub: give owner/name")
+    # A broken connection raises an error of the HTTP client, which depends on the version of huggingface_hub.
+    connection_error = cast(type[Exception], HfHubHTTPError.__mro__[1])
     try:
         return Path(snapshot_download(found["repo"], revision=found["revision"], allow_patterns=list(files)))
     except RepositoryNotFoundError:
-        mend = "name a folder of weights, or a repository that is there and that you may read (hf auth login)"
-        raise UserError(f"{name} is neither a folder nor a repository on the Hugging Face Hub: {mend}") from None
+        fix = "name a folder of weights, or an existing repository that you may read (hf auth login)"
+        raise UserError(f"{name} is neither a folder nor a repository on the Hugging Face Hub: {fix}") from None
     except RevisionNotFoundError:
         raise UserError(f"{found['repo']} on the Hugging Face Hub has no revision {found['revision']}") from None
-    except (HFValidationError, OSError, broken) as error:
-        why = " ".join(str(error).split()).split(". ")[0] or type(error).__name__
-        mend = "name a folder of weights, or connect"
+    except (HFValidationError, OSError, connection_error) as error:
+        reason = " ".join(str(error).split()).split(". ")[0] or type(error).__name__
         raise UserError(
-            f"{name} is no folder, and nothing can be had of it on the Hugging Face Hub ({why}): {mend}"
+            f"{name} is not a local folder and could not be downloaded from the Hugging Face Hub ({reason}): "
+            "name a folder of weights, or connect"
         ) from None

@@ -16,12 +16,12 @@ LEVELS = 5
 
 @dataclass(frozen=True)
 class UNet3DSettings:
-    """The backbone's shape."""
+    """The size of the backbone."""
 
     in_channels: int = 1
     """Channels of the input volume."""
     width: int = 32
-    """Channels of the first level, a multiple of 8, doubled at each of the four levels below (paper: 32 to 512)."""
+    """Channels of the first level, a multiple of 8; doubled at each of the four levels below (paper: 32 to 512)."""
     checkpoint_activations: bool = False
     """Recompute each level's activations in the backward pass: less memory, about a third more time."""
 
@@ -30,17 +30,25 @@ class UNet3D(nn.Module):
     """3D U-Net with group normalisation: 32-64-128-256-512 channels and back, 23.5 M parameters at full width.
 
     Two 3x3x3 convolutions a level, GroupNorm with channels / 8 groups, LeakyReLU 0.2, max-pooling, trilinear
-    upsampling, skip concatenation. Odd sides are pooled to half their size rounded up and upsampled to the skip's, so
-    that no volume needs padding, which would enter the normalisation and cost time.
+    upsampling, skip concatenation. Odd sides are pooled to half their size rounded up and upsampled to the skip's size,
+    so that no volume needs padding, which would affect the normalisation and cost time.
 
     Raises:
         ValueError: `width` is not a positive multiple of 8.
+
+    Example:
+        >>> network = UNet3D(width=8)
+        >>> features = network(torch.rand(1, 1, 16, 20, 24))
+        >>> features.global_.shape, features.local.shape
+        (torch.Size([1, 128, 1, 2, 2]), torch.Size([1, 8, 16, 20, 24]))
+        >>> network.global_channels, network.local_channels
+        (128, 8)
     """
 
     def __init__(self, in_channels: int = 1, width: int = 32, checkpoint_activations: bool = False) -> None:
         super().__init__()
         if width < 8 or width % 8:
-            raise ValueError(f"width {width} is not a positive multiple of 8, which group normalisation needs")
+            raise ValueError(f"width is {width}: give a positive multiple of 8, which group normalisation needs")
         self.in_channels = in_channels
         self.width = width
         self.checkpoint_activations = checkpoint_activations
@@ -54,14 +62,24 @@ class UNet3D(nn.Module):
             for skip, deep in reversed(list(pairwise(channels)))
         )
 
+    @property
+    def global_channels(self) -> int:
+        """Channels of the global features."""
+        return self.width * 2 ** (LEVELS - 1)
+
+    @property
+    def local_channels(self) -> int:
+        """Channels of the local features."""
+        return self.width
+
     def forward(self, image: Tensor) -> Features:
-        """Represent volumes of any size of at least one voxel a side.
+        """Compute the features of volumes of any size of at least one voxel a side.
 
         Args:
             image: (B, in_channels, D, H, W).
 
         Returns:
-            Features: `global_` (B, 16 * width, d, h, w) with d = ceil(D / 16), `local` (B, width, D, H, W).
+            `global_`, (B, global_channels, d, h, w) with d = ceil(D / 16), and `local`, (B, local_channels, D, H, W).
         """
         skips, bottleneck = self._encode(image)
         local = bottleneck
@@ -71,7 +89,7 @@ class UNet3D(nn.Module):
         return Features(bottleneck, local)
 
     def encode(self, image: Tensor) -> Tensor:
-        """The global features alone, without the decoder: (B, C, D, H, W) to (B, 16 * width, d, h, w)."""
+        """Compute the global features only, without the decoder: (B, C, D, H, W) to (B, global_channels, d, h, w)."""
         return self._encode(image)[1]
 
     def _encode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:

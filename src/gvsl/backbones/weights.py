@@ -1,4 +1,4 @@
-"""Weights as a folder: model.safetensors, config.json and, if known, learnt_from.txt. Nothing here ever unpickles."""
+"""Weights as a folder: model.safetensors, config.json and, if known, learnt_from.txt. Nothing is ever unpickled."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gvsl.backbones.hub import fetch_weights, is_hub_name
-from gvsl.backbones.learnt import LEARNT_NAME, learnt_text, read_learnt
+from gvsl.backbones.provenance import HASHES_NAME, format_hashes, read_hashes
 from gvsl.backbones.unet3d import UNet3D
 from gvsl.errors import UserError
 from gvsl.files import whole_folder, write_text
@@ -27,53 +27,54 @@ MODEL_NAME = "model.safetensors"
 HEADS_NAME = "heads.safetensors"
 CONFIG_NAME = "config.json"
 STEM_KEY = "encoder.0.0.0.weight"
-"""Of the first convolution, the only one that sees the image's channels."""
+"""Key of the first convolution, whose input is the image's channels."""
 SHOWN_KEYS = 3
+"""Names of keys in a message, of each kind."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class KeyReport:
-    """How the tensors of a file fit those of a module, by name."""
+    """Comparison of the tensors of a file with those of a module, by name."""
 
     matched: tuple[str, ...]
-    """In both, of one shape."""
+    """In both, with equal shapes."""
     missing: tuple[str, ...]
     """Only in the module."""
     unexpected: tuple[str, ...]
     """Only in the file."""
     mismatched: tuple[str, ...]
-    """In both, of different shapes, which stand behind the name: file, then module."""
+    """In both, with different shapes: each name is followed by the shape in the file and that in the module."""
 
     @property
     def complete(self) -> bool:
-        """Whether every key matched."""
+        """True if every key matched."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:
-        """The counts in one line, each with the first few names that do not match."""
+        """Return the counts in one line, with the first few names that do not match."""
         parts = [f"{len(self.matched)} matched"]
-        for what in ("missing", "unexpected", "mismatched"):
-            keys: tuple[str, ...] = getattr(self, what)
+        for kind in ("missing", "unexpected", "mismatched"):
+            keys: tuple[str, ...] = getattr(self, kind)
             names = ", ".join(keys[:SHOWN_KEYS]) + (", ..." if len(keys) > SHOWN_KEYS else "")
-            parts.append(f"{len(keys)} {what}" + (f" ({names})" if keys else ""))
+            parts.append(f"{len(keys)} {kind}" + (f" ({names})" if keys else ""))
         return "keys: " + ", ".join(parts)
 
 
 class PretrainedUNet3D(UNet3D):
-    """A U-Net with the weights of a run, and what has to be known to use them."""
+    """A U-Net with the weights of a run and the information needed to use them."""
 
     preprocessing: Preprocessing
-    """The contract that its input has to keep."""
+    """The preprocessing that its input needs."""
     method: str
-    """The method that trained it."""
+    """Name of the method that trained it."""
     provenance: dict[str, Any]
-    """Where the weights came from: store, steps, seed, versions."""
+    """Origin of the weights: store, steps, seed, versions."""
     learnt_from: frozenset[str] | None
-    """The images that they were learnt from, as `gvsl.backbones.learnt` has them; None if that isn't known."""
+    """Hashes of the images that it was trained on, from `gvsl.backbones.provenance`; None if unknown."""
     keys: KeyReport
-    """How the file's tensors fitted: all of them did, or there would be no backbone."""
+    """The comparison with the file's tensors, in which all keys match."""
 
 
 def save_weights(
@@ -86,17 +87,17 @@ def save_weights(
     heads: Mapping[str, Tensor] | None = None,
     learnt_from: Collection[str] | None = None,
 ) -> Path:
-    """Write `folder`/weights, whole or not at all, and return its path; weights that are there are replaced.
+    """Write `folder`/weights, whole or not at all, and return its path; existing weights are replaced.
 
     Args:
         folder: the run's folder.
         backbone: on any device.
-        method: the name of the method that trained it.
-        preprocessing: the contract of the volumes it was trained on.
-        provenance: where it came from: `store` (name and hash), `steps`, `seed`, `versions`; JSON values.
-        heads: tensors of the method's heads, written beside the backbone as heads.safetensors.
-        learnt_from: the images that it was learnt from, as `gvsl.backbones.learnt.learnt_from` gives them, written as
-            learnt_from.txt; None if that isn't known.
+        method: name of the method that trained it.
+        preprocessing: preprocessing of the volumes it was trained on.
+        provenance: its origin: `store` (name and hash), `steps`, `seed`, `versions`; JSON values.
+        heads: tensors of the method's heads, written to heads.safetensors.
+        learnt_from: hashes of the images it was trained on, from `gvsl.backbones.provenance.image_hashes`, written to
+            learnt_from.txt; None if unknown.
     """
     config = {
         "format": FORMAT,
@@ -112,7 +113,7 @@ def save_weights(
         if heads:
             save_file(_plain(heads), temporary / HEADS_NAME)
         if learnt_from is not None:
-            write_text(temporary / LEARNT_NAME, learnt_text(learnt_from))
+            write_text(temporary / HASHES_NAME, format_hashes(learnt_from))
         write_text(temporary / CONFIG_NAME, json.dumps(config, indent=1, allow_nan=False) + "\n")
     if target.exists():
         old = fresh.with_suffix(".old")
@@ -128,17 +129,29 @@ def load_backbone(path: str | Path, in_channels: int | None = None) -> Pretraine
     """Load the backbone of a run, in eval mode, on the CPU.
 
     Args:
-        path: a run's folder, the weights folder in it, the model.safetensors in that, or a name on the Hugging Face
-            Hub, owner/name or owner/name@revision.
-        in_channels: of the images it shall take, if not as many as it was trained on: the first convolution's weights
-            are repeated over the channels and rescaled, so that an image repeated over them gives the same features.
+        path: a run's folder, its weights folder, the model.safetensors in that, or a name on the Hugging Face Hub,
+            owner/name or owner/name@revision.
+        in_channels: channels of the images it will take, by default as many as it was trained on. The weights of the
+            first convolution are repeated over the channels and rescaled, so that an image repeated over them gives the
+            same features.
 
     Returns:
-        The U-Net with `.preprocessing` to apply to a volume before, `.method`, `.provenance` and `.learnt_from`.
+        The U-Net, with the `.preprocessing` to apply to its input, `.method`, `.provenance` and `.learnt_from`.
 
     Raises:
-        UserError: `path` is none of these, a file in it is broken or of a newer format, any key does not match, or
-            the Hub can't be reached.
+        UserError: `path` is none of these, a file in it is broken or of a newer format, a key does not match, or the
+            Hub can't be reached.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from gvsl.preprocessing import PRESETS
+        >>> with TemporaryDirectory() as folder:
+        ...     path = save_weights(
+        ...         Path(folder), UNet3D(width=8), method="gvsl", preprocessing=PRESETS["ct"], provenance={}
+        ...     )
+        ...     backbone = load_backbone(path, in_channels=2)
+        >>> backbone(torch.rand(1, 2, 16, 16, 16)).global_.shape
+        torch.Size([1, 128, 1, 1, 1])
     """
     folder = find_weights(path)
     config = read_config(folder / CONFIG_NAME)
@@ -157,23 +170,33 @@ def load_backbone(path: str | Path, in_channels: int | None = None) -> Pretraine
         tensors[STEM_KEY] = repeat_channels(tensors[STEM_KEY], in_channels)
     backbone.load_state_dict(tensors)
     backbone.keys = report
-    backbone.learnt_from = read_learnt(folder)
+    backbone.learnt_from = read_hashes(folder)
     logger.info("%s: %s", folder, report)
     return backbone.eval()
 
 
 def repeat_channels(weight: Tensor, channels: int) -> Tensor:
-    """A convolution's weights for another number of channels: (out, C, ...) to (out, channels, ...).
+    """Adapt a convolution's weights to another number of channels: (out, C, ...) to (out, channels, ...).
 
-    Those that there are come again in turn, times C / channels: an image of one channel, repeated over all, gives what
-    it gave before.
+    The weights are repeated cyclically and scaled by C / channels, so that a one-channel image repeated over all
+    channels gives the same output as before.
     """
     old = weight.shape[1]
     return weight[:, torch.arange(channels) % old] * (old / channels)
 
 
+def read_width(path: str | Path) -> int:
+    """Read the width of the backbone that `path` names, as for `load_backbone`, from its config.json only.
+
+    Raises:
+        UserError: there are no weights, or the config can't be read.
+    """
+    folder = find_weights(path)
+    return _parse_shape(read_config(folder / CONFIG_NAME), folder)["width"]
+
+
 def find_weights(path: str | Path) -> Path:
-    """The weights folder that `path` names: a run's folder, its weights folder, the file in it, or a name on the Hub.
+    """Return the weights folder of a run's folder, the folder itself, a file in it, or a name on the Hub.
 
     Raises:
         UserError: it is none of these, or the Hub can't be reached.
@@ -182,7 +205,9 @@ def find_weights(path: str | Path) -> Path:
     if path.is_file():
         if path.name == MODEL_NAME and (path.parent / CONFIG_NAME).is_file():
             return path.parent
-        raise UserError(f"{path} is a file, but no {MODEL_NAME} with its {CONFIG_NAME} beside it: name a run's folder")
+        raise UserError(
+            f"{path} is a file, but not a {MODEL_NAME} with its {CONFIG_NAME} beside it: name a run's folder"
+        )
     if not path.is_dir():
         if not is_hub_name(name):
             raise UserError(f"{path} does not exist; name the folder of a run, or its {FOLDER_NAME} folder")
@@ -211,10 +236,10 @@ def compare_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a JSON object of this format.
+    """Read the config.json of a weights folder.
 
     Raises:
-        UserError: it can't be read, is no object, or has another format.
+        UserError: it can't be read, is not a JSON object, or has another format.
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -240,21 +265,31 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _build(config: dict[str, Any], folder: Path) -> PretrainedUNet3D:
-    """The backbone that `config` describes, with random weights."""
+    """Return the backbone that `config` describes, with random weights."""
+    shape = _parse_shape(config, folder)
     try:
-        shape = config["backbone"]
-        with torch.random.fork_rng(devices=[]):  # weights soon overwritten must not move the caller's seed
-            backbone = PretrainedUNet3D(in_channels=int(shape["in_channels"]), width=int(shape["width"]))
+        with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
+            backbone = PretrainedUNet3D(**shape)
         backbone.preprocessing = parse_preprocessing(config["preprocessing"])
         backbone.method = str(config["method"])
         backbone.provenance = dict(config["provenance"])
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
-        raise UserError(
-            f"{folder / CONFIG_NAME} is no config of weights ({error}); copy it from the run again"
-        ) from None
+        raise _invalid_config(folder, error) from None
     return backbone
 
 
+def _parse_shape(config: dict[str, Any], folder: Path) -> dict[str, int]:
+    """Return the backbone's `in_channels` and `width`."""
+    try:
+        return {name: int(config["backbone"][name]) for name in ("in_channels", "width")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise _invalid_config(folder, error) from None
+
+
+def _invalid_config(folder: Path, error: Exception) -> UserError:
+    return UserError(f"{folder / CONFIG_NAME} is not a valid config ({error}); copy it from the run again")
+
+
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, contiguous on the CPU and none sharing memory, as safetensors wants them."""
+    """Return contiguous copies on the CPU that share no memory, as safetensors requires."""
     return {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}

@@ -34,7 +34,7 @@ def benchmark(words: Sequence[str]) -> None:
 
     Without --stores, on phantoms that it makes, all pre-trained on that of hearts. Writes DIR/runs (a folder a run,
     named by all that decides it), DIR/failed with the reasons, DIR/table1.md, .csv and .tex, DIR/report.html, and
-    DIR/figure6.svg, figure7.svg and figure8.svg where there are runs for them. Run again, it goes on where it was. If
+    DIR/figure6.pdf, figure7.pdf and figure8.pdf where there are runs for them. Run again, it goes on where it was. If
     a run failed, the exit code is 2, after all has been written.
     """
     from gvsl.benchmark import Place, run_matrix
@@ -62,17 +62,16 @@ def _write_findings(matrix: "Matrix", out: Path) -> None:
     """Table, figures and report, of the matrix's own runs."""
     from gvsl.benchmark import folders_of, strangers
     from gvsl.methods import METHODS
-    from gvsl.records import read_record
-    from gvsl.report import as_csv, as_latex, as_markdown, table1, write_figures, write_report
+    from gvsl.report import as_csv, as_latex, as_markdown, read_report, write_figures, write_report
 
-    folders = folders_of(matrix, out)
-    table = table1([read_record(folder) for folder in folders], ("scratch", *METHODS))
+    data = read_report(folders_of(matrix, out))
+    table = data.table1.in_order(("scratch", *METHODS))
     for suffix, text in (("md", as_markdown(table)), ("csv", as_csv(table)), ("tex", as_latex(table))):
         write_text(out / f"table1.{suffix}", text)
     page = out / "report.html"  # an earlier one gives way to this one
     with whole_file(page) as temporary:
-        write_report(folders, temporary)
-    for figure in set(out.glob("figure[678].svg")) - set(write_figures(folders, out)):
+        write_report(data, temporary)
+    for figure in {*out.glob("figure[678].svg"), *out.glob("figure[678].pdf")} - set(write_figures(data, out)):
         figure.unlink()  # of an earlier matrix
     print(as_markdown(table), end="")
     others = strangers(matrix, out)
@@ -211,7 +210,7 @@ def matrix_of(options: Namespace, columns: Sequence["Column"], source: "Column |
     def transfer_settings(column: "Column", mode: str, seed: int) -> "TransferSettings":
         words = ["STORE", "--out", "RUN", "--weights", "scratch", "--mode", mode, "--seed", str(seed)]
         if source and contracts[source] != contracts[column]:
-            words += ["--any_contract", "true"]
+            words += ["--allow_preprocessing_mismatch", "true"]
         settings: TransferSettings = transfer_options([*words, "--recipe", options.recipe]).settings
         return settings
 

@@ -11,13 +11,13 @@ from jsonargparse import Namespace
 
 from gvsl.arguments import add_path, new_parser, parse, peek, settings_of
 from gvsl.errors import UserError
-from gvsl.files import refuse_existing
+from gvsl.files import refuse_existing, refuse_url
 from gvsl.progress import progress
 from gvsl.text import listed, one_of
 
 if TYPE_CHECKING:
     from gvsl.datasets import Dataset
-    from gvsl.preparation import Work
+    from gvsl.preparation import PrepareSummary
 
 
 def phantom(words: Sequence[str]) -> None:
@@ -58,11 +58,10 @@ def prepare(words: Sequence[str]) -> None:
     changed, and removes nothing.
     """
     from gvsl.datasets import DATASETS
-    from gvsl.preparation import Work
+    from gvsl.preparation import PrepareSummary
     from gvsl.preparation import prepare as prepare_store
     from gvsl.preprocessing import PRESETS, Preprocessing
-    from gvsl.store import duplicates, told_lungs
-    from gvsl.store.names import refuse_url
+    from gvsl.store import describe_lungs, duplicates
 
     preset = one_of(PRESETS, "preset", peek(words, "--preset") or "mr")
     usage = (
@@ -91,7 +90,7 @@ def prepare(words: Sequence[str]) -> None:
     settings = settings_of(Preprocessing, options)
     refuse_url(options.source, "a source")
     dataset = load(options.source, **_fold(load, options), **_leakage(load, options))
-    done: list[Work] = []
+    done: list[PrepareSummary] = []
     with ExitStack() as stack:
         store = prepare_store(
             dataset.cases,
@@ -107,7 +106,7 @@ def prepare(words: Sequence[str]) -> None:
             tell=done.append,
         )
     print(f"{options.store}: {_told(done[0])}")
-    for said in told_lungs(store):
+    for said in describe_lungs(store):
         print(f"Lungs: {said}")
     if store.refused:
         print(f"gvsl inspect {shlex.quote(str(options.store))} says which were refused, and why")
@@ -143,7 +142,7 @@ def inspect(words: Sequence[str]) -> None:
     print(describe(Store.open(parse(parser, words).store)))
 
 
-def _told(work: "Work") -> str:
+def _told(work: "PrepareSummary") -> str:
     """What a run of prepare did."""
     said = [f"{work.prepared} volumes prepared" + (f" ({work.changed} of them had changed)" if work.changed else "")]
     said += [f"{work.resumed} prepared already by a run that was stopped"] if work.resumed else []

@@ -9,7 +9,7 @@ from gvsl.files import refuse_existing
 
 def report(words: Sequence[str]) -> None:
     """Write what runs found as one HTML file that opens without a network."""
-    from gvsl.report import summary_lines, write_report
+    from gvsl.report import read_report, summary_lines, write_report
 
     parser = new_parser(report, "DIR... --out FILE.html")
     what = "folders of runs, or folders with such folders in them"
@@ -17,6 +17,7 @@ def report(words: Sequence[str]) -> None:
     add_path(parser, "--out", "FILE.html", "the new file to write")
     options = parse(parser, words)
     refuse_existing(options.out)
-    page = write_report(options.folders, options.out)
-    print("\n".join(summary_lines(options.folders)))
+    data = read_report(options.folders)
+    page = write_report(data, options.out)
+    print("\n".join(summary_lines(data)))
     print(f"Report: {page.resolve()}")

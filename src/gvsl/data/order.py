@@ -1,7 +1,7 @@
-"""Which volumes make the pairs of a step: pure functions of seed, step, process and number of processes.
+"""Sampling of the pairs of a step, as pure functions of seed, step, rank and number of processes.
 
-Volumes are numbers from 0 here. A step's pairs are drawn for all processes together, and each takes its part, so that
-two processes of one pair each see what one process of two pairs sees.
+Volumes are numbered from 0. A step's pairs are sampled for all processes together and then sharded, so that two
+processes with one pair each see the same pairs as one process with two.
 """
 
 from dataclasses import dataclass, field
@@ -13,21 +13,21 @@ Pairs = list[tuple[int, int]]
 """Moving and fixed."""
 
 EPOCH_STREAM = 0x65706F6368
-"""Keeps the draws of epochs apart from those of steps."""
+"""Separates the random numbers of epochs from those of steps."""
 
 
 def independent_pairs(count: int, batch_size: int, seed: int, step: int, rank: int = 0, world: int = 1) -> Pairs:
-    """One step's pairs for one of `world` processes, each of two different volumes, uniformly at random.
+    """Sample one step's pairs of different volumes for one of `world` processes, uniformly (Section 3.1.1).
 
-    In several processes no volume is in two pairs of a step, as far as there are volumes enough.
+    With several processes, no volume is in two pairs of a step if there are enough volumes.
 
     Args:
-        count: volumes, at least two.
-        batch_size: pairs a step and process.
+        count: number of volumes, at least two.
+        batch_size: pairs per step and process.
         seed: the run's seed.
-        step: the step's number from 0.
-        rank: the process, from 0.
-        world: how many processes there are.
+        step: index of the step, from 0.
+        rank: index of the process, from 0.
+        world: number of processes.
     """
     generator = np.random.default_rng([seed, step])
     pairs = batch_size * world
@@ -39,10 +39,10 @@ def independent_pairs(count: int, batch_size: int, seed: int, step: int, rank: i
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Every volume once, in the order of one epoch.
+    """Return the order of all volumes in one epoch.
 
-    With an odd number of volumes every second epoch begins with the second half of a pair; that is then never the
-    volume that the epoch before ended with.
+    With an odd number of volumes, a pair spans the end of every even epoch and the start of the next one; its two
+    volumes always differ.
     """
     order = _shuffled(count, seed, epoch)
     if count % 2 and epoch % 2 and _shuffled(count, seed, epoch - 1)[-1] == order[0]:
@@ -52,26 +52,26 @@ def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 @dataclass
 class EpochPairs:
-    """Pairs from which every volume is seen once before any is seen twice; it holds the order of one epoch or two."""
+    """Pairs in which every volume is seen once before any is seen twice. Keeps the orders of at most two epochs."""
 
     count: int
-    """Volumes, at least two."""
+    """Number of volumes, at least two."""
     seed: int
     orders: dict[int, NDArray[np.int64]] = field(default_factory=dict)
 
     def pairs(self, batch_size: int, step: int, rank: int = 0, world: int = 1) -> Pairs:
-        """One step's pairs for one of `world` processes."""
+        """Return one step's pairs for one of `world` processes."""
         first = 2 * batch_size * (step * world + rank)
         drawn = [self._volume(sample) for sample in range(first, first + 2 * batch_size)]
         return list(zip(drawn[::2], drawn[1::2], strict=True))
 
     def _volume(self, sample: int) -> int:
-        """The volume that is seen as the n-th of the whole run."""
-        epoch, place = divmod(sample, self.count)
+        """Return the n-th volume of the whole run."""
+        epoch, index = divmod(sample, self.count)
         if epoch not in self.orders:
             self.orders = {epoch - 1: self.orders[epoch - 1]} if epoch - 1 in self.orders else {}
             self.orders[epoch] = epoch_order(self.count, self.seed, epoch)
-        return int(self.orders[epoch][place])
+        return int(self.orders[epoch][index])
 
 
 def _shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
-"""Pairs of volumes of different subjects: a pure function of seed and step, so that a stopped run goes on exactly."""
+"""Pairs of volumes of different subjects, as a pure function of seed and step, so that a run resumes exactly."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from gvsl.data.crop import Place, Shape, aligned_places, centre_crop, fit_crop, place_within
+from gvsl.data.crop import Centre, Shape, aligned_centres, centre_crop, centre_in_volume, fit_crop
 from gvsl.data.order import EpochPairs, independent_pairs
 from gvsl.errors import UserError
 from gvsl.settings import NOTHING
@@ -18,70 +18,58 @@ from gvsl.store import Store, StoredCase
 from gvsl.types import PairBatch
 
 MIDDLE = (0.5, 0.5, 0.5)
-PLACE_STREAM = 0x706C616365
-"""Keeps the draws of places apart from those of pairs."""
+CENTRE_STREAM = 0x706C616365
+"""Separates the random numbers of crop centres from those of pairs."""
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """How pairs are made of a store."""
+    """Sampling of pairs from a store."""
 
     split: str = "pretrain"
-    """The split whose volumes are used; no label is ever read."""
+    """Split whose volumes are used; labels are never read."""
     batch_size: int = 2
-    """Pairs a step (Appendix D.2: 2)."""
+    """Pairs per step (Appendix D.2: 2)."""
     crop: tuple[int, int, int] | None = None
-    """Voxels along each axis; without it, what fits the store's median volume, in multiples of 16."""
+    """Voxels along each axis; by default, the sides of the store's median volume, in multiples of 16."""
     most_voxels: int = 128**3
-    """The largest crop that is chosen where none is given."""
+    """Maximum number of voxels of the default crop."""
     order: Literal["independent", "epoch"] = "independent"
-    """Which pairs a step gets: any, whatever the others had, or in epochs, in which each volume is seen once."""
+    """Order of pairs: sampled independently at each step, or in epochs, in which each volume is seen once."""
     pairing: Literal["whole", "aligned"] = "whole"
-    """Where volumes larger than the crop are cropped: about the centres of their foregrounds, or at the same relative
-    place in both foregrounds."""
+    """Centres of the crops of larger volumes: the centres of their foregrounds ("whole"), or a random position that is
+    equal in both foregrounds ("aligned")."""
     jitter: float = 0.05
-    """With aligned pairs: how far the moving crop may be off, either way, as a share of its sides."""
+    """Maximum offset of the moving crop of aligned pairs, in either direction, as a fraction of its sides."""
     workers: int = field(default=1, metadata=NOTHING)
-    """Processes that read volumes; 0 reads in the training process."""
-
-
-def draw_pairs(ids: Sequence[str], batch_size: int, seed: int, step: int) -> list[tuple[str, str]]:
-    """The pairs of one step: two different subjects each, uniformly at random (Section 3.1.1).
-
-    Args:
-        ids: at least two case ids.
-        batch_size: pairs to draw.
-        seed: the run's seed.
-        step: the step's number from 0.
-    """
-    return [(ids[moving], ids[fixed]) for moving, fixed in independent_pairs(len(ids), batch_size, seed, step)]
+    """Processes that read volumes; with 0, the training process does."""
 
 
 def crop_for(store: Store, settings: DataSettings) -> Shape:
-    """The crop that a run on this store uses."""
+    """Return the crop of a run on this store."""
     return settings.crop or fit_crop(store.shapes(settings.split), settings.most_voxels)
 
 
-def foreground_place(case: StoredCase, place: Place = MIDDLE) -> Place:
-    """A place in a case's foreground, by default its centre, as one in the stored volume.
+def foreground_centre(case: StoredCase, centre: Centre = MIDDLE) -> Centre:
+    """Convert a relative position in a case's foreground, by default its middle, to one in the stored volume.
 
-    Where the store doesn't say what is foreground, the volume was cropped to it, and all of it is.
+    A case without a foreground in the store was cropped to it, so that the whole volume is foreground.
     """
-    return place if case.foreground is None else place_within(place, case.foreground, case.shape)
+    return centre if case.foreground is None else centre_in_volume(centre, case.foreground, case.shape)
 
 
-def read_crop(store: Store, case: str, crop: Shape, centre: Place | None = None) -> torch.Tensor:
-    """One case's image about its foreground's centre, or another place: (1, D, H, W), float32 in [0, 1]."""
-    known = store.cases[case]
-    centre = foreground_place(known) if centre is None else centre
-    return torch.from_numpy(centre_crop(partial(store.image, case), known.shape, crop, centre))[None]
+def read_crop(store: Store, case: str, crop: Shape, centre: Centre | None = None) -> torch.Tensor:
+    """Read a crop of a case's image, by default about its foreground's centre: (1, D, H, W), float32, in [0, 1]."""
+    stored = store.cases[case]
+    centre = foreground_centre(stored) if centre is None else centre
+    return torch.from_numpy(centre_crop(partial(store.image, case), stored.shape, crop, centre))[None]
 
 
 class PairStream(IterableDataset[PairBatch]):
-    """The batches of a run, one a step, from any step on and without end."""
+    """Endless stream of a run's batches, one per step, from any step on."""
 
     def __init__(self, store: Store, settings: DataSettings, seed: int, first_step: int = 0) -> None:
-        """Check that there are pairs to draw.
+        """Check the settings against the store.
 
         Raises:
             UserError: the split holds fewer than two volumes, or a setting is out of range.
@@ -90,26 +78,26 @@ class PairStream(IterableDataset[PairBatch]):
         self.ids = store.split(settings.split)
         if len(self.ids) < 2:
             raise UserError(
-                f"{store.path} has one volume in the split {settings.split!r}; a pair needs two of different subjects"
+                f"{store.path} has one volume in the split {settings.split!r}; a pair needs two: choose another split"
             )
         if settings.batch_size < 1:
-            raise UserError(f"data.batch_size is {settings.batch_size}; it must be at least 1")
+            raise UserError(f"data.batch_size is {settings.batch_size}; give 1 or more")
         if settings.crop is not None and min(settings.crop) < 2:
-            raise UserError(f"data.crop is {settings.crop}; each side must be at least 2 voxels")
+            raise UserError(f"data.crop is {settings.crop}; give 2 voxels or more for each side")
         if not 0 <= settings.jitter <= 0.5:
-            raise UserError(f"data.jitter is {settings.jitter:g}; it must be from 0 to 0.5")
+            raise UserError(f"data.jitter is {settings.jitter:g}; give 0 to 0.5")
         self.crop = crop_for(store, settings)
         self.rank, self.world = 0, 1
         self.epochs = EpochPairs(len(self.ids), seed)
 
-    def share(self, rank: int, world: int) -> "PairStream":
-        """The same stream for one of `world` processes, which share each step's pairs and see none of the others'."""
-        shared = copy(self)
-        shared.rank, shared.world = rank, world
-        return shared
+    def shard(self, rank: int, world: int) -> "PairStream":
+        """Return the stream of one of `world` processes, which see different pairs of each step."""
+        stream = copy(self)
+        stream.rank, stream.world = rank, world
+        return stream
 
     def __iter__(self) -> Iterator[PairBatch]:
-        """Yield batches; each of several workers makes every n-th, which the loader puts in order again."""
+        """Yield batches; each of n workers yields every n-th one, and the loader restores the order."""
         worker = get_worker_info()
         step, stride = (self.first_step, 1) if worker is None else (self.first_step + worker.id, worker.num_workers)
         while True:
@@ -117,7 +105,7 @@ class PairStream(IterableDataset[PairBatch]):
             step += stride
 
     def pairs(self, step: int) -> list[tuple[str, str]]:
-        """The ids of one step's pairs: moving and fixed."""
+        """Return the ids of one step's pairs: moving and fixed."""
         size = self.settings.batch_size
         if self.settings.order == "epoch":
             drawn = self.epochs.pairs(size, step, self.rank, self.world)
@@ -125,37 +113,34 @@ class PairStream(IterableDataset[PairBatch]):
             drawn = independent_pairs(len(self.ids), size, self.seed, step, self.rank, self.world)
         return [(self.ids[moving], self.ids[fixed]) for moving, fixed in drawn]
 
-    def places(self, step: int) -> list[tuple[Place, Place]]:
-        """The centres of the crops of one step's pairs."""
+    def centres(self, step: int) -> list[tuple[Centre, Centre]]:
+        """Return the centres of the crops of one step's pairs."""
         pairs = self.pairs(step)
-        found = []
+        centres = []
         for index, pair in enumerate(pairs):
             moving, fixed = (self.store.cases[name] for name in pair)
-            places = MIDDLE, MIDDLE
+            pair_centres = MIDDLE, MIDDLE
             if self.settings.pairing == "aligned":
                 number = (step * self.world + self.rank) * len(pairs) + index
-                draw = np.random.default_rng([self.seed, number, PLACE_STREAM])
-                places = aligned_places((_sides(moving), _sides(fixed)), self.crop, self.settings.jitter, draw)
-            found.append((foreground_place(moving, places[0]), foreground_place(fixed, places[1])))
-        return found
+                generator = np.random.default_rng([self.seed, number, CENTRE_STREAM])
+                shapes = _foreground_shape(moving), _foreground_shape(fixed)
+                pair_centres = aligned_centres(shapes, self.crop, self.settings.jitter, generator)
+            centres.append((foreground_centre(moving, pair_centres[0]), foreground_centre(fixed, pair_centres[1])))
+        return centres
 
     def batch(self, step: int) -> PairBatch:
-        """The batch of one step."""
-        pairs, places = self.pairs(step), self.places(step)
-        images = [
-            torch.stack(
-                [
-                    read_crop(self.store, pair[side], self.crop, place[side])
-                    for pair, place in zip(pairs, places, strict=True)
-                ]
-            )
-            for side in (0, 1)
-        ]
-        return PairBatch(images[0], images[1], [pair[0] for pair in pairs], [pair[1] for pair in pairs])
+        """Read the batch of one step."""
+        moving_ids, fixed_ids = zip(*self.pairs(step), strict=True)
+        moving_centres, fixed_centres = zip(*self.centres(step), strict=True)
+        moving, fixed = (
+            torch.stack([read_crop(self.store, case, self.crop, centre) for case, centre in zip(*side, strict=True)])
+            for side in ((moving_ids, moving_centres), (fixed_ids, fixed_centres))
+        )
+        return PairBatch(moving, fixed, list(moving_ids), list(fixed_ids))
 
 
-def _sides(case: StoredCase) -> Shape:
-    """(D, H, W) of a case's foreground."""
+def _foreground_shape(case: StoredCase) -> Shape:
+    """Return (D, H, W) of a case's foreground."""
     if case.foreground is None:
         return case.shape
     first, second, third = (side.stop - side.start for side in case.foreground)
@@ -163,7 +148,7 @@ def _sides(case: StoredCase) -> Shape:
 
 
 def pair_loader(stream: PairStream) -> DataLoader[PairBatch]:
-    """A loader of whole batches."""
+    """Return a loader of the stream's batches."""
     workers = stream.settings.workers
     return DataLoader(
         stream,

@@ -1,10 +1,10 @@
-"""Where volumes come from: one function for each source, from its root folder to cases, splits and labels."""
+"""Datasets: one function each, from the root folder to cases, splits and labels."""
 
 from collections.abc import Callable
 
+from gvsl.cases import Dataset
 from gvsl.datasets.asoca import asoca
 from gvsl.datasets.candi import candi
-from gvsl.datasets.dataset import Dataset
 from gvsl.datasets.decathlon import decathlon
 from gvsl.datasets.discovery import find_volumes, stem
 from gvsl.datasets.folder import folder
@@ -21,6 +21,6 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "decathlon": decathlon,
     "nnunet": nnunet,
 }
-"""Every source by name: a function of the root folder and, where it can be cross-validated, of the fold."""
+"""Every dataset by name: a function of the root folder and, if it has cross-validation, of the fold."""
 
 __all__ = ["DATASETS", "Dataset", "find_volumes", "folder", "stem"]

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from gvsl.datasets.dataset import Dataset
+from gvsl.cases import Case, Dataset
 from gvsl.datasets.discovery import by_id
-from gvsl.datasets.splits import drawn, one_fold
+from gvsl.datasets.splits import draw_or_fold
 from gvsl.errors import UserError
-from gvsl.types import Case
 
 GROUPS = ("BPDwPsy", "BPDwoPsy", "HC", "SS")
 """Bipolar disorder with and without psychosis, healthy controls, schizophrenia spectrum."""
@@ -24,43 +23,34 @@ SIDES = {
     "amygdala": (18, 54),
     "ventral diencephalon": (28, 60),
 }
-"""Value of the left and of the right one."""
+"""Label values of the left and right structure."""
 MIDDLE = {14: "third ventricle", 15: "fourth ventricle", 16: "brain stem", 24: "cerebrospinal fluid"}
-STRUCTURES = dict(
-    sorted(
-        {
-            **{left: f"left {name}" for name, (left, _) in SIDES.items()},
-            **{right: f"right {name}" for name, (_, right) in SIDES.items()},
-            **MIDDLE,
-        }.items()
-    )
-)
-"""28. The paper names none; left out are inferior lateral ventricles, accumbens, vessels and undetermined voxels."""
+LEFT = {left: f"left {name}" for name, (left, _) in SIDES.items()}
+RIGHT = {right: f"right {name}" for name, (_, right) in SIDES.items()}
+STRUCTURES = dict(sorted((LEFT | RIGHT | MIDDLE).items()))
+"""28 structures. The GVSL paper doesn't list its own; inferior lateral ventricles, accumbens, vessels and undetermined
+voxels are left out here."""
 VALUES = {value: value if value in STRUCTURES else 0 for value in range(1, 256)}
 COUNTS = {"train": 40, "val": 20, "test": 43}
-"""Of the 103 cases (Table 2)."""
-FOLDS = 5
+"""The split of the 103 cases in the GVSL paper (Table 2)."""
 TREE = "HC_001/HC_001_procimg.nii.gz, HC_001/HC_001_seg.nii.gz and so on, for the groups " + ", ".join(GROUPS)
 
 
 def candi(root: Path, fold: int | None = None) -> Dataset:
-    """The scans of CANDI's four groups, at any depth below `root`.
+    """Load the scans of CANDI's four groups, at any depth below `root`.
 
     Args:
-        root: the folder that holds the subjects' folders.
-        fold: of a five-fold cross-validation; the paper's 40, 20 and 43 if not given.
+        root: folder with the subjects' folders.
+        fold: of a five-fold cross-validation; by default the paper's split.
 
     Raises:
-        UserError: `root` holds no such files, or two of one case, or there is no such fold.
+        UserError: `root` has no such files, or two of one case, or there is no such fold.
     """
     found = (path for group in GROUPS for path in sorted(root.rglob(f"{group}_*_procimg.nii*")))
     images = by_id(((path.name.partition("_procimg")[0], path) for path in found), root)
     if not images:
         raise UserError(f"{root} is not CANDI: it should hold {TREE}")
-    splits = drawn(list(images), COUNTS) if fold is None else one_fold(list(images), fold, FOLDS)
-    cases = [Case(name, path, _label_of(path), splits[name]) for name, path in images.items()]
+    splits = draw_or_fold(list(images), COUNTS, fold)
+    labels = {name: path.with_name(path.name.replace("_procimg", "_seg")) for name, path in images.items()}
+    cases = [Case(name, path, labels[name], splits[name]) for name, path in images.items()]
     return Dataset(cases, STRUCTURES, "candi", VALUES)
-
-
-def _label_of(image: Path) -> Path:
-    return image.with_name(image.name.replace("_procimg", "_seg"))

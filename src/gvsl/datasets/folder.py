@@ -1,53 +1,51 @@
-"""Any folder of volumes in files or DICOM series, with or without labels and splits."""
+"""Any folder of volume files or DICOM series, with or without labels and splits."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from gvsl.datasets.dataset import Dataset
+from gvsl.cases import SPLITS, Case, Dataset
 from gvsl.datasets.discovery import FORMATS, by_id, file_id, files_below, find_volumes
 from gvsl.datasets.listing import read_json
 from gvsl.errors import UserError
 from gvsl.io import VOLUME_SUFFIXES
-from gvsl.types import SPLITS, Case
+from gvsl.text import few
 
 HELD_OUT = ("val", "test")
 NAMED = 3
-"""How many of many ids a message names."""
+"""Maximum number of ids in a message."""
 
 
 def folder(root: Path, allow_leakage: bool = False) -> Dataset:
-    """The cases of a folder of volumes.
+    """Load the cases of a folder of volumes.
 
-    Either `root` holds the files itself, or they lie in `root`/images: NIfTI, NRRD or MetaImage files, and DICOM
-    series, at any depth. `root`/labels may hold label maps of the same names, `root`/splits.json lists of ids
-    for pretrain, train, val and test, `root`/labels.json a name for each label value, and `root`/classes.json the
-    class of each image, 0 or 1, by its id. Without splits.json every case is in pretrain; with it, a case that it
-    doesn't name is in no split. The file names are the ids, with the names of the folders that lead to them before,
-    joined by "_"; a DICOM series has those alone, and its SeriesInstanceUID behind where its folder holds other
-    series too.
+    NIfTI, NRRD and MetaImage files and DICOM series lie at any depth in `root`/images, or in `root` itself if that is
+    missing. `root`/labels may have label maps of the same names, splits.json lists of ids for pretrain, train, val
+    and test, labels.json a name for each label value, and classes.json the image-level label, 0 or 1, of each id.
+    Without splits.json every case is in pretrain; with it, unlisted cases are in no split. Ids are the folder names
+    below and the file name, joined by "_"; of a DICOM series the folder names, with its SeriesInstanceUID if there
+    are several in the folder.
 
     Args:
         root: the folder.
-        allow_leakage: take cases that are in val or test and in another split too.
+        allow_leakage: accept cases of val or test that are in another split too.
 
     Raises:
-        UserError: `root` is missing or holds no volume, splits.json, labels.json or classes.json can't be
-            understood, splits or classes name a case that is not there, or a case of val or test is also in
-            pretrain or train, or in both, unless that is allowed.
+        UserError: `root` is missing or has no volume, a JSON file is malformed, splits or classes list unknown cases,
+            or val and test overlap with each other or with pretrain and train without `allow_leakage`.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; name a folder of volumes ({FORMATS})")
-    place = root / "images" if (root / "images").is_dir() else root
+    images = root / "images" if (root / "images").is_dir() else root
     maps = root / "labels"
-    found, strays = find_volumes(place, maps)
+    found, strays = find_volumes(images, maps)
     labels = by_id(((file_id(path, maps), path) for path in files_below(maps, VOLUME_SUFFIXES)), maps)
     present = {case.id for case in found}
     splits = _read_splits(root / "splits.json", present, allow_leakage)
     targets = _read_targets(root / "classes.json", present)
-    # What can't be read, and label maps without an image, become cases too, so that they are refused by name.
+    # Unreadable files and label maps without an image become cases too, so that they are refused by name.
     cases = [*found, *strays]
     orphans = sorted(labels.keys() - {case.id for case in cases})
-    cases += [Case(orphan, place / labels[orphan].relative_to(maps)) for orphan in orphans]
+    cases += [Case(orphan, images / labels[orphan].relative_to(maps)) for orphan in orphans]
     cases = [
         replace(case, label=labels.get(case.id), splits=_splits_of(case.id, splits), target=targets.get(case.id))
         for case in cases
@@ -74,7 +72,7 @@ def _read_splits(path: Path, present: set[str], allow_leakage: bool) -> dict[str
             raise UserError(f"{path} has a split {name!r}; the splits are {', '.join(SPLITS)}")
         missing = sorted(set(ids) - present)
         if missing:
-            raise UserError(f"{path} names cases in {name} that have no image: {_few(missing)}")
+            raise UserError(f"{path} names cases in {name} that have no image: {few(missing, NAMED)}")
     splits = {name: set(ids) for name, ids in found.items()}
     if not allow_leakage:
         _refuse_leakage(path, splits)
@@ -82,15 +80,15 @@ def _read_splits(path: Path, present: set[str], allow_leakage: bool) -> dict[str
 
 
 def _refuse_leakage(path: Path, splits: dict[str, set[str]]) -> None:
-    mend = "take them out of one, or give --allow-leakage"
+    fix = "take them out of one, or give --allow-leakage"
     trained = splits.get("pretrain", set()) | splits.get("train", set())
     for name in HELD_OUT:
         both = sorted(splits.get(name, set()) & trained)
         if both:
-            raise UserError(f"{path} has cases of {name} in pretrain or train too: {_few(both)}; {mend}")
+            raise UserError(f"{path} has cases of {name} in pretrain or train too: {few(both, NAMED)}; {fix}")
     both = sorted(splits.get("val", set()) & splits.get("test", set()))
     if both:
-        raise UserError(f"{path} has cases in both val and test: {_few(both)}; {mend}")
+        raise UserError(f"{path} has cases in both val and test: {few(both, NAMED)}; {fix}")
 
 
 def _read_label_names(path: Path) -> dict[int, str]:
@@ -113,9 +111,5 @@ def _read_targets(path: Path, present: set[str]) -> dict[str, int]:
         raise UserError(f'{path} must hold a class, 0 or 1, by id, like {{"a": 0, "b": 1}}')
     missing = sorted(found.keys() - present)
     if missing:
-        raise UserError(f"{path} names cases that have no image: {_few(missing)}")
+        raise UserError(f"{path} names cases that have no image: {few(missing, NAMED)}")
     return found
-
-
-def _few(ids: list[str]) -> str:
-    return ", ".join(ids[:NAMED]) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")

@@ -1,4 +1,4 @@
-"""dataset.json, as the Decathlon introduced it and nnU-Net took it over; it is untrusted."""
+"""dataset.json of the Decathlon and of nnU-Net; it is untrusted."""
 
 import json
 from collections.abc import Mapping
@@ -12,14 +12,10 @@ Kind = TypeVar("Kind")
 
 
 def read_listing(root: Path) -> dict[str, Any]:
-    """What `root`/dataset.json says.
-
-    Raises:
-        UserError: there is none, or it is no JSON object.
-    """
+    """Read `root`/dataset.json; UserError if it is missing, or no JSON object."""
     path = root / LISTING
     if not path.is_file():
-        raise UserError(f"there is no {path}; name the folder that holds {LISTING}")
+        raise UserError(f"there is no {path}; name the folder with {LISTING}")
     found = read_json(path)
     if not isinstance(found, dict):
         raise UserError(f"{path} should hold a JSON object")
@@ -27,12 +23,8 @@ def read_listing(root: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> object:
-    """The content of a JSON file.
-
-    Raises:
-        UserError: it can't be read.
-    """
-    if path.exists() and not path.is_file():  # a pipe would never end
+    """Read a JSON file; UserError if it can't be read."""
+    if path.exists() and not path.is_file():  # reading a pipe would not end
         raise UserError(f"{path} is not a file; put a JSON file in its place, or remove it")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -41,11 +33,7 @@ def read_json(path: Path) -> object:
 
 
 def entry(listing: Mapping[str, Any], key: str, kind: type[Kind], root: Path) -> Kind:
-    """One part of a listing.
-
-    Raises:
-        UserError: it is not there, or of another kind.
-    """
+    """Return one entry of a listing; UserError if it is missing, or no instance of `kind`."""
     found = listing.get(key)
     if not isinstance(found, kind):
         raise UserError(f"{root / LISTING} should have a {kind.__name__} of {key}")
@@ -53,23 +41,23 @@ def entry(listing: Mapping[str, Any], key: str, kind: type[Kind], root: Path) ->
 
 
 def names_of(labels: Mapping[str, Any], root: Path) -> dict[int, str]:
-    """The structures' names by their values, background left out.
+    """Return the structures' names by value, without the background.
 
     Raises:
         UserError: a value is no whole number, or a name no text.
     """
     if not all(str(value).isdecimal() and isinstance(name, str) and name for value, name in labels.items()):
         raise UserError(
-            f'{root / LISTING} should name whole values in labels, like {{"0": "background", "1": "liver"}}'
+            f'{root / LISTING} should have whole numbers and names in labels, like {{"0": "background", "1": "liver"}}'
         )
     return {int(value): name for value, name in labels.items() if int(value) != 0}
 
 
 def inside(root: Path, name: object) -> Path:
-    """A file that a listing names, which must not lie outside of its folder.
+    """Return the path of a file named in a listing, which must lie in its folder or below.
 
     Raises:
-        UserError: it is no name, or leads out.
+        UserError: it is no name, or leads outside.
     """
     if not isinstance(name, str) or not name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise UserError(f"{root / LISTING} names {name!r}; it should name files below {root}")

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from gvsl.datasets.dataset import Dataset
+from gvsl.cases import Case, Dataset
 from gvsl.datasets.discovery import by_id
-from gvsl.datasets.splits import drawn, one_fold
+from gvsl.datasets.splits import draw_or_fold
 from gvsl.errors import UserError
-from gvsl.types import Case
 
 STRUCTURES = {
     205: "myocardium",
@@ -18,42 +17,33 @@ STRUCTURES = {
     850: "pulmonary artery",
 }
 VALUES = {**{value: value for value in STRUCTURES}, 421: 420}
-"""One release has voxels of 421, which are the left atrium."""
+"""One release has voxels of 421 in the left atrium."""
 COUNTS = {"train": 15, "val": 5}
-"""Of the 20 labelled cases (Table 2)."""
-FOLDS = 5
+"""The split of the 20 labelled cases in the GVSL paper (Table 2)."""
 TREE = (
     "ct_train/ct_train_1001_image.nii.gz, its ct_train_1001_label.nii.gz and so on, ct_test/ct_test_2001_image.nii.gz"
 )
 
 
 def mmwhs(root: Path, fold: int | None = None) -> Dataset:
-    """The CT scans of MM-WHS, as its zip files unfold, at any depth below `root`.
+    """Load the CT scans of MM-WHS as its zip files unpack, at any depth below `root`.
 
     Args:
-        root: the folder that holds ct_train and the folders of ct_test files.
-        fold: of a five-fold cross-validation on the 20 labelled cases; the paper's 15 and 5 with the 40
-            unlabelled ones as test split, if not given.
+        root: folder with ct_train and the folders of ct_test files.
+        fold: of a five-fold cross-validation on the 20 labelled cases; by default the paper's split, with the 40
+            unlabelled cases as test split.
 
     Raises:
-        UserError: `root` holds no such files, or two of one case, or there is no such fold.
+        UserError: `root` has no such files, or two of one case, or there is no such fold.
     """
     labelled, unlabelled = (
-        by_id(((_id(path), path) for path in sorted(root.rglob(f"{part}_*_image.nii*"))), root)
+        by_id(((path.name.partition("_image")[0], path) for path in sorted(root.rglob(f"{part}_*_image.nii*"))), root)
         for part in ("ct_train", "ct_test")
     )
     if not labelled:
         raise UserError(f"{root} is not MM-WHS's CT half: it should hold {TREE}")
-    splits = drawn(list(labelled), COUNTS) if fold is None else one_fold(list(labelled), fold, FOLDS)
-    cases = [Case(name, path, _label_of(path), splits[name]) for name, path in labelled.items()]
-    tested = ("test",) if fold is None else ()
-    cases += [Case(name, path, splits=tested) for name, path in unlabelled.items()]
+    splits = draw_or_fold(list(labelled), COUNTS, fold)
+    labels = {name: path.with_name(path.name.replace("_image", "_label")) for name, path in labelled.items()}
+    cases = [Case(name, path, labels[name], splits[name]) for name, path in labelled.items()]
+    cases += [Case(name, path, splits=("test",) if fold is None else ()) for name, path in unlabelled.items()]
     return Dataset(cases, STRUCTURES, "mmwhs", VALUES)
-
-
-def _id(path: Path) -> str:
-    return path.name.partition("_image")[0]
-
-
-def _label_of(image: Path) -> Path:
-    return image.with_name(image.name.replace("_image", "_label"))

@@ -1,4 +1,4 @@
-"""Splits that are drawn: by ids and seed alone, so that every machine draws the same."""
+"""Random splits that depend on the ids and a fixed seed only."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,18 +7,19 @@ import numpy as np
 from gvsl.errors import UserError
 
 SEED = 0
-"""Of every split that is drawn; it is part of what a dataset is here, and no setting."""
+"""Seed of all random splits; part of the datasets' definition, not a setting."""
+FRACTIONS = {"train": 6, "val": 2, "test": 2}
+"""Default split, in tenths, of datasets whose official test cases have no public labels."""
+FOLDS = 5
 
 
 def drawn(ids: Sequence[str], counts: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """The splits of each id: so many in each of `counts`, by chance; what is trained on is pre-trained on too.
-
-    Where there are fewer ids than the counts add up to (part of a download), the counts shrink in proportion, and none
-    to nothing.
+    """Draw the splits of each id; train cases are in pretrain too.
 
     Args:
-        ids: in any order; only the set of them decides.
-        counts: how many in train, val and test, in this order; they add up to those of the whole dataset.
+        ids: in any order.
+        counts: numbers of train, val and test cases, in this order. They are scaled to the number of ids, which is
+            smaller for part of a dataset; no split becomes empty.
 
     Raises:
         UserError: there are fewer ids than splits.
@@ -36,13 +37,13 @@ def drawn(ids: Sequence[str], counts: Mapping[str, int]) -> dict[str, tuple[str,
     return found
 
 
-def one_fold(ids: Sequence[str], number: int, folds: int) -> dict[str, tuple[str, ...]]:
-    """The splits of each id in one fold of a cross-validation: a part is tested, the next validated, the rest trained.
+def one_fold(ids: Sequence[str], number: int, folds: int = FOLDS) -> dict[str, tuple[str, ...]]:
+    """Return the splits of each id in one fold of a cross-validation: a part is test, the next val, the rest train.
 
     Args:
-        ids: in any order; only the set of them decides.
+        ids: in any order.
         number: of the fold, from 0.
-        folds: how many there are, 3 at least.
+        folds: number of folds, 3 or more.
 
     Raises:
         UserError: there is no such fold, or there are fewer ids than folds.
@@ -52,9 +53,14 @@ def one_fold(ids: Sequence[str], number: int, folds: int) -> dict[str, tuple[str
     if len(ids) < folds:
         raise UserError(f"{len(ids)} cases can't be split into {folds} folds; complete the download")
     order = np.random.default_rng(SEED).permutation(sorted(ids))
-    part = {str(case_id): place % folds for place, case_id in enumerate(order)}
+    part = {str(case_id): index % folds for index, case_id in enumerate(order)}
     names = {number: "test", (number + 1) % folds: "val"}
-    return {case_id: _with_pretrain(names.get(place, "train")) for case_id, place in part.items()}
+    return {case_id: _with_pretrain(names.get(index, "train")) for case_id, index in part.items()}
+
+
+def draw_or_fold(ids: Sequence[str], counts: Mapping[str, int], fold: int | None) -> dict[str, tuple[str, ...]]:
+    """Draw the dataset's default splits, or return those of a fold of its cross-validation."""
+    return drawn(ids, counts) if fold is None else one_fold(ids, fold)
 
 
 def _with_pretrain(name: str) -> tuple[str, ...]:

@@ -3,15 +3,14 @@
 import csv
 from pathlib import Path
 
-from gvsl.datasets.dataset import Dataset
+from gvsl.cases import Case, Dataset
 from gvsl.datasets.discovery import files_in, stem
 from gvsl.datasets.splits import drawn
 from gvsl.errors import UserError
 from gvsl.io import VOLUME_SUFFIXES
-from gvsl.types import Case
 
 COUNTS = {"train": 1000, "val": 400, "test": 600}
-"""Of the 2,000 public cases (Table 2)."""
+"""The split of the 2,000 public cases in the GVSL paper (Table 2)."""
 TABLE = "reference.csv"
 COLUMNS = ("PatientID", "probCOVID")
 MASKS = "lungs"
@@ -19,16 +18,16 @@ TREE = "metadata/reference.csv and data/mha/1.mha and so on"
 
 
 def stoic(root: Path) -> Dataset:
-    """The public scans of STOIC, at any depth below `root`, each with its class: 1 is COVID-19.
+    """Load the public scans of STOIC, at any depth below `root`, with class 1 for COVID-19.
 
-    A volume of its id in `root`/lungs, in any format, is the mask of its lungs, which a crop to the lungs takes. A mask
-    without a scan becomes a case too, so that it is refused by name.
+    A volume of the same id in `root`/lungs, in any format, is the lung mask for a crop to the lungs. A mask without a
+    scan becomes a case too, so that it is refused by name.
 
     Args:
-        root: the folder that holds metadata and data.
+        root: folder with metadata and data.
 
     Raises:
-        UserError: `root` holds no such files, the table isn't one, or an id has two scans or two masks.
+        UserError: `root` has no such files, the table is malformed, or an id has two scans or two masks.
     """
     tables = sorted(root.rglob(TABLE))
     images = _by_id(sorted(root.rglob("mha/*.mha")), "scans")

@@ -1,45 +1,35 @@
-"""The tasks that weights are put to, by name: what they ask, and of which structures."""
+"""The downstream tasks by name: their kind and their structures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from gvsl.datasets.candi import STRUCTURES as BRAIN_STRUCTURES
+from gvsl.datasets.mmwhs import STRUCTURES as HEART_STRUCTURES
 from gvsl.errors import UserError
+from gvsl.text import few
 
 NAMED = 7
-"""How many of many structures a message names."""
+"""Maximum number of structures in a message."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What `gvsl transfer --task NAME` learns."""
+    """A downstream task, `gvsl transfer --task NAME`."""
 
     kind: Literal["segmentation", "classification"]
     summary: str
-    """In a few words."""
+    """For help texts."""
     structures: tuple[str, ...] | None = None
-    """The names of the structures, all of which a store must have and no other; None where any will do."""
+    """Names of the structures; a store must have exactly these. None if it may have any."""
     synonyms: Mapping[str, str] = field(default_factory=dict)
-    """What else a structure may be called, to its name in the list."""
+    """Name in the list by alternative name."""
 
 
 TASKS: dict[str, Task] = {
-    "segmentation": Task("segmentation", "the structures of a store of one's own"),
-    "classification": Task("classification", "the two classes of a store of one's own"),
-    "shc": Task(
-        "segmentation",
-        "seven structures of the heart on CT",
-        (
-            "left ventricle",
-            "right ventricle",
-            "left atrium",
-            "right atrium",
-            "myocardium",
-            "ascending aorta",
-            "pulmonary artery",
-        ),
-    ),
+    "segmentation": Task("segmentation", "the structures of your own store"),
+    "classification": Task("classification", "the two classes of your own store"),
+    "shc": Task("segmentation", "seven structures of the heart on CT", tuple(HEART_STRUCTURES.values())),
     "sac": Task(
         "segmentation",
         "the coronary arteries on CT",
@@ -47,21 +37,21 @@ TASKS: dict[str, Task] = {
         synonyms={"coronary artery": "coronary arteries"},
     ),
     "sbm": Task("segmentation", "28 structures of the brain on MR", tuple(BRAIN_STRUCTURES.values())),
-    "ccc": Task("classification", "lungs with lesions against lungs without, on CT"),
+    "ccc": Task("classification", "lungs with and without lesions on CT"),
 }
-"""Every task by name; the last four are the paper's (Appendix E.2)."""
+"""Every task by name; the last four are those of the GVSL paper (Appendix E.2)."""
 
 
 def check_labels(name: str, labels: Mapping[int, str], where: str) -> None:
-    """Refuse label maps that are not those of a task.
+    """Check that a store's labels are those of a task.
 
     Args:
         name: of the task.
-        labels: label value to the structure's name, for all values of a store.
+        labels: structure's name by label value, for all values of a store.
         where: the store, for the message.
 
     Raises:
-        UserError: two values are named alike, a structure is not in the task's list, or one of the list is missing.
+        UserError: two values have the same name, or structures are missing or unknown to the task.
     """
     owners: dict[str, int] = {}
     for value, structure in sorted(labels.items()):
@@ -78,20 +68,14 @@ def check_labels(name: str, labels: Mapping[int, str], where: str) -> None:
     odd = [f"{labels[value]!r} ({value})" for value, structure in named.items() if structure not in task.structures]
     if odd:
         raise UserError(
-            f"{where} has the label {odd[0]}, which is not in the list of task {name} ({_few(task.structures)}): name "
-            "it by that in labels.json, or take it out of the label maps, and prepare again; or give --task "
-            "segmentation"
+            f"{where} has the label {odd[0]}, which is not in the list of task {name} "
+            f"({few(task.structures, NAMED)}): name it as there in labels.json, or take it out of the label maps, and "
+            "prepare again; or give --task segmentation"
         )
     missing = [structure for structure in task.structures if structure not in named.values()]
     if missing:
         raise UserError(
             f"{where} lacks {len(missing)} of the {len(task.structures)} structures of task {name} "
-            f"({_few(missing)}): add them to the label maps and to labels.json and prepare again, or give --task "
+            f"({few(missing, NAMED)}): add them to the label maps and to labels.json and prepare again, or give --task "
             "segmentation"
         )
-
-
-def _few(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,9 +1,9 @@
-"""Where every voxel goes: grids, affine maps, displacement vector fields."""
+"""Voxel grids, affine maps and displacement vector fields (DVFs)."""
 
 from gvsl.geometry.affine import affine_dvf, affine_matrix, affine_positions
 from gvsl.geometry.fuse import Fusion, fuse
-from gvsl.geometry.grid import ALIGN_CORNERS, identity_grid, normalised_grid
-from gvsl.geometry.jacobian import folded_share, jacobian_determinant
+from gvsl.geometry.grid import ALIGN_CORNERS, identity_grid, normalised_grid, spatial_shape
+from gvsl.geometry.jacobian import jacobian_determinant, nonpositive_jacobian_fraction
 from gvsl.geometry.warp import inside, warp
 
 __all__ = [
@@ -12,11 +12,12 @@ __all__ = [
     "affine_dvf",
     "affine_matrix",
     "affine_positions",
-    "folded_share",
     "fuse",
     "identity_grid",
     "inside",
     "jacobian_determinant",
+    "nonpositive_jacobian_fraction",
     "normalised_grid",
+    "spatial_shape",
     "warp",
 ]

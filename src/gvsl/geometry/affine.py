@@ -1,4 +1,4 @@
-"""The affine matrix of Eq. 11 and the displacement it makes."""
+"""Affine matrices (Eq. 11) and their displacement vector fields."""
 
 import torch
 from torch import Tensor
@@ -7,18 +7,23 @@ from gvsl.geometry.grid import identity_grid
 
 
 def affine_matrix(rotation: Tensor, translation: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
-    """Rotation, scaling, shearing and translation multiplied in the order of Eq. 11, keeping the gradient.
+    """Return the product of rotation, scaling, shearing and translation, in the order of Eq. 11.
 
-    The paper prints cos z as the last factor of the first row's third element, which is no rotation; it is sin z.
+    The paper prints cos z as the last factor of the first row's third element. That is not a rotation; it is sin z.
 
     Args:
-        rotation: (B, 3) angles about the three axes in radians; the matrix is Rz Ry Rx.
-        translation: (B, 3) in voxels.
-        scale: (B, 3), 1 leaves an axis as it is.
-        shear: (B, 6) in the paper's order xy, xz, yx, yz, zx, zy.
+        rotation: (B, 3), angles about the three axes in radians; the matrix is Rz Ry Rx.
+        translation: (B, 3), in voxels.
+        scale: (B, 3), factors; 1 leaves an axis unchanged.
+        shear: (B, 6), in the paper's order xy, xz, yx, yz, zx, zy.
 
     Returns:
-        (B, 4, 4), which acts on homogeneous column vectors of voxel coordinates about the volume's centre.
+        (B, 4, 4), acting on homogeneous column vectors of voxel coordinates relative to the volume's centre.
+
+    Example:
+        >>> zero, one = torch.zeros(1, 3), torch.ones(1, 3)
+        >>> affine_matrix(zero, zero + 2, 1.5 * one, torch.zeros(1, 6))[0, 0]
+        tensor([1.5000, 0.0000, 0.0000, 3.0000])
     """
     sin, cos = rotation.sin(), rotation.cos()
     zero, one = torch.zeros_like(sin[:, 0]), torch.ones_like(sin[:, 0])
@@ -41,31 +46,39 @@ def affine_matrix(rotation: Tensor, translation: Tensor, scale: Tensor, shear: T
 
 
 def affine_positions(matrix: Tensor, positions: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Move voxel positions by an affine map about the centre of a volume.
+    """Apply an affine map about a volume's centre to voxel positions.
 
     Args:
-        matrix: (B, 4, 4) from `affine_matrix`.
-        positions: (B or 1, 3, D, H, W) in voxels.
-        shape: (D, H, W) of the volume about whose centre the map acts.
+        matrix: (B, 4, 4), from `affine_matrix`.
+        positions: (B or 1, 3, D, H, W), in voxels.
+        shape: (D, H, W) of the volume whose centre is the map's origin.
 
     Returns:
-        (B, 3, D, H, W) in voxels.
+        (B, 3, D, H, W), in voxels.
+
+    Example:
+        >>> affine_positions(2 * torch.eye(4)[None], torch.zeros(1, 3, 1, 1, 1), (5, 5, 5)).flatten()
+        tensor([-2., -2., -2.])
     """
     centre = positions.new_tensor([(side - 1) / 2 for side in shape]).view(1, 3, 1, 1, 1)
     about_centre = (positions - centre).flatten(2)
-    moved = torch.matmul(matrix[:, :3, :3], about_centre) + matrix[:, :3, 3:]
-    return moved.unflatten(2, positions.shape[2:]) + centre
+    mapped = torch.matmul(matrix[:, :3, :3], about_centre) + matrix[:, :3, 3:]
+    return mapped.unflatten(2, positions.shape[2:]) + centre
 
 
 def affine_dvf(matrix: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """The displacement vector field of an affine map about the volume's centre.
+    """Return the displacement vector field of an affine map about the volume's centre.
 
     Args:
-        matrix: (B, 4, 4) from `affine_matrix`.
+        matrix: (B, 4, 4), from `affine_matrix`.
         shape: (D, H, W).
 
     Returns:
-        (B, 3, D, H, W) in voxels.
+        (B, 3, D, H, W), in voxels.
+
+    Example:
+        >>> affine_dvf(torch.eye(4)[None], (4, 4, 4)).any()
+        tensor(False)
     """
     grid = identity_grid(shape, dtype=matrix.dtype, device=matrix.device)
     return affine_positions(matrix, grid, shape) - grid

@@ -1,36 +1,54 @@
-"""Voxel coordinates and the one grid convention of the project."""
+"""Voxel coordinates and the grid convention of the project."""
 
 import torch
 from torch import Tensor
 
 ALIGN_CORNERS = True
-"""-1 and 1 are the centres of the first and the last voxel, so that a zero DVF is the identity at any size."""
+"""-1 and 1 are the centres of the first and last voxels, so that a zero DVF is the identity at any size."""
+
+
+def spatial_shape(volumes: Tensor) -> tuple[int, int, int]:
+    """Return (D, H, W) of a batch, (B, C, D, H, W).
+
+    Example:
+        >>> spatial_shape(torch.zeros(1, 3, 4, 5, 6))
+        (4, 5, 6)
+    """
+    return volumes.shape[2], volumes.shape[3], volumes.shape[4]
 
 
 def identity_grid(shape: tuple[int, int, int], *, dtype: torch.dtype, device: torch.device | str) -> Tensor:
-    """The position of every voxel, in voxels.
+    """Return the position of every voxel, in voxels.
 
     Args:
         shape: (D, H, W).
-        dtype: the coordinates' floating-point type.
-        device: where the grid lies.
+        dtype: floating-point type of the coordinates.
+        device: device of the grid.
 
     Returns:
         (1, 3, D, H, W), components in axis order.
+
+    Example:
+        >>> identity_grid((2, 3, 4), dtype=torch.float32, device="cpu")[0, :, 1, 2, 3]
+        tensor([1., 2., 3.])
     """
     axes = [torch.arange(side, dtype=dtype, device=device) for side in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
 def normalised_grid(positions: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Positions in voxels as `torch.nn.functional.grid_sample` wants them.
+    """Convert positions in voxels to the coordinates of `torch.nn.functional.grid_sample`.
 
     Args:
-        positions: (B, 3, D, H, W) in voxels of a volume of `shape`, components in axis order.
-        shape: (D, H, W) of the volume that is sampled, which may differ from that of the grid.
+        positions: (B, 3, D, H, W), in voxels of the sampled volume, components in axis order.
+        shape: (D, H, W) of the sampled volume, which may differ from the grid's.
 
     Returns:
         (B, D, H, W, 3) in [-1, 1] inside the volume, components in reverse axis order.
+
+    Example:
+        >>> normalised_grid(torch.tensor([0.0, 1.0, 4.0]).view(1, 3, 1, 1, 1), (5, 5, 5)).flatten()
+        tensor([ 1.0000, -0.5000, -1.0000])
     """
     sides = positions.new_tensor([max(side - 1, 1) for side in shape]).view(1, 3, 1, 1, 1)
     return (positions * (2 / sides) - 1).flip(1).permute(0, 2, 3, 4, 1)

@@ -1,18 +1,22 @@
-"""How a displacement vector field changes volumes, and where it folds."""
+"""The Jacobian determinant of a displacement vector field, which shows where the field folds."""
 
 import torch
 from torch import Tensor
 
 
 def jacobian_determinant(dvf: Tensor) -> Tensor:
-    """The determinant of the Jacobian of p -> p + dvf(p), by forward differences.
+    """Return the Jacobian determinant of p -> p + dvf(p), by forward differences.
 
     Args:
-        dvf: (B, 3, D, H, W) in voxels, each side at least 2.
+        dvf: (B, 3, D, H, W), in voxels, each side at least 2.
 
     Returns:
-        (B, D - 1, H - 1, W - 1): 1 where nothing changes, below 1 where the sampled region is smaller, 0 or less
+        (B, D - 1, H - 1, W - 1): 1 where volume is preserved, below 1 where the sampled region is smaller, 0 or less
         where the field folds.
+
+    Example:
+        >>> jacobian_determinant(torch.zeros(1, 3, 2, 2, 2)).flatten()
+        tensor([1.])
     """
     corner = dvf[:, :, :-1, :-1, :-1]
     a, b, c = (
@@ -27,10 +31,17 @@ def jacobian_determinant(dvf: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def folded_share(dvf: Tensor) -> Tensor:
-    """The share of voxels at which a field folds, in [0, 1], as a scalar tensor.
+def nonpositive_jacobian_fraction(dvf: Tensor) -> Tensor:
+    """Return the fraction of voxels with a non-positive Jacobian determinant, where the field folds.
 
     Args:
-        dvf: (B, 3, D, H, W) in voxels.
+        dvf: (B, 3, D, H, W), in voxels.
+
+    Returns:
+        A scalar in [0, 1].
+
+    Example:
+        >>> nonpositive_jacobian_fraction(torch.zeros(1, 3, 4, 4, 4))
+        tensor(0.)
     """
     return (jacobian_determinant(dvf) <= 0).float().mean()

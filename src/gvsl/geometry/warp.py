@@ -1,4 +1,4 @@
-"""Sampling a volume where a displacement vector field says to look (Eq. 10)."""
+"""Warping of a volume by a displacement vector field (Eq. 10)."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gvsl.geometry.grid import ALIGN_CORNERS, identity_grid, normalised_grid
+from gvsl.geometry.grid import ALIGN_CORNERS, identity_grid, normalised_grid, spatial_shape
 
 
 def warp(
@@ -21,51 +21,60 @@ def warp(
 
     Args:
         image: (B, C, D, H, W), any values.
-        dvf: (B, 3, D', H', W') in voxels of `image`, components in axis order; the output has its grid.
+        dvf: (B, 3, D', H', W'), in voxels of `image`, components in axis order; the output is on its grid.
         mode: "bilinear" for images and features (trilinear in 3D), "nearest" for label maps.
-        padding: what lies outside the volume: "zeros" (air) or the nearest voxel of the "border".
-        exact: sample in float64, where the device has it. In float32 the normalised grid alone is off by up to
-            1e-7 of the volume's side, so a zero field is not the identity; features of many channels don't care.
+        padding: value outside the volume: "zeros" (air) or the nearest voxel of the "border".
+        exact: sample in float64 where the device supports it. In float32 the normalised grid alone is off by up to
+            1e-7 of the volume's side, so that a zero field is not the identity. Features do not need the precision.
 
     Returns:
         (B, C, D', H', W'), in the image's type.
+
+    Example:
+        >>> image = torch.arange(4.0).view(1, 1, 4, 1, 1)
+        >>> dvf = torch.zeros(1, 3, 4, 1, 1)
+        >>> dvf[:, 0] = 1  # sample one voxel further along the first axis
+        >>> warp(image, dvf).flatten()
+        tensor([1., 2., 3., 0.])
     """
-    shape = (image.shape[2], image.shape[3], image.shape[4])
-    least = torch.float64 if exact and image.device.type != "mps" else torch.float32
-    dtype = torch.promote_types(dvf.dtype, least)
-    grid_shape = (dvf.shape[2], dvf.shape[3], dvf.shape[4])
-    positions = identity_grid(grid_shape, dtype=dtype, device=dvf.device) + dvf
-    grid = normalised_grid(positions, shape)
+    min_dtype = torch.float64 if exact and image.device.type != "mps" else torch.float32
+    dtype = torch.promote_types(dvf.dtype, min_dtype)
+    positions = identity_grid(spatial_shape(dvf), dtype=dtype, device=dvf.device) + dvf
+    grid = normalised_grid(positions, spatial_shape(image))
     with torch.autocast(image.device.type, enabled=False):
         return _sample(image.to(dtype), grid, mode, padding).to(image.dtype)
 
 
 def inside(dvf: Tensor, shape: tuple[int, int, int] | None = None) -> Tensor:
-    """Where a field looks inside the volume that it samples.
+    """Return the mask of voxels whose sampling points lie inside the sampled volume.
 
     Args:
-        dvf: (B, 3, D, H, W) in voxels.
-        shape: (D, H, W) of the sampled volume; the field's own if it is not given.
+        dvf: (B, 3, D, H, W), in voxels.
+        shape: (D, H, W) of the sampled volume; by default the field's own.
 
     Returns:
-        (B, 1, D, H, W), true where p + dvf(p) is in the volume.
+        (B, 1, D, H, W), True where p + dvf(p) is in the volume.
+
+    Example:
+        >>> inside(torch.full((1, 3, 2, 1, 1), 0.0), (1, 1, 1)).flatten()
+        tensor([ True, False])
     """
-    grid_shape = (dvf.shape[2], dvf.shape[3], dvf.shape[4])
+    grid_shape = spatial_shape(dvf)
     positions = identity_grid(grid_shape, dtype=dvf.dtype, device=dvf.device) + dvf
     last = positions.new_tensor([side - 1 for side in shape or grid_shape]).view(1, 3, 1, 1, 1)
     return ((positions >= 0) & (positions <= last)).all(dim=1, keepdim=True)
 
 
 def _sample(image: Tensor, grid: Tensor, mode: str, padding: str) -> Tensor:
-    """`grid_sample`, with the channels split over the CPU's threads: PyTorch shares out nothing but the batch."""
+    """Call `grid_sample` with the channels split over the CPU's threads; PyTorch itself only splits the batch."""
     batch, channels = image.shape[:2]
-    shares = torch.get_num_threads() if image.device.type == "cpu" else 1
-    while channels % shares:
-        shares -= 1
-    if shares == 1 or batch >= torch.get_num_threads():
+    splits = torch.get_num_threads() if image.device.type == "cpu" else 1
+    while channels % splits:
+        splits -= 1
+    if splits == 1 or batch >= torch.get_num_threads():
         return functional.grid_sample(image, grid, mode, padding, ALIGN_CORNERS)
-    shared_image = image.reshape(batch * shares, channels // shares, *image.shape[2:])
-    shared_grid = grid.repeat_interleave(shares, dim=0)
-    return functional.grid_sample(shared_image, shared_grid, mode, padding, ALIGN_CORNERS).reshape(
+    split_image = image.reshape(batch * splits, channels // splits, *image.shape[2:])
+    split_grid = grid.repeat_interleave(splits, dim=0)
+    return functional.grid_sample(split_image, split_grid, mode, padding, ALIGN_CORNERS).reshape(
         batch, channels, *grid.shape[1:4]
     )

@@ -1,4 +1,4 @@
-"""What sits on the backbone during pre-training."""
+"""Heads: the modules on top of the backbone during pre-training."""
 
 from gvsl.heads.affine import AffineHead
 from gvsl.heads.deformable import DeformableHead

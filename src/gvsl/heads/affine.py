@@ -12,17 +12,22 @@ ROTATION_LIMIT = math.radians(20)
 SCALE_LIMIT = 0.25
 SHEAR_LIMIT = math.tan(math.radians(10))
 TRANSLATION_LIMIT = 0.25
-"""Of each side of the volume; the other three limits are the published code's."""
+"""Fraction of each side of the volume; the other three limits are the published code's."""
 INITIAL_SCALE = 1e-4
-"""Standard deviation of the last layers' weights: the identity at the start, yet a gradient for every layer below."""
+"""Standard deviation of the last layers' weights: nearly the identity, yet with a gradient for every layer below."""
 
 
 class AffineHead(nn.Module):
-    """Two volumes' global features to the affine map that aligns the moving one with the fixed one.
+    """Map two volumes' global features to the affine map that aligns the moving volume with the fixed one.
 
     A convolution group on the concatenated features, global average pooling, and four linear layers for 3 rotations,
-    3 translations, 3 scales and 6 shears. The published code clamps the values hard, which leaves a saturated head
-    without a gradient; here tanh bounds them to 20 degrees, 0.25 of a side, 0.75 to 1.25 and tan 10 degrees.
+    3 translations, 3 scales and 6 shears. The published code clamps the values, which leaves a saturated head without
+    a gradient; here tanh bounds them to 20 degrees, 0.25 of a side, 0.75 to 1.25 and tan 10 degrees.
+
+    Example:
+        >>> features = torch.rand(2, 16, 2, 2, 2)
+        >>> AffineHead(channels=16)(features, features, shape=(32, 32, 32)).shape
+        torch.Size([2, 4, 4])
     """
 
     def __init__(self, channels: int) -> None:
@@ -38,15 +43,15 @@ class AffineHead(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, moving: Tensor, fixed: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """Predict the affine matrix, in float32 at least.
+        """Predict the affine matrix, in float32 or higher.
 
         Args:
             moving: global features of the moving volume, (B, C, d, h, w).
             fixed: global features of the fixed volume, (B, C, d, h, w).
-            shape: (D, H, W) of the volumes, by which the translation is bounded.
+            shape: (D, H, W) of the volumes, which bounds the translation.
 
         Returns:
-            (B, 4, 4), to act on voxel coordinates about the volume's centre.
+            (B, 4, 4), acting on voxel coordinates relative to the volume's centre.
         """
         pooled = self.group(torch.cat([moving, fixed], dim=1)).mean(dim=(2, 3, 4))
         pooled = pooled.to(torch.promote_types(pooled.dtype, torch.float32))

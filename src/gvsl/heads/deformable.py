@@ -1,4 +1,4 @@
-"""The deformable head: local features of two volumes to a displacement of every voxel (Section 3.2.2, Fig. 12 c)."""
+"""The deformable head: local features of two volumes to a displacement field (Section 3.2.2, Fig. 12 c)."""
 
 import torch
 from torch import Tensor, nn
@@ -6,11 +6,17 @@ from torch import Tensor, nn
 from gvsl.backbones.blocks import Convolution, conv_group
 
 INITIAL_SCALE = 1e-5
-"""Standard deviation of the last layer's weights: a field of nearly zero at the start."""
+"""Standard deviation of the last layer's weights, for a field close to zero at the start."""
 
 
 class DeformableHead(nn.Module):
-    """Two volumes' local features to the local field: two convolution groups and a convolution."""
+    """Map two volumes' local features to the local field: two convolution groups and a convolution.
+
+    Example:
+        >>> features = torch.rand(1, 8, 6, 6, 6)
+        >>> DeformableHead(channels=8)(features, features).shape
+        torch.Size([1, 3, 6, 6, 6])
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -19,14 +25,14 @@ class DeformableHead(nn.Module):
         nn.init.normal_(self.field.weight, std=INITIAL_SCALE)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """Predict the local field, in float32 at least: bf16 would round 8 voxels to the nearest 1/16.
+        """Predict the local field, in float32 or higher: bf16 would round 8 voxels to the nearest 1/16.
 
         Args:
             moving: local features of the moving volume, affinely warped onto the fixed grid, (B, C, D, H, W).
             fixed: local features of the fixed volume, (B, C, D, H, W).
 
         Returns:
-            (B, 3, D, H, W) in voxels, on the fixed grid.
+            (B, 3, D, H, W), in voxels, on the fixed grid.
         """
         features = self.groups(torch.cat([moving, fixed], dim=1))
         with torch.autocast(features.device.type, enabled=False):

@@ -11,20 +11,25 @@ HeadNorm = Literal["batch", "layer"]
 
 
 class ProjectionHead(nn.Module):
-    """Linear layers, all but the last normalised and followed by LeakyReLU.
+    """Linear layers, of which all but the last are normalised and followed by LeakyReLU.
 
-    The leak keeps every unit trained where no row of a small batch is above zero.
+    Unlike ReLU, it keeps a gradient for units that are negative on every row of a small batch.
+
+    Example:
+        >>> import torch
+        >>> ProjectionHead(128, 64, 32)(torch.rand(4, 128)).shape
+        torch.Size([4, 32])
     """
 
     def __init__(self, channels: int, *sizes: int, norm: HeadNorm = "layer", normalise_last: bool = False) -> None:
-        """Make the head.
+        """Create the layers.
 
         Args:
-            channels: features in.
-            sizes: features out of each layer.
-            norm: "layer" knows one row alone; "batch" normalises each feature over the batch, so that rows which are
-                all alike are told apart: what keeps SimSiam and BYOL from collapsing. It needs two subjects or more.
-            normalise_last: normalise what comes out too, without a scale of its own, as SimSiam's projector does.
+            channels: size of the input features.
+            sizes: output size of each layer.
+            norm: "layer" normalises each row by itself; "batch" normalises each feature over the batch, which separates
+                almost equal rows and so keeps SimSiam and BYOL from collapsing. It needs two rows or more.
+            normalise_last: normalise the output too, without an affine scale, as SimSiam's projector does.
         """
         super().__init__()
         layers: list[nn.Module] = []

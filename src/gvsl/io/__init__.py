@@ -1,22 +1,21 @@
-"""Reading and writing volumes: array, spacing and orientation, and back again."""
+"""Reading and writing volumes: voxels, spacing and orientation."""
 
-from gvsl.io.dicom import find_series
-from gvsl.io.nifti import read_nifti, read_nifti_label, write_nifti, write_nifti_like
-from gvsl.io.orientation import to_canonical
+from gvsl.io.dicom_file import find_series
+from gvsl.io.nifti import write_nifti, write_nifti_like
 from gvsl.io.read import COMPANION_SUFFIXES, VOLUME_SUFFIXES, read_label, read_volume, write_like
 from gvsl.io.resample import resample, resample_onto
-from gvsl.io.volume import MAX_VOXELS, UnusableFile, Volume, same_grid
+from gvsl.io.volume import Box, UnusableFile, Volume, bounding_box, format_sizes, same_grid, to_canonical
 
 __all__ = [
     "COMPANION_SUFFIXES",
-    "MAX_VOXELS",
     "VOLUME_SUFFIXES",
+    "Box",
     "UnusableFile",
     "Volume",
+    "bounding_box",
     "find_series",
+    "format_sizes",
     "read_label",
-    "read_nifti",
-    "read_nifti_label",
     "read_volume",
     "resample",
     "resample_onto",

@@ -1,4 +1,4 @@
-"""What every format's voxels and geometry are checked for, whatever file they come from."""
+"""Checks of voxels and geometry that apply to every format."""
 
 from collections.abc import Sequence
 from math import prod
@@ -7,26 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gvsl.io.volume import MAX_VOXELS, UnusableFile, Volume
+from gvsl.io.volume import MAX_VOXELS, UnusableFile, Volume, format_sizes
 
-LARGEST_OBLIQUE_COSINE = 0.02
-"""Between two axes of a grid: about one degree from a right angle."""
-SAME_SPACING = 0.01
-"""Two spacings that differ by a smaller share are one, written down with different care."""
+MAX_OBLIQUE_COSINE = 0.02
+"""Limit for the cosine between two axes of a grid: about one degree from a right angle."""
 MAX_AXES = 16
 SPACINGS_MM = (1e-3, 30.0)
-"""The smallest and the largest spacing that a volume of a body can have."""
-WRAPPED_SHARE = 0.005
-"""From this share of voxels on at the far end of an unsigned type, with none in between, they are negative numbers."""
+"""Range of plausible spacings of a body scan."""
+WRAPPED_FRACTION = 0.005
+"""Minimum fraction of voxels at the upper end of an unsigned type, with none below, that shows a wrap-around."""
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def image_volume(raw: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
-    """An image as float32, (D, H, W).
-
-    Raises:
-        UnusableFile: values that are NaN or infinite, or all the same.
-    """
-    with np.errstate(over="ignore"):  # a value too large for float32 becomes infinite, and is refused as that
+    """Convert an image to float32, (D, H, W); UnusableFile if a value is NaN or infinite, or all are equal."""
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are refused
         array = raw.astype(np.float32, copy=False)
     low, high = array.min(), array.max()
     if not (np.isfinite(low) and np.isfinite(high)):  # NaN makes both NaN
@@ -38,10 +33,10 @@ def image_volume(raw: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
 
 
 def label_volume(raw: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
-    """A label map as uint8, or int16 where its values need it, (D, H, W).
+    """Convert a label map to uint8, or to int16 if its values need it, (D, H, W).
 
     Raises:
-        UnusableFile: values that are not whole numbers or don't fit int16.
+        UnusableFile: a value is not a whole number or doesn't fit int16.
     """
     if raw.dtype.kind == "f" and not (np.isfinite(raw).all() and (raw == np.rint(raw)).all()):
         raise UnusableFile("its labels are not all whole numbers")
@@ -52,19 +47,19 @@ def label_volume(raw: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
 
 
 def checked_shape(sizes: Sequence[int]) -> tuple[int, int, int]:
-    """The three sizes of a volume, from as many as a header has; nothing has been read or allocated yet.
+    """Return the three sizes of a volume, from all that its header has; called before anything is allocated.
 
     Raises:
-        UnusableFile: it isn't a volume, has no voxels, or more than MAX_VOXELS.
+        UnusableFile: it is no volume, or has no voxels or more than MAX_VOXELS.
     """
     shape = tuple(sizes)
     if len(shape) > MAX_AXES:
         raise UnusableFile(f"its header claims {len(shape)} axes")
     while len(shape) > 3 and shape[-1] == 1:  # 4D with one frame
         shape = shape[:-1]
-    named = " x ".join(str(size) for size in shape)
+    named = format_sizes(shape)
     if any(size < 1 for size in shape) or not shape:
-        raise UnusableFile(f"holds no voxels: its header says {named or 'nothing'}")
+        raise UnusableFile(f"holds no voxels: its header has {named or 'no sizes'}")
     if len(shape) < 3 or min(shape[:3]) == 1:
         raise UnusableFile(f"is 2D ({named}); a volume is needed")
     if len(shape) > 3:
@@ -75,26 +70,25 @@ def checked_shape(sizes: Sequence[int]) -> tuple[int, int, int]:
 
 
 def refuse_short(shape: Sequence[int], needed: int, held: int) -> None:
-    """Refuse what can't hold the voxels that its header claims.
+    """Refuse a file that can't hold the `shape` its header claims.
 
     Args:
-        shape: what is claimed.
-        needed: bytes of it.
-        held: the most bytes that the file can hold or unfold to.
+        shape: (D, H, W).
+        needed: bytes of the voxels.
+        held: maximum number of bytes that the file can hold or decompress to.
 
     Raises:
-        UnusableFile: there are fewer than needed.
+        UnusableFile: `held` is less than `needed`.
     """
     if held < needed:
-        named = " x ".join(str(size) for size in shape)
-        raise UnusableFile(f"is truncated: its header claims {named} voxels, more than the file can hold")
+        raise UnusableFile(f"is truncated: its header claims {format_sizes(shape)} voxels, more than the file can hold")
 
 
 def checked_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The affine, if it places the voxels on a grid with right angles.
+    """Return the affine if its grid has right angles.
 
     Raises:
-        UnusableFile: it holds NaN or infinite values, is singular or sheared, or its spacing can't be.
+        UnusableFile: it has NaN or infinite values, is singular or sheared, or its spacing is implausible.
     """
     if not np.isfinite(affine).all():
         raise UnusableFile("its affine holds NaN or infinite values")
@@ -105,24 +99,24 @@ def checked_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     cosines = np.abs((axes / spacing).T @ (axes / spacing) - np.eye(3))
     if abs(np.linalg.det(axes / spacing)) < 1e-3:
         raise UnusableFile("its affine is singular: two axes point the same way")
-    if cosines.max() > LARGEST_OBLIQUE_COSINE:
+    if cosines.max() > MAX_OBLIQUE_COSINE:
         raise UnusableFile("its axes are sheared (a tilted gantry?); resample it onto a grid with right angles first")
     if spacing.min() < SPACINGS_MM[0] or spacing.max() > SPACINGS_MM[1]:
-        said = " x ".join(f"{size:.4g}" for size in spacing)
-        raise UnusableFile(f"its spacing is {said} mm, beyond {SPACINGS_MM[0]:g} to {SPACINGS_MM[1]:g}")
+        low, high = SPACINGS_MM
+        raise UnusableFile(f"its spacing is {format_sizes(spacing, '.4g')} mm, outside {low:g} to {high:g}")
     return affine
 
 
 def refuse_wrapped(array: NDArray[Any], stored: np.dtype[Any], slope: float = 1.0, intercept: float = 0.0) -> None:
-    """Refuse negative numbers that were written as unsigned ones, such as air at 64,512 in place of -1,024.
+    """Refuse negative numbers that were written as unsigned, such as air at 64,512 instead of -1,024.
 
-    They show as values in the last quarter of the type's range while the half below it is empty.
+    Such an image has values in the last quarter of the type's range and none in the half below.
 
     Args:
-        array: the values, rescaled.
-        stored: the type in the file.
-        slope: what the stored values were multiplied by.
-        intercept: what was added then.
+        array: rescaled values, `slope` times the stored ones plus `intercept`.
+        stored: type in the file.
+        slope: of the rescaling.
+        intercept: of the rescaling.
 
     Raises:
         UnusableFile: the values have wrapped around.
@@ -136,7 +130,7 @@ def refuse_wrapped(array: NDArray[Any], stored: np.dtype[Any], slope: float = 1.
     outer = (array >= ends[1]) if slope > 0 else (array <= ends[0])
     far = np.count_nonzero(outer)
     between = np.count_nonzero((array >= ends[0]) & (array <= ends[1]) & ~outer)
-    if between == 0 and WRAPPED_SHARE * array.size <= far < array.size:
+    if between == 0 and WRAPPED_FRACTION * array.size <= far < array.size:
         raise UnusableFile(
             f"{100 * far / array.size:.1f} % of its voxels lie near {limit - 1} and none below that down to "
             f"{limit // 4}: negative numbers stored as unsigned ones; convert it to a signed type"

@@ -1,28 +1,19 @@
-"""MetaImage files (.mha, and .mhd beside its voxels): read with every check that a hostile file needs."""
+"""MetaImage files: .mha, and .mhd with the voxels in a file of their own. Files are untrusted."""
 
 import re
-from math import prod
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gvsl.io.header_checks import checked_affine, checked_shape, refuse_short, refuse_wrapped
-from gvsl.io.stream import (
-    DEFLATE_RATIO,
-    beside,
-    header_lines,
-    numbers,
-    read_voxels,
-    readable,
-    unfolded,
-    whole_numbers,
-)
+from gvsl.io.header_checks import LPS_TO_RAS, checked_affine, checked_shape
+from gvsl.io.text_header import TextHeader, header_lines, load_with_header, numbers, whole_numbers
 from gvsl.io.volume import UnusableFile
 
 FIRST_LINE = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType)\s*=")
-"""A MetaImage has no magic number; it begins with one of these."""
+"""The format has no magic number; its files begin with one of these."""
+SEVERAL_FILES = re.compile(r"LIST\b|.*%\d*d")
 TYPES = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",
@@ -35,62 +26,39 @@ TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
-"""MET_LONG is left out: it has 4 or 8 bytes, as the writer's machine had it."""
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-SEVERAL = re.compile(r"LIST\b|.*%\d*d")
-"""Of the file of voxels, where there are many."""
+"""MET_LONG is missing: its size, 4 or 8 bytes, depends on the machine that wrote it."""
 
 
 def load_metaimage(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """The voxels as they are stored, (D, H, W), and the affine in millimetres of RAS+.
+    """Load the voxels in their stored type, (D, H, W), and the RAS+ affine in millimetres.
 
-    Space is LPS, as ITK reads and writes it, whatever AnatomicalOrientation says; without a TransformMatrix the
-    axes are those of space, which is the format's default.
+    Space is LPS, as in ITK, whatever AnatomicalOrientation is. The default TransformMatrix is the identity.
 
     Raises:
         UnusableFile: the file can't be used.
     """
-    with readable("MetaImage"), path.open("rb") as stream:
-        fields = _fields(stream)
-        sizes = whole_numbers(fields.get("DimSize", ""))
-        if whole_numbers(fields.get("NDims", "")) != [len(sizes)]:
-            raise UnusableFile(f"its header says NDims {fields.get('NDims')} and DimSize {fields.get('DimSize')}")
-        shape = checked_shape(sizes)
-        affine = _affine(fields, len(sizes))
-        dtype = _dtype(fields)
-        name = fields["ElementDataFile"]
-        if name == "LOCAL":
-            return _read(stream, fields, shape, dtype, path), affine
-        if SEVERAL.match(name):
-            raise UnusableFile("has its voxels in several files; save it as one")
-        voxels = beside(path, name)
-        with voxels.open("rb") as other:
-            return _read(other, fields, shape, dtype, voxels), affine
+    return load_with_header(path, "MetaImage", _parse, SEVERAL_FILES)
 
 
-def _read(
-    stream: IO[bytes], fields: dict[str, str], shape: tuple[int, int, int], dtype: np.dtype[Any], at: Path
-) -> NDArray[Any]:
-    """The voxels from where the stream stands."""
-    compressed = _truth(fields, "CompressedData")
-    needed = prod(shape) * dtype.itemsize
+def _parse(stream: IO[bytes]) -> TextHeader:
+    fields = _fields(stream)
+    sizes = whole_numbers(fields.get("DimSize", ""))
+    if whole_numbers(fields.get("NDims", "")) != [len(sizes)]:
+        raise UnusableFile(f"its header has NDims {fields.get('NDims')} and DimSize {fields.get('DimSize')}")
+    shape = checked_shape(sizes)
+    affine = _affine(fields, len(sizes))
+    dtype = _dtype(fields)
+    compressed = _boolean(fields, "CompressedData")
+    data_file = None if fields["ElementDataFile"] == "LOCAL" else fields["ElementDataFile"]
     skips = whole_numbers(fields.get("HeaderSize", "0"))
-    if skips == [-1] and not compressed:
-        stream.seek(max(at.stat().st_size - needed, 0))
-    elif len(skips) == 1 and skips[0] >= 0 and (skips == [0] or fields["ElementDataFile"] != "LOCAL"):
-        stream.seek(skips[0], 1)
-    else:
-        raise UnusableFile(f"its header says HeaderSize {fields['HeaderSize']}, which can't be meant")
-    left = at.stat().st_size - stream.tell()
-    refuse_short(shape, needed, left * (DEFLATE_RATIO if compressed else 1))
-    with unfolded(stream, "zlib" if compressed else "raw") as plain:
-        array = read_voxels(plain, shape, dtype)
-    refuse_wrapped(array, dtype)
-    return array
+    detached = len(skips) == 1 and skips[0] > 0 and data_file is not None
+    if not (skips == [0] or (skips == [-1] and not compressed) or detached):
+        raise UnusableFile(f"its header has HeaderSize {fields['HeaderSize']}, which is invalid")
+    return TextHeader(shape, affine, dtype, "zlib" if compressed else "raw", skips[0], data_file)
 
 
 def _fields(stream: IO[bytes]) -> dict[str, str]:
-    """The header's fields by name; the last is ElementDataFile, and the stream stands behind it then."""
+    """Read the header's fields by name, up to ElementDataFile, which is the last."""
     found: dict[str, str] = {}
     for line in header_lines(stream):
         if not line.strip():
@@ -100,7 +68,7 @@ def _fields(stream: IO[bytes]) -> dict[str, str]:
         if not equals:
             raise UnusableFile(f"its header has a line {line[:80]!r}, which is no field")
         if name in found and name != "Comment":
-            raise UnusableFile(f"its header says {name!r} twice")
+            raise UnusableFile(f"its header repeats {name!r}")
         found[name] = value.strip()
         if name == "ElementDataFile":
             return found
@@ -108,23 +76,23 @@ def _fields(stream: IO[bytes]) -> dict[str, str]:
 
 
 def _affine(fields: dict[str, str], count: int) -> NDArray[np.float64]:
-    """Of the first three axes: the lines of the matrix are the directions of the axes."""
+    """Return the affine of the first three axes; the rows of the matrix are the directions of the axes."""
     straight = " ".join(f"{value:g}" for value in np.eye(count).ravel())
-    matrix = _one_of(fields, ("TransformMatrix", "Rotation", "Orientation"), straight)
+    matrix = _first_of(fields, ("TransformMatrix", "Rotation", "Orientation"), straight)
     directions = numbers(matrix, count**2).reshape(count, count)
     if np.abs(directions[3:, :3]).any() or np.abs(directions[:3, 3:]).any():
-        raise UnusableFile("its first three axes don't lie in space alone")
+        raise UnusableFile("its first three axes are not purely spatial")
     lengths = np.linalg.norm(directions[:3, :3], axis=1)
     if np.abs(lengths - 1).max() > 1e-3:
         raise UnusableFile("the directions of its axes (TransformMatrix) are not of length 1")
     if "ElementSpacing" not in fields and "ElementSize" not in fields:
-        raise UnusableFile("its header says no ElementSpacing")
-    spacing = numbers(_one_of(fields, ("ElementSpacing", "ElementSize"), ""), count)[:3]
+        raise UnusableFile("its header has no ElementSpacing")
+    spacing = numbers(_first_of(fields, ("ElementSpacing", "ElementSize"), ""), count)[:3]
     if spacing.min() <= 0:
-        raise UnusableFile(f"its header says a spacing of {fields.get('ElementSpacing')}")
+        raise UnusableFile(f"its header has a spacing of {fields.get('ElementSpacing')}")
     affine = np.eye(4)
     affine[:3, :3] = LPS_TO_RAS @ (directions[:3, :3].T * spacing)
-    affine[:3, 3] = LPS_TO_RAS @ numbers(_one_of(fields, ("Offset", "Position", "Origin"), "0 " * count), count)[:3]
+    affine[:3, 3] = LPS_TO_RAS @ numbers(_first_of(fields, ("Offset", "Position", "Origin"), "0 " * count), count)[:3]
     return checked_affine(affine)
 
 
@@ -133,23 +101,23 @@ def _dtype(fields: dict[str, str]) -> np.dtype[Any]:
     if name not in TYPES:
         raise UnusableFile(f"its voxels are of type {name!r}, which can't be read; save it as MET_SHORT or MET_FLOAT")
     if whole_numbers(fields.get("ElementNumberOfChannels", "1")) != [1]:
-        raise UnusableFile("holds colour or vector values, not one number a voxel")
-    if "BinaryData" in fields and not _truth(fields, "BinaryData"):
+        raise UnusableFile("holds colour or vector values, not one number per voxel")
+    if "BinaryData" in fields and not _boolean(fields, "BinaryData"):
         raise UnusableFile("has its voxels as text; save it as binary")
-    for key, none in (("ElementToIntensityFunctionSlope", 1.0), ("ElementToIntensityFunctionOffset", 0.0)):
-        if numbers(fields.get(key, str(none)), 1)[0] != none:
-            raise UnusableFile(f"its header says {key} {fields[key]}, which readers take or leave; save it rescaled")
-    high_first = _truth(fields, "BinaryDataByteOrderMSB") or _truth(fields, "ElementByteOrderMSB")
+    for key, neutral in (("ElementToIntensityFunctionSlope", 1.0), ("ElementToIntensityFunctionOffset", 0.0)):
+        if numbers(fields.get(key, str(neutral)), 1)[0] != neutral:
+            raise UnusableFile(f"its header has {key} {fields[key]}, which not all readers apply; save it rescaled")
+    high_first = _boolean(fields, "BinaryDataByteOrderMSB") or _boolean(fields, "ElementByteOrderMSB")
     return np.dtype((">" if high_first else "<") + TYPES[name])
 
 
-def _truth(fields: dict[str, str], name: str) -> bool:
+def _boolean(fields: dict[str, str], name: str) -> bool:
     value = fields.get(name, "False").lower()
     if value not in ("true", "false", "1", "0"):
-        raise UnusableFile(f"its header says {name} {value!r}, which is neither True nor False")
+        raise UnusableFile(f"its header has {name} {value!r}, which is neither True nor False")
     return value in ("true", "1")
 
 
-def _one_of(fields: dict[str, str], names: tuple[str, ...], default: str) -> str:
-    """What is said by the first of some names for one thing."""
+def _first_of(fields: dict[str, str], names: tuple[str, ...], default: str) -> str:
+    """Return the first field present among synonyms."""
     return next((fields[name] for name in names if name in fields), default)

@@ -1,9 +1,7 @@
-"""NIfTI files: read with every check that a hostile file needs, written whole or not at all."""
+"""NIfTI files: untrusted when read, written whole or not at all."""
 
-import logging
 import re
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from math import prod
@@ -20,53 +18,25 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from gvsl.files import whole_file
-from gvsl.io.header_checks import (
-    SAME_SPACING,
-    checked_affine,
-    checked_shape,
-    image_volume,
-    label_volume,
-    refuse_short,
-    refuse_wrapped,
-)
-from gvsl.io.stream import BROKEN, DEFLATE_RATIO, one_line, readable, refuse_rest, unfolded
-from gvsl.io.volume import UnusableFile, Volume
+from gvsl.io.header_checks import checked_affine, checked_shape, refuse_short, refuse_wrapped
+from gvsl.io.stream import BROKEN, DEFLATE_RATIO, decompressed, one_line, refuse_rest, silenced, wrap_read_errors
+from gvsl.io.volume import UnusableFile, Volume, format_sizes
 
 GZIP_MAGIC = b"\x1f\x8b"
 HEADER_BYTES = 540
-"""Of NIfTI-2; NIfTI-1 has 348."""
+"""Size of NIfTI-2's header; NIfTI-1's has 348 bytes."""
 MAX_OFFSET = 2**26
-"""The most bytes that a header and its extensions may take before the voxels."""
+"""Limit for the header with its extensions, in bytes."""
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+SPACING_TOLERANCE = 0.01
+"""Maximum relative difference between the spacings of header and affine, which may be rounded differently."""
 SAME_DIRECTION = 0.7
-"""The cosine from which on sform and qform, which may differ by a registration, point an axis to the same side."""
-NIFTI_BROKEN = (*BROKEN, struct.error, ImageFileError, HeaderDataError, WrapStructError)
-"""What nibabel and the decompressor raise on files that are not what they say."""
-
-
-def read_nifti(path: Path) -> Volume:
-    """Read an image as float32 (D, H, W), rescaled as its header says, on the grid that the file has.
-
-    Raises:
-        UnusableFile: the file is unreadable, truncated or damaged, is no 3D scalar volume (a single frame of
-            4D is one), holds NaN or infinite values or one value only, claims more than MAX_VOXELS, or has no
-            usable affine.
-    """
-    return image_volume(*load_nifti(path, np.float32))
-
-
-def read_nifti_label(path: Path) -> Volume:
-    """Read a label map as uint8, or int16 where its values need it, (D, H, W).
-
-    Raises:
-        UnusableFile: as `read_nifti` (but one value only is allowed), or values that are not whole numbers or
-            don't fit int16.
-    """
-    return label_volume(*load_nifti(path, None))
+"""Minimum cosine between an axis in sform and in qform, which may differ by a registration."""
+NIFTI_ERRORS = (struct.error, ImageFileError, HeaderDataError, WrapStructError)
 
 
 def write_nifti(path: Path, volume: Volume) -> None:
-    """Write a volume as NIfTI-1 in millimetres, gzipped if the name ends in .gz, over what is there."""
+    """Write a volume as NIfTI-1 in millimetres, gzipped if the name ends in .gz; an existing file is replaced."""
     image = nibabel.Nifti1Image(volume.array, volume.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(volume.affine, code="scanner")
@@ -76,19 +46,19 @@ def write_nifti(path: Path, volume: Volume) -> None:
 
 
 def write_nifti_like(path: Path, array: NDArray[Any], like: Path) -> None:
-    """Write voxels on the grid of a NIfTI file and with its header, over what is there.
+    """Write voxels, (D, H, W), with the header of the NIfTI file `like`; an existing file is replaced.
 
-    Affines, their codes, units and spacing stay bit for bit; type, shape and rescaling are those of the voxels,
-    (D, H, W). Gzipped if the name ends in .gz.
+    Affines, their codes, units and spacing are copied bit for bit; type, shape and rescaling follow the array. The
+    file is gzipped if its name ends in .gz.
 
     Raises:
         UnusableFile: `like` can't be read as NIfTI.
     """
     try:
-        with _open(like) as (stream, _), _quiet():
+        with _open(like) as (stream, _), silenced(logger):
             kind = _image_class(stream)
             header = kind.header_class.from_fileobj(stream)
-    except NIFTI_BROKEN as error:
+    except (*BROKEN, *NIFTI_ERRORS) as error:
         raise UnusableFile(f"can't be read as NIfTI ({one_line(error)})") from None
     header.set_data_shape(array.shape)
     header.set_data_dtype(array.dtype)
@@ -99,15 +69,15 @@ def write_nifti_like(path: Path, array: NDArray[Any], like: Path) -> None:
 
 
 def load_nifti(path: Path, scaled: type[np.float32] | None) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """The voxels, (D, H, W), and the affine in millimetres, of one file or of an .hdr and .img pair.
+    """Load the rescaled voxels, (D, H, W), and the RAS+ affine in millimetres, of one file or an .hdr and .img pair.
 
-    The voxels are rescaled as the header says, to `scaled`; without it, to the type that rescaling needs, or
-    to the file's own where there is nothing to rescale.
+    The voxels have the type `scaled`; without it, the type that rescaling needs, or the file's own if there is
+    nothing to rescale.
 
     Raises:
         UnusableFile: the file can't be used.
     """
-    with readable("NIfTI"):
+    with wrap_read_errors("NIfTI"):
         try:
             with _opened(path) as (image, stream, voxels, compressed):
                 shape = _checked_shape(image, voxels, compressed)
@@ -116,9 +86,9 @@ def load_nifti(path: Path, scaled: type[np.float32] | None) -> tuple[NDArray[Any
                 if compressed:
                     refuse_rest(stream)
                 else:
-                    array = np.array(array)  # a copy of what may be mapped to the file that closes now
+                    array = np.array(array)  # may be mapped to the file that is about to be closed
                 slope, intercept = image.dataobj.slope, image.dataobj.inter
-        except (struct.error, ImageFileError, HeaderDataError, WrapStructError, OSError) as error:
+        except (*NIFTI_ERRORS, OSError) as error:
             short = re.search(r"Expected (\d+) bytes, got (\d+) bytes", str(error))
             if short:
                 raise UnusableFile(f"is truncated: it holds {short[2]} of {short[1]} bytes of voxels") from None
@@ -132,10 +102,10 @@ def load_nifti(path: Path, scaled: type[np.float32] | None) -> tuple[NDArray[Any
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[nibabel.Nifti1Pair, IO[bytes], Path, bool]]:
-    """The image with nothing read but its header, the file of its voxels, opened, and whether that is compressed."""
+    """Yield the image without its voxels, the open file of these, its path, and True if that is compressed."""
     with ExitStack() as stack:
         stream, compressed = stack.enter_context(_open(path))
-        stack.enter_context(_quiet())
+        stack.enter_context(silenced(logger))
         stack.enter_context(np.errstate(all="ignore"))
         kind = _image_class(stream)
         voxels = path
@@ -149,25 +119,12 @@ def _opened(path: Path) -> Iterator[tuple[nibabel.Nifti1Pair, IO[bytes], Path, b
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[IO[bytes], bool]]:
-    """Open by what the file is, not by what it is called, and say whether it is compressed."""
+    """Yield the decompressed stream, and True if the file is gzipped, whatever its name."""
     with path.open("rb") as raw:
         zipped = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         raw.seek(0)
-        with unfolded(raw, "gzip" if zipped else "raw") as stream:
+        with decompressed(raw, "gzip" if zipped else "raw") as stream:
             yield stream, zipped
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep nibabel's remarks on odd headers off the screen: what matters of them is checked here."""
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _image_class(stream: IO[bytes]) -> type[nibabel.Nifti1Pair]:
@@ -182,63 +139,58 @@ def _image_class(stream: IO[bytes]) -> type[nibabel.Nifti1Pair]:
         if magic in pairs:
             return pairs[magic]
     if len(header) >= 348 and header[:4] in (struct.pack("<i", 348), struct.pack(">i", 348)):
-        raise UnusableFile("is an Analyze 7.5 file, which doesn't say left from right; convert it to NIfTI first")
+        raise UnusableFile("is an Analyze 7.5 file, which doesn't define left and right; convert it to NIfTI first")
     raise UnusableFile("is not a NIfTI file")
 
 
 def _voxels_of(header: Path) -> Path:
-    """The .img file of an .hdr file."""
+    """Find the .img file of an .hdr file."""
     stem = re.sub(r"\.(hdr|img)(\.gz)?$", "", header.name, flags=re.IGNORECASE)
     names = [stem + ending for ending in (".img", ".img.gz", ".IMG", ".IMG.gz")]
     found = next((header.with_name(name) for name in names if header.with_name(name).is_file()), None)
     if found is None or found == header:
-        raise UnusableFile(f"is the header of a pair, and its voxels, {names[0]} or {names[1]}, aren't there")
+        raise UnusableFile(f"is the header of a pair, and its voxel file {names[0]} or {names[1]} is missing")
     return found
 
 
 def _checked_shape(image: nibabel.Nifti1Pair, path: Path, compressed: bool) -> tuple[int, ...]:
-    """The shape (D, H, W) that the header claims, if the file can hold it; nothing has been read yet."""
+    """Return the header's shape, (D, H, W), if the file can hold it; called before any voxel is read."""
     shape = checked_shape([int(size) for size in image.header.get_data_shape()])
     if image.header.get_data_dtype().kind not in "iuf":
-        raise UnusableFile("holds colour or complex values, not one number a voxel")
+        raise UnusableFile("holds colour or complex values, not one number per voxel")
     if not 0 <= image.dataobj.offset <= MAX_OFFSET:
-        raise UnusableFile(f"its header says that its voxels begin at byte {image.dataobj.offset}")
+        raise UnusableFile(f"its header places the voxels at byte {image.dataobj.offset}")
     needed = image.dataobj.offset + prod(shape) * int(image.header.get_data_dtype().itemsize)
     refuse_short(shape, needed, path.stat().st_size * (DEFLATE_RATIO if compressed else 1))
     return shape
 
 
 def _checked_affine(image: nibabel.Nifti1Pair) -> NDArray[np.float64]:
-    """The affine in millimetres: the sform, or the qform where there is none, if the header doesn't contradict it."""
+    """Return the affine in millimetres, the sform or else the qform, if the header doesn't contradict it."""
     header = image.header
     sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
     if sform is None and qform is None:
         raise UnusableFile(
-            "doesn't say how it lies in the patient (its sform and qform codes are 0); set the one that is right"
+            "has no orientation in the patient (its sform and qform codes are 0); set the code of the right one"
         )
     affine = np.array(image.affine, dtype=np.float64)
     affine[:3] *= MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
     checked_affine(affine)
     axes = image.affine[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)
-    said = np.abs(np.array(header.get_zooms()[:3], dtype=np.float64))
-    told = np.isfinite(said) & (said > 0)
-    if (np.abs(said - spacing) > SAME_SPACING * spacing)[told].any():
-        raise UnusableFile(
-            f"its header says a spacing of {_sizes(said)}, its affine {_sizes(spacing)}; correct the one that is wrong"
-        )
+    zooms = np.abs(np.array(header.get_zooms()[:3], dtype=np.float64))
+    known = np.isfinite(zooms) & (zooms > 0)
+    if (np.abs(zooms - spacing) > SPACING_TOLERANCE * spacing)[known].any():
+        one, other = (format_sizes(sizes, ".4g") for sizes in (zooms, spacing))
+        raise UnusableFile(f"its header has a spacing of {one}, its affine {other}; correct the one that is wrong")
     if sform is not None and qform is not None:
         other = qform[:3, :3] / np.linalg.norm(qform[:3, :3], axis=0)
         if ((axes / spacing) * other).sum(axis=0).min() < SAME_DIRECTION:
             raise UnusableFile(
-                f"its sform says that its axes run to {_axes(sform)}, its qform to {_axes(qform)}; "
+                f"its axes run to {_axes(sform)} by its sform and to {_axes(qform)} by its qform; "
                 "set the code of the wrong one to 0"
             )
     return affine
-
-
-def _sizes(spacing: NDArray[np.float64]) -> str:
-    return " x ".join(f"{size:.4g}" for size in spacing)
 
 
 def _axes(affine: NDArray[np.float64]) -> str:

@@ -1,27 +1,18 @@
-"""NRRD files (.nrrd, and .nhdr beside its voxels): read with every check that a hostile file needs."""
+"""NRRD files: .nrrd, and .nhdr with the voxels in a file of their own. Files are untrusted."""
 
 import re
-from math import prod
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gvsl.io.header_checks import checked_affine, checked_shape, refuse_short, refuse_wrapped
-from gvsl.io.stream import (
-    DEFLATE_RATIO,
-    beside,
-    header_lines,
-    numbers,
-    read_voxels,
-    readable,
-    unfolded,
-    whole_numbers,
-)
-from gvsl.io.volume import MAX_VOXELS, UnusableFile
+from gvsl.io.header_checks import checked_affine, checked_shape
+from gvsl.io.text_header import TextHeader, header_lines, load_with_header, numbers, whole_numbers
+from gvsl.io.volume import UnusableFile
 
 MAGIC = b"NRRD000"
+SEVERAL_FILES = re.compile("LIST|.*%")
 TYPES = {
     "i1": ("signed char", "int8", "int8_t"),
     "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
@@ -34,7 +25,7 @@ TYPES = {
     "f4": ("float",),
     "f8": ("double",),
 }
-"""The format's names of each type."""
+"""Names of each type in the format."""
 ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}
 TO_RAS = {
     "right-anterior-superior": (1, 1, 1),
@@ -44,64 +35,37 @@ TO_RAS = {
     "left-posterior-superior": (-1, -1, 1),
     "lps": (-1, -1, 1),
 }
-"""The spaces that say where the patient's right, front and top are, and what turns each to RAS."""
+"""Anatomical spaces, and the sign of each axis that turns them into RAS."""
 
 
 def load_nrrd(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """The voxels as they are stored, (D, H, W), and the affine in millimetres of RAS+.
+    """Load the voxels in their stored type, (D, H, W), and the RAS+ affine in millimetres.
 
     Raises:
         UnusableFile: the file can't be used.
     """
-    with readable("NRRD"), path.open("rb") as stream:
-        fields = _fields(stream)
-        sizes, spatial = _sizes(fields)
-        shape = checked_shape([sizes[axis] for axis in spatial])
-        affine = _affine(fields, spatial)
-        dtype = _dtype(fields)
-        encoding = ENCODINGS.get(fields.get("encoding", "").lower())
-        if encoding is None:
-            raise UnusableFile(f"its voxels are encoded as {fields.get('encoding')!r}; save it as raw or gzip")
-        name = fields.get("data file", fields.get("datafile"))
-        if name is None:
-            return _read(stream, fields, shape, dtype, encoding, path), affine
-        if name.startswith("LIST") or "%" in name:
-            raise UnusableFile("has its voxels in several files; save it as one")
-        voxels = beside(path, name)
-        with voxels.open("rb") as other:
-            return _read(other, fields, shape, dtype, encoding, voxels), affine
+    return load_with_header(path, "NRRD", _parse, SEVERAL_FILES)
 
 
-def _read(
-    stream: IO[bytes],
-    fields: dict[str, str],
-    shape: tuple[int, int, int],
-    dtype: np.dtype[Any],
-    encoding: str,
-    at: Path,
-) -> NDArray[Any]:
-    """The voxels from where the stream stands."""
+def _parse(stream: IO[bytes]) -> TextHeader:
+    fields = _fields(stream)
+    sizes, spatial = _sizes(fields)
+    shape = checked_shape([sizes[axis] for axis in spatial])
+    affine = _affine(fields, spatial)
+    dtype = _dtype(fields)
+    encoding = ENCODINGS.get(fields.get("encoding", "").lower())
+    if encoding is None:
+        raise UnusableFile(f"its voxels are encoded as {fields.get('encoding')!r}; save it as raw or gzip")
     if whole_numbers(fields.get("line skip", fields.get("lineskip", "0"))) != [0]:
         raise UnusableFile("its header skips lines before the voxels; save it without that")
     skips = whole_numbers(fields.get("byte skip", fields.get("byteskip", "0")))
-    needed = prod(shape) * dtype.itemsize
-    if skips == [-1] and encoding == "raw":
-        stream.seek(max(at.stat().st_size - needed, 0))
-    elif len(skips) == 1 and skips[0] >= 0 and (encoding == "raw" or skips == [0]):
-        stream.seek(skips[0], 1)
-    else:
+    if len(skips) != 1 or not (skips[0] >= -1 if encoding == "raw" else skips[0] == 0):
         raise UnusableFile(f"its header skips {' '.join(map(str, skips))} bytes before its {encoding} voxels")
-    left = at.stat().st_size - stream.tell()
-    ratio = {"raw": 1, "gzip": DEFLATE_RATIO}.get(encoding, MAX_VOXELS)  # bzip2 has no such bound
-    refuse_short(shape, needed, left * ratio)
-    with unfolded(stream, encoding) as plain:
-        array = read_voxels(plain, shape, dtype)
-    refuse_wrapped(array, dtype)
-    return array
+    return TextHeader(shape, affine, dtype, encoding, skips[0], fields.get("data file", fields.get("datafile")))
 
 
 def _fields(stream: IO[bytes]) -> dict[str, str]:
-    """The header's fields by name in small letters; the stream stands at the voxels then."""
+    """Read the header's fields by lower-case name, up to the voxels or the list of their files."""
     lines = header_lines(stream)
     if not next(lines, "").startswith(MAGIC.decode()):
         raise UnusableFile("is not a NRRD file")
@@ -110,13 +74,13 @@ def _fields(stream: IO[bytes]) -> dict[str, str]:
         if not line:
             return found
         name, colon, value = line.partition(":")
-        if line.startswith("#") or value.startswith("="):  # a comment, or a pair of the writer's own
+        if line.startswith("#") or value.startswith("="):  # a comment, or a custom key-value pair
             continue
         if not colon:
             raise UnusableFile(f"its header has a line {line[:80]!r}, which is no field")
         name = name.strip().lower()
         if name in found:
-            raise UnusableFile(f"its header says {name!r} twice")
+            raise UnusableFile(f"its header repeats {name!r}")
         found[name] = value.strip()
         if name in ("data file", "datafile") and value.strip().startswith("LIST"):
             return found
@@ -124,25 +88,25 @@ def _fields(stream: IO[bytes]) -> dict[str, str]:
 
 
 def _sizes(fields: dict[str, str]) -> tuple[list[int], list[int]]:
-    """The size of every axis, and which of them lie in space: all but those of size 1 without a direction."""
+    """Return the size of every axis, and the spatial axes: all but those of size 1 without a direction."""
     sizes = whole_numbers(fields.get("sizes", ""))
     if whole_numbers(fields.get("dimension", "")) != [len(sizes)]:
-        raise UnusableFile(f"its header says dimension {fields.get('dimension')} and sizes {fields.get('sizes')}")
+        raise UnusableFile(f"its header has dimension {fields.get('dimension')} and sizes {fields.get('sizes')}")
     directions = _directions(fields)
     if len(directions) != len(sizes):
-        raise UnusableFile(f"its header says {len(sizes)} sizes and {len(directions)} space directions")
+        raise UnusableFile(f"its header has {len(sizes)} sizes and {len(directions)} space directions")
     spatial = [axis for axis, direction in enumerate(directions) if direction is not None]
     for axis, size in enumerate(sizes):
         if axis not in spatial and size != 1:
-            raise UnusableFile(f"holds {size} values a voxel, or frames; split it into 3D volumes first")
+            raise UnusableFile(f"holds {size} values per voxel, or frames; split it into 3D volumes first")
     return sizes, spatial
 
 
 def _directions(fields: dict[str, str]) -> list[NDArray[np.float64] | None]:
-    """The step along each axis in the file's own space; None along one that isn't in space."""
+    """Return the step along each axis in the file's own space; None for an axis that isn't spatial."""
     text = fields.get("space directions", "")
     if re.sub(r"\([^()]*\)|none|\s", "", text):
-        raise UnusableFile(f"its header says space directions {text[:80]!r}, which are no vectors")
+        raise UnusableFile(f"its header has space directions {text[:80]!r}, which are no vectors")
     parts = re.findall(r"\(([^()]*)\)|(none)", text)
     return [None if none else numbers(vector.replace(",", " "), 3) for vector, none in parts]
 
@@ -150,8 +114,8 @@ def _directions(fields: dict[str, str]) -> list[NDArray[np.float64] | None]:
 def _affine(fields: dict[str, str], spatial: list[int]) -> NDArray[np.float64]:
     space = fields.get("space", "").lower()
     if space not in TO_RAS or len(spatial) != 3:
-        said = f"its space is {space!r}" if space and space not in TO_RAS else "it names no space and directions"
-        raise UnusableFile(f"doesn't say how it lies in the patient: {said}; give it space and space directions")
+        why = f"its space is {space!r}" if space and space not in TO_RAS else "it names no space and directions"
+        raise UnusableFile(f"has no orientation in the patient: {why}; give it space and space directions")
     units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
     if any(unit.strip().lower() not in ("mm", "millimeter", "millimetre", "") for unit in units):
         raise UnusableFile(f"its space is in {units[0]!r}, not in mm")
@@ -168,8 +132,8 @@ def _dtype(fields: dict[str, str]) -> np.dtype[Any]:
     name = " ".join(fields.get("type", "").lower().split())
     code = next((code for code, names in TYPES.items() if name in names), None)
     if code is None:
-        raise UnusableFile(f"its voxels are of type {name!r}, not one number a voxel")
+        raise UnusableFile(f"its voxels are of type {name!r}, not one number per voxel")
     order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower())
     if order is None and code[1] != "1":
-        raise UnusableFile("its header doesn't say the order of the bytes (endian)")
+        raise UnusableFile("its header has no byte order (endian)")
     return np.dtype((order or "<") + code)

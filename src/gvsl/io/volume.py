@@ -1,52 +1,88 @@
-"""A volume in memory: its voxels and where they lie in the patient."""
+"""A volume in memory: voxels, and their position in the patient."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
 
 MAX_VOXELS = 2**30
-"""The most voxels a file may claim or a resampled volume have: 4 GiB as float32, twice a whole-body CT."""
+"""Limit for files and resampled volumes: 4 GiB as float32, twice a whole-body CT."""
+MAX_REASON = 300
 
-LONGEST_REASON = 300
+Box = tuple[slice, slice, slice]
 
 
-class UnusableFile(UserError):  # noqa: N818 - named for what it says to a user
-    """A file that can't be used. Its text is the reason alone; the caller knows the file's name.
+class UnusableFile(UserError):  # noqa: N818 - named for what it tells a user
+    """A file that can't be used. The message holds the reason only; the caller adds the file's name.
 
-    What it quotes of the file can be anything, so the reason is made one printable line of LONGEST_REASON at most.
+    Text quoted from a file is untrusted, so the reason is reduced to one printable line of at most MAX_REASON.
     """
 
     def __init__(self, reason: str) -> None:
         line = "".join(sign if sign.isprintable() else "?" for sign in " ".join(reason.split()))
-        super().__init__(line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "...")
+        super().__init__(line if len(line) <= MAX_REASON else line[: MAX_REASON - 3] + "...")
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A scalar volume and its geometry."""
+    """A scalar volume and its geometry.
+
+    >>> Volume(np.zeros((4, 5, 6)), np.diag([1, 1, 2.5, 1])).spacing
+    (1.0, 1.0, 2.5)
+    """
 
     array: NDArray[Any]
-    """The voxels, (D, H, W)."""
+    """Voxels, (D, H, W)."""
     affine: NDArray[np.float64]
     """4 x 4, from voxel indices to millimetres in RAS+ patient space."""
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """The distance between neighbouring voxels along each axis, in millimetres."""
+        """Distance between neighbouring voxels along each axis, in millimetres."""
         lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(lengths[0]), float(lengths[1]), float(lengths[2])
 
 
 def same_grid(one: Volume, other: Volume, tolerance: float = 0.1) -> bool:
-    """Whether two volumes have one shape and no corner of theirs lies more than `tolerance` voxels apart."""
+    """Return True if two volumes have equal shapes and corners at most `tolerance` voxels apart."""
     if one.array.shape != other.array.shape:
         return False
     ends = [(0, size - 1) for size in one.array.shape]
     corners = np.array([(*corner, 1) for corner in product(*ends)], dtype=np.float64).T
     apart = np.linalg.norm(((one.affine - other.affine) @ corners)[:3], axis=0).max()
     return bool(apart <= tolerance * min(one.spacing))
+
+
+def to_canonical(volume: Volume) -> Volume:
+    """Reorder and flip the axes to RAS+ without interpolation.
+
+    The array may be a view of the input. The axes of an oblique volume become the nearest to RAS+; it stays oblique,
+    and its affine reflects that.
+    """
+    turns = nibabel.io_orientation(volume.affine)
+    affine = volume.affine @ nibabel.orientations.inv_ornt_aff(turns, volume.array.shape)
+    return Volume(nibabel.apply_orientation(volume.array, turns), affine)
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
+    """Return the smallest box around the true voxels of a mask, (D, H, W); None if there are none."""
+    found = [np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
+    if not found[0].size:
+        return None
+    first, second, third = (slice(int(ends[0]), int(ends[-1]) + 1) for ends in found)
+    return first, second, third
+
+
+def format_sizes(sizes: Iterable[float], spec: str = "") -> str:
+    """Format a shape or spacing for messages.
+
+    >>> format_sizes([512, 512, 80])
+    '512 x 512 x 80'
+    """
+    return " x ".join(format(size, spec) for size in sizes)

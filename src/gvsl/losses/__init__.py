@@ -1,15 +1,14 @@
-"""What the pretexts minimise: pure functions, and a thin module for those with settings."""
+"""Loss functions: pure functions of tensors, one module a family."""
 
-from gvsl.losses.contrastive import negative_cosine, nt_xent
-from gvsl.losses.local_ncc import LocalNCCLoss, box_sum, local_ncc_loss
-from gvsl.losses.smoothness import SmoothnessLoss, smoothness_loss
+from gvsl.losses.contrastive import negative_cosine, nt_xent, symmetric_negative_cosine
+from gvsl.losses.local_ncc import box_sum, local_ncc_loss
+from gvsl.losses.smoothness import smoothness_loss
 
 __all__ = [
-    "LocalNCCLoss",
-    "SmoothnessLoss",
     "box_sum",
     "local_ncc_loss",
     "negative_cosine",
     "nt_xent",
     "smoothness_loss",
+    "symmetric_negative_cosine",
 ]

@@ -1,102 +1,94 @@
-"""Local normalised cross-correlation (Eq. 1), built to have the right gradient where windows are nearly constant."""
+"""Local normalised cross-correlation (NCC, Eq. 1), with an accurate gradient where windows are nearly constant."""
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 WINDOW = 9
-"""Side of the window in voxels. The paper leaves it open; 9 is its published code's and the field's usual value."""
-FLOOR = 2e-11
-"""Least product of the two variances, the published code's 1e-5 on the product of two window sums of 9^3 voxels."""
+"""Side of the window in voxels. The paper does not state it; 9 is the published code's and the field's usual value."""
+EPS = 2e-11
+"""Added to the product of the variances: the published code's 1e-5 on the product of two window sums of 9^3 voxels."""
 
 
 def local_ncc_loss(
-    fixed: Tensor, moved: Tensor, *, window: int = WINDOW, floor: float = FLOOR, mask: Tensor | None = None
+    fixed: Tensor, warped: Tensor, *, window: int = WINDOW, eps: float = EPS, mask: Tensor | None = None
 ) -> Tensor:
-    r"""One minus the mean squared local correlation of two images (Eq. 1).
+    r"""Return one minus the mean squared local correlation of two images (Eq. 1).
 
     At each voxel p, over the part of the window about p that lies in the volume,
-    ncc(p) = cov(fixed, moved)^2 / (var(fixed) var(moved) + floor), in [0, 1]. Adding a constant to an image or
-    scaling it leaves the loss as it is. In nearly constant windows the variances are differences of almost equal
-    numbers and the gradient is as large as they are small, so box sums are direct, not running, and in float64 where
-    the device has it, under any autocast.
+    ncc(p) = cov(fixed, warped)^2 / (var(fixed) var(warped) + eps), in [0, 1]. Adding a constant to an image or scaling
+    it leaves the loss unchanged. In nearly constant windows the variances are differences of almost equal numbers, and
+    the gradient is as large as they are small. Box sums are therefore direct rather than running, and in float64 where
+    the device supports it, under any autocast.
 
     Args:
         fixed: (B, C, D, H, W), intensities about [0, 1].
-        moved: (B, C, D, H, W), the image that was warped onto the fixed one's grid.
+        warped: (B, C, D, H, W), the image warped onto the fixed one's grid.
         window: odd side of the window in voxels.
-        floor: added to the product of the variances; larger values make flat windows count less.
+        eps: added to the product of the variances; larger values give flat windows less weight.
         mask: (B or 1, 1, D, H, W), the voxels whose windows count, such as those inside the moving image's field
-            of view; all if it is not given. Each pair of a batch weighs the same, however many count.
+            of view; by default all. Each pair of a batch has the same weight, however many count.
 
     Returns:
-        a scalar in [0, 1]: 0 for images that are the same up to contrast in every window.
+        A scalar in [0, 1]: 0 for images that are equal up to contrast in every window.
 
     Raises:
         ValueError: the shapes differ, or the window is not a positive odd number.
+
+    Example:
+        >>> image = torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> bool(local_ncc_loss(image, 0.5 - 2 * image) < 1e-6)
+        True
     """
-    if fixed.shape != moved.shape:
-        raise ValueError(f"fixed {tuple(fixed.shape)} and moved {tuple(moved.shape)} differ in shape")
+    if fixed.shape != warped.shape:
+        raise ValueError(f"fixed {tuple(fixed.shape)} and warped {tuple(warped.shape)} differ in shape")
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window {window} is not a positive odd number of voxels")
-    least = torch.float32 if fixed.device.type == "mps" else torch.float64
-    dtype = torch.promote_types(torch.promote_types(fixed.dtype, moved.dtype), least)
+    min_dtype = torch.float32 if fixed.device.type == "mps" else torch.float64
+    dtype = torch.promote_types(torch.promote_types(fixed.dtype, warped.dtype), min_dtype)
     weight = None
     if mask is not None:
         counted = mask.expand(fixed.shape).sum(dim=(1, 2, 3, 4), keepdim=True)
         weight = mask.to(dtype) / (counted.clamp(min=1) * len(fixed))
     with torch.autocast(fixed.device.type, enabled=False):
-        similarity: Tensor = _MeanSquaredCorrelation.apply(fixed.to(dtype), moved.to(dtype), window, floor, weight)
-    return (1 - similarity).to(torch.promote_types(moved.dtype, torch.float32))
-
-
-class LocalNCCLoss(nn.Module):
-    """`local_ncc_loss` as a module."""
-
-    def __init__(self, window: int = WINDOW, floor: float = FLOOR) -> None:
-        super().__init__()
-        self.window = window
-        self.floor = floor
-
-    def forward(self, fixed: Tensor, moved: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See `local_ncc_loss`."""
-        return local_ncc_loss(fixed, moved, window=self.window, floor=self.floor, mask=mask)
+        similarity: Tensor = _MeanSquaredCorrelation.apply(fixed.to(dtype), warped.to(dtype), window, eps, weight)
+    return (1 - similarity).to(torch.promote_types(warped.dtype, torch.float32))
 
 
 class _MeanSquaredCorrelation(torch.autograd.Function):
-    """The weighted mean of the squared correlation, with its gradient written out: nine box sums, not thirty."""
+    """Weighted mean of the squared correlation, with an explicit gradient of nine box sums instead of thirty."""
 
     @staticmethod
-    def forward(ctx: Any, fixed: Tensor, moved: Tensor, window: int, floor: float, weight: Tensor | None) -> Tensor:
-        # Centring changes nothing in exact arithmetic, and keeps the squares small in floating point.
+    def forward(ctx: Any, fixed: Tensor, warped: Tensor, window: int, eps: float, weight: Tensor | None) -> Tensor:
+        # Centring has no effect in exact arithmetic, and keeps the squares small in floating point.
         fixed = fixed - fixed.mean(dim=(2, 3, 4), keepdim=True)
-        moved = moved - moved.mean(dim=(2, 3, 4), keepdim=True)
+        warped = warped - warped.mean(dim=(2, 3, 4), keepdim=True)
         inverse_count = _inverse_count(fixed, window)
         fixed_mean = box_sum(fixed, window).mul_(inverse_count)
-        moved_mean = box_sum(moved, window).mul_(inverse_count)
+        warped_mean = box_sum(warped, window).mul_(inverse_count)
         fixed_variance = _covariance(fixed, fixed, fixed_mean, fixed_mean, window, inverse_count).clamp_(min=0)
-        moved_variance = _covariance(moved, moved, moved_mean, moved_mean, window, inverse_count).clamp_(min=0)
-        covariance = _covariance(fixed, moved, fixed_mean, moved_mean, window, inverse_count)
-        denominator = torch.addcmul(torch.full_like(covariance, floor), fixed_variance, moved_variance)
+        warped_variance = _covariance(warped, warped, warped_mean, warped_mean, window, inverse_count).clamp_(min=0)
+        covariance = _covariance(fixed, warped, fixed_mean, warped_mean, window, inverse_count)
+        denominator = torch.addcmul(torch.full_like(covariance, eps), fixed_variance, warped_variance)
         correlation = covariance.square().div_(denominator)
         if weight is None:
             weight = correlation.new_full((1, 1, 1, 1, 1), 1 / correlation.numel())
         similarity = (correlation * weight).sum()
-        # d similarity / d covariance and / d variance at each window, shared out over the window's voxels.
+        # d similarity / d covariance and / d variance at each window, distributed over the window's voxels.
         by_covariance = covariance.div_(denominator).mul_(2 * weight * inverse_count)
         by_product = correlation.div_(denominator).mul_(-2 * weight * inverse_count)
         ctx.window = window
         ctx.save_for_backward(
-            fixed, moved, fixed_mean, moved_mean, fixed_variance, moved_variance, by_covariance, by_product
+            fixed, warped, fixed_mean, warped_mean, fixed_variance, warped_variance, by_covariance, by_product
         )
         return similarity
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        fixed, moved, fixed_mean, moved_mean, fixed_variance, moved_variance, by_covariance, by_product = (
+        fixed, warped, fixed_mean, warped_mean, fixed_variance, warped_variance, by_covariance, by_product = (
             ctx.saved_tensors
         )
         covariance_sum = box_sum(by_covariance, ctx.window)
@@ -108,8 +100,8 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
             return slope.sub_(constant).mul_(gradient)
 
         return (
-            towards(fixed, fixed_mean, moved, moved_mean, moved_variance) if ctx.needs_input_grad[0] else None,
-            towards(moved, moved_mean, fixed, fixed_mean, fixed_variance) if ctx.needs_input_grad[1] else None,
+            towards(fixed, fixed_mean, warped, warped_mean, warped_variance) if ctx.needs_input_grad[0] else None,
+            towards(warped, warped_mean, fixed, fixed_mean, fixed_variance) if ctx.needs_input_grad[1] else None,
             None,
             None,
             None,
@@ -117,10 +109,10 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
 
 
 def box_sum(values: Tensor, window: int) -> Tensor:
-    """Sums over cubes of `window` voxels a side, zero beyond the border, by doubling: 1, 2, 4, 8, 9 terms for 9.
+    """Return the sums over cubes of `window` voxels a side, with zeros beyond the border.
 
-    Every result is a sum of its own terms alone, so that, unlike in running sums, a large value elsewhere leaves
-    no rounding error behind.
+    The sums are built by doubling: of 1, 2, 4, 8 and 9 terms for a window of 9. Each is a sum of its own terms only, so
+    that, unlike in running sums, a large value elsewhere leaves no rounding error.
 
     Args:
         values: (B, C, D, H, W).
@@ -128,6 +120,10 @@ def box_sum(values: Tensor, window: int) -> Tensor:
 
     Returns:
         (B, C, D, H, W).
+
+    Example:
+        >>> box_sum(torch.ones(1, 1, 3, 1, 1), 3).flatten()
+        tensor([2., 3., 2.])
     """
     for axis in (4, 3, 2):
         values = _line_sum(values, axis, window)
@@ -135,7 +131,7 @@ def box_sum(values: Tensor, window: int) -> Tensor:
 
 
 def _line_sum(values: Tensor, axis: int, window: int) -> Tensor:
-    """Sums over `window` neighbours along one axis."""
+    """Return the sums over `window` neighbours along one axis."""
     side, half = values.shape[axis], window // 2
     padded_shape = list(values.shape)
     padded_shape[axis] = side + 2 * half
@@ -144,7 +140,7 @@ def _line_sum(values: Tensor, axis: int, window: int) -> Tensor:
     total: Tensor | None = None
     run, length, start = padded, 1, 0
     remaining = window
-    while True:  # run holds the sums of `length` neighbours; those the window's binary digits name are added up
+    while True:  # `run` holds sums of `length` neighbours; the window's binary digits select those to add up
         if remaining & 1:
             part = run.narrow(axis, start, side)
             total = part if total is None else total + part
@@ -160,12 +156,12 @@ def _line_sum(values: Tensor, axis: int, window: int) -> Tensor:
 def _covariance(
     first: Tensor, second: Tensor, first_mean: Tensor, second_mean: Tensor, window: int, inverse_count: Tensor
 ) -> Tensor:
-    """The covariance of two images in each window."""
+    """Return the covariance of two images in each window."""
     return torch.addcmul(box_sum(first * second, window).mul_(inverse_count), first_mean, second_mean, value=-1)
 
 
 def _inverse_count(like: Tensor, window: int) -> Tensor:
-    """One over the number of voxels of each window that lie in the volume: (1, 1, D, H, W)."""
+    """Return one over the number of voxels of each window that lie in the volume, (1, 1, D, H, W)."""
     count = like.new_ones(1, 1, 1, 1, 1)
     for axis in (2, 3, 4):
         shape = [1, 1, 1, 1, 1]

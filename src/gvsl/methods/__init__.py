@@ -1,4 +1,4 @@
-"""The pretexts: METHODS maps each name to the factory that puts a method on a backbone."""
+"""Pre-training methods. METHODS maps each name to the factory that puts the method on a backbone."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "byol": BYOL,
     "simclr": SimCLR,
 }
-"""Name to factory(backbone, settings); the type of `settings` is in the factory's signature, and its docstring's first
-line says what the method learns from."""
+"""Name to factory(backbone, settings). The type of `settings` is in the factory's signature; the first line of its
+docstring is the method's description in `gvsl methods`."""
 
 __all__ = ["GVSL", "METHODS", "GVSLSettings", "Method"]

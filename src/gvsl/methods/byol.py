@@ -1,5 +1,6 @@
-"""BYOL: predict what a slowly following copy of the network makes of the other view."""
+"""BYOL: predict the embedding that a moving average of the network gives the other view."""
 
+import math
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -7,83 +8,96 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from gvsl.augment import ViewSettings, check_views
+from gvsl.augment import ViewSettings
 from gvsl.backbones import UNet3D
 from gvsl.heads import HeadNorm, ProjectionHead
-from gvsl.losses import negative_cosine
-from gvsl.methods.collapse import embedding_measures, twin_accuracy
-from gvsl.methods.encoder import all_ids, all_volumes, global_features, in_float32, leave_decoder
-from gvsl.methods.method import Method
-from gvsl.methods.momentum import follow, momentum_at
-from gvsl.methods.twins import held_out_twins, subject_keys, two_views
-from gvsl.types import PairBatch
+from gvsl.losses import symmetric_negative_cosine
+from gvsl.methods.encoder import global_features, in_float32
+from gvsl.methods.two_views import TwoViewMethod
 
 
 @dataclass(frozen=True)
 class BYOLSettings:
-    """The target, the heads and the views of BYOL."""
+    """Target network, heads and views of BYOL."""
 
     momentum: float = 0.99
-    """Of the target at first; it rises to 1 along half a cosine (paper: 0.99 for 300 epochs, 0.996 for 1000)."""
+    """Initial momentum of the target; it rises to 1 along half a cosine (paper: 0.99 for 300 epochs, 0.996 for
+    1000)."""
     hidden: int = 512
     """Size of the hidden layers of projector and predictor (paper: 4096)."""
     projection: int = 128
     """Size of the embeddings (paper: 256)."""
     norm: HeadNorm = "batch"
-    """Normalisation in the heads: over the batch (paper), or over each row alone ("layer")."""
+    """Normalisation in the heads: over the batch (paper), or within each row ("layer")."""
     views: ViewSettings = field(default_factory=ViewSettings)
     """The two views."""
     chunk: int | None = None
-    """Views that are encoded at once, and again in the backward pass, to save memory; all if not given."""
+    """Number of views encoded at a time, by default all; a smaller number saves memory, at a third more time."""
 
 
-class BYOL(Method):
-    """Predict what a slowly following copy of the network makes of the other view."""
+class BYOL(TwoViewMethod):
+    """Predict the embedding that a moving average of the network gives the other view.
 
-    pretrained = ("encoder",)
+    Reference: J.-B. Grill, F. Strub, F. Altché, C. Tallec, P. Richemond, E. Buchatskaya, C. Doersch, B. A. Pires et al.
+    Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning. NeurIPS 2020.
+    https://arxiv.org/abs/2006.07733
+
+    Raises:
+        ValueError: the momentum is out of range, or the views can't be drawn.
+
+    Example:
+        >>> list(BYOL(UNet3D(width=8)).parts())  # the target is not trained
+        ['encoder', 'projector', 'predictor']
+    """
+
+    heads = ("projector", "predictor")
 
     def __init__(self, backbone: UNet3D, settings: BYOLSettings | None = None) -> None:
-        super().__init__()
-        self.settings = settings = settings or BYOLSettings()
-        check_views(settings.views)
+        settings = settings or BYOLSettings()
+        super().__init__(backbone, settings)
         if not 0 <= settings.momentum < 1:
             raise ValueError(f"momentum is {settings.momentum:g}: give 0 or more and less than 1, such as 0.99")
-        self.backbone = backbone
-        leave_decoder(backbone)
-        self.projector = ProjectionHead(16 * backbone.width, settings.hidden, settings.projection, norm=settings.norm)
-        self.predictor = ProjectionHead(settings.projection, settings.hidden, settings.projection, norm=settings.norm)
+        hidden, size, norm = settings.hidden, settings.projection, settings.norm
+        self.projector = ProjectionHead(backbone.global_channels, hidden, size, norm=norm)
+        self.predictor = ProjectionHead(size, hidden, size, norm=norm)
         self.target = deepcopy(backbone)
-        self.target.decoder = nn.ModuleList()  # nobody asks it for local features
+        self.target.decoder = nn.ModuleList()  # the target's local features are not needed
         self.target_projector = deepcopy(self.projector)
         for part in (self.target, self.target_projector):
             part.requires_grad_(False)
 
-    def parts(self) -> dict[str, nn.Module]:
-        """The parts that are trained; the target follows without a gradient."""
-        return {"encoder": self.backbone.encoder, "projector": self.projector, "predictor": self.predictor}
-
-    def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The negative cosine of each view's prediction and the target's embedding of the other, both ways."""
-        views = two_views(all_volumes(batch), self.settings.views, generator)
-        embedded = self.embed(views)
+    def loss(self, embeddings: Tensor, views: Tensor, keys: Tensor) -> Tensor:
+        """Return the negative cosine of each view's prediction and the target's embedding of the other, averaged."""
         with torch.no_grad():
-            first, second = in_float32(self.target_projector, global_features(self.target, views)).chunk(2)
-        predicted_first, predicted_second = in_float32(self.predictor, embedded).chunk(2)
-        loss = (negative_cosine(predicted_first, second) + negative_cosine(predicted_second, first)) / 2
-        one, other = embedded.detach().chunk(2)
-        found = twin_accuracy(one, other, subject_keys(all_ids(batch), one.device))
-        return {"loss": loss, "twin_accuracy": found, **embedding_measures(embedded.detach())}
+            targets = in_float32(self.target_projector, global_features(self.target, views))
+        return symmetric_negative_cosine(in_float32(self.predictor, embeddings), targets)
 
     def after_step(self, step: int, max_steps: int) -> None:
-        """Have the target follow."""
-        momentum = momentum_at(step, max_steps, self.settings.momentum)
-        follow(self.target.encoder.parameters(), self.backbone.encoder.parameters(), momentum)
-        follow(self.target_projector.parameters(), self.projector.parameters(), momentum)
+        """Update the target."""
+        momentum = momentum_schedule(step, max_steps, self.settings.momentum)
+        ema_update(self.target.encoder.parameters(), self.backbone.encoder.parameters(), momentum)
+        ema_update(self.target_projector.parameters(), self.projector.parameters(), momentum)
 
-    def embed(self, images: Tensor) -> Tensor:
-        """The projector's embeddings: (B, C, D, H, W) to (B, projection)."""
-        return in_float32(self.projector, global_features(self.backbone, images, self.settings.chunk))
 
-    def held_out(self, volumes: Iterable[Tensor], generator: torch.Generator) -> dict[str, float]:
-        """Twin retrieval and the measures of collapse."""
-        return held_out_twins(self.embed, volumes, self.settings.views, generator)
+def momentum_schedule(step: int, max_steps: int, initial: float) -> float:
+    """Return the momentum after a step: 1 - (1 - initial) (cos(pi step / max_steps) + 1) / 2, from `initial` to 1.
+
+    Example:
+        >>> momentum_schedule(50, 100, initial=0.9)
+        0.95
+    """
+    return 1 - (1 - initial) * (math.cos(math.pi * min(1.0, step / max_steps)) + 1) / 2
+
+
+@torch.no_grad()
+def ema_update(targets: Iterable[Tensor], sources: Iterable[Tensor], momentum: float) -> None:
+    """Update an exponential moving average in place: target = momentum * target + (1 - momentum) * source.
+
+    Example:
+        >>> target = torch.zeros(2)
+        >>> ema_update([target], [torch.ones(2)], momentum=0.75)
+        >>> target
+        tensor([0.2500, 0.2500])
+    """
+    for target, source in zip(targets, sources, strict=True):
+        target.lerp_(source.detach(), 1 - momentum)

@@ -1,4 +1,4 @@
-"""Gathering across processes; in one process, what was given."""
+"""Communication between the processes of a distributed run; in a single process, all of it is the identity."""
 
 from typing import TypeVar
 
@@ -9,36 +9,36 @@ from torch import Tensor, nn
 T = TypeVar("T")
 
 
-def several() -> bool:
-    """Whether this is one of several processes."""
+def is_distributed() -> bool:
+    """Return True if this is one of several processes."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def gather_rows(rows: Tensor) -> Tensor:
-    """The rows of every process, in the order of the processes: (N, ...) to (N * processes, ...), with their gradient.
+def all_gather(rows: Tensor) -> Tensor:
+    """Gather the rows of every process, in rank order and with their gradient: (N, ...) to (N * processes, ...).
 
-    The gradient that reaches a process's rows is the sum of what every process's loss asks of them; the average over
-    processes that data-parallel training takes is then the gradient of the mean loss.
+    The gradient of a process's rows is summed over the losses of all processes. The average over processes that
+    data-parallel training takes is then the gradient of the mean loss.
     """
-    return torch.cat(torch.distributed.nn.all_gather(rows)) if several() else rows
+    return torch.cat(torch.distributed.nn.all_gather(rows)) if is_distributed() else rows
 
 
-def own_rows(count: int) -> int:
-    """Where this process's `count` rows begin among the gathered ones."""
-    return torch.distributed.get_rank() * count if several() else 0
+def local_offset(count: int) -> int:
+    """Return the index of this process's first row among the gathered ones, for `count` rows a process."""
+    return torch.distributed.get_rank() * count if is_distributed() else 0
 
 
 def gather_objects(value: T) -> list[T]:
-    """The value of every process, in the order of the processes; few and small, since they are copied by the CPU."""
-    if not several():
+    """Gather a small object of every process, in rank order; it is copied by the CPU."""
+    if not is_distributed():
         return [value]
-    found: list[T | None] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(found, value)
-    return [item for item in found if item is not None]
+    gathered: list[T | None] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, value)
+    return [item for item in gathered if item is not None]
 
 
-def share_parameters(module: nn.Module) -> None:
-    """Give every process the first one's parameters."""
-    if several():
+def broadcast_parameters(module: nn.Module) -> None:
+    """Copy the first process's parameters to all processes."""
+    if is_distributed():
         for parameter in module.parameters():
             torch.distributed.broadcast(parameter.data, src=0)

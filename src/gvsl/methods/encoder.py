@@ -1,4 +1,4 @@
-"""What the global methods share: they train the encoder alone, on the volumes of both sides of the pairs."""
+"""Methods that train the encoder only, on its pooled features of both volumes of each pair."""
 
 from typing import cast
 
@@ -7,32 +7,56 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gvsl.backbones import UNet3D
+from gvsl.methods.method import Method
 from gvsl.types import PairBatch
 
 
-def leave_decoder(backbone: UNet3D) -> None:
-    """Leave the decoder at its initialisation, as the paper does for global methods (Section 4.1)."""
-    backbone.decoder.requires_grad_(False)
+class EncoderMethod(Method):
+    """Base of the methods that learn global features.
+
+    The decoder never runs and stays at its initialisation, as in the GVSL paper (Section 4.1). A subclass creates the
+    modules that it names in `heads`.
+    """
+
+    pretrained = ("encoder",)
+    heads: tuple[str, ...]
+    """Names of the trained modules besides the encoder."""
+
+    def __init__(self, backbone: UNet3D) -> None:
+        super().__init__()
+        self.backbone = backbone
+        backbone.decoder.requires_grad_(False)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the encoder and the heads."""
+        return {"encoder": self.backbone.encoder} | {name: getattr(self, name) for name in self.heads}
 
 
 def all_volumes(batch: PairBatch) -> Tensor:
-    """The volumes of both sides: (2 B, C, D, H, W), so that a step sees as much data as one of GVSL does."""
+    """Return both volumes of each pair, (2 B, C, D, H, W), so that a step sees as much data as one of GVSL does."""
     return torch.cat([batch.moving, batch.fixed])
 
 
 def all_ids(batch: PairBatch) -> list[str]:
-    """The ids of `all_volumes`."""
+    """Return the ids of `all_volumes`."""
     return [*batch.moving_ids, *batch.fixed_ids]
 
 
 def global_features(backbone: UNet3D, images: Tensor, chunk: int | None = None) -> Tensor:
-    """The encoder's features, pooled, in float32 at least: (B, C, D, H, W) to (B, 16 * width).
+    """Return the encoder's features averaged over space, in float32 or higher.
 
     Args:
         backbone: only its encoder runs.
-        images: any number of volumes of one size.
-        chunk: volumes that are encoded at once. Each chunk is encoded again in the backward pass, so that memory
-            holds the activations of one alone; the gradient stays exactly that of the whole batch.
+        images: (B, C, D, H, W).
+        chunk: number of volumes encoded at a time, by default all. Chunks are encoded again in the backward pass, so
+            that memory holds the activations of one chunk; the gradient is that of the whole batch.
+
+    Returns:
+        (B, global_channels).
+
+    Example:
+        >>> global_features(UNet3D(width=8), torch.rand(3, 1, 16, 16, 16), chunk=2).shape
+        torch.Size([3, 128])
     """
     if chunk is None or chunk >= len(images):
         return _pooled(backbone, images)
@@ -47,7 +71,7 @@ def _pooled(backbone: UNet3D, images: Tensor) -> Tensor:
 
 
 def in_float32(head: nn.Module, features: Tensor) -> Tensor:
-    """A head's output without autocast: at a few rows it costs nothing, and bf16 would round their differences away."""
+    """Run a head without autocast: bf16 would round away the differences between a few rows, and saves no time."""
     with torch.autocast(features.device.type, enabled=False):
         out: Tensor = head(features)
     return out

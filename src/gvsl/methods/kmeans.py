@@ -1,4 +1,4 @@
-"""Clustering of features for DeepCluster: whiten, bring to length 1, k-means."""
+"""Clustering of features for DeepCluster: whitening, scaling to length 1, k-means."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,38 +9,55 @@ from sklearn.metrics import normalized_mutual_info_score
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-FLAT = 1e-6
-"""A component with less than this share of the largest one's deviation is noise, and isn't blown up by whitening."""
+MIN_DEVIATION = 1e-6
+"""A component whose deviation is below this fraction of the largest one's is noise, and is dropped by whitening."""
 STARTS = 5
-"""Runs of k-means, of which the tightest is taken."""
+"""Runs of k-means, of which the one with the lowest inertia is taken."""
 
 
 def whiten(features: Array, components: int) -> Array:
-    """PCA to at most `components` dimensions, each brought to deviation 1, and every row to length 1.
+    """Project features to at most `components` principal components of deviation 1, and scale each row to length 1.
 
     Args:
         features: (N, d).
-        components: fewer are kept where N - 1 or d is smaller, or where a component is flat.
+        components: fewer are kept if N - 1 or d is smaller, or for components without variance.
+
+    Example:
+        >>> whiten(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]]), components=2).shape
+        (4, 1)
     """
-    if not np.ptp(features, axis=0).any():  # all one: nothing to whiten
+    if not np.ptp(features, axis=0).any():  # all rows are equal
         return np.zeros((len(features), 1))
     kept = min(components, features.shape[1], len(features) - 1)
     projected = PCA(kept, svd_solver="full").fit_transform(features)
     deviation = projected.std(axis=0)
-    real = deviation > FLAT * deviation.max()
-    whitened = projected[:, real] / deviation[real]
+    varying = deviation > MIN_DEVIATION * deviation.max()
+    whitened = projected[:, varying] / deviation[varying]
     rows: Array = whitened / np.maximum(np.linalg.norm(whitened, axis=1, keepdims=True), 1e-12)
     return rows
 
 
 def cluster(features: Array, clusters: int, seed: int) -> Labels:
-    """The cluster of each row, (N,); fewer clusters where there are fewer different rows; none is empty else."""
+    """Assign each row to a cluster, (N,).
+
+    No cluster is empty, unless there are fewer distinct rows than clusters: each of them is then a cluster.
+
+    Example:
+        >>> first, second, third = cluster(np.array([[0.0], [0.1], [9.0]]), clusters=2, seed=0)
+        >>> bool(first == second != third)
+        True
+    """
     if len(np.unique(features, axis=0)) < clusters:  # k-means can't find more clusters than there are points
         return np.unique(features, axis=0, return_inverse=True)[1].astype(np.int64).reshape(-1)
-    found: Labels = KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(features).astype(np.int64)
-    return found
+    labels: Labels = KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(features).astype(np.int64)
+    return labels
 
 
-def agreement(first: Labels, second: Labels) -> float:
-    """Normalised mutual information of two assignments: 1 where they are the same up to names, 0 where unrelated."""
+def mutual_information(first: Labels, second: Labels) -> float:
+    """Return the normalised mutual information of two assignments: 1 if equal up to names, 0 if independent.
+
+    Example:
+        >>> mutual_information(np.array([0, 0, 1]), np.array([1, 1, 0]))
+        1.0
+    """
     return float(normalized_mutual_info_score(first, second))

@@ -1,7 +1,7 @@
-"""Restore a damaged volume: denoising, in-painting and Models Genesis, which differ in the damage alone."""
+"""Denoising, in-painting and Models Genesis: restore a damaged volume. They differ only in the damage."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -22,32 +22,41 @@ from gvsl.augment import (
     inpaint,
     shuffle,
 )
-from gvsl.augment.draw import happens
+from gvsl.augment.draw import bernoulli
 from gvsl.backbones import UNet3D
+from gvsl.geometry import spatial_shape
 from gvsl.heads import RestorationHead
 from gvsl.methods.encoder import all_volumes
-from gvsl.methods.method import Method
+from gvsl.methods.method import LOSS, Method
+from gvsl.records.metrics import LoggedMetric
 from gvsl.types import PairBatch
+
+RESTORATION_METRICS = (
+    LoggedMetric("restoration", "Restoration error (MSE)", "lower"),
+    LoggedMetric("restoration_identity", "Error of the damaged volume (MSE)"),
+)
 
 
 @dataclass(frozen=True)
 class DenoisingSettings:
-    """The noise of denoising."""
+    """Noise of denoising."""
 
     sigma: float = 0.1
-    """Standard deviation of the Gaussian noise, of the intensity range (ours; the paper doesn't say)."""
+    """Standard deviation of the Gaussian noise, as a fraction of the intensity range (ours; GVSL's paper does not
+    state its value)."""
 
 
 @dataclass(frozen=True)
 class InpaintingSettings:
-    """The boxes of in-painting."""
+    """Boxes of in-painting."""
 
     most_boxes: int = 5
-    """The most boxes a volume, each next one with probability 0.95 (Models Genesis' published code)."""
+    """Maximum number of boxes per volume, each after the first with probability 0.95 (Models Genesis' published
+    code)."""
     smallest: float = 1 / 6
-    """Least side of a box, of the volume's side (Models Genesis' published code)."""
+    """Minimum side of a box, as a fraction of the volume's side (Models Genesis' published code)."""
     largest: float = 1 / 3
-    """Greatest side of a box, of the volume's side (Models Genesis' published code)."""
+    """Maximum side of a box, as a fraction of the volume's side (Models Genesis' published code)."""
 
 
 @dataclass(frozen=True)
@@ -55,49 +64,51 @@ class ModelsGenesisSettings:
     """The four transforms of Models Genesis, at the rates of its published code."""
 
     flip_rate: float = 0.4
-    """Probability of a flip along one axis, of the volume and of what it is restored to."""
+    """Probability of a flip along one axis, of both the damaged volume and the target."""
     shuffle_rate: float = 0.5
     """Probability of local shuffling."""
     shuffle_largest: float = 1 / 10
-    """Greatest side of a shuffled box, of the volume's side."""
+    """Maximum side of a shuffled box, as a fraction of the volume's side."""
     intensity_rate: float = 0.9
     """Probability of the non-linear intensity curve."""
     falling: float = 0.5
-    """Share of the intensity curves that fall."""
+    """Fraction of decreasing intensity curves."""
     paint_rate: float = 0.9
-    """Probability that something is erased."""
+    """Probability of in-painting or out-painting."""
     inner_share: float = 0.2
-    """Of that, how often boxes are erased (in-painting); else all but boxes is (out-painting)."""
+    """Probability of in-painting (boxes are erased) rather than out-painting (all but boxes is erased)."""
     inner_smallest: float = 1 / 6
-    """Least side of an erased box, of the volume's side."""
+    """Minimum side of an erased box, as a fraction of the volume's side."""
     inner_largest: float = 1 / 3
-    """Greatest side of an erased box, of the volume's side."""
+    """Maximum side of an erased box, as a fraction of the volume's side."""
     outer_smallest: float = 3 / 7
-    """Least side of a box that out-painting leaves, of the volume's side."""
+    """Minimum side of a box kept by out-painting, as a fraction of the volume's side."""
     outer_largest: float = 4 / 7
-    """Greatest side of a box that out-painting leaves, of the volume's side."""
+    """Maximum side of a box kept by out-painting, as a fraction of the volume's side."""
     most_boxes: int = 5
-    """The most boxes a volume, each next one with probability 0.95."""
+    """Maximum number of boxes per volume, each after the first with probability 0.95."""
 
 
 class Restoration(Method):
-    """A backbone and a restoration head; the subclasses say what the damage is."""
+    """A backbone with a restoration head; a subclass defines the damage."""
+
+    logs = (LOSS, *RESTORATION_METRICS)
 
     def __init__(self, backbone: UNet3D) -> None:
         super().__init__()
         self.backbone = backbone
-        self.restoration = RestorationHead(backbone.width, backbone.in_channels)
+        self.restoration = RestorationHead(backbone.local_channels, backbone.in_channels)
 
     @abstractmethod
     def damage(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The damaged volumes, and what they are to be restored to: (B, C, D, H, W) each."""
+        """Return the damaged volumes and the targets of their restoration, (B, C, D, H, W) each."""
 
     def parts(self) -> dict[str, nn.Module]:
-        """The parts that are trained."""
+        """Return the backbone and the head."""
         return {"backbone": self.backbone, "restoration": self.restoration}
 
     def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The mean squared error of the restoration, beside that of returning the damaged volume."""
+        """Return the mean squared errors of the restored and of the damaged volumes."""
         damaged, original = self.damage(all_volumes(batch), generator)
         error = functional.mse_loss(self.restore(damaged).float(), original.float())
         untouched = functional.mse_loss(damaged.float(), original.float())
@@ -110,18 +121,24 @@ class Restoration(Method):
 
     @torch.no_grad()
     def held_out(self, volumes: Iterable[Tensor], generator: torch.Generator) -> dict[str, float]:
-        """Both errors, each volume damaged once."""
-        errors = []
-        for volume in volumes:
-            damaged, original = self.damage(volume[None], generator)
-            restored = self.restore(damaged)
-            errors.append([float(functional.mse_loss(image, original)) for image in (restored, damaged)])
-        restored_error, untouched = (fmean(column) for column in zip(*errors, strict=True))
-        return {"restoration": restored_error, "restoration_identity": untouched}
+        """Return both errors, with each volume damaged once."""
+        return restoration_errors(self.restore, (self.damage(volume[None], generator) for volume in volumes))
 
 
 class Denoising(Restoration):
-    """Remove Gaussian noise from a volume."""
+    """Remove Gaussian noise from a volume.
+
+    Reference: P. Vincent, H. Larochelle, I. Lajoie, Y. Bengio and P.-A. Manzagol. Stacked Denoising Autoencoders:
+    Learning Useful Representations in a Deep Network with a Local Denoising Criterion. JMLR 11, 2010.
+    https://jmlr.org/papers/v11/vincent10a.html
+
+    Raises:
+        ValueError: `sigma` is not positive.
+
+    Example:
+        >>> Denoising(UNet3D(width=8)).restore(torch.rand(1, 1, 16, 16, 16)).shape
+        torch.Size([1, 1, 16, 16, 16])
+    """
 
     def __init__(self, backbone: UNet3D, settings: DenoisingSettings | None = None) -> None:
         super().__init__(backbone)
@@ -131,11 +148,25 @@ class Denoising(Restoration):
 
     def damage(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Add noise."""
-        return add_noise(images, draw_noise(len(images), _shape(images), self.settings.sigma, generator)), images
+        noise = draw_noise(len(images), spatial_shape(images), self.settings.sigma, generator)
+        return add_noise(images, noise), images
 
 
 class Inpainting(Restoration):
-    """Fill in boxes that were erased from a volume."""
+    """Fill in boxes that were erased from a volume.
+
+    Reference: D. Pathak, P. Krähenbühl, J. Donahue, T. Darrell and A. A. Efros. Context Encoders: Feature Learning by
+    Inpainting. CVPR 2016. https://arxiv.org/abs/1604.07379
+
+    Raises:
+        ValueError: the boxes can't be drawn.
+
+    Example:
+        >>> image = torch.zeros(1, 1, 16, 16, 16)
+        >>> damaged, original = Inpainting(UNet3D(width=8)).damage(image, torch.Generator().manual_seed(0))
+        >>> bool((damaged != original).any())
+        True
+    """
 
     def __init__(self, backbone: UNet3D, settings: InpaintingSettings | None = None) -> None:
         super().__init__(backbone)
@@ -143,22 +174,27 @@ class Inpainting(Restoration):
         _check_boxes(settings.smallest, settings.largest, settings.most_boxes)
 
     def damage(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Erase boxes, which are filled with uniform noise."""
-        chosen = self.settings
-        draw = draw_inpaint(
-            len(images),
-            _shape(images),
-            1.0,
-            generator,
-            smallest=chosen.smallest,
-            largest=chosen.largest,
-            most=chosen.most_boxes,
-        )
+        """Erase boxes, filling them with uniform noise."""
+        sides = (self.settings.smallest, self.settings.largest)
+        draw = draw_inpaint(len(images), spatial_shape(images), 1.0, generator, sides, self.settings.most_boxes)
         return inpaint(images, draw), images
 
 
 class ModelsGenesis(Restoration):
-    """Undo shuffling, bent grey values and painting, inner or outer."""
+    """Undo shuffling, an intensity curve, and in- or out-painting.
+
+    Reference: Z. Zhou, V. Sodha, M. M. Rahman Siddiquee, R. Feng, N. Tajbakhsh, M. B. Gotway and J. Liang. Models
+    Genesis: Generic Autodidactic Models for 3D Medical Image Analysis. MICCAI 2019. https://arxiv.org/abs/1908.06912
+
+    Raises:
+        ValueError: the boxes can't be drawn.
+
+    Example:
+        >>> image = torch.rand(1, 1, 16, 16, 16)
+        >>> damaged, original = ModelsGenesis(UNet3D(width=8)).damage(image, torch.Generator().manual_seed(0))
+        >>> damaged.shape == original.shape == image.shape
+        True
+    """
 
     def __init__(self, backbone: UNet3D, settings: ModelsGenesisSettings | None = None) -> None:
         super().__init__(backbone)
@@ -167,21 +203,38 @@ class ModelsGenesis(Restoration):
         _check_boxes(settings.outer_smallest, settings.outer_largest, settings.most_boxes)
 
     def damage(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Flip, then shuffle, bend the grey values and paint; what is restored is flipped too."""
-        chosen, count, shape = self.settings, len(images), _shape(images)
+        """Flip, then shuffle, apply an intensity curve and paint; the target is flipped too."""
+        chosen, count, shape = self.settings, len(images), spatial_shape(images)
         images = flip(images, draw_flip(count, chosen.flip_rate, generator))
         damaged = shuffle(images, draw_shuffle(count, shape, chosen.shuffle_rate, generator, chosen.shuffle_largest))
         damaged = change_intensity(damaged, draw_intensity(count, chosen.intensity_rate, generator, chosen.falling))
         inner, outer = (
-            draw_inpaint(count, shape, 1.0, generator, smallest=smallest, largest=largest, most=chosen.most_boxes)
-            for smallest, largest in (
+            draw_inpaint(count, shape, 1.0, generator, sides, chosen.most_boxes)
+            for sides in (
                 (chosen.inner_smallest, chosen.inner_largest),
                 (chosen.outer_smallest, chosen.outer_largest),
             )
         )
-        painted = happens(count, chosen.paint_rate, generator)
-        erased = torch.where(happens(count, chosen.inner_share, generator), inner.erased, ~outer.erased) & painted
+        painted = bernoulli(count, chosen.paint_rate, generator)
+        erased = torch.where(bernoulli(count, chosen.inner_share, generator), inner.erased, ~outer.erased) & painted
         return inpaint(damaged, InpaintDraw(erased, inner.noise)), images
+
+
+def restoration_errors(
+    restore: Callable[[Tensor], Tensor], volumes: Iterable[tuple[Tensor, Tensor]]
+) -> dict[str, float]:
+    """Return the mean squared errors of restored and of damaged volumes, averaged over (damaged, original) pairs.
+
+    Example:
+        >>> restoration_errors(torch.zeros_like, [(torch.ones(2), torch.zeros(2))])
+        {'restoration': 0.0, 'restoration_identity': 1.0}
+    """
+    errors = [
+        [float(functional.mse_loss(image, original)) for image in (restore(damaged), damaged)]
+        for damaged, original in volumes
+    ]
+    restored, untouched = (fmean(column) for column in zip(*errors, strict=True))
+    return {"restoration": restored, "restoration_identity": untouched}
 
 
 def _check_boxes(smallest: float, largest: float, most: int) -> None:
@@ -189,8 +242,3 @@ def _check_boxes(smallest: float, largest: float, most: int) -> None:
         raise ValueError(f"boxes are {smallest:g} to {largest:g} of a side: give 0 < smallest <= largest <= 1")
     if most < 1:
         raise ValueError(f"most_boxes is {most}: give 1 or more")
-
-
-def _shape(images: Tensor) -> tuple[int, int, int]:
-    """(D, H, W) of a batch."""
-    return images.shape[2], images.shape[3], images.shape[4]

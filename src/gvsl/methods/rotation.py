@@ -1,4 +1,4 @@
-"""Tell ten rotations of a volume apart."""
+"""Rotation: classify which of ten rotations was applied to a volume."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,58 +9,62 @@ from torch.nn import functional
 
 from gvsl.augment import ROTATIONS, draw_rotation, rotate
 from gvsl.backbones import UNet3D
-from gvsl.methods.encoder import all_volumes, global_features, in_float32, leave_decoder
-from gvsl.methods.method import Method
+from gvsl.methods.encoder import EncoderMethod, all_volumes, global_features, in_float32
+from gvsl.methods.method import LOSS
+from gvsl.records.metrics import LoggedMetric
 from gvsl.types import PairBatch
 
 
 @dataclass(frozen=True)
 class RotationSettings:
-    """The pretext has nothing to choose."""
+    """The pretext has no settings."""
 
 
-class Rotation(Method):
-    """Tell ten rotations of a volume apart: none, and 90, 180 and 270 degrees about each axis."""
+class Rotation(EncoderMethod):
+    """Classify which of ten rotations was applied to a volume: none, or 90, 180 or 270 degrees about each axis.
 
-    pretrained = ("encoder",)
+    Reference: S. Gidaris, P. Singh and N. Komodakis. Unsupervised Representation Learning by Predicting Image
+    Rotations. ICLR 2018. https://arxiv.org/abs/1803.07728
+
+    Example:
+        >>> Rotation(UNet3D(width=8)).classify(torch.rand(2, 1, 16, 16, 16)).shape
+        torch.Size([2, 10])
+    """
+
     cubic = True
+    heads = ("classifier",)
+    logs = (LOSS, LoggedMetric("accuracy", "Rotation accuracy", "higher"))
 
     def __init__(self, backbone: UNet3D, settings: RotationSettings | None = None) -> None:
-        super().__init__()
+        super().__init__(backbone)
         self.settings = settings or RotationSettings()
-        self.backbone = backbone
-        leave_decoder(backbone)
-        self.classifier = nn.Linear(16 * backbone.width, len(ROTATIONS))
-
-    def parts(self) -> dict[str, nn.Module]:
-        """The parts that are trained."""
-        return {"encoder": self.backbone.encoder, "classifier": self.classifier}
+        self.classifier = nn.Linear(backbone.global_channels, len(ROTATIONS))
 
     def check(self, crop: tuple[int, int, int], volumes: int) -> None:
-        """Refuse crops that are no cubes, which a quarter turn would give another shape."""
+        """Check that crops are cubes, whose shape a quarter turn preserves."""
         if len(set(crop)) > 1:
             side = min(crop)
-            raise ValueError(f"the crop {list(crop)} is no cube: give --data.crop [{side}, {side}, {side}]")
+            raise ValueError(f"the crop {list(crop)} is not a cube: give --data.crop [{side}, {side}, {side}]")
 
     def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The cross entropy of one drawn rotation of each volume."""
+        """Return the cross entropy of one random rotation of each volume."""
         images = all_volumes(batch)
-        turned = draw_rotation(len(images), generator)
-        logits = self.classify(rotate(images, turned))
-        right = (logits.detach().argmax(dim=1) == turned).float().mean()
-        return {"loss": functional.cross_entropy(logits, turned), "accuracy": right}
+        targets = draw_rotation(len(images), generator)
+        logits = self.classify(rotate(images, targets))
+        accuracy = (logits.detach().argmax(dim=1) == targets).float().mean()
+        return {"loss": functional.cross_entropy(logits, targets), "accuracy": accuracy}
 
     def classify(self, images: Tensor) -> Tensor:
-        """The logits of the ten rotations: (B, C, D, D, D) to (B, 10)."""
+        """Return the logits of the ten rotations: (B, C, D, D, D) to (B, 10)."""
         return in_float32(self.classifier, global_features(self.backbone, images))
 
     @torch.no_grad()
     def held_out(self, volumes: Iterable[Tensor], generator: torch.Generator) -> dict[str, float]:
-        """The accuracy over all ten rotations of each volume; chance is 0.1."""
-        right = total = 0
+        """Return the accuracy over all ten rotations of each volume; the chance level is 0.1."""
+        correct = total = 0
         for volume in volumes:
-            turned = torch.arange(len(ROTATIONS), device=volume.device)
-            images = rotate(volume.expand(len(ROTATIONS), *volume.shape), turned)
-            right += int((self.classify(images).argmax(dim=1) == turned).sum())
-            total += len(turned)
-        return {"accuracy": right / total}
+            targets = torch.arange(len(ROTATIONS), device=volume.device)
+            images = rotate(volume.expand(len(ROTATIONS), *volume.shape), targets)
+            correct += int((self.classify(images).argmax(dim=1) == targets).sum())
+            total += len(targets)
+        return {"accuracy": correct / total}

@@ -1,71 +1,56 @@
-"""SimSiam: predict one view's embedding from the other's, which gets no gradient."""
+"""SimSiam: predict each view's embedding from the other's, which receives no gradient."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gvsl.augment import ViewSettings, check_views
+from gvsl.augment import ViewSettings
 from gvsl.backbones import UNet3D
 from gvsl.heads import HeadNorm, ProjectionHead
-from gvsl.losses import negative_cosine
-from gvsl.methods.collapse import embedding_measures, twin_accuracy
-from gvsl.methods.encoder import all_ids, all_volumes, global_features, in_float32, leave_decoder
-from gvsl.methods.method import Method
-from gvsl.methods.twins import held_out_twins, subject_keys, two_views
-from gvsl.types import PairBatch
+from gvsl.losses import symmetric_negative_cosine
+from gvsl.methods.encoder import in_float32
+from gvsl.methods.two_views import TwoViewMethod
 
 
 @dataclass(frozen=True)
 class SimSiamSettings:
-    """The heads and the views of SimSiam."""
+    """Heads and views of SimSiam."""
 
     projection: int = 512
-    """Size of the projector's three layers (paper: 2048, for features of 2048; ours are of 512)."""
+    """Size of the projector's three layers, equal to that of the features (paper: 2048, also equal)."""
     bottleneck: int = 128
     """Size of the predictor's hidden layer, a quarter of its output (paper: 512)."""
     norm: HeadNorm = "batch"
-    """Normalisation in the heads: over the batch (paper), or over each row alone ("layer")."""
+    """Normalisation in the heads: over the batch (paper), or within each row ("layer")."""
     views: ViewSettings = field(default_factory=ViewSettings)
     """The two views."""
     chunk: int | None = None
-    """Views that are encoded at once, and again in the backward pass, to save memory; all if not given."""
+    """Number of views encoded at a time, by default all; a smaller number saves memory, at a third more time."""
 
 
-class SimSiam(Method):
-    """Predict one view's embedding from the other's, which gets no gradient."""
+class SimSiam(TwoViewMethod):
+    """Predict each view's embedding from the other's, which receives no gradient.
 
-    pretrained = ("encoder",)
+    Reference: X. Chen and K. He. Exploring Simple Siamese Representation Learning. CVPR 2021.
+    https://arxiv.org/abs/2011.10566
+
+    Raises:
+        ValueError: the views can't be drawn.
+
+    Example:
+        >>> list(SimSiam(UNet3D(width=8)).parts())
+        ['encoder', 'projector', 'predictor']
+    """
+
+    heads = ("projector", "predictor")
 
     def __init__(self, backbone: UNet3D, settings: SimSiamSettings | None = None) -> None:
-        super().__init__()
-        self.settings = settings = settings or SimSiamSettings()
-        check_views(settings.views)
-        self.backbone = backbone
-        leave_decoder(backbone)
-        size = settings.projection
-        self.projector = ProjectionHead(16 * backbone.width, size, size, size, norm=settings.norm, normalise_last=True)
-        self.predictor = ProjectionHead(size, settings.bottleneck, size, norm=settings.norm)
+        settings = settings or SimSiamSettings()
+        super().__init__(backbone, settings)
+        size, norm = settings.projection, settings.norm
+        self.projector = ProjectionHead(backbone.global_channels, size, size, size, norm=norm, normalise_last=True)
+        self.predictor = ProjectionHead(size, settings.bottleneck, size, norm=norm)
 
-    def parts(self) -> dict[str, nn.Module]:
-        """The parts that are trained."""
-        return {"encoder": self.backbone.encoder, "projector": self.projector, "predictor": self.predictor}
-
-    def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The negative cosine of each view's prediction and the other's embedding, both ways."""
-        embedded = self.embed(two_views(all_volumes(batch), self.settings.views, generator))
-        first, second = embedded.chunk(2)
-        predicted_first, predicted_second = in_float32(self.predictor, embedded).chunk(2)
-        loss = (negative_cosine(predicted_first, second) + negative_cosine(predicted_second, first)) / 2
-        one, other = embedded.detach().chunk(2)
-        found = twin_accuracy(one, other, subject_keys(all_ids(batch), one.device))
-        return {"loss": loss, "twin_accuracy": found, **embedding_measures(embedded.detach())}
-
-    def embed(self, images: Tensor) -> Tensor:
-        """The projector's embeddings: (B, C, D, H, W) to (B, projection)."""
-        return in_float32(self.projector, global_features(self.backbone, images, self.settings.chunk))
-
-    def held_out(self, volumes: Iterable[Tensor], generator: torch.Generator) -> dict[str, float]:
-        """Twin retrieval and the measures of collapse."""
-        return held_out_twins(self.embed, volumes, self.settings.views, generator)
+    def loss(self, embeddings: Tensor, views: Tensor, keys: Tensor) -> Tensor:
+        """Return the negative cosine of each view's prediction and the other's embedding, averaged."""
+        return symmetric_negative_cosine(in_float32(self.predictor, embeddings), embeddings)

@@ -1,8 +1,7 @@
 """The phantom's head: a brain with CANDI's 28 structures on T1-weighted MR, as signed distances to points.
 
-All in millimetres of an adult head, in RAS+ axes about the middle between the thalami; points are (3, D, H, W). Paired
-structures are mirror images of each other here: what tells a subject's sides apart is its deformation. Nothing is
-random but the contrast.
+Units are millimetres of an adult head, in RAS+ axes with the origin between the thalami; points are (3, D, H, W).
+Paired structures are mirror images here, and a subject's deformation makes them differ. Only the contrast is random.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,11 +13,11 @@ from gvsl.datasets.candi import MIDDLE, SIDES, STRUCTURES
 from gvsl.phantom.heart import Array, Layer, Node, Vector, ellipsoid, inside, tube, union
 
 BRAIN_LABELS: dict[int, str] = dict(STRUCTURES)
-"""By CANDI's own values, so that what was learnt on one can be asked of the other."""
+"""CANDI's label values, so that a model trained on one can be tested on the other."""
 BRAIN_CENTRE: Vector = (0.0, -15.0, 2.0)
-"""What an average subject's field of view is centred on."""
+"""Mean centre of the field of view."""
 BRAIN_FIELD_OF_VIEW = 232.0
-"""Millimetres of the adult head that the shortest side shows on average."""
+"""Mean extent of the shortest side, in millimetres of the adult head."""
 
 TISSUES: dict[str, tuple[float, float]] = {
     "fat": (980, 40),
@@ -38,17 +37,17 @@ TISSUES: dict[str, tuple[float, float]] = {
     "ventral diencephalon": (700, 15),
     "brain stem": (745, 15),
 }
-"""Mean and standard deviation over subjects, before the scanner's factor."""
+"""Mean and standard deviation over subjects, before scaling."""
 SCALE = (0.4, 1.6)
-"""Bounds of that factor: MR has no unit."""
+"""Range of the scale, since MR has no unit."""
 
 FOLD_MM = 27.0
-"""Length after which the folds of the cortex repeat."""
+"""Period of the cortical folds."""
 SULCUS_MM = 13.0
-"""How deep they cut in."""
+"""Depth of the sulci."""
 CORTEX_MM = 3.0
 FOLIUM_MM = 7.0
-"""From one leaf of the cerebellum to the next."""
+"""Distance between the folia of the cerebellum."""
 
 VENTRICLE: list[Node] = [
     (6, 27, 6, 4),
@@ -73,7 +72,7 @@ STEM: list[Node] = [(0, -21, -10, 12), (0, -23, -28, 15), (0, -34, -48, 10), (0,
 
 
 def brain_appearance(generator: Generator) -> dict[str, float]:
-    """Draw a value for every tissue, as T1-weighting orders them: fat, white matter, grey matter, fluid, air."""
+    """Draw an intensity for every tissue of a T1-weighted image."""
     factor = float(generator.uniform(*SCALE))
     values = {name: factor * float(generator.normal(mean, spread)) for name, (mean, spread) in TISSUES.items()}
     return values | {"air": 0.0}
@@ -91,7 +90,7 @@ def brain_layers(points: Array) -> Iterator[Layer]:
 
 
 def _sides(points: Array, tissue: str, distance: Array, structure: str) -> Iterator[Layer]:
-    """Paint a paired structure, its halves on either side of the middle with a label each."""
+    """Paint a paired structure, with a label for each side."""
     left, right = SIDES[structure]
     yield Layer(tissue, inside(distance, points[0]), left)
     yield Layer(tissue, inside(distance, -points[0]), right)
@@ -102,12 +101,12 @@ def _middle(structure: str) -> int:
 
 
 def _hemisphere(mirrored: Array) -> Array:
-    """Measure the distance to the hull of a cerebral hemisphere, its folds not cut in yet."""
+    """Return the distance to the hull of a cerebral hemisphere, without folds."""
     upper = ellipsoid(mirrored, (20, -18, 22), (46, 87, 52))
     temporal = ellipsoid(mirrored, (44, -14, -20), (20, 44, 20))
     frontal = ellipsoid(mirrored, (20, 32, 0), (29, 36, 24))
     occipital = ellipsoid(mirrored, (22, -76, 4), (28, 30, 24))
-    # Below the level of the temporal horns and between the temporal lobes there's no cerebrum.
+    # There is no cerebrum below the temporal horns and between the temporal lobes.
     floor = -16 - mirrored[2] - 0.25 * np.maximum(mirrored[1], 0)
     roof = inside(union(upper, frontal, occipital, blend=8), floor)
     fissure = 1.0 - mirrored[0]
@@ -121,13 +120,13 @@ def _cerebellum(mirrored: Array) -> Array:
 
 
 def _head(points: Array, mirrored: Array, brain: Array) -> Iterator[Layer]:
-    """Paint skin, skull with its marrow, face, neck, eyes and the fluid around the brain."""
+    """Paint skin, skull and marrow, face, neck, eyes and the fluid around the brain."""
     face = ellipsoid(points, (0, 42, -62), (52, 50, 62))
     neck = ellipsoid(points, (0, -28, -120), (54, 58, 90))
     head = union(brain - 14, face, neck, blend=20)
     yield Layer("fat", head)
     yield Layer("muscle", head + 3.5)
-    muscle = ellipsoid(mirrored, (58, 10, -14), (8, 26, 34))  # of the temple
+    muscle = ellipsoid(mirrored, (58, 10, -14), (8, 26, 34))  # temporal muscle
     skull = brain - 9.5
     yield Layer("bone", skull)
     yield Layer("marrow", inside(brain - 7.5, 5 - brain))
@@ -144,7 +143,7 @@ def _head(points: Array, mirrored: Array, brain: Array) -> Iterator[Layer]:
 
 
 def _cerebrum(points: Array, mirrored: Array, hemisphere: Array) -> Iterator[Layer]:
-    """Paint the folded ribbon of the cortex and the white matter under it, joined across the middle."""
+    """Paint the folded cortex and the white matter under it, joined by the corpus callosum."""
     folds = inside(_folds(mirrored), -SULCUS_MM - hemisphere)
     sylvian = inside(_slit(mirrored), 30 - mirrored[0])
     sulci = union(folds, sylvian)
@@ -154,12 +153,12 @@ def _cerebrum(points: Array, mirrored: Array, hemisphere: Array) -> Iterator[Lay
     yield from _sides(points, "white matter", white, "cerebral white matter")
     flat = np.concatenate([np.zeros_like(points[:1]), points[1:]])
     callosum = inside(tube(flat, CALLOSUM), mirrored[0] - 14)
-    core = ellipsoid(mirrored, (21, -8, 5), (15, 29, 15))  # what the nuclei lie in is white, not folded
+    core = ellipsoid(mirrored, (21, -8, 5), (15, 29, 15))  # white matter around the nuclei, without folds
     yield from _sides(points, "white matter", union(callosum, core), "cerebral white matter")
 
 
 def _folds(mirrored: Array) -> Array:
-    """Measure the distance to the sulci: thin walls that wind through space and never cross, a gyroid's."""
+    """Return the distance to the sulci, the walls of a distorted gyroid."""
     u, v, w = mirrored * np.float32(2 * np.pi / FOLD_MM)
     u, v, w = u + 0.7 * np.sin(0.43 * w), v + 0.6 * np.sin(0.37 * u + 1), w + 0.7 * np.sin(0.41 * v + 2)
     level = np.sin(u) * np.cos(v) + np.sin(v) * np.cos(w) + np.sin(w) * np.cos(u)
@@ -168,18 +167,18 @@ def _folds(mirrored: Array) -> Array:
 
 
 def _slit(mirrored: Array) -> Array:
-    """Measure the distance to the fissure between the temporal lobe and what is above it."""
+    """Return the distance to the lateral sulcus above the temporal lobe."""
     result: Array = np.abs(mirrored[2] + 5 - 0.22 * (-mirrored[1] - 10)) - np.float32(1.0)
     return inside(result, np.abs(mirrored[1] + 4) - 34)
 
 
 def _hindbrain(points: Array, mirrored: Array, cerebellum: Array, stem: Array) -> Iterator[Layer]:
-    """Paint the cerebellum with its leaves and the brain stem."""
-    leaves = np.cos((mirrored[2] + 0.35 * mirrored[1] + 0.004 * mirrored[0] ** 2) * np.float32(2 * np.pi / FOLIUM_MM))
-    furrows = inside(2.2 * (0.93 - leaves), -7 - cerebellum)
+    """Paint the cerebellum with its folia, and the brain stem."""
+    folia = np.cos((mirrored[2] + 0.35 * mirrored[1] + 0.004 * mirrored[0] ** 2) * np.float32(2 * np.pi / FOLIUM_MM))
+    furrows = inside(2.2 * (0.93 - folia), -7 - cerebellum)
     yield from _sides(points, "cerebellar cortex", inside(cerebellum, -furrows), "cerebellar cortex")
     core = ellipsoid(mirrored, (20, -57, -36), (14, 11, 6))
-    arbour = inside(cerebellum + 9 + 3.5 * leaves, 5 - mirrored[0])
+    arbour = inside(cerebellum + 9 + 3.5 * folia, 5 - mirrored[0])
     white = inside(union(core, arbour), cerebellum + 4)
     peduncle = tube(mirrored, [(8, -26, -30, 8), (18, -46, -36, 7)])
     yield from _sides(points, "white matter", union(white, peduncle), "cerebellar white matter")
@@ -188,7 +187,7 @@ def _hindbrain(points: Array, mirrored: Array, cerebellum: Array, stem: Array) -
 
 
 def _deep_nuclei(points: Array, mirrored: Array) -> Iterator[Layer]:
-    """Paint the grey matter about the ventricles and in the temporal lobes."""
+    """Paint the grey matter around the ventricles and in the temporal lobes."""
     tilt = _turned(-14)
     shapes = {
         "ventral diencephalon": ellipsoid(mirrored, (9, -14, -7), (8.5, 9, 6)),
@@ -204,14 +203,14 @@ def _deep_nuclei(points: Array, mirrored: Array) -> Iterator[Layer]:
 
 
 def _turned(degrees: float) -> Array:
-    """Directions of radii turned about the upright axis."""
+    """Return the directions of an ellipsoid's radii after a rotation around the vertical axis."""
     cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     rows: Sequence[Sequence[float]] = ((cosine, sine, 0), (-sine, cosine, 0), (0, 0, 1))
     return np.array(rows, np.float32)
 
 
 def _ventricles(points: Array, mirrored: Array) -> Iterator[Layer]:
-    """Paint the lateral ventricles and the slit of the third between the thalami."""
+    """Paint the lateral ventricles, and the third ventricle between the thalami."""
     lateral = inside(tube(mirrored, VENTRICLE), 0.8 - mirrored[0])
     yield from _sides(points, "fluid", lateral, "lateral ventricle")
     yield Layer("fluid", ellipsoid(points, (0, -12, 1), (2.8, 14, 11)), _middle("third ventricle"))

@@ -1,7 +1,7 @@
-"""The embedded cohort: made-up subjects, each with its own shape, contrast, noise and field of view.
+"""The phantom cohort: synthetic subjects, each with its own shape, contrast, noise and field of view.
 
-A subject is the canonical anatomy of `phantom_anatomy`, read at points that a diffeomorphism and an affine
-map have moved. So edges stay sharp at any shape, and any two subjects can be matched exactly.
+A subject is a canonical anatomy, evaluated at points transformed by a diffeomorphism and an affine map. So edges are
+sharp at any shape, and the correspondence of any two subjects is known exactly.
 """
 
 import json
@@ -16,44 +16,26 @@ from scipy.spatial.transform import Rotation
 
 from gvsl.errors import UserError
 from gvsl.files import whole_folder, write_text
-from gvsl.io import Volume, write_nifti
-from gvsl.phantom.brain import (
-    BRAIN_CENTRE,
-    BRAIN_FIELD_OF_VIEW,
-    BRAIN_LABELS,
-    brain_appearance,
-    brain_layers,
-)
-from gvsl.phantom.coronaries import (
-    CORONARY_CENTRE,
-    CORONARY_FIELD_OF_VIEW,
-    CORONARY_LABELS,
-    coronary_layers,
-)
+from gvsl.io import Volume, format_sizes, write_nifti
+from gvsl.phantom.brain import BRAIN_CENTRE, BRAIN_FIELD_OF_VIEW, BRAIN_LABELS, brain_appearance, brain_layers
+from gvsl.phantom.coronaries import CORONARY_CENTRE, CORONARY_FIELD_OF_VIEW, CORONARY_LABELS, coronary_layers
 from gvsl.phantom.fields import Shape, displacement, sample
 from gvsl.phantom.heart import CENTRE, CLEAR, HEART_LABELS, Array, Layer, Vector, as_column, layers
-from gvsl.phantom.lungs import (
-    BLOOD,
-    LESION_LABELS,
-    LESION_TISSUES,
-    LUNGS_CENTRE,
-    LUNGS_FIELD_OF_VIEW,
-    lung_layers,
-)
+from gvsl.phantom.lungs import BLOOD, LESION_LABELS, LESION_TISSUES, LUNGS_CENTRE, LUNGS_FIELD_OF_VIEW, lung_layers
 from gvsl.phantom.scanner import ct, mr
 from gvsl.progress import Advance
 from gvsl.text import one_of
 
 __all__ = ["ANATOMIES", "HEART_LABELS", "anatomical_points", "subject", "target_of", "write_phantom"]
 
-SMALLEST_SIDE = 16
-"""Voxels; below this the structures are thinner than a voxel."""
+MIN_SIDE = 16
+"""Minimum number of voxels; below, structures are thinner than a voxel."""
 FIELD_OF_VIEW = 205.0
-"""Millimetres of the adult body that the shortest side shows on average; 64 mm make a miniature."""
+"""Mean extent of the shortest side, in millimetres of the adult body; files have 1 mm voxels regardless."""
 
 ROTATION_DEGREES = 10.0
 LOG_ZOOM = (0.10, 0.07)
-"""Bounds of the logarithm of the zoom, common to the axes and of each on top."""
+"""Range of the logarithm of the zoom, common to all axes and of each in addition."""
 SHEAR = 0.08
 SHIFT_MM = 7.0
 
@@ -74,41 +56,40 @@ TISSUES: dict[str, tuple[float, float]] = {
     "myocardium": (105, 14),
     "papillary": (120, 14),
 }
-"""Mean and standard deviation over subjects in Hounsfield units, of all but the contrast medium."""
+"""Mean and standard deviation over subjects in Hounsfield units, except for contrast-filled blood."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What a task's subjects are made of, beside what all have in common."""
+    """The parts that differ between tasks."""
 
     layers: Callable[[Array, Generator, bool], Iterator[Layer]]
-    """Of the points of the canonical anatomy, a stream of chance, and whether the subject is of class 1."""
+    """Paints points of the canonical anatomy, with a random generator, and True for a subject of class 1."""
     labels: dict[int, str]
-    """Label value to the structure's name."""
+    """Structure's name by label value."""
     appearance: Callable[[Generator], Mapping[str, float]]
-    """Draws the value of every tissue that `layers` names, and of air."""
+    """Draws the intensity of every tissue in `layers`, and of air."""
     centre: Vector
-    """What an average subject's field of view is centred on."""
+    """Mean centre of the field of view."""
     field_of_view: float
-    """Millimetres of the adult body that the shortest side shows on average."""
+    """Mean extent of the shortest side, in millimetres of the adult body."""
     scan: Callable[[Array, Generator, Generator], Array] = ct
-    """Makes an image of the tissues' values, with the streams of the look and of the grain."""
+    """Simulates the scan of an image of intensities, with the generators of look and grain."""
     preset: str = "ct"
-    """What `gvsl prepare` takes for it."""
+    """Preset for `gvsl prepare`."""
     classes: bool = False
-    """Whether subjects are of two classes, and that is what the task asks."""
+    """True for classification."""
 
 
 def subject(seed: int, index: int, shape: Shape = (64, 64, 64), task: str = "shc") -> tuple[Array, NDArray[np.uint8]]:
-    """Make one subject, a pure function of the arguments; another shape shows the same body at another scale.
+    """Return one subject as a pure function of the arguments; another shape shows the same body at another scale.
 
     Returns:
-        The image (D, H, W), float32 in RAS+ axes, CT in Hounsfield units from -1024 to 3071 or MR in a unit of its
-        own from 0, and its label map (D, H, W), 0 or a label of the task's anatomy. The noise belongs to the voxels,
-        so it differs between shapes.
+        The image (D, H, W), float32 in RAS+ axes, CT in Hounsfield units from -1024 to 3071 or MR in arbitrary units
+        from 0, and its label map (D, H, W). The noise differs between shapes.
 
     Raises:
-        UserError: a negative seed or index, a shape that is not three sides of 16 voxels or more, or no such task.
+        UserError: seed or index is negative, `shape` isn't three sides of 16 voxels or more, or there is no such task.
     """
     check(seed, index, shape)
     anatomy = ANATOMIES[one_of(ANATOMIES, "phantom for task", task)]
@@ -118,7 +99,7 @@ def subject(seed: int, index: int, shape: Shape = (64, 64, 64), task: str = "shc
     image = np.full(shape, np.float32(values["air"]))
     label = np.zeros(shape, np.uint8)
     for layer in anatomy.layers(points, findings, bool(target_of(seed, index))):
-        cover = np.clip(0.5 - layer.distance / np.float32(voxel_mm), 0, 1)  # the partial volume of an edge
+        cover = np.clip(0.5 - layer.distance / np.float32(voxel_mm), 0, 1)  # partial volume of an edge
         image += cover * (np.float32(values[layer.tissue]) - image)
         if layer.label:
             label[layer.distance < 0] = 0 if layer.label == CLEAR else layer.label
@@ -126,7 +107,7 @@ def subject(seed: int, index: int, shape: Shape = (64, 64, 64), task: str = "shc
 
 
 def target_of(seed: int, index: int) -> int:
-    """The class of a subject, 0 or 1, where its task has any: every other one is of class 1."""
+    """Return the class of a subject, alternating between 0 and 1; for classification tasks."""
     return (seed + index) % 2
 
 
@@ -142,15 +123,15 @@ def write_phantom(
     test: int | None = None,
     progress: Advance | None = None,
 ) -> None:
-    """Write a cohort in the layout that `folder` reads: images/, labels/, splits.json, labels.json, classes.json.
+    """Write a cohort in the layout of the dataset `folder`: images/, labels/, splits.json, labels.json, classes.json.
 
-    The volumes are NIfTI of 1 mm, images rounded to whole numbers. The last `test` subjects are the
-    test split (a quarter unless told), the `val` before them the validation split (an eighth), and all others
-    pretrain; the first `train` of those are the training split too (a quarter of all). Only tasks with classes
-    have classes.json. `progress` is called when a subject is written.
+    The volumes are NIfTI of 1 mm, images rounded to whole numbers. The last `test` subjects (by default a quarter) are
+    the test split, the `val` before them (an eighth) the validation split, all others pretrain; the first `train` of
+    these (a quarter of all) are the training split too. Only classification tasks have classes.json. `progress` is
+    called after each subject.
 
     Raises:
-        UserError: `out` exists, the splits don't fit into `count`, or `subject` refuses its arguments.
+        UserError: `out` exists, the splits don't fit into `count`, or the arguments are invalid for `subject`.
     """
     check(seed, 0, shape)
     anatomy = ANATOMIES[one_of(ANATOMIES, "phantom for task", task)]
@@ -160,8 +141,8 @@ def write_phantom(
     pretrain = count - val - test
     if min(train, val, test) < 0 or pretrain < max(train, 1):
         raise UserError(
-            f"{count} phantoms can't hold {train} train, {val} val and {test} test ones;"
-            f" ask for {max(train, 1) + max(val, 0) + max(test, 0)} or more, or for smaller splits"
+            f"{count} phantoms are too few for {train} train, {val} val and {test} test ones;"
+            f" give {max(train, 1) + max(val, 0) + max(test, 0)} or more, or for smaller splits"
         )
     ids = [f"phantom_{index:03d}" for index in range(count)]
     splits = {
@@ -188,11 +169,10 @@ def write_phantom(
 
 
 def anatomical_points(seed: int, index: int, shape: Shape = (64, 64, 64), task: str = "shc") -> tuple[Array, float]:
-    """Say which point of the canonical anatomy each voxel of a subject shows: the true map between subjects.
+    """Return the point of the canonical anatomy at each voxel of a subject: the true map between subjects.
 
     Returns:
-        Points (3, D, H, W) in mm of the canonical anatomy, one to one and without folds, and the mean of
-        the mm that a voxel is wide there.
+        Points (3, D, H, W) in mm of the canonical anatomy, a diffeomorphism, and the mean size of a voxel there in mm.
     """
     anatomy = ANATOMIES[task]
     generator = streams(seed, index)[0]
@@ -206,27 +186,26 @@ def anatomical_points(seed: int, index: int, shape: Shape = (64, 64, 64), task: 
     zoom = np.exp(generator.uniform(-common, common) + generator.uniform(-own, own, 3)) * anatomy.field_of_view
     shift = as_column(anatomy.centre) + generator.uniform(-SHIFT_MM, SHIFT_MM, (3, 1, 1, 1))
     matrix = rotation @ shear @ np.diag(zoom)
-    moved = np.tensordot(matrix.astype(np.float32), points, axes=1) + shift.astype(np.float32)
-    return moved, float(zoom.mean() / side)
+    warped = np.tensordot(matrix.astype(np.float32), points, axes=1) + shift.astype(np.float32)
+    return warped, float(zoom.mean() / side)
 
 
 def check(seed: int, index: int, shape: Sequence[int]) -> None:
-    """Refuse arguments that make no subject."""
+    """Check the arguments of `subject`."""
     if seed < 0 or index < 0:
         raise UserError(f"a phantom's seed and index are 0 or more, not {seed} and {index}")
-    if len(shape) != 3 or min(shape) < SMALLEST_SIDE:
-        sides = " x ".join(map(str, shape))
-        raise UserError(f"a phantom has three sides of {SMALLEST_SIDE} voxels or more, not {sides}")
+    if len(shape) != 3 or min(shape) < MIN_SIDE:
+        raise UserError(f"a phantom has three sides of {MIN_SIDE} voxels or more, not {format_sizes(shape)}")
 
 
 def streams(seed: int, index: int) -> tuple[Generator, Generator, Generator, Generator]:
-    """Open a subject's streams of chance, of its body, look, noise and findings: none disturbs another."""
+    """Return a subject's independent random generators, for body, look, grain and findings."""
     body, look, grain, findings = (default_rng(child) for child in SeedSequence([seed, index]).spawn(4))
     return body, look, grain, findings
 
 
 def appearance(generator: Generator) -> dict[str, float]:
-    """Draw a value in Hounsfield units for every tissue; the heart's two sides fill with contrast apart."""
+    """Draw Hounsfield units for every tissue; contrast differs between the two sides of the heart."""
     values = {name: float(generator.normal(mean, spread)) for name, (mean, spread) in TISSUES.items()}
     values["left blood"] = float(generator.uniform(300, 480))
     values["right blood"] = float(generator.uniform(190, 420))
@@ -237,7 +216,7 @@ def appearance(generator: Generator) -> dict[str, float]:
 
 
 def appearance_without_contrast(generator: Generator) -> dict[str, float]:
-    """Draw a value in Hounsfield units for every tissue and lesion; all blood is alike."""
+    """Draw Hounsfield units for every tissue and lesion, with the same value for all blood."""
     values = appearance(generator)
     blood = float(generator.normal(*BLOOD))
     values |= {name: blood for name in values if "blood" in name or name == "coronary"}
@@ -249,12 +228,7 @@ ANATOMIES: dict[str, Anatomy] = {
         lambda points, _, __: layers(points), HEART_LABELS, appearance, CENTRE, FIELD_OF_VIEW, preset="cardiac-ct"
     ),
     "sac": Anatomy(
-        coronary_layers,
-        CORONARY_LABELS,
-        appearance,
-        CORONARY_CENTRE,
-        CORONARY_FIELD_OF_VIEW,
-        preset="cardiac-ct",
+        coronary_layers, CORONARY_LABELS, appearance, CORONARY_CENTRE, CORONARY_FIELD_OF_VIEW, preset="cardiac-ct"
     ),
     "sbm": Anatomy(
         lambda points, _, __: brain_layers(points),
@@ -269,4 +243,4 @@ ANATOMIES: dict[str, Anatomy] = {
         lung_layers, LESION_LABELS, appearance_without_contrast, LUNGS_CENTRE, LUNGS_FIELD_OF_VIEW, classes=True
     ),
 }
-"""The phantoms by task."""
+"""The anatomies by task."""

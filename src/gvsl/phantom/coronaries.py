@@ -1,7 +1,7 @@
-"""The phantom's coronary arteries: a contrast-filled tree over the heart of `phantom_anatomy`, on CT.
+"""The phantom's coronary arteries: a contrast-filled tree on the heart of `gvsl.phantom.heart`, on CT.
 
-Main stems run where the anatomy books have them: in the grooves between the chambers, from two openings in the root
-of the aorta. Which vessel feeds the lower wall, how many branches there are and how wide they are differ by subject.
+The main arteries run in the grooves between the chambers, from two ostia in the aortic root. Dominance, number of
+branches and width differ between subjects.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,48 +28,47 @@ from gvsl.phantom.heart import (
 
 CORONARY_LABELS: dict[int, str] = {1: "coronary artery"}
 CORONARY_CENTRE: Vector = (-10.0, 0.0, -4.0)
-"""The middle of the tree."""
+"""Centre of the tree."""
 CORONARY_FIELD_OF_VIEW = 165.0
-"""Millimetres of the adult body that the shortest side shows on average."""
+"""Mean extent of the shortest side, in millimetres of the adult body."""
 
 LEFT_DOMINANT = 0.15
-"""Share of the subjects whose lower wall is fed by the circumflex artery, as in people."""
+"""Fraction of subjects whose inferior wall is supplied by the circumflex artery, as in humans."""
 SECOND_BRANCHES = 0.6
-"""How often the second diagonal and the second marginal branch are there, each by itself."""
+"""Probability of a second diagonal and, independently, of a second marginal branch."""
 WIDTH = (0.85, 1.15)
-"""Bounds of a subject's factor on all radii."""
+"""Range of a subject's factor on all radii."""
 WANDER_MM = 1.5
-"""Standard deviation of a subject's shift of each point that an artery is led through."""
+"""Standard deviation of the random shift of an artery's control points."""
 LIFT_MM = 1.5
-"""From the wall of the chambers to that of an artery, over fat."""
+"""Fat between the wall of the chambers and that of an artery."""
 BEAD_MM = 0.5
-"""Between the beads that an artery is strung of."""
+"""Distance between the beads that form an artery."""
 TAKE_OFF_MM = (4.0, 28.0)
-"""A branch is down on the heart this far from where it begins, and a stem from the aorta, which has to pass between
-the great arteries and the auricles first."""
+"""Length after which a branch, and a main artery that has to pass the auricles first, lies on the heart."""
 FAR_MM = 6.0
-"""Further off, a distance is not worked out."""
+"""Limit of the computed distances."""
 
 Beads = NDArray[np.float64]
-"""Points of the middle lines and the radius there, (N, 4) in mm."""
+"""Points of the centre lines and the radius there, (N, 4) in mm."""
 
 
 def coronary_layers(points: Array, generator: Generator, _: bool) -> Iterator[Layer]:
-    """Paint the thorax with unlabelled heart, and the coronary arteries over it.
+    """Paint the thorax with the heart unlabelled, and the coronary arteries over it.
 
     Args:
         points: (3, D, H, W), of the canonical anatomy in millimetres.
-        generator: where the tree's branches, course and width come from.
+        generator: for branches, course and width of the tree.
     """
     for layer in layers(points):
-        if layer.tissue != "coronary":  # the rings in the grooves, which the tree replaces
+        if layer.tissue != "coronary":  # rings in the grooves, replaced by the tree
             yield Layer(layer.tissue, layer.distance)
     arteries = _strung(points, coronary_tree(generator))
     yield Layer("coronary", inside(arteries, -tube(points, ASCENDING)), 1)
 
 
 def coronary_tree(generator: Generator) -> Beads:
-    """Draw a subject's tree: every artery's beads, one after the other, all of it connected."""
+    """Draw a subject's connected tree: the beads of all arteries."""
     left_dominant = bool(generator.random() < LEFT_DOMINANT)
     second_diagonal, second_marginal = (bool(draw < SECOND_BRANCHES) for draw in generator.random(2))
     width = float(generator.uniform(*WIDTH))
@@ -105,7 +104,7 @@ def coronary_tree(generator: Generator) -> Beads:
 
 
 def _along(distances: Sequence[float], degrees: Sequence[float]) -> list[Vector]:
-    """Points near the surface, by mm towards the apex and by the angle about that axis, 0 to the right ventricle."""
+    """Return points near the surface, by mm towards the apex and angle around that axis, 0 at the right ventricle."""
     turns = np.deg2rad(degrees)
     return [
         heart_point(mm, 34 * float(np.cos(turn)), -34 * float(np.sin(turn)))
@@ -114,18 +113,18 @@ def _along(distances: Sequence[float], degrees: Sequence[float]) -> list[Vector]
 
 
 def _about(distance: float, degrees: Sequence[float]) -> list[Vector]:
-    """The same at one distance: round the valves."""
+    """Return points around the valves, at one distance."""
     return _along([distance] * len(degrees), degrees)
 
 
 def _laid(way: Beads, radii: NDArray[np.float64], generator: Generator, parent: Beads | None) -> Beads:
-    """Lead an artery near points and lay it on the heart, from its parent's nearest bead or an opening of the aorta."""
-    room = 1.0 if parent is not None else 0.5  # between the great arteries there's little
+    """Lay an artery on the heart near control points, from its parent's nearest bead or an ostium of the aorta."""
+    room = 1.0 if parent is not None else 0.5  # there is little room between the great arteries
     way[1:] += room * WANDER_MM * generator.standard_normal(way[1:].shape)
     if parent is not None:
         nearest = np.argmin(np.linalg.norm(parent[:, :3] - way[0], axis=1))
         way = np.concatenate([parent[nearest, None, :3], way])
-    for spacing in (8 * BEAD_MM, 16 * BEAD_MM, BEAD_MM):  # the coarse one in the middle takes out the kinks
+    for spacing in (8 * BEAD_MM, 16 * BEAD_MM, BEAD_MM):  # the coarse step in the middle removes kinks
         way = _resampled(way, spacing)
         start = np.linalg.norm(way - way[0], axis=1) / TAKE_OFF_MM[parent is None]
         way += np.minimum(start**2, 1)[:, None] * (_on_the_heart(way, float(radii[0])) - way)
@@ -134,8 +133,8 @@ def _laid(way: Beads, radii: NDArray[np.float64], generator: Generator, parent: 
 
 
 def _resampled(way: Beads, spacing: float) -> Beads:
-    """Put a smooth curve through points, and points on it at equal distances."""
-    for _ in range(2):  # once more, since the curve is longer than the chords that it was laid out by
+    """Return equally spaced points on a smooth curve through points."""
+    for _ in range(2):  # twice, since the curve is longer than its chords
         steps = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
         count = max(round(steps[-1] / spacing), 4) + 1
         way = make_interp_spline(steps, way, k=min(3, len(way) - 1))(np.linspace(0, steps[-1], count))
@@ -143,7 +142,7 @@ def _resampled(way: Beads, spacing: float) -> Beads:
 
 
 def _on_the_heart(points: Beads, radius: float) -> Beads:
-    """Move points along the distance's slope until they lie on the heart, at an artery's height."""
+    """Move points along the gradient until they lie on the heart, at an artery's height."""
     for _ in range(12):
         level, slope = _height(points), np.empty_like(points)
         for axis in range(3):
@@ -156,7 +155,7 @@ def _on_the_heart(points: Beads, radius: float) -> Beads:
 
 
 def _height(points: Beads) -> NDArray[np.float64]:
-    """Measure how high points (N, 3) lie over the chambers and the great arteries, seams rounded off."""
+    """Return the height of points (N, 3) over the chambers and great arteries, with rounded seams."""
     column = points.T.astype(np.float32)[:, :, None, None]
     parts = (*chambers(column).values(), tube(column, ASCENDING), tube(column, PULMONARY))
     result: NDArray[np.float64] = union(*parts, blend=3).astype(np.float64).ravel()
@@ -164,12 +163,12 @@ def _height(points: Beads) -> NDArray[np.float64]:
 
 
 def _strung(points: Array, beads: Beads) -> Array:
-    """Measure the distance to beads on a string, no further than `FAR_MM`."""
+    """Return the distance to the beads, at most `FAR_MM`."""
     low, high = beads[:, :3].min(axis=0) - 2 * FAR_MM, beads[:, :3].max(axis=0) + 2 * FAR_MM
     near = np.all([(points[axis] > low[axis]) & (points[axis] < high[axis]) for axis in range(3)], axis=0)
     widest = beads[:, 3].max()
     apart, which = cKDTree(beads[:, :3]).query(points[:, near].T, distance_upper_bound=FAR_MM + widest)
-    radii = np.append(beads[:, 3], 0.0)  # where there is none in reach, the tree names the one after the last
+    radii = np.append(beads[:, 3], 0.0)  # the query returns this index if there is no bead within reach
     result = np.full(points.shape[1:], np.float32(FAR_MM))
     result[near] = np.minimum(apart - radii[which], FAR_MM)
     return result

@@ -1,4 +1,4 @@
-"""The phantom's random smooth fields: periodic on a lattice, so that they are the same at any shape."""
+"""Random smooth fields of the phantom: periodic on a lattice, so that they are the same at any shape."""
 
 import numpy as np
 from numpy.random import Generator
@@ -9,12 +9,12 @@ from gvsl.phantom.heart import Array
 Shape = tuple[int, int, int]
 
 PERIOD = 1.5
-"""Shortest sides after which the random fields repeat: they are periodic, to be the same at any shape."""
+"""Period of the random fields, in shortest sides."""
 LATTICE = 36
-"""Lattice points in a period."""
+"""Lattice points per period."""
 SQUARINGS = 6
 WAVES = ((0.20, 0.019), (0.085, 0.009))
-"""Two bands of velocity: standard deviation of the smoothing and of each component, in shortest sides."""
+"""Two bands of velocity: standard deviations of the smoothing and of each component, in shortest sides."""
 
 
 def smooth_noise(generator: Generator, sigma: float) -> Array:
@@ -31,19 +31,19 @@ def displacement(generator: Generator) -> Array:
     flow = np.sum(bands, axis=0) * np.float32(LATTICE / PERIOD / 2**SQUARINGS)
     grid = np.indices((LATTICE, LATTICE, LATTICE), dtype=np.float32)
     for _ in range(SQUARINGS):
-        moved = grid + flow
-        flow += np.stack([ndimage.map_coordinates(part, moved, order=1, mode="grid-wrap") for part in flow])
+        warped = grid + flow
+        flow += np.stack([ndimage.map_coordinates(part, warped, order=1, mode="grid-wrap") for part in flow])
     result: Array = flow * np.float32(PERIOD / LATTICE)
     return result
 
 
 def sample(fields: Array, shape: Shape) -> Array:
-    """Read fields (C, ...) on the periodic lattice at the voxels, by cubic splines: (C, D, H, W)."""
+    """Sample fields (C, ...) on the periodic lattice at the voxels, by cubic splines: (C, D, H, W)."""
     for size in shape:
-        # A spline is separable: one small matrix for each axis, found by interpolating the unit vectors.
+        # Splines are separable: one small matrix per axis, from interpolating the unit vectors.
         where = (np.arange(size) - (size - 1) / 2) / min(shape) * (LATTICE / PERIOD) + LATTICE / 2
-        places = np.meshgrid(where, np.arange(LATTICE), indexing="ij")
-        weights = ndimage.map_coordinates(np.eye(LATTICE), places, order=3, mode="grid-wrap")
-        # The axis that was read goes last, and the next one comes to its place.
+        points = np.meshgrid(where, np.arange(LATTICE), indexing="ij")
+        weights = ndimage.map_coordinates(np.eye(LATTICE), points, order=3, mode="grid-wrap")
+        # The sampled axis becomes the last, and the next one takes its place.
         fields = np.tensordot(fields, weights.astype(np.float32), axes=(1, 1))
     return fields

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from gvsl.cases import Case
 from gvsl.datasets import find_volumes, stem
 from gvsl.errors import UserError
 from gvsl.files import make_writable
@@ -19,7 +20,6 @@ from gvsl.prediction.volumes import segment_volume as segment_volume  # its docu
 from gvsl.preprocessing import require_lungmask
 from gvsl.progress import progress
 from gvsl.transfer import Classifier, fingerprint, load_adapted
-from gvsl.types import Case
 
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 """Message of the plain RuntimeError that torch raises when the system is out of memory."""

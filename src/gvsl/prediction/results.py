@@ -5,12 +5,12 @@ import json
 from contextlib import closing
 from pathlib import Path
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.io import Volume, write_like
 from gvsl.prediction.volumes import classify_volume, segment_probabilities, segment_volume
 from gvsl.transfer import Classifier, Segmenter
-from gvsl.types import Case
 
 LABELS_NAME = "labels.json"
 SCORES_NAME = "scores.csv"

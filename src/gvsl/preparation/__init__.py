@@ -1,6 +1,6 @@
 """Preparation of a store from image files: planned, processed in parallel, published whole."""
 
+from gvsl.preparation.plan import PrepareSummary
 from gvsl.preparation.prepare import prepare
-from gvsl.preparation.summary import Work
 
-__all__ = ["Work", "prepare"]
+__all__ = ["PrepareSummary", "prepare"]

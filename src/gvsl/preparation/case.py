@@ -1,4 +1,4 @@
-"""One case: its files read, checked and preprocessed, its arrays written, and its row of the manifest."""
+"""Preparation of one case: read, check and preprocess its files, write its arrays, make its manifest row."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,28 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from gvsl.io import UnusableFile, Volume, read_label, read_volume, same_grid, to_canonical
+from gvsl.cases import Case
+from gvsl.io import UnusableFile, Volume, format_sizes, read_label, read_volume, same_grid, to_canonical
 from gvsl.preparation.sources import Origin, Stamp, case_stamps
 from gvsl.preparation.staging import Done, put_array
 from gvsl.preprocessing.apply import foreground_box, preprocess, without_air
 from gvsl.preprocessing.relabel import relabelled
 from gvsl.preprocessing.spec import Preprocessing
 from gvsl.store.audit import content_hash
-from gvsl.types import Case
 
 Row = dict[str, Any]
 """A case of the manifest."""
 Refusal = dict[str, str]
 """`file` and `reason`."""
 Outcome = tuple[str, Done | None, Refusal | None]
-"""The case's id, and one of the two."""
+"""The case's id, and either its result or the reason why it is refused."""
 
 
 def prepare_case(
     case: Case, folder: Path, root: Path, preprocessing: Preprocessing, label_values: Mapping[int, int]
 ) -> Outcome:
-    """Write one case's arrays and return its row of the manifest, or why it can't be used."""
-    current = whole = first_file(case)
+    """Write one case's arrays and return its manifest row, or the reason why it can't be used."""
+    current = main = first_file(case)
     try:
         if case.unusable:
             raise UnusableFile(case.unusable)
@@ -41,24 +41,22 @@ def prepare_case(
         if case.label is not None:
             current = case.label
             label = to_canonical(relabelled(read_label(case.label), label_values))
-            if not same_grid(upright, label):
-                raise UnusableFile(f"its grid is not that of its image: {_grids(label, upright)}")
+            _check_grid(label, upright)
             label = Volume(label.array, upright.affine)  # equal but for rounding
-            current = whole
+            current = main
         mask = None
         if case.mask is not None and preprocessing.crop == "lungs":
             current = case.mask
             mask = to_canonical(read_label(case.mask))
-            if not same_grid(upright, mask):
-                raise UnusableFile(f"its grid is not that of its image: {_grids(mask, upright)}")
+            _check_grid(mask, upright)
             if not (mask.array > 0).any():
-                raise UnusableFile("is a mask of the lungs that marks no voxel; mend it, or remove it")
-            current = whole
+                raise UnusableFile("is an empty lung mask; correct it, or remove it")
+            current = main
         ready, ready_label, lost = preprocess(upright, label, preprocessing, mask)
     except UnusableFile as error:
         return case.id, None, {"file": relative(current, root), "reason": str(error)}
     except MemoryError:
-        return case.id, None, {"file": relative(current, root), "reason": "is larger than the memory that is free"}
+        return case.id, None, {"file": relative(current, root), "reason": "needs more memory than is free"}
     pixels = ready.array.astype(np.float16)
     digest = hashlib.sha256(pixels.tobytes())
     sizes = [put_array(folder, "images", case.id, pixels)]
@@ -84,40 +82,41 @@ def prepare_case(
         row["lungs"] = "mask"
     if airless:
         row["without_air"] = True
-    if preprocessing.crop == "none":  # else the volume is what the crop is about
+    if preprocessing.crop == "none":
         sides = (side.indices(size) for side, size in zip(foreground_box(ready.array), pixels.shape, strict=True))
         row["foreground"] = [[int(first), int(last)] for first, last, _ in sides]
     image_stamp, label_stamp = before
-    return case.id, (told(case, root, row), Origin(case.id, image_stamp, label_stamp, tuple(sizes))), None
+    return case.id, (update_row(row, case, root), Origin(case.id, image_stamp, label_stamp, tuple(sizes))), None
 
 
 def first_file(case: Case) -> Path:
-    """The file that stands for a case's image: itself, or the first of a DICOM series."""
+    """Return a case's image file, the first one of a DICOM series."""
     return case.image / case.parts[0] if case.parts else case.image
 
 
-def told(case: Case, root: Path, row: Row) -> Row:
-    """A row with what is known of a case without its voxels; that can change while the files stay the same."""
-    told: Row = {"splits": list(case.splits), "source": relative(first_file(case), root)}
-    if case.target is not None:
-        told["target"] = case.target
-    return {name: value for name, value in row.items() if name != "target"} | told
+def update_row(row: Row, case: Case, root: Path) -> Row:
+    """Set splits, source and target of a row; these can change while the case's files stay the same."""
+    updated = {name: value for name, value in row.items() if name != "target"}
+    updated |= {"splits": list(case.splits), "source": relative(first_file(case), root)}
+    return updated if case.target is None else updated | {"target": case.target}
 
 
 def _stamps(case: Case) -> tuple[Stamp, Stamp | None]:
-    """What a case's files are like, before they are read: if they change meanwhile, the next run sees it."""
+    """Stamp a case's files before they are read, so that the next run notices changes in the meantime."""
     try:
         return case_stamps(case, content=True)
-    except OSError:  # said by whoever reads it next, and better
+    except OSError:  # reported in more detail when the file is read
         return Stamp(0, 0), None if case.label is None else Stamp(0, 0)
 
 
 def relative(path: Path, root: Path) -> str:
-    """A file as the manifest names it."""
+    """Return a file's name in the manifest."""
     name = path.absolute().relative_to(root).as_posix()
-    return name.encode("utf-8", "backslashreplace").decode()  # a name may be no text
+    return name.encode("utf-8", "backslashreplace").decode()  # a name may be no valid Unicode
 
 
-def _grids(label: Volume, image: Volume) -> str:
-    sizes = [" x ".join(str(size) for size in volume.array.shape) for volume in (label, image)]
-    return f"{sizes[0]} against {sizes[1]}" if sizes[0] != sizes[1] else "same shape, another place in space"
+def _check_grid(label: Volume, image: Volume) -> None:
+    if not same_grid(image, label):
+        own, expected = (format_sizes(volume.array.shape) for volume in (label, image))
+        why = f"{own} instead of {expected}" if own != expected else "same shape, different position"
+        raise UnusableFile(f"its grid is not that of its image: {why}")

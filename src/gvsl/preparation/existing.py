@@ -1,4 +1,4 @@
-"""What a store that is there already holds, for a run that adds to it."""
+"""An existing store, for a run that adds to it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ from gvsl.store.table import CaseTable
 
 
 @dataclass(frozen=True)
-class Existing:
-    """A store as its next run of `prepare` sees it; an empty one where there is none yet."""
+class ExistingStore:
+    """The store that `prepare` adds to; empty if there is none yet."""
 
     path: Path
     table: CaseTable = field(default_factory=lambda: CaseTable.parse(b""))
@@ -26,16 +26,16 @@ class Existing:
 
     @property
     def ids(self) -> set[str]:
-        """Of its cases."""
+        """Ids of the cases."""
         return set(self.table.numbers)
 
     def row(self, case_id: str) -> dict[str, Any]:
-        """A case of its manifest."""
+        """Return a case's manifest row."""
         row: dict[str, Any] = json.loads(self.table.line(case_id))
         return row
 
     def origin(self, case_id: str) -> Origin | None:
-        """What a case was made of, if the store has it and its arrays are there as they were written."""
+        """Return a case's origin if the store has the case, with arrays of the recorded size."""
         origin = self.origins.get(case_id)
         if origin is None:
             return None
@@ -48,7 +48,7 @@ class Existing:
         return origin
 
     def holds(self, texts: Mapping[str, bytes]) -> bool:
-        """Whether these are its manifest and what belongs to it, to the byte."""
+        """Return True if its text files have exactly this content."""
         try:
             return all((self.path / name).read_bytes() == text for name, text in texts.items())
         except FileNotFoundError:
@@ -57,23 +57,18 @@ class Existing:
 
 def open_existing(
     out: Path, preprocessing: Preprocessing, source: str, label_values: Sequence[Sequence[int]] = ()
-) -> Existing:
-    """The store at `out`, or an empty one if there is nothing; what an earlier run left to do is done first.
+) -> ExistingStore:
+    """Open the store at `out`, or an empty one; first complete an update that was interrupted.
 
     Raises:
-        UserError: what is there isn't a store, or one of another source, contract or label values, or of an earlier
-            gvsl.
+        UserError: `out` isn't a store, or one with another source, preprocessing or label values.
     """
     finish_moving(out)
     if not out.exists() and not out.is_symlink():
-        return Existing(out)
+        return ExistingStore(out)
     if not (out / MANIFEST_NAME).is_file():
         refuse_existing(out)
     manifest, table = read_manifest(out)
-    if manifest["format"] == 1:
-        raise UserError(
-            f"{out} is of an earlier gvsl, which didn't note what its cases were made of; name another output"
-        )
     found = parse_preprocessing(manifest["preprocessing"])
     if found != preprocessing:
         odd = ", ".join(name for name in vars(found) if getattr(found, name) != getattr(preprocessing, name))
@@ -85,7 +80,7 @@ def open_existing(
     if [list(pair) for pair in label_values] != manifest.get(LABEL_VALUES, []):
         raise UserError(f"{out} exists already and has other label values; name another output")
     names = {int(value): str(name) for value, name in manifest["label_names"].items()}
-    return Existing(out, table, _read_origins(out, table), names)
+    return ExistingStore(out, table, _read_origins(out, table), names)
 
 
 def _read_origins(out: Path, table: CaseTable) -> dict[str, Origin]:
@@ -96,5 +91,5 @@ def _read_origins(out: Path, table: CaseTable) -> dict[str, Origin]:
         raise UserError(f"{path} can't be read ({error}); prepare the store again elsewhere") from None
     origins = {origin.id: origin for origin in found}
     if origins.keys() != table.numbers.keys():
-        raise UserError(f"{path} and the manifest don't name the same cases; prepare the store again elsewhere")
+        raise UserError(f"{path} and the manifest list different cases; prepare the store again elsewhere")
     return origins

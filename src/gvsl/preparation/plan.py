@@ -1,44 +1,93 @@
-"""What a run of `prepare` has to do, of all that it was given."""
+"""The plan of a run of `prepare`, which cases to process and which to keep, and the summary of its results."""
 
+import hashlib
 import os
+import re
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gvsl.cases import Case
 from gvsl.preparation.case import Refusal, relative
-from gvsl.preparation.existing import Existing
+from gvsl.preparation.existing import ExistingStore
 from gvsl.preparation.sources import Origin, unchanged
-from gvsl.preparation.staging import Workplace
-from gvsl.store.names import safe_id
-from gvsl.types import Case
+from gvsl.preparation.staging import StagingArea
+
+MAX_ID_BYTES = 100
 
 
-def plan(cases: Sequence[Case], existing: Existing, place: Workplace) -> tuple[list[Case], dict[str, Origin]]:
-    """The cases to prepare, and those that the store has as they are; what is done and has changed is forgotten."""
+@dataclass(frozen=True)
+class PrepareSummary:
+    """Results of one call of `prepare`."""
+
+    prepared: int
+    """Number of cases that were read, preprocessed and written."""
+    changed: int
+    """Number of these that replaced a case of the store because its files had changed."""
+    resumed: int
+    """Number of cases that an interrupted run had prepared."""
+    kept: int
+    """Number of cases of the store with unchanged files."""
+    refused: int
+    """Number of files that can't be used."""
+    stale: tuple[str, ...]
+    """Ids of cases in the store whose files can't be used any more."""
+    gone: tuple[str, ...]
+    """Ids of cases in the store that the source no longer has."""
+
+
+def summarise(
+    cases: Sequence[Case], todo: Sequence[Case], done: set[str], resumed: int, refused: int, existing: ExistingStore
+) -> PrepareSummary:
+    """Summarise a run.
+
+    Args:
+        cases: all cases of the source.
+        todo: those that the run had to prepare.
+        done: ids of those that it or an interrupted run prepared.
+        resumed: number of those that an interrupted run prepared.
+        refused: number of files that can't be used.
+        existing: the store before the run.
+    """
+    planned = {case.id for case in todo}
+    return PrepareSummary(
+        prepared=len(done) - resumed,
+        changed=len(existing.ids & planned & done),
+        resumed=resumed,
+        kept=len(cases) - len(planned | done),
+        refused=refused,
+        stale=tuple(sorted(existing.ids & planned - done)),
+        gone=tuple(sorted(existing.ids - {case.id for case in cases})),
+    )
+
+
+def plan(cases: Sequence[Case], existing: ExistingStore, staging: StagingArea) -> tuple[list[Case], dict[str, Origin]]:
+    """Return the cases to prepare, and the origins of those to keep; drop staged cases whose files have changed."""
     todo, kept, done = [], {}, {}
     for case in cases:
-        row, before = place.done.get(case.id, (None, None))
-        same = None if before is None else unchanged(case, before)
-        if row is not None and same is not None:
-            done[case.id] = row, same
+        row, origin = staging.done.get(case.id, (None, None))
+        current = None if origin is None else unchanged(case, origin)
+        if row is not None and current is not None:
+            done[case.id] = row, current
             continue
-        before = existing.origin(case.id)
-        same = None if before is None else unchanged(case, before)
-        if same is None:
+        origin = existing.origin(case.id)
+        current = None if origin is None else unchanged(case, origin)
+        if current is None:
             todo.append(case)
         else:
-            kept[case.id] = same
-    place.done = done
+            kept[case.id] = current
+    staging.done = done
     return todo, kept
 
 
 def unique_ids(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[Refusal]]:
-    """The cases with ids that are safe as file names; of two that share one, the later is refused."""
+    """Make the ids safe as file names; refuse all but the first of the cases with the same one."""
     kept: dict[str, Case] = {}
     refused = []
     for case in cases:
         safe = replace(case, id=safe_id(case.id))
-        key = safe.id.casefold()  # some file systems don't tell A from a
+        key = safe.id.casefold()  # some file systems ignore case
         if key in kept:
             reason = f"its id {safe.id} is that of {relative(kept[key].image, root)} already; rename one of them"
             refused.append({"file": relative(case.image, root), "reason": reason})
@@ -47,7 +96,24 @@ def unique_ids(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[Refu
     return list(kept.values()), refused
 
 
+def safe_id(name: str) -> str:
+    """Replace everything but letters, digits, dots, hyphens and underscores, and limit the length.
+
+    A shortened name ends in a hash of the original, so that distinct names stay distinct.
+
+    >>> safe_id("../a b")
+    '_._a_b'
+    """
+    plain = re.sub(r"[^\w.-]", "_", unicodedata.normalize("NFC", name))
+    if plain.startswith((".", "-")):
+        plain = "_" + plain[1:]
+    if len(plain.encode()) > MAX_ID_BYTES:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        plain = plain.encode()[: MAX_ID_BYTES - 9].decode("utf-8", "ignore") + "-" + digest
+    return plain or "_"
+
+
 def common_folder(cases: Sequence[Case]) -> Path:
-    """The deepest folder that holds all files of the cases."""
+    """Return the deepest folder that contains all files of the cases."""
     files = [path.absolute() for case in cases for path in (case.image, case.label, case.mask) if path]
     return Path(os.path.commonpath([file.parent for file in files]))

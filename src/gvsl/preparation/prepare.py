@@ -1,4 +1,4 @@
-"""From files on disk to a store: every volume read, checked, preprocessed and written once."""
+"""Preparation of a store from files: every volume is read, checked, preprocessed and written once."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -8,21 +8,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
-from gvsl.preparation.case import Outcome, Refusal, prepare_case
-from gvsl.preparation.existing import open_existing
-from gvsl.preparation.plan import common_folder, plan, unique_ids
-from gvsl.preparation.publish import publish
-from gvsl.preparation.staging import Workplace, workplace
-from gvsl.preparation.summary import Work, work_done
-from gvsl.preparation.workers import in_this_machine, on_dask, usual_processes
-from gvsl.preprocessing.lungmask import require_lungmask
+from gvsl.files import refuse_url
+from gvsl.preparation.case import Outcome, Refusal, prepare_case, update_row
+from gvsl.preparation.existing import ExistingStore, open_existing
+from gvsl.preparation.plan import PrepareSummary, common_folder, plan, summarise, unique_ids
+from gvsl.preparation.sources import Origin
+from gvsl.preparation.staging import SOURCES_NAME, StagingArea, staging_area
+from gvsl.preparation.workers import default_processes, run_locally, run_on_dask
+from gvsl.preprocessing.lungs import require_lungmask
 from gvsl.preprocessing.spec import Preprocessing, preprocessing_values
 from gvsl.progress import Advance
-from gvsl.store.manifest import FORMAT, LABEL_VALUES
-from gvsl.store.names import refuse_url
+from gvsl.store.audit import refuse_leakage
+from gvsl.store.manifest import CASES_NAME, FORMAT, LABEL_VALUES, MANIFEST_NAME, manifest_text
 from gvsl.store.store import Store, image_path
-from gvsl.types import Case
+from gvsl.store.table import row_line
 
 
 def prepare(
@@ -37,32 +38,30 @@ def prepare(
     dask: str | None = None,
     allow_leakage: bool = False,
     progress: Callable[[int], Advance] | None = None,
-    tell: Callable[[Work], None] | None = None,
+    tell: Callable[[PrepareSummary], None] | None = None,
 ) -> Store:
-    """Prepare `cases` into a store at `out`, or what is missing or has changed of them into the one that is there.
+    """Prepare `cases` into a store at `out`; add what is missing or has changed to an existing store.
 
-    A case whose files can't be used is left out and listed with the reason; the rest goes on. The store appears
-    whole or not at all; a run that was stopped goes on where it was when it is called again, from OUT.partial. From
-    a store that is there nothing is removed. Label values without a name in `label_names` are named "label N".
+    A case with unusable files is left out and listed with the reason. The store appears whole or not at all. An
+    interrupted run continues from OUT.partial when it is called again. Nothing is removed from an existing store,
+    and its preprocessing, label values and source must be the same.
 
     Args:
-        cases: what there is.
+        cases: all cases of the source.
         out: the store's folder.
-        preprocessing: the contract; that of a store that is there must be the same.
-        label_names: a name for each label value of the store.
-        label_values: label value in the files to that in the store; as they are if there are none. Those of a store
-            that is there must be the same.
-        source: what the cases are called together; that of a store that is there must be the same.
-        processes: how many to prepare with; None for one a core, as far as there is memory.
-        dask: the address of a Dask scheduler, to prepare on its cluster instead.
-        allow_leakage: take images that are learnt from and held out, under one name or two, or in val and test.
-        progress: given how many cases there are to prepare, returns what is called once for each that is done with.
-        tell: is called at the end with what was done.
+        preprocessing: of every volume.
+        label_names: name of each label value of the store; "label N" by default.
+        label_values: from the label values in the files to those in the store; unchanged if empty.
+        source: name of the cases' dataset.
+        processes: number of processes; None for one per core, as far as memory allows.
+        dask: address of a Dask scheduler, to use its cluster instead.
+        allow_leakage: accept images that are trained on and held out, under any name, or in both val and test.
+        progress: given the number of cases to prepare, returns a function to call after each.
+        tell: called with the summary at the end.
 
     Raises:
-        UserError: `out` exists and isn't a store of this source and contract, there are no cases or none is usable,
-            `processes` is less than 1, the disk is full, memory ran out, images leak, or the contract asks for
-            lungmask and that isn't there.
+        UserError: `out` is no store of this source and preprocessing, there are no usable cases, `processes` is less
+            than 1, the disk or memory is full, images leak, or lungmask is needed and missing.
     """
     refuse_url(out)
     if not cases:
@@ -70,54 +69,54 @@ def prepare(
     if processes is not None and processes < 1:
         raise UserError(f"{processes} processes can't prepare anything; give 1 or more")
     root = common_folder(cases)
-    unique, twins = unique_ids(cases, root)
+    unique, duplicates = unique_ids(cases, root)
     values = {int(old): int(new) for old, new in sorted((label_values or {}).items())}
     replaced = [list(pair) for pair in values.items()]
     extra: dict[str, Any] = {LABEL_VALUES: replaced} if replaced else {}
     known = {"format": FORMAT, "source": source, "preprocessing": preprocessing_values(preprocessing)}
-    with _telling_of_the_disk(out):
+    with _wrap_write_errors(out):
         existing = open_existing(out, preprocessing, source, replaced)
-        with workplace(out, {**known, **extra}) as place:
-            todo, kept = plan(unique, existing, place)
+        with staging_area(out, {**known, **extra}) as staging:
+            todo, kept = plan(unique, existing, staging)
             if dask is None and any(case.mask is None for case in todo):
                 require_lungmask(preprocessing)
-            resumed = len(place.done)
+            resumed = len(staging.done)
             work = partial(
                 prepare_case,
-                folder=place.path.absolute(),
+                folder=staging.path.absolute(),
                 root=root,
                 preprocessing=preprocessing,
                 label_values=values,
             )
             advance = progress(len(todo)) if progress is not None else _do_nothing
-            refused = [*twins, *_work_through(work, todo, place, processes, dask, advance)]
+            refused = [*duplicates, *_work_through(work, todo, staging, processes, dask, advance)]
             refused.sort(key=lambda item: item["file"])
-            if not place.done and not kept and not existing.ids:
-                place.remove()
+            if not staging.done and not kept and not existing.ids:
+                staging.remove()
                 first = f"{refused[0]['file']}: {refused[0]['reason']}"
                 raise UserError(f"none of the {len(cases)} cases of {source} can be used; the first, {first}")
             manifest = {**known, "refused": refused, "written_by": f"gvsl {version('gvsl')}", **extra}
-            publish(place, existing, kept, unique, root, manifest, label_names or {}, allow_leakage)
+            _publish(staging, existing, kept, unique, root, manifest, label_names or {}, allow_leakage)
     if tell is not None:
-        tell(work_done(unique, todo, set(place.done), resumed, len(refused), existing))
+        tell(summarise(unique, todo, set(staging.done), resumed, len(refused), existing))
     return Store.open(out)
 
 
 def _work_through(
     work: Callable[[Case], Outcome],
     todo: Sequence[Case],
-    place: Workplace,
+    staging: StagingArea,
     processes: int | None,
     dask: str | None,
     advance: Advance,
 ) -> list[Refusal]:
-    """Prepare each case, write down what is done, and return what is refused."""
+    """Prepare each case, record it in the journal, and return the refusals."""
     refused = []
-    with _outcomes(work, todo, usual_processes(todo) if processes is None else processes, dask) as outcomes:
+    with _outcomes(work, todo, default_processes(todo) if processes is None else processes, dask) as outcomes:
         for case_id, done, refusal in outcomes:
             if done is not None:
-                _check_arrival(place, case_id, dask)
-                place.record(*done)
+                _check_arrival(staging, case_id, dask)
+                staging.record(*done)
             if refusal is not None:
                 refused.append(refusal)
             advance()
@@ -127,10 +126,9 @@ def _work_through(
 def _outcomes(
     work: Callable[[Case], Outcome], cases: Sequence[Case], processes: int, dask: str | None
 ) -> AbstractContextManager[Iterable[Outcome]]:
-    if dask is not None and cases:  # whose workers were started elsewhere
-        whole = [_absolute(case) for case in cases]
-        return on_dask(work, whole, dask)
-    return in_this_machine(work, cases, min(processes, max(1, len(cases))))
+    if dask is not None and cases:  # its workers have other working directories
+        return run_on_dask(work, [_absolute(case) for case in cases], dask)
+    return run_locally(work, cases, min(processes, max(1, len(cases))))
 
 
 def _absolute(case: Case) -> Case:
@@ -138,16 +136,64 @@ def _absolute(case: Case) -> Case:
     return replace(case, image=case.image.absolute(), label=label, mask=mask)
 
 
-def _check_arrival(place: Workplace, case_id: str, dask: str | None) -> None:
-    if dask is not None and not image_path(place.path / "store", case_id).is_file():
+def _check_arrival(staging: StagingArea, case_id: str, dask: str | None) -> None:
+    if dask is not None and not image_path(staging.path / "store", case_id).is_file():
         raise UserError(
-            f"a worker of {dask} wrote {case_id}, but it isn't in {place.path}; name a folder that all machines share"
+            f"a worker of {dask} wrote {case_id}, but it isn't in {staging.path}; name a folder that all machines share"
         )
 
 
+def _publish(
+    staging: StagingArea,
+    existing: ExistingStore,
+    kept: Mapping[str, Origin],
+    cases: Sequence[Case],
+    root: Path,
+    manifest: dict[str, Any],
+    names: Mapping[int, str],
+    allow_leakage: bool,
+) -> None:
+    """Combine kept and new cases and publish the store, unless nothing has changed."""
+    by_id = {case.id: case for case in cases}
+    values: set[int] = set()
+    lines, origins, entries = [], [], []
+    ids: dict[str, set[str]] = {"images": set(), "labels": set()}
+    for case_id in sorted(existing.ids | kept.keys() | staging.done.keys()):
+        if case_id in staging.done:
+            row, origin = staging.done[case_id]
+            ids["images"].add(case_id)
+            if row["labels"] is not None:
+                ids["labels"].add(case_id)
+        else:
+            row = existing.row(case_id)
+            origin = kept.get(case_id) or existing.origins[case_id]
+        if case_id in by_id:
+            row = update_row(row, by_id[case_id], root)
+        values.update(row["labels"] or ())
+        lines.append(row_line(row))
+        entries.append((case_id, tuple(row["splits"]), row.get("content", "")))
+        origins.append(origin.line())
+    if not allow_leakage:
+        refuse_leakage(entries)
+    manifest = {**manifest, "label_names": _complete_names(values, names, existing.label_names)}
+    whole = b"".join(lines)
+    texts = {CASES_NAME: whole, SOURCES_NAME: b"".join(origins), MANIFEST_NAME: manifest_text(manifest, whole).encode()}
+    if existing.holds(texts) and not staging.done:
+        staging.remove()
+    else:
+        staging.publish(texts, ids)
+
+
+def _complete_names(values: set[int], names: Mapping[int, str], earlier: Mapping[int, str]) -> dict[str, str]:
+    """Return a name for every value that occurs or was given one."""
+    given = {int(value) for value in names if int(value) != 0}
+    known = {**earlier, **names}
+    return {str(value): known.get(value, f"label {value}") for value in sorted(values | given)}
+
+
 @contextmanager
-def _telling_of_the_disk(out: Path) -> Iterator[None]:
-    """Say in one line why `out` can't be written; what can't be read has been refused by then."""
+def _wrap_write_errors(out: Path) -> Iterator[None]:
+    """Turn an OSError into one line; unreadable files are refused elsewhere."""
     try:
         yield
     except OSError as error:
@@ -155,4 +201,4 @@ def _telling_of_the_disk(out: Path) -> Iterator[None]:
 
 
 def _do_nothing() -> None:
-    """Stand in for a progress that nobody asked for."""
+    """Replace a missing progress callback."""

@@ -1,4 +1,4 @@
-"""What the files of a case were like when it was prepared, to tell later which have changed."""
+"""Stamps of a case's files at the time of preparation, by which later changes are detected."""
 
 import hashlib
 import json
@@ -7,46 +7,41 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gvsl.types import Case
+from gvsl.cases import Case
+from gvsl.io import COMPANION_SUFFIXES
 
-COMPANIONS = (".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
-"""Endings of the files that hold the voxels of a header file of the same name."""
 HEADERS = (".hdr", ".mhd", ".nhdr")
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """One source, a file or a folder of files."""
+    """State of one source, a file or a folder."""
 
     size: int
-    """Bytes, of all files together."""
+    """Total size of all files, in bytes."""
     mtime_ns: int
-    """When it was changed last, as the file system says."""
+    """Last modification."""
     sha256: str = ""
-    """Of the content; empty where it wasn't looked at."""
+    """Hash of the content; empty if it wasn't read."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a case was made of, and how much of the disk it takes; a line of sources.jsonl."""
+    """Sources of a case and the size of its arrays; a line of sources.jsonl."""
 
     id: str
     image: Stamp
     label: Stamp | None
     stored: tuple[int, ...]
-    """Bytes of the stored image and, where there is one, of the label map."""
+    """Bytes of the stored image and of the label map, if there is one."""
 
     def line(self) -> bytes:
-        """As it is written."""
+        """Format as JSON."""
         return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
     @classmethod
     def parse(cls, line: bytes | dict[str, Any]) -> "Origin":
-        """From a line, or from what it parses to.
-
-        Raises:
-            ValueError, KeyError, TypeError: it isn't one.
-        """
+        """Parse a line or its JSON object; ValueError, KeyError or TypeError if it is malformed."""
         found = json.loads(line) if isinstance(line, bytes) else line
         image, label = (None if found[part] is None else Stamp(**found[part]) for part in ("image", "label"))
         if image is None:
@@ -55,25 +50,21 @@ class Origin:
 
 
 def stamp(path: Path, content: bool = False) -> Stamp:
-    """Size and time of a file with its companions, or of all files in a folder; with `content` the hash too.
+    """Return size and time, and with `content` the hash, of a file with its companions or of a folder's files.
 
     Raises:
-        OSError: it isn't there, can't be read, or is neither a file nor a folder.
+        OSError: `path` is missing, unreadable, or neither a file nor a folder.
     """
     files = _files(path)
     states = [file.stat() for file in files]
-    if not all(stat.S_ISREG(state.st_mode) for state in states):  # to open a pipe would wait for ever
+    if not all(stat.S_ISREG(state.st_mode) for state in states):  # opening a pipe would block
         raise OSError(f"{path} is neither a file nor a folder")
     size, mtime = sum(state.st_size for state in states), max((state.st_mtime_ns for state in states), default=0)
     return Stamp(size, mtime, _hash(files, path) if content else "")
 
 
 def case_stamps(case: Case, content: bool = False) -> tuple[Stamp, Stamp | None]:
-    """Those of a case's image, with the mask if it has one, and of its label map.
-
-    Raises:
-        OSError: a file isn't there, or can't be read.
-    """
+    """Stamp a case's image, together with its mask, and its label map; OSError if a file can't be read."""
     image = stamp(case.image, content)
     if case.mask is not None:
         mask = stamp(case.mask, content)
@@ -83,7 +74,7 @@ def case_stamps(case: Case, content: bool = False) -> tuple[Stamp, Stamp | None]
 
 
 def unchanged(case: Case, before: Origin) -> Origin | None:
-    """What a case is made of now, if that is what it was made of before: by size and time, else by content."""
+    """Return the current origin if the files are the same as before by size and time, or by content; else None."""
     old = (before.image, before.label)
     try:
         now = case_stamps(case)
@@ -105,12 +96,12 @@ def _each(stamps: tuple[Stamp, Stamp | None], name: str) -> list[Any]:
 
 
 def _files(path: Path) -> list[Path]:
-    """A file with its companions, or all files in a folder."""
+    """List a file with its companions, or all files in a folder."""
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
     if path.suffix.lower() not in HEADERS:
         return [path]
-    beside = (path.with_name(path.stem + ending) for ending in COMPANIONS)
+    beside = (path.with_name(path.stem + ending) for ending in COMPANION_SUFFIXES)
     return [path, *(file for file in beside if file.is_file())]
 
 

@@ -1,12 +1,12 @@
-"""Where a store is made: a folder beside it, from which a stopped run goes on and which in the end becomes the store.
+"""The staging area: a folder beside the store in which it is made, and from which an interrupted run continues.
 
-    STORE.partial/contract.json     what the store is made of, and by which contract
-    STORE.partial/journal.jsonl     a line for each case that is done
-    STORE.partial/store/            the arrays; in the end the manifest too
-    STORE.partial/writing/          arrays while they are written
+    STORE.partial/contract.json     source and preprocessing
+    STORE.partial/journal.jsonl     one line per finished case
+    STORE.partial/store/            arrays, and in the end the manifest
+    STORE.partial/writing/          arrays being written
 
-A new store appears by renaming `store`. To a store that is there the new arrays are moved one by one, and the manifest
-last; until then it has a file that has it refused, and the next run does what was left of the moving.
+A new store appears by renaming `store`. New arrays are moved into an existing store one by one, the manifest last.
+Until then a marker file makes the store unreadable, and the next run completes the move.
 """
 
 import json
@@ -27,34 +27,34 @@ from gvsl.preparation.sources import Origin
 from gvsl.store.arrays import write_array
 from gvsl.store.manifest import CASES_NAME, MANIFEST_NAME, UPDATING_NAME
 
-CONTRACT_NAME = "contract.json"
+SPEC_NAME = "contract.json"
 JOURNAL_NAME = "journal.jsonl"
 SOURCES_NAME = "sources.jsonl"
 TEXTS = (CASES_NAME, SOURCES_NAME, MANIFEST_NAME)
-"""What a store has beside its arrays; the manifest is moved last."""
+"""Files of a store beside its arrays; the manifest is moved last."""
 PARTS = ("images", "labels")
 
 Done = tuple[dict[str, Any], Origin]
-"""A case of the manifest, and what it was made of."""
+"""A manifest row and its origin."""
 
 
 def partial_path(out: Path) -> Path:
-    """Where the store `out` is made."""
+    """Return the staging area of the store `out`."""
     return out.with_name(f"{out.name}.partial")
 
 
 @dataclass
-class Workplace:
-    """A folder in which a store is made, for the process that keeps its journal."""
+class StagingArea:
+    """The folder in which a store is made, in the process that writes its journal."""
 
     out: Path
     path: Path
     done: dict[str, Done] = field(default_factory=dict)
-    """By id, what earlier runs and this one did."""
+    """Cases finished by this run and interrupted ones, by id."""
     journal: BinaryIO | None = None
 
     def record(self, row: dict[str, Any], origin: Origin) -> None:
-        """Write down that a case is done, once its arrays are on the disk."""
+        """Record a finished case in the journal; its arrays must be on the disk."""
         assert self.journal is not None
         self.done[origin.id] = row, origin
         line = {"row": row, "origin": json.loads(origin.line())}
@@ -62,15 +62,15 @@ class Workplace:
         self.journal.flush()
 
     def publish(self, texts: dict[str, bytes], ids: dict[str, set[str]]) -> None:
-        """Make a store of what was done: rename a new one, add to one that is there.
+        """Rename the result to a new store, or add it to the existing one.
 
         Args:
-            texts: of the files in TEXTS.
-            ids: of all cases that were done, for each of PARTS.
+            texts: content of the files in TEXTS.
+            ids: of all finished cases, for each of PARTS.
         """
         made = self.path / "store"
         shutil.rmtree(self.path / "writing")
-        for part in PARTS:  # what an earlier run made of a case that is no more
+        for part in PARTS:  # left by an interrupted run for a case that is gone
             for file in (made / part).iterdir():
                 if file.stem not in ids[part]:
                     file.unlink()
@@ -79,32 +79,32 @@ class Workplace:
         if self.out.exists():
             write_text(self.out / UPDATING_NAME, "gvsl prepare adds to this store\n")
             move(made, self.out)
-            for case_id in ids["images"] - ids["labels"]:  # its files have no label map any more
+            for case_id in ids["images"] - ids["labels"]:  # their label maps are gone
                 (self.out / "labels" / f"{case_id}.b2nd").unlink(missing_ok=True)
         else:
             made.rename(self.out)
         self.remove()
 
     def remove(self) -> None:
-        """Leave nothing of it."""
+        """Delete the folder."""
         if self.journal is not None:
             self.journal.close()
         shutil.rmtree(self.path)
 
 
 def move(made: Path, out: Path) -> None:
-    """Move what was made into a store, or what is left to move; the manifest comes last."""
+    """Move the arrays and then the text files into a store; can be repeated after an interruption."""
     for part in PARTS:
         for file in sorted((made / part).iterdir()):
             os.replace(file, out / part / file.name)
     for name in TEXTS:
-        with suppress(FileNotFoundError):  # moved by the run that was stopped
+        with suppress(FileNotFoundError):  # moved before the interruption
             os.replace(made / name, out / name)
     (out / UPDATING_NAME).unlink()
 
 
 def finish_moving(out: Path) -> None:
-    """Do what a run left to do that was stopped while it moved its arrays into the store, or just after."""
+    """Complete the move into an existing store, or the clean-up after it, that was interrupted."""
     path = partial_path(out)
     made = path / "store"
     if (out / UPDATING_NAME).exists() and not made.is_dir():
@@ -121,62 +121,60 @@ def finish_moving(out: Path) -> None:
 
 
 @contextmanager
-def workplace(out: Path, contract: dict[str, Any]) -> Iterator[Workplace]:
-    """Open the folder in which `out` is made, anew or with what an earlier run did.
-
-    It stays if the block fails, unless nothing was done yet.
+def staging_area(out: Path, spec: dict[str, Any]) -> Iterator[StagingArea]:
+    """Open the staging area of `out`, new or left by an interrupted run; an exception leaves it if any case is done.
 
     Raises:
-        UserError: what is there was made of something else or isn't a workplace, or another process works there.
+        UserError: the folder has another source or preprocessing, is no staging area, or is in use.
     """
     path = partial_path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         path.mkdir()
-    if not (path / CONTRACT_NAME).exists():
+    if not (path / SPEC_NAME).exists():
         if any(file.suffix != ".json" for file in path.iterdir()):
             raise UserError(f"{path} is in the way, and is not what an earlier run left; move it away")
-        write_text(path / CONTRACT_NAME, json.dumps(contract))
-    _check_contract(path, contract)
+        write_text(path / SPEC_NAME, json.dumps(spec))
+    _check_spec(path, spec)
     with (path / JOURNAL_NAME).open("a+b") as journal:
         lock(journal, _busy(out))
-        place = Workplace(out, path, _read_journal(journal), journal)
+        staging = StagingArea(out, path, _read_journal(journal), journal)
         with suppress(FileNotFoundError):
             shutil.rmtree(path / "writing")
         for folder in (path / "writing", *(path / "store" / part for part in PARTS)):
             folder.mkdir(parents=True, exist_ok=True)
         try:
-            yield place
+            yield staging
         except BaseException:
-            if not place.done and path.exists():  # nothing to go on with
-                place.remove()
+            if not staging.done and path.exists():
+                staging.remove()
             raise
 
 
-def put_array(place: Path, part: str, case_id: str, array: NDArray[Any]) -> int:
-    """Write an array into a workplace, whole or not at all, and say how many bytes it takes.
+def put_array(folder: Path, part: str, case_id: str, array: NDArray[Any]) -> int:
+    """Write an array into a staging area, whole or not at all, and return its size in bytes.
 
     Raises:
-        UserError: the disk is full, or nothing may be written there.
+        UserError: the disk is full, or the folder can't be written.
     """
-    temporary = place / "writing" / f"{uuid4().hex[:12]}.b2nd"
+    temporary = folder / "writing" / f"{uuid4().hex[:12]}.b2nd"
     try:
         size = write_array(temporary, array)
-        os.replace(temporary, place / "store" / part / f"{case_id}.b2nd")
+        os.replace(temporary, folder / "store" / part / f"{case_id}.b2nd")
     except OSError as error:
         why = error.strerror or error
-        raise UserError(f"{part}/{case_id} can't be written to {place} ({why}); is the disk full?") from None
+        raise UserError(f"{part}/{case_id} can't be written to {folder} ({why}); is the disk full?") from None
     finally:
         temporary.unlink(missing_ok=True)
     return size
 
 
-def _check_contract(path: Path, contract: dict[str, Any]) -> None:
+def _check_spec(path: Path, spec: dict[str, Any]) -> None:
     try:
-        found = json.loads((path / CONTRACT_NAME).read_text(encoding="utf-8"))
+        found = json.loads((path / SPEC_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path / CONTRACT_NAME} can't be read ({error}); remove {path}") from None
-    if found != json.loads(json.dumps(contract)):
+        raise UserError(f"{path / SPEC_NAME} can't be read ({error}); remove {path}") from None
+    if found != json.loads(json.dumps(spec)):
         raise UserError(
             f"{path} is what an earlier run left, with another source or other settings; give the same, or remove it"
         )
@@ -187,7 +185,7 @@ def _busy(out: Path) -> str:
 
 
 def _read_journal(journal: BinaryIO) -> dict[str, Done]:
-    """What it says is done; a last line that was cut short is cut off."""
+    """Read the finished cases; an incomplete last line is removed."""
     journal.seek(0)
     done, whole = {}, 0
     for line in journal:

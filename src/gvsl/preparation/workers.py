@@ -1,4 +1,4 @@
-"""Many cases at once: in this process, in several of this machine, or on a Dask cluster."""
+"""Parallel execution: in this process, in several on this machine, or on a Dask cluster."""
 
 import os
 import warnings
@@ -10,46 +10,46 @@ from typing import Any, TypeVar
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.memory import available_memory
 from gvsl.preparation.sources import stamp
-from gvsl.types import Case
 
 T = TypeVar("T")
 Result = TypeVar("Result")
 
-MEMORY_SHARE = 14
-"""Peak memory of a process beside the bytes of its volume, uncompressed (docs/store.md has the measurement)."""
+MEMORY_PER_BYTE = 14
+"""Peak memory of a process per byte of its uncompressed volume (measured in docs/store.md)."""
 MEMORY_BASE = 200 * 2**20
-"""Peak memory of a process that prepares nothing yet."""
-LOOKED_AT = 16
-"""How many of the largest files are asked for their size uncompressed."""
-FOLDERS_LOOKED_AT = 64
-"""How many folders of DICOM series are looked into for their size, evenly spaced."""
+"""Memory of an idle process, in bytes."""
+MAX_FILES = 16
+"""Number of the largest files whose uncompressed size is determined."""
+MAX_SERIES = 64
+"""Number of DICOM series whose size is determined, evenly spaced."""
 PACKED = (".nrrd", ".nhdr", ".mha", ".mhd")
-"""Formats that compress within, and whose length uncompressed stands nowhere."""
+"""Formats with internal compression, whose uncompressed size is unknown."""
 PACKING = 3
-"""Bytes that a byte of those is taken for: CT unfolds to some 2 to 3."""
+"""Assumed compression ratio of these; that of CT is 2 to 3."""
 
 
-def usual_processes(cases: Sequence[Case]) -> int:
-    """One process a core, or as many as there is memory for if each prepares the largest of `cases`."""
+def default_processes(cases: Sequence[Case]) -> int:
+    """Return one process per core, or as many as fit into memory if each prepares the largest of `cases`."""
     cores = int(cpu_count())
     free = available_memory()
     if free is None:
         return cores
     files = [case.image for case in cases if not case.image.is_dir()]
     series = [case for case in cases if case.image.is_dir()]
-    sizes = sorted(((_size(file), file) for file in files), reverse=True)[:LOOKED_AT]
+    sizes = sorted(((_size(file), file) for file in files), reverse=True)[:MAX_FILES]
     largest = max((_uncompressed(file, size) for size, file in sizes), default=0)
-    step = max(1, len(series) // FOLDERS_LOOKED_AT)
+    step = max(1, len(series) // MAX_SERIES)
     largest = max(largest, *(_series_size(case) for case in series[::step]), 0)
-    return max(1, min(cores, int(free / (MEMORY_BASE + MEMORY_SHARE * largest))))
+    return max(1, min(cores, int(free / (MEMORY_BASE + MEMORY_PER_BYTE * largest))))
 
 
 @contextmanager
-def in_this_machine(work: Callable[[T], Result], cases: Sequence[T], processes: int) -> Iterator[Iterable[Result]]:
-    """Do `work` on each, in whatever order they get done; when the block ends, no process goes on."""
+def run_locally(work: Callable[[T], Result], cases: Sequence[T], processes: int) -> Iterator[Iterable[Result]]:
+    """Yield the results of `work` in order of completion; no process outlives the block."""
     if processes == 1:
         yield (work(case) for case in cases)
         return
@@ -59,8 +59,8 @@ def in_this_machine(work: Callable[[T], Result], cases: Sequence[T], processes: 
 
 
 @contextmanager
-def on_dask(work: Callable[[T], Result], cases: Sequence[T], address: str) -> Iterator[Iterable[Result]]:
-    """The same on the workers of a Dask cluster, which must see the same files under the same paths.
+def run_on_dask(work: Callable[[T], Result], cases: Sequence[T], address: str) -> Iterator[Iterable[Result]]:
+    """Do the same on a Dask cluster, whose workers must see the files under the same paths.
 
     Raises:
         UserError: Dask isn't installed, or nothing answers at `address`.
@@ -85,7 +85,7 @@ def on_dask(work: Callable[[T], Result], cases: Sequence[T], address: str) -> It
 
 
 class _Guarded:
-    """Work that is not begun once the process that asked for it is gone."""
+    """Work that exits instead of starting when the parent process is gone."""
 
     def __init__(self, work: Callable[[Any], Any], parent: int) -> None:
         self.work, self.parent = work, parent
@@ -102,29 +102,29 @@ def _running(pool: Any, work: Callable[[T], Result], cases: Sequence[T]) -> Iter
     try:
         yield results
     except TerminatedWorkerError:
-        raise UserError("a process was killed, most likely for want of memory; give fewer --processes") from None
+        raise UserError("a process was killed, most likely because memory ran out; give fewer --processes") from None
     finally:
-        with warnings.catch_warnings():  # joblib warns of the cases that are cancelled, and that is meant
+        with warnings.catch_warnings():  # joblib warns about the cancelled cases
             warnings.simplefilter("ignore")
             results.close()
 
 
 def _size(file: Path) -> int:
-    """Bytes of a file and of those that hold its voxels."""
+    """Return the bytes of a file with its companions."""
     try:
         return stamp(file).size
-    except OSError:  # refused by name when its turn comes
+    except OSError:  # refused when it is read
         return 0
 
 
 def _series_size(case: Case) -> int:
-    """Bytes of a DICOM series."""
+    """Return the bytes of a DICOM series."""
     parts = [case.image / part for part in case.parts]
     return sum(_size(part) for part in parts) if parts else _size(case.image)
 
 
 def _uncompressed(file: Path, size: int) -> int:
-    """Bytes of a file's content; gzip says so at its end, modulo 4 GB."""
+    """Return the uncompressed bytes of a file; gzip stores them at its end, modulo 4 GB."""
     if file.suffix.lower() in PACKED:
         return PACKING * size
     if file.suffix.lower() != ".gz" or size < 4:

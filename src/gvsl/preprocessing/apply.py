@@ -1,4 +1,4 @@
-"""Applying the contract to one volume, and to its label map on the same grid."""
+"""Preprocessing of one volume, and of its label map on the same grid."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -8,115 +8,105 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_opening
 
-from gvsl.io import UnusableFile, Volume, resample, to_canonical
-from gvsl.preprocessing.lungmask import lungs_by_network
-from gvsl.preprocessing.lungs import lungs
+from gvsl.io import Box, UnusableFile, Volume, bounding_box, resample, to_canonical
+from gvsl.preprocessing.lungs import lungs_by_network, lungs_by_threshold
 from gvsl.preprocessing.spec import Preprocessing
 
 FOREGROUND = 0.1
-"""Of the range that the contract maps to [0, 1]; what is brighter is foreground."""
-PADDING_SHARE = 0.02
-"""From this share of voxels on, a volume's lowest value is taken for padding or a removed background."""
+"""Lower limit of the foreground in scaled intensities."""
+PADDING_FRACTION = 0.02
+"""Minimum fraction of voxels with a volume's minimum that makes this padding or a removed background."""
 AIR_HU = -200.0
-"""What is darker is lung or air, and there is some of these in nearly every CT."""
+"""Upper limit for lung and air, which nearly every CT shows."""
 COARSE_VOXELS = 128
-"""The foreground is looked for on every n-th voxel, so that no axis has more than this many."""
-
-Box = tuple[slice, slice, slice]
+"""Maximum number of voxels per axis in the search for the foreground, which skips the others."""
 
 
 def preprocess(
-    image: Volume, label: Volume | None, contract: Preprocessing, mask: Volume | None = None
+    image: Volume, label: Volume | None, spec: Preprocessing, mask: Volume | None = None
 ) -> tuple[Volume, Volume | None, int]:
-    """Turn, crop, scale and resample an image and its label map as `contract` says.
+    """Reorient, crop, scale and resample an image and its label map as specified.
 
-    Where a mask on the image's grid says what the crop is about, it isn't looked for.
+    The image is cropped and scaled to [0, 1] on its own grid and then resampled, so that interpolated values don't
+    affect the range. A `mask` on the image's grid replaces the search for the region to crop to.
 
-    The image is cropped and scaled to [0, 1] on its own grid, then resampled, so that no interpolated value
-    decides the range. Returns the image (float32), the label map in its own integer type, and how many
-    labelled voxels of the original grid the crop cut away.
+    Returns:
+        the image (float32), the label map in its own integer type, and the number of labelled voxels of the original
+        grid that the crop removed.
 
     Raises:
-        UnusableFile: nothing of the image is left to see after scaling, or it is too large at this spacing.
+        UnusableFile: the scaled image is constant, or too large at this spacing.
     """
     image = to_canonical(image)
+    label = None if label is None else to_canonical(label)
     lost = 0
-    if label is not None:
-        label = to_canonical(label)
-    if contract.crop != "none":
+    if spec.crop != "none":
         if mask is None:
-            box = crop_box(image, contract)
+            box = crop_box(image, spec)
         else:
-            box = _box(to_canonical(mask).array > 0, image.array.shape, _margins(image, contract))
+            box = _box(to_canonical(mask).array > 0, image.array.shape, _margins(image, spec))
         image = _cut(image, box)
         if label is not None:
             labelled = int(np.count_nonzero(label.array))
             label = _cut(label, box)
             lost = labelled - int(np.count_nonzero(label.array))
-    image = resample(Volume(scale(image.array, contract), image.affine), contract.spacing)
+    image = resample(Volume(scale(image.array, spec), image.affine), spec.spacing)
     if label is not None:
-        label = resample(label, contract.spacing, label=True)
+        label = resample(label, spec.spacing, label=True)
     return image, label, lost
 
 
-def without_air(image: Volume, contract: Preprocessing) -> bool:
-    """Whether the contract's window begins at air and the image, in HU, has no voxel as dark as lung or air.
+def without_air(image: Volume, spec: Preprocessing) -> bool:
+    """Return True if the window begins at air but the image has no voxel as dark as lung or air.
 
-    Then its values may have been stored with air at 0; or it shows nothing else, which only its owner can know.
+    Its intensities may then be offset, with air at 0; or it shows no air.
     """
-    begins_at_air = contract.intensity == "window" and contract.lower < AIR_HU
+    begins_at_air = spec.intensity == "window" and spec.lower < AIR_HU
     return bool(begins_at_air and image.array.min() > AIR_HU)
 
 
-def scale(array: NDArray[np.float32], contract: Preprocessing) -> NDArray[np.float32]:
-    """Map the contract's lower and upper bound to 0 and 1, and clip what is outside.
+def scale(array: NDArray[np.float32], spec: Preprocessing) -> NDArray[np.float32]:
+    """Map the lower and upper bound to 0 and 1, and clip.
 
-    Percentiles are taken over all voxels but those of the lowest value where these are padding (2 % of the
-    volume or more), so that a removed background, or the size of the field of view, doesn't move them.
+    Percentiles exclude voxels with the volume's minimum if these are padding (2 % of the volume or more), so that
+    they don't depend on a removed background or the size of the field of view.
 
     Raises:
-        UnusableFile: the bounds fall on one value, or all voxels lie outside them on the same side.
+        UnusableFile: the bounds coincide, or all voxels lie outside them on the same side.
     """
-    return _scaled(array, *_bounds(array, contract))
+    return _scaled(array, *_bounds(array, spec))
 
 
 def foreground_box(array: NDArray[np.float32]) -> Box:
-    """The box about what is brighter than a tenth of the range of a prepared volume, as the crop to it would be made.
-
-    Args:
-        array: (D, H, W), in [0, 1].
-
-    Returns:
-        in voxels; all of it if nothing is that bright.
-    """
+    """Return the box around the foreground of a prepared volume, (D, H, W) in [0, 1]; all of it if there is none."""
     steps = _coarse_steps(array.shape)
     return _box(_foreground(array[:: steps[0], :: steps[1], :: steps[2]]), array.shape, (0, 0, 0), steps)
 
 
-def crop_box(image: Volume, contract: Preprocessing) -> Box:
-    """The box about what the contract's crop looks for, and its margin more; everything if nothing is found.
+def crop_box(image: Volume, spec: Preprocessing) -> Box:
+    """Return the box around the foreground or the lungs with the margin; everything if there is no foreground.
 
-    The foreground is what is brighter than a tenth of the range, lone voxels left out.
+    The foreground is brighter than a tenth of the range; single voxels don't count.
 
     Raises:
-        UnusableFile: as for `scale`, or there are no lungs.
-        UserError: lungmask is to find them, and the package or its weights aren't there.
+        UnusableFile: as for `scale`, or no lungs are found.
+        UserError: lungmask or its weights are needed and missing.
     """
     steps = _coarse_steps(image.array.shape)
     coarse = image.array[:: steps[0], :: steps[1], :: steps[2]]
-    bounds = _bounds(image.array, contract)
-    if contract.crop == "lungs":
-        if contract.lungs == "lungmask":
+    bounds = _bounds(image.array, spec)
+    if spec.crop == "lungs":
+        if spec.lungs == "lungmask":
             mask, steps = lungs_by_network(image), [1, 1, 1]
         else:
-            mask = lungs(coarse)
+            mask = lungs_by_threshold(coarse)
         if not mask.any():
             raise UnusableFile(
-                "no lungs are found in it; is it a chest CT in HU? --crop foreground keeps all of the body"
+                "no lungs are found in it; is it a chest CT in HU? --crop foreground keeps the whole body"
             )
     else:
         mask = _foreground(_scaled(coarse, *bounds))
-    return _box(mask, image.array.shape, _margins(image, contract), steps)
+    return _box(mask, image.array.shape, _margins(image, spec), steps)
 
 
 def _coarse_steps(shape: Sequence[int]) -> list[int]:
@@ -132,24 +122,25 @@ def _foreground(scaled: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _box(
     mask: NDArray[np.bool_], shape: Sequence[int], margins: Sequence[int], steps: Sequence[int] = (1, 1, 1)
 ) -> Box:
-    """The box about a mask of every n-th voxel of a volume, and a margin more; everything if the mask is empty."""
-    sides = []
-    for axis, (size, step, margin) in enumerate(zip(shape, steps, margins, strict=True)):
-        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis))) * step
-        if not found.size:
-            return slice(None), slice(None), slice(None)
-        sides.append(slice(max(int(found[0]) - step - margin, 0), min(int(found[-1]) + step + margin + 1, size)))
-    return sides[0], sides[1], sides[2]
+    """Return the box with margins around a mask of every n-th voxel of a volume; everything if the mask is empty."""
+    found = bounding_box(mask)
+    if found is None:
+        return slice(None), slice(None), slice(None)
+    first, second, third = (
+        slice(max(part.start * step - step - margin, 0), min(part.stop * step + margin + 1, size))
+        for part, size, step, margin in zip(found, shape, steps, margins, strict=True)
+    )
+    return first, second, third
 
 
-def _bounds(array: NDArray[np.float32], contract: Preprocessing) -> tuple[float, float]:
-    """The values that become 0 and 1."""
-    lower, upper = contract.lower, contract.upper
+def _bounds(array: NDArray[np.float32], spec: Preprocessing) -> tuple[float, float]:
+    """Return the values that become 0 and 1."""
+    lower, upper = spec.lower, spec.upper
     lowest, highest = array.min(), array.max()
-    if contract.intensity == "percentiles":
+    if spec.intensity == "percentiles":
         padding = array == lowest
-        values = array[~padding] if padding.mean() >= PADDING_SHARE else array
-        low, high = np.percentile(values, [contract.lower, contract.upper], overwrite_input=values is not array)
+        values = array[~padding] if padding.mean() >= PADDING_FRACTION else array
+        low, high = np.percentile(values, [spec.lower, spec.upper], overwrite_input=values is not array)
         if not low < high:
             raise UnusableFile(f"its {lower:g} and {upper:g} percentiles are both {low:g}: it has hardly any contrast")
         lower, upper = float(low), float(high)
@@ -159,15 +150,15 @@ def _bounds(array: NDArray[np.float32], contract: Preprocessing) -> tuple[float,
 
 
 def _scaled(array: NDArray[np.float32], lower: float, upper: float) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what overflows is clipped
+    with np.errstate(over="ignore"):  # infinite values are clipped
         scaled = array - np.float32(lower)
         scaled *= np.float32(1 / (upper - lower))
         return np.clip(scaled, 0, 1, out=scaled)
 
 
-def _margins(volume: Volume, contract: Preprocessing) -> tuple[int, int, int]:
-    """The contract's margin in voxels of the volume's own grid."""
-    first, second, third = (ceil(contract.margin * contract.spacing / spacing) for spacing in volume.spacing)
+def _margins(volume: Volume, spec: Preprocessing) -> tuple[int, int, int]:
+    """Convert the margin to voxels of the volume's own grid."""
+    first, second, third = (ceil(spec.margin * spec.spacing / spacing) for spacing in volume.spacing)
     return first, second, third
 
 

@@ -1,31 +1,29 @@
-"""Label values as files have them to those that a store has."""
+"""Mapping of label values in files to those in a store."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from gvsl.io import UnusableFile, Volume
+from gvsl.text import few
 
 NAMED = 5
-"""How many of many values a message names."""
+"""Maximum number of values in a message."""
 
 
 def relabelled(label: Volume, values: Mapping[int, int]) -> Volume:
-    """The label map with each value replaced by what `values` has for it, 0 by 0; as it is if `values` is empty.
+    """Map every value of a label map by `values`, and 0 to 0; without any values, return it unchanged.
 
     Raises:
-        UnusableFile: it has a value that isn't listed.
+        UnusableFile: the label map has a value that isn't listed.
     """
     if not values:
         return label
     known = {0: 0, **values}
-    found, places = np.unique(label.array, return_inverse=True)
-    odd = [int(value) for value in found if int(value) not in known]
+    found, indices = np.unique(label.array, return_inverse=True)
+    odd = [str(value) for value in found if int(value) not in known]
     if odd:
-        more = f" and {len(odd) - NAMED} more" if len(odd) > NAMED else ""
-        raise UnusableFile(
-            f"it has label values that the dataset doesn't list: {', '.join(map(str, odd[:NAMED]))}{more}"
-        )
+        raise UnusableFile(f"has label values that the dataset doesn't list: {few(odd, NAMED)}")
     replaced = np.array([known[int(value)] for value in found])
     kind = np.uint8 if replaced.min() >= 0 and replaced.max() <= np.iinfo(np.uint8).max else np.int16
-    return Volume(replaced.astype(kind)[places].reshape(label.array.shape), label.affine)
+    return Volume(replaced.astype(kind)[indices].reshape(label.array.shape), label.affine)

@@ -1,4 +1,4 @@
-"""The preprocessing contract: what was done to a store's volumes, and must be done to later input."""
+"""The preprocessing spec: how a store's volumes were prepared, and how later input must be."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -10,34 +10,30 @@ from gvsl.errors import UserError
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is done to a volume before a network sees it.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
+    """Preparation of a volume for a network; UserError if a value is out of its range."""
 
     orientation: Literal["RAS"] = "RAS"
-    """The direction in which the axes grow: right, anterior, superior."""
+    """Directions in which the axes grow: right, anterior, superior."""
     spacing: float = 1.0
-    """The edge of a voxel in millimetres, the same along every axis."""
+    """Edge of an isotropic voxel, in millimetres."""
     intensity: Literal["percentiles", "window"] = "percentiles"
-    """What `lower` and `upper` are: percentiles of the volume's own values, or values such as HU."""
+    """Meaning of `lower` and `upper`: percentiles of the volume's own values, or values such as HU."""
     lower: float = 0.5
-    """Becomes 0; what is below is clipped."""
+    """Mapped to 0; lower values are clipped."""
     upper: float = 99.5
-    """Becomes 1; what is above is clipped."""
+    """Mapped to 1; higher values are clipped."""
     crop: Literal["foreground", "lungs", "none"] = "foreground"
-    """Cut away what is dark all around, or all but the lungs of a chest CT, or keep the whole volume."""
+    """Crop to the foreground, to the lungs of a chest CT, or not at all."""
     margin: int = 4
-    """Voxels of the prepared grid that are kept around what the crop looks for."""
+    """Voxels kept around the cropped region, on the prepared grid."""
     lungs: Literal["threshold", "lungmask"] = "threshold"
-    """What finds the lungs for a crop about them, where no mask is given: their darkness, or the network of the package
-    lungmask, if that is installed with its weights."""
+    """How a crop to the lungs finds them without a supplied mask: by intensity threshold, or by the network of the
+    package lungmask, if that is installed with its weights."""
     preset: str = field(default="", compare=False)
-    """The name of what these settings began as; it does nothing, so contracts that differ in it alone are equal."""
+    """Name of the preset that the settings are based on; it has no effect and is ignored in comparisons."""
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
+        """Check every value."""
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UserError(f"preprocessing {name} is {getattr(self, name)!r}; it can be {' or '.join(choices)}")
@@ -50,7 +46,7 @@ class Preprocessing:
         if self.intensity == "percentiles" and not (self.lower >= 0 and self.upper <= 100):
             raise UserError(f"percentiles run from 0 to 100, not from {self.lower:g} to {self.upper:g}")
         if self.crop == "lungs" and self.intensity != "window":
-            raise UserError("a crop to the lungs needs a window in HU: it looks for air")
+            raise UserError("a crop to the lungs needs a window in HU, by which it finds air")
         if self.lungs != "threshold" and self.crop != "lungs":
             raise UserError(f"lungs {self.lungs} is for a crop to the lungs, not {self.crop}; give --crop lungs too")
         if self.margin < 0:
@@ -64,13 +60,13 @@ CHOICES = {
     "lungs": ("threshold", "lungmask"),
 }
 LATER = {"preset": "", "lungs": "threshold"}
-"""Settings that earlier contracts don't name, and what was done before there was a choice."""
+"""Settings that stores of an earlier gvsl lack, with the behaviour of that time."""
 
 
 def preprocessing_values(settings: Preprocessing) -> dict[str, Any]:
-    """A contract as JSON values, as it goes into manifests and configs.
+    """Convert a spec to JSON values for manifests and configs.
 
-    Where the lungs come from is left out where it is what it always was, so that a store's hash stays.
+    A default `lungs` is left out, so that the hash of stores from before that setting stays the same.
     """
     values = asdict(settings)
     if settings.lungs == LATER["lungs"]:
@@ -79,7 +75,7 @@ def preprocessing_values(settings: Preprocessing) -> dict[str, Any]:
 
 
 def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
-    """The contract that `preprocessing_values` made `values` from, maybe that of an earlier gvsl.
+    """Parse the output of `preprocessing_values`, also of an earlier gvsl.
 
     Raises:
         UserError: a field is missing or unknown, or a value is of the wrong type or out of its range.
@@ -88,7 +84,7 @@ def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
     values = {**LATER, **values}
     if values.keys() != expected.keys():
         odd = ", ".join(sorted(values.keys() ^ expected.keys()))
-        raise UserError(f"this preprocessing contract lacks or adds {odd}; it was written by another version of gvsl")
+        raise UserError(f"these preprocessing settings lack or add {odd}; they were written by another version of gvsl")
     for name, kind in expected.items():
         if isinstance(values[name], bool) or not isinstance(values[name], (kind, int) if kind is float else kind):
             raise UserError(f"preprocessing {name} is {values[name]!r}, not {kind.__name__}")

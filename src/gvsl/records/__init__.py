@@ -1,5 +1,6 @@
 """What a run leaves for the report: its record, pictures and volumes. Imports no torch."""
 
+from gvsl.records.metrics import LoggedMetric
 from gvsl.records.record import (
     RECORD_NAME,
     RunRecord,
@@ -13,6 +14,7 @@ from gvsl.records.record import (
 
 __all__ = [
     "RECORD_NAME",
+    "LoggedMetric",
     "RunRecord",
     "environment",
     "find_records",

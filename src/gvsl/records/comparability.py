@@ -5,19 +5,21 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gvsl.records.record import RunRecord
-from gvsl.settings import NO_RESULT, effect_of, flatten
+from gvsl.settings import NO_RESULT, current_names, effect_of, flatten
 
 LABELS = "labels"
 """The number of labelled training cases, as drawn."""
+NOT_RECORDED = "not recorded"
+"""The value of a setting that a record lacks and that `ADDED_LATER` doesn't know."""
 EARLIER_EFFECTS: Mapping[str, str] = {
     "data.workers": "nothing",
-    "trainer.accelerator": "nothing",
+    "trainer.device": "nothing",
     "trainer.checkpoint_every": "nothing",
     "trainer.log_every": "nothing",
     "device": "nothing",
     "cache_gigabytes": "nothing",
     "checkpoint_every": "nothing",
-    "any_contract": "nothing",
+    "allow_preprocessing_mismatch": "nothing",
     "allow_leakage": "nothing",
     "clusters": "extras",
     "mode": "arm",
@@ -40,7 +42,7 @@ NOT_SETTINGS = (
 
 
 class Change(NamedTuple):
-    """A setting in which two runs differ; None where one of them doesn't record it."""
+    """A setting in which two runs differ; `NOT_RECORDED` where one of them doesn't record it."""
 
     name: str
     earlier: Any
@@ -60,7 +62,7 @@ def changes(earlier: Mapping[str, Any], now: Mapping[str, Any], effects: Mapping
     """
     before, after = {**ADDED_LATER, **_plain(earlier)}, {**ADDED_LATER, **_plain(now)}
     return [
-        Change(name, before.get(name), after.get(name))
+        Change(name, before.get(name, NOT_RECORDED), after.get(name, NOT_RECORDED))
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name) and effect_of(name, effects) not in NO_RESULT
     ]
@@ -73,17 +75,17 @@ def deciding(record: RunRecord) -> dict[str, str]:
     training cases, also where all of them were taken; it is absent if the record doesn't tell.
     """
     effects = record.effects or EARLIER_EFFECTS
-    config = flatten(record.config)
-    added = {
-        name: value for name, value in ADDED_LATER.items() if name.startswith("data.") == (record.kind == "pretrain")
-    }
-    found = {
-        name: _text(value)
-        for name, value in (added | config).items()
+    settings = {
+        name: value
+        for name, value in flatten(record.config).items()
         if name not in NOT_SETTINGS and effect_of(name, effects) is None
     }
-    found.pop(LABELS, None)
+    if settings:  # a run that failed early may have recorded none
+        earlier = (name for name in ADDED_LATER if name.startswith("data.") == (record.kind == "pretrain"))
+        settings = {name: ADDED_LATER[name] for name in earlier} | settings
+    settings.pop(LABELS, None)
     count = labels_of(record)
+    found = {name: _text(value) for name, value in settings.items()}
     return found if count is None else found | {LABELS: str(count)}
 
 
@@ -107,8 +109,8 @@ def differences(first: RunRecord, second: RunRecord) -> list[Change]:
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a flat config of the types that JSON gives back."""
-    plain: dict[str, Any] = json.loads(json.dumps(flatten(config), default=str))
+    """Return a flat config with today's names, of the types that JSON gives back."""
+    plain: dict[str, Any] = json.loads(json.dumps(flatten(current_names(config)), default=str))
     return plain
 
 

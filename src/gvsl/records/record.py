@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
+from gvsl.settings import current_names
 
 RECORD_NAME = "record.json"
 FORMAT = 1
@@ -53,6 +54,8 @@ class RunRecord:
     """Of a transfer from weights: the `steps`, `seed` and `store` (a hash) of their training, as far as they tell."""
     effects: dict[str, str] = field(default_factory=dict)
     """Of settings that do not decide the result: `nothing`, `extras` or `arm` (`gvsl.settings`), by dotted name."""
+    logged: list[dict[str, str | None]] = field(default_factory=list)
+    """The metrics that the method declares: `name`, `title` and `better` ("higher", "lower" or None) of each."""
     format: int = FORMAT
 
 
@@ -91,7 +94,7 @@ def write_record(record: RunRecord, folder: Path) -> Path:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """Read `folder`/record.json.
+    """Read `folder`/record.json; settings that have been renamed since have today's names.
 
     Raises:
         UserError: there is none, it is not JSON, or it is not a record of this format.
@@ -109,6 +112,8 @@ def read_record(folder: Path) -> RunRecord:
         raise UserError(f"{path} is not a run's record: it lacks or adds fields")
     if values.get("format") != FORMAT:
         raise UserError(f"{path} has format {values.get('format')}; this gvsl reads format {FORMAT}")
+    values["config"] = current_names(values["config"])
+    values["effects"] = current_names(values.get("effects", {}))
     return RunRecord(**values)
 
 

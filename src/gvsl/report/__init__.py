@@ -1,10 +1,16 @@
 """The report: one HTML file, and Table 1, made from run folders alone. Imports no torch."""
 
-from gvsl.report.figure_files import write_figures
-from gvsl.report.report import summary_lines, write_report
-from gvsl.report.table1.csv import as_csv
-from gvsl.report.table1.latex import as_latex
-from gvsl.report.table1.markdown import as_markdown
-from gvsl.report.table1.table import table1
+from gvsl.report.data import ReportData, read_report
+from gvsl.report.report import summary_lines, write_figures, write_report
+from gvsl.report.table1.formats import as_csv, as_latex, as_markdown
 
-__all__ = ["as_csv", "as_latex", "as_markdown", "summary_lines", "table1", "write_figures", "write_report"]
+__all__ = [
+    "ReportData",
+    "as_csv",
+    "as_latex",
+    "as_markdown",
+    "read_report",
+    "summary_lines",
+    "write_figures",
+    "write_report",
+]

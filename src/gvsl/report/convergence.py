@@ -1,4 +1,4 @@
-"""How fast runs learn: validation scores over the steps, and the steps to 95 % (Figure 6)."""
+"""How fast runs learn: validation scores over the steps, and the steps to 95 % of the best score (Figure 6)."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,13 +8,12 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from gvsl.report.grouping import SCRATCH, ChartGroup
 from gvsl.report.runs import Curve, Run
-from gvsl.report.studies import Study
-from gvsl.report.table1.table import SCRATCH
 
-SHARE = 0.95
+FRACTION = 0.95
 SCORES = {"val_dice": "DSC", "val_auc": "AUC"}
-"""The columns of a curve file that hold a validation score."""
+"""Columns of a curve file that hold a validation score, and the score's name."""
 
 Array = NDArray[np.float64]
 
@@ -26,79 +25,75 @@ class Speed:
     method: str
     seeds: list[int]
     best: float
-    """The best validation score, a mean over seeds."""
+    """Best validation score, a mean over seeds."""
     steps: list[float | None]
-    """To 95 % of each seed's own best score; None where no score is above 0."""
+    """Steps of each run to 95 % of its own best score; None if no score is above 0."""
     gap: float | None
-    """Mean of the difference to scratch, over the seeds that both have."""
-    shared: int
-    """How many seeds those are."""
+    """Mean difference of these steps to scratch, over the seeds that both have."""
+    paired: int
+    """Number of seeds that both have."""
     level_steps: list[float | None]
-    """To 95 % of the best score of scratch, a mean over its seeds; None for a seed that doesn't get there."""
+    """Steps of each run to 95 % of the best score of scratch (a mean over its seeds); None if it is not reached."""
 
     @property
     def mean_steps(self) -> float | None:
-        """The mean over the seeds that have such a step."""
+        """Mean of the steps over the seeds that have them."""
         return mean_of(self.steps)
 
 
 def validation(run: Run) -> Curve | None:
-    """A run's validation scores, without those that are no number; None where there are none."""
+    """Return a run's finite validation scores; None if there are none."""
     for name in SCORES:
         curve = run.curves.get(name)
         if curve is not None and np.isfinite(curve.values).any():
-            there = np.isfinite(curve.values)
-            return Curve(curve.steps[there], curve.values[there])
+            finite = np.isfinite(curve.values)
+            return Curve(curve.steps[finite], curve.values[finite])
     return None
 
 
 def score_name(run: Run) -> str:
-    """What a run's validation score is called."""
-    return next(said for name, said in SCORES.items() if name in run.curves)
+    """Return the name of a run's validation score."""
+    return next(name for column, name in SCORES.items() if column in run.curves)
 
 
 def steps_to(curve: Curve, level: float) -> float | None:
-    """The first step whose score is at least `level`, or None."""
+    """Return the first step whose score is at least `level`, or None."""
     reached = np.flatnonzero(curve.values >= level)
     return float(curve.steps[reached[0]]) if reached.size else None
 
 
-def steps_to_share(curve: Curve) -> float | None:
-    """The first step with at least 95 % of the curve's best score; None where that isn't above 0."""
+def steps_to_best(curve: Curve) -> float | None:
+    """Return the first step with at least 95 % of the curve's best score; None if that is not above 0."""
     best = float(curve.values.max())
-    return steps_to(curve, SHARE * best) if best > 0 else None
+    return steps_to(curve, FRACTION * best) if best > 0 else None
 
 
-def speeds(study: Study) -> list[Speed]:
-    """One for each method of a study whose runs all have validation scores."""
-    scratch = study.sides.get(SCRATCH, [])
-    theirs: dict[int, list[float | None]] = defaultdict(list)
-    for run in scratch:
-        theirs[run.record.seed].append(steps_to_share(_scores(run)))
-    level = SHARE * fmean(_best(run) for run in scratch) if scratch else None
+def speeds(group: ChartGroup) -> list[Speed]:
+    """Return the speed of each arm of a group; all its runs must have validation scores."""
+    scores = {name: [_scores(run) for run in runs] for name, runs in group.arms.items()}
+    scratch = scores.get(SCRATCH, [])
+    level = FRACTION * fmean(float(curve.values.max()) for curve in scratch) if scratch else 0.0
+    by_seed = {name: _mean_steps_by_seed(runs) for name, runs in group.arms.items()}
     found = []
-    for name, runs in study.sides.items():
-        mine: dict[int, list[float | None]] = defaultdict(list)
-        for run in runs:
-            mine[run.record.seed].append(steps_to_share(_scores(run)))
-        pairs = [(mean_of(steps), mean_of(theirs.get(seed, []))) for seed, steps in mine.items()]
-        gaps = [own - other for own, other in pairs if own is not None and other is not None]
+    for name, curves in scores.items():
+        theirs = by_seed.get(SCRATCH, {})
+        gaps = [steps - theirs[seed] for seed, steps in by_seed[name].items() if seed in theirs]
         found.append(
             Speed(
                 method=name,
-                seeds=[run.record.seed for run in runs],
-                best=fmean(_best(run) for run in runs),
-                steps=[steps_to_share(_scores(run)) for run in runs],
+                seeds=[run.record.seed for run in group.arms[name]],
+                best=fmean(float(curve.values.max()) for curve in curves),
+                steps=[steps_to_best(curve) for curve in curves],
                 gap=fmean(gaps) if gaps and name != SCRATCH else None,
-                shared=len(gaps),
-                level_steps=[steps_to(_scores(run), level) for run in runs] if level is not None and level > 0 else [],
+                paired=len(gaps),
+                level_steps=[steps_to(curve, level) for curve in curves] if level > 0 else [],
             )
         )
     return found
 
 
 def mean_curve(runs: Sequence[Run]) -> tuple[Array, Array, Array, Array]:
-    """The steps at which every run was validated, and there the mean, the least and the greatest score."""
+    """Return the steps at which every run was validated, and the mean, minimum and maximum score at each."""
     curves = [_scores(run) for run in runs]
     steps = curves[0].steps
     for curve in curves[1:]:
@@ -108,16 +103,21 @@ def mean_curve(runs: Sequence[Run]) -> tuple[Array, Array, Array, Array]:
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
-    """The mean of the values that are there, or None."""
-    there = [value for value in values if value is not None]
-    return fmean(there) if there else None
+    """Return the mean of the values that are not None, or None if there are none."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _mean_steps_by_seed(runs: Sequence[Run]) -> dict[int, float]:
+    """Return the mean steps to 95 % of the best score by seed, for seeds with at least one such run."""
+    found: dict[int, list[float | None]] = defaultdict(list)
+    for run in runs:
+        found[run.record.seed].append(steps_to_best(_scores(run)))
+    means = {seed: mean_of(steps) for seed, steps in found.items()}
+    return {seed: steps for seed, steps in means.items() if steps is not None}
 
 
 def _scores(run: Run) -> Curve:
     found = validation(run)
-    assert found is not None  # a study is of runs that have them
+    assert found is not None  # a group is of runs that have them
     return found
-
-
-def _best(run: Run) -> float:
-    return float(_scores(run).values.max())

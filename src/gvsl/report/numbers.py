@@ -1,4 +1,4 @@
-"""Figures as the reader sees them: one way to write a number, everywhere in the report."""
+"""Formats of numbers in the report."""
 
 import math
 
@@ -7,7 +7,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
-    """Write `value` with so many decimals and a true minus sign; a dash where there is none."""
+    """Format a number with a true minus sign; a dash if it is missing or not finite."""
     if value is None or not math.isfinite(value):
         return MISSING
     text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
@@ -17,22 +17,22 @@ def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
 
 
 def short(value: float) -> str:
-    """Write `value` to two digits that count, however small or large it is."""
+    """Format a number with two significant digits."""
     return f"{value:.2g}".replace("-", MINUS)
 
 
 def percent(value: float | None, digits: int = 2) -> str:
-    """Write a share of 0 to 1 as a percentage."""
+    """Format a fraction of 0 to 1 as a percentage."""
     return MISSING if value is None or not math.isfinite(value) else f"{number(100 * value, digits)} %"
 
 
 def plus_minus(value: float | None, digits: int = 3) -> str:
-    """Write a spread as ± so much; a dash where there is none."""
+    """Format a deviation; a dash if it is missing or not finite."""
     return MISSING if value is None or not math.isfinite(value) else f"± {number(value, digits)}"
 
 
 def duration(seconds: float) -> str:
-    """Write a duration in the largest two units that it fills."""
+    """Format a duration in its two largest units."""
     whole = round(seconds)
     if whole < 60:
         return f"{number(seconds, 1)} s" if seconds < 10 else f"{whole} s"
@@ -42,10 +42,10 @@ def duration(seconds: float) -> str:
 
 
 def capital(sentence: str) -> str:
-    """Begin a sentence with a capital and leave the rest as it is."""
+    """Capitalise the first letter only."""
     return sentence[:1].upper() + sentence[1:]
 
 
 def plural(count: int, thing: str) -> str:
-    """Write a count with its thing: 1 case, 2 cases."""
+    """Format a count: 1 case, 2 cases."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -1,40 +1,45 @@
-"""The page's skeleton and its pieces, each of which escapes the text it is given."""
+"""The skeleton of the page and its elements, which escape their text."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from statistics import fmean, stdev
 from typing import NamedTuple
 
-from gvsl.report.figures.chart import DASHES, css_colour
-from gvsl.report.figures.linked import RULES
+from gvsl.report.figures.chart import DASHES, RULES, css_colour
+from gvsl.report.numbers import MISSING, number, plural, plus_minus
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {scripts}"
-"""The page may load nothing from anywhere, and run no script but its own, told by their hashes."""
-SCRIPTS = ("tables.js", "viewer.js")
+"""The page may load nothing, and run no script but its own, which are listed by their hashes."""
+SCRIPTS = (
+    ("tables.js", "page.js"),
+    ("viewer/volumes.js", "viewer/drawing.js", "viewer/controls.js"),
+)
+"""Files of each script element in order; the files of one element share their names, and no others."""
 MANY = 2
-"""So many times the blocks that are shown at once, and the rest folds into one."""
+"""The multiple of the blocks shown at once from which on all others fold into one."""
 
 
 class Html(NamedTuple):
-    """A piece of the page; text becomes one by `text`, so that nothing unescaped slips in."""
+    """HTML code; `text` escapes plain text into it."""
 
     code: str
 
 
 def text(value: object) -> Html:
-    """Escape text for the page."""
+    """Escape plain text."""
     return Html(escape(str(value)))
 
 
 def join(pieces: Iterable[Html]) -> Html:
-    """Lay pieces one after the other."""
+    """Concatenate pieces."""
     return Html("".join(piece.code for piece in pieces))
 
 
 def element(tag: str, *children: Html | str, css: str = "", **attributes: str) -> Html:
-    """An element; a child or an attribute that is a plain string is escaped."""
+    """Return an element; children and attributes that are plain strings are escaped."""
     given = ({"class": css} if css else {}) | {name.replace("_", "-"): value for name, value in attributes.items()}
     opening = "".join(f' {name}="{escape(value)}"' for name, value in given.items())
     inner = "".join(child.code if isinstance(child, Html) else escape(child) for child in children)
@@ -42,18 +47,18 @@ def element(tag: str, *children: Html | str, css: str = "", **attributes: str) -
 
 
 def section(anchor: str, title: str, lead: str, *body: Html) -> Html:
-    """A section with its heading and a sentence or two on what to see in it."""
+    """Return a section with its heading and a lead of a sentence or two."""
     return element("section", element("h2", title), element("p", lead, css="lead"), *body, id=anchor)
 
 
 def figure(drawing: Html, caption: str, title: str = "", legend: Html | None = None, css: str = "") -> Html:
-    """A drawing, its title and legend above, its caption below: always four parts, so neighbours align."""
+    """Return a drawing with title and legend above and caption below: always four parts, so that neighbours align."""
     head = element("h4", title) if title else element("span")
     return element("figure", head, legend or element("span"), drawing, element("figcaption", caption), css=css)
 
 
 def line_legend(entries: Sequence[tuple[str, str, str]]) -> Html:
-    """A legend of lines: name, a colour of the charts' and a dash."""
+    """Return a legend of lines, each with name, chart colour and dash."""
     keys = []
     for name, colour, dash in entries:
         swatch = (
@@ -65,13 +70,13 @@ def line_legend(entries: Sequence[tuple[str, str, str]]) -> Html:
 
 
 def patch_legend(entries: Sequence[tuple[str, str]]) -> Html:
-    """A legend of filled patches: name and a CSS colour."""
+    """Return a legend of filled patches, each with name and CSS colour."""
     keys = [element("li", element("i", css="patch", style=f"--fill:{fill}"), name) for name, fill in entries]
     return element("ul", *keys, css="legend")
 
 
 def outline_legend(entries: Sequence[tuple[str, str]]) -> Html:
-    """A legend of outlines over slices: name and the outline's class in the style sheet."""
+    """Return a legend of outlines over slices, each with name and class in the style sheet."""
     keys = []
     for name, css in entries:
         line = f'<path class="outline {css}" d="M3 6H21"/>'
@@ -81,7 +86,7 @@ def outline_legend(entries: Sequence[tuple[str, str]]) -> Html:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Html | str]], numeric_from: int, caption: str = "") -> Html:
-    """A table that scrolls sideways on a narrow screen; columns from `numeric_from` on hold figures."""
+    """Return a table that scrolls sideways on a narrow screen; columns from `numeric_from` on hold numbers."""
 
     def cells(tag: str, row: Sequence[Html | str]) -> Html:
         return join(element(tag, cell, css="figure" if place >= numeric_from else "") for place, cell in enumerate(row))
@@ -93,20 +98,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Html | str]], numeric_f
 
 
 def scrolling(inner: Html, name: str) -> Html:
-    """What scrolls sideways where it is too wide, also by the keyboard; `name` says to a screen reader what it is."""
+    """Let an element scroll sideways if it is too wide, also by keyboard; `name` is for screen readers."""
     return element("div", inner, css="scroll", tabindex="0", role="region", aria_label=name)
 
 
 def details(summary: Html | str, *body: Html, open_at_first: bool = False) -> Html:
-    """A part that opens at a click."""
+    """Return a part that opens at a click."""
     inner = element("summary", summary).code + join(body).code
     return Html(f"<details{' open' if open_at_first else ''}>{inner}</details>")
 
 
 def unfolded(blocks: Sequence[tuple[str, Html]], shown: int) -> list[Html]:
-    """Blocks, each with its name: the first ones as they are, each further one opens at a click on its name.
+    """Return named blocks: the first ones as they are, each other one behind a click on its name.
 
-    Of many, one is shown, and the names of the others open at a click too.
+    Of many, one is shown, and the names of the others are behind a click too.
     """
     many = len(blocks) > MANY * shown
     first = 1 if many else shown
@@ -114,16 +119,40 @@ def unfolded(blocks: Sequence[tuple[str, Html]], shown: int) -> list[Html]:
     return [block for _, block in blocks[:first]] + ([details(f"{len(folded)} more", *folded)] if many else folded)
 
 
+def shown_first(blocks: Sequence[Html], shown: int, thing: str, css: str = "") -> list[Html]:
+    """Return the first blocks, and the others behind "3 more THINGs"; each part is a div if `css` is given."""
+
+    def part(some: Sequence[Html]) -> Html:
+        return element("div", *some, css=css) if css else join(some)
+
+    folded = blocks[shown:]
+    return [part(blocks[:shown]), *([details(plural(len(folded), f"more {thing}"), part(folded))] if folded else [])]
+
+
+def value_cell(value: str, *beside: Html | str) -> Html:
+    """Return a value in bold with small text beside it."""
+    return Html(f"{element('b', value).code} {element('small', *beside).code}")
+
+
+def mean_and_spread(values: Iterable[float | None]) -> Html | str:
+    """Return the mean of values ± their standard deviation (n - 1), without those that are None."""
+    there = [value for value in values if value is not None]
+    if not there:
+        return MISSING
+    mean = number(fmean(there))
+    return element("b", mean) if len(there) < 2 else value_cell(mean, plus_minus(stdev(there)))
+
+
 def chip(word: str, css: str) -> Html:
-    """A small mark with a word in it."""
+    """Return a small mark with a word in it."""
     return element("span", word, css=f"chip {css}")
 
 
 def page(title: str, contents: Sequence[tuple[str, str]], *body: Html) -> str:
-    """The whole file: head, style, contents (anchor, name) and body."""
+    """Return the whole file: head, style, contents (anchor, name) and body."""
     own = files("gvsl.report")
     style = own.joinpath("style.css").read_text(encoding="utf-8")
-    scripts = [own.joinpath("scripts", name).read_text(encoding="utf-8") for name in SCRIPTS]
+    scripts = [_script(own.joinpath("scripts", name).read_text(encoding="utf-8") for name in part) for part in SCRIPTS]
     hashes = " ".join(f"'sha256-{b64encode(sha256(code.encode()).digest()).decode()}'" for code in scripts)
     links = [element("a", name, href=f"#{anchor}") for anchor, name in contents]
     head = (
@@ -137,3 +166,8 @@ def page(title: str, contents: Sequence[tuple[str, str]], *body: Html) -> str:
     ending = "".join(f"<script>{code}</script>" for code in scripts)
     whole = f"<head>{head}</head><body>{nav.code}<main>{join(body).code}</main>{ending}</body>"
     return f'<!DOCTYPE html>\n<html lang="en">{whole}</html>\n'
+
+
+def _script(parts: Iterable[str]) -> str:
+    """Join the files of a script in a scope of their own."""
+    return '"use strict";\n(() => {\n' + "".join(parts) + "})();\n"

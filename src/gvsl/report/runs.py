@@ -1,4 +1,4 @@
-"""Read run folders: the record and what lies beside it of curves, pictures, volumes and clusters, each checked."""
+"""Readers of run folders: the record, and the curves, pictures, volumes and clusters beside it."""
 
 import csv
 import io
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from gvsl.errors import UserError
 from gvsl.records import RunRecord, find_records
-from gvsl.report.clusters import Clusters, read_clusters
-from gvsl.report.volumes import Volume, read_volume
+from gvsl.report.feature_clusters import FeatureClusters, read_feature_clusters
+from gvsl.report.run_volumes import Volume, read_volume
 
 Array = NDArray[np.float64]
 
@@ -28,21 +28,21 @@ PICTURE_ARRAYS: dict[str, tuple[str, ...]] = {
 }
 OPTIONAL_ARRAYS: dict[str, tuple[str, ...]] = {"pair": ("moving_label", "fixed_label", "warped_label")}
 OWN_GRID = ("moving", "moving_label")
-"""The arrays of a pair that lie on the moving image's grid; all others lie on the fixed one's."""
+"""The arrays of a pair on the moving image's grid; all others are on the fixed one's."""
 TRANSFER_SETTINGS = ("mode", "weights", "method")
 
 
 def read_runs(folders: Iterable[Path]) -> list["Run"]:
     """Read every run in or below `folders`, sorted by folder.
 
-    A record may travel without the files that it names; what is not there is told by `Run.missing`.
+    A record may be without the files that it names; `Run.missing` lists those.
 
     Raises:
         UserError: a folder holds no record, or a record or a file beside it is broken.
     """
     found = find_records(folders)
     labels = _labels([folder for folder, _ in found], [record.name for _, record in found])
-    stores = _stores([record for _, record in found])
+    stores = store_names([record for _, record in found])
     return [
         _read_run(folder, record, label, store)
         for (folder, record), label, store in zip(found, labels, stores, strict=True)
@@ -50,7 +50,7 @@ def read_runs(folders: Iterable[Path]) -> list["Run"]:
 
 
 def read_curves(path: Path) -> dict[str, "Curve"]:
-    """Read a CSV file with a `step` column into one curve a column; a blank cell was not logged.
+    """Read a CSV file with a `step` column into a curve for each other column; blank cells were not logged.
 
     Raises:
         UserError: the file is missing, or is not such a table of numbers.
@@ -82,13 +82,13 @@ def read_curves(path: Path) -> dict[str, "Curve"]:
 
 
 def read_picture(path: Path, kind: str, title: str) -> "Picture":
-    """Read one picture: 2D arrays for the three axes, named as the kind asks, and its scalars.
+    """Read one picture: the 2D arrays of its kind for the three axes, and its scalars.
 
     Raises:
         UserError: the file is missing, is not an npz file, or lacks or misshapes an array.
     """
     if kind not in PICTURE_ARRAYS:
-        raise UserError(f"{path} is said to be of kind {kind!r}; a picture is one of {', '.join(PICTURE_ARRAYS)}")
+        raise UserError(f"{path} has kind {kind!r} in its record; a picture is one of {', '.join(PICTURE_ARRAYS)}")
     try:
         file = np.load(io.BytesIO(_read_bytes(path)), allow_pickle=False)
         stored = {name: np.asarray(file[name], dtype=np.float64) for name in getattr(file, "files", ())}
@@ -103,7 +103,7 @@ def read_picture(path: Path, kind: str, title: str) -> "Picture":
 
 @dataclass(frozen=True)
 class Curve:
-    """One logged figure over the steps; both (N,), blanks left out."""
+    """One logged metric over the steps; both (N,), without blanks."""
 
     steps: Array
     values: Array
@@ -119,7 +119,7 @@ class Picture:
     scalars: dict[str, float]
 
     def planes(self, name: str) -> list[Array] | None:
-        """The array `name` for the three axes, or None where the picture has none."""
+        """Return the array `name` for the three axes, or None if the picture lacks it."""
         if f"{name}_0" not in self.arrays:
             return None
         return [self.arrays[f"{name}_{axis}"] for axis in AXES]
@@ -127,32 +127,32 @@ class Picture:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the report sees it."""
+    """A run as the report uses it."""
 
     folder: Path
     label: str
-    """The record's name, with the folder where the name alone is not unique."""
+    """The record's name, with the folder if the name alone is not unique."""
     store: str
-    """The store's name, with the beginning of its hash where another store has the same name."""
+    """The store's name, with the beginning of its hash if another store has the same name."""
     record: RunRecord
     curves: dict[str, Curve]
     pictures: list[Picture]
     volumes: list[Volume]
-    clusters: Clusters | None = None
+    clusters: FeatureClusters | None = None
     missing: tuple[str, ...] = ()
-    """What the record names and is not there: `curves`, `pictures`, `volumes`, `clusters`."""
+    """The kinds of files that the record names and that are missing: `curves`, `pictures`, `volumes`, `clusters`."""
 
     def pictures_of(self, kind: str) -> list[Picture]:
-        """The pictures of one kind, in the record's order."""
+        """Return the pictures of one kind, in the record's order."""
         return [picture for picture in self.pictures if picture.kind == kind]
 
 
 def _read_run(folder: Path, record: RunRecord, label: str, store: str) -> Run:
     missing = [name for name in TRANSFER_SETTINGS if name not in record.config]
-    if record.kind == "transfer" and record.status == "failed":  # it may have died before there was anything to tell
+    if record.kind == "transfer" and record.status == "failed":  # it may have failed before its settings were known
         record = replace(record, config=dict.fromkeys(missing, "not recorded") | record.config)
     elif record.kind == "transfer" and missing:
-        raise UserError(f"{folder}: the record's config lacks {', '.join(missing)}; a transfer run states them")
+        raise UserError(f"{folder}: the record's config lacks {', '.join(missing)}; a transfer run records them")
     ids = [row.get("id") for row in record.cases]
     if None in ids or (record.kind == "transfer" and len(set(ids)) < len(ids)):
         raise UserError(f"{folder}: a case in the record has no id, or two have the same")
@@ -174,20 +174,20 @@ def _read_run(folder: Path, record: RunRecord, label: str, store: str) -> Run:
         curves=next((read_curves(path) for path, _ in there["curves"]), {}),
         pictures=[read_picture(path, entry["kind"], entry["title"]) for path, entry in there["pictures"]],
         volumes=[read_volume(path, entry["kind"], entry["title"]) for path, entry in there["volumes"]],
-        clusters=next((read_clusters(path) for path, _ in there["clusters"]), None),
+        clusters=next((read_feature_clusters(path) for path, _ in there["clusters"]), None),
         missing=tuple(what for what, entries in named.items() if len(there[what]) < len(entries)),
     )
 
 
 def _side_file(folder: Path, what: str, entry: dict[str, str]) -> Path:
-    """The path of a file that a record names."""
+    """Return the path of a file that a record names."""
     if what in ("pictures", "volumes") and not {"file", "kind", "title"} <= entry.keys():
         raise UserError(f"{folder}: a {what.removesuffix('s')} in the record lacks its file, kind or title")
     return _inside(folder, entry["file"])
 
 
 def _labels(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """The runs' names, made unique by as little of the folder as does it."""
+    """Return the runs' names, made unique by as little of the folder as possible."""
     short = [f"{name} ({folder.name})" for folder, name in zip(folders, names, strict=True)]
     long = [f"{name} ({folder})" for folder, name in zip(folders, names, strict=True)]
     counts, short_counts = Counter(names), Counter(short)
@@ -197,8 +197,8 @@ def _labels(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
     ]
 
 
-def _stores(records: Sequence[RunRecord]) -> list[str]:
-    """The names of the runs' stores, made unique by the hash where the same name means several."""
+def store_names(records: Sequence[RunRecord]) -> list[str]:
+    """Return the names of the runs' stores, with the hash if several stores have one name."""
     names = [record.store.get("name", "") for record in records]
     hashes = [record.store.get("hash", "") for record in records]
     counts = Counter(name for name, _ in set(zip(names, hashes, strict=True)))
@@ -206,7 +206,7 @@ def _stores(records: Sequence[RunRecord]) -> list[str]:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """A path of the record's, which must stay in the run's folder."""
+    """Return the path of a file in the run's folder; a name that leads out of it is refused."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{folder}: the record names {name}, which is not in the run's folder")
@@ -229,7 +229,7 @@ def _cell_number(cell: str, path: Path, line: int) -> float:
 
 
 def _array_problems(arrays: dict[str, Array], kind: str) -> list[str]:
-    """What is wrong with a picture's arrays, in words; empty where nothing is."""
+    """Return the problems of a picture's arrays."""
     needed = [f"{name}_{axis}" for name in PICTURE_ARRAYS[kind] for axis in AXES]
     missing = [name for name in needed if name not in arrays]
     if missing:
@@ -239,7 +239,7 @@ def _array_problems(arrays: dict[str, Array], kind: str) -> list[str]:
     for name in (*PICTURE_ARRAYS[kind], *OPTIONAL_ARRAYS.get(kind, ())):
         there = [f"{name}_{axis}" in arrays for axis in AXES]
         if any(there) and not all(there):
-            problems.append(f"{name} is not there for all three axes")
+            problems.append(f"{name} is missing for some of the three axes")
         for axis in AXES if all(there) else ():
             plane = arrays[f"{name}_{axis}"].shape
             grid = arrays[f"{'moving' if name in OWN_GRID else reference}_{axis}"].shape

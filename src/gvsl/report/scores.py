@@ -1,4 +1,4 @@
-"""Scores over cases and seeds, their spreads, and the difference of two sides: pure functions of the runs."""
+"""Scores over cases and seeds, their spreads, and the difference of two arms."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean with its two spreads, each a standard deviation (n - 1), or None for one value only."""
+    """A mean with two standard deviations (n - 1), each None for a single value."""
 
     mean: float
     over_cases: float | None
@@ -24,7 +24,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """One side minus another, over the cases given and the seeds that both have."""
+    """One arm minus another, over the cases given and the seeds that both have."""
 
     mean: float
     over_cases: float | None
@@ -36,24 +36,24 @@ class Difference:
 
 
 def case_ids(runs: Iterable[Run]) -> list[str]:
-    """The cases that every one of the runs has scored, sorted."""
+    """Return the cases that all runs have scored, sorted."""
     sets = [{str(row["id"]) for row in run.record.cases} for run in runs]
     return sorted(set.intersection(*sets)) if sets else []
 
 
 def seeds_of(runs: Iterable[Run]) -> list[int]:
-    """The seeds of the runs, each once, sorted."""
+    """Return the distinct seeds, sorted."""
     return sorted({run.record.seed for run in runs})
 
 
 def of_common_seeds(first: Sequence[Run], second: Sequence[Run]) -> tuple[list[Run], list[Run]]:
-    """The runs of either side whose seed the other side has too."""
+    """Return the runs of each arm whose seed the other arm has too."""
     common = set(seeds_of(first)) & set(seeds_of(second))
     return [run for run in first if run.record.seed in common], [run for run in second if run.record.seed in common]
 
 
 def scores(runs: Sequence[Run], cases: Sequence[str], key: str) -> Array:
-    """The figure `key` of each seed and case, (seeds, cases): a mean over a seed's runs, NaN where none has one."""
+    """Return the metric `key` of each seed and case, (seeds, cases): a mean over the seed's runs, NaN if missing."""
     seeds = seeds_of(runs)
     table = np.full((len(seeds), len(cases)), np.nan)
     for line, seed in enumerate(seeds):
@@ -62,19 +62,19 @@ def scores(runs: Sequence[Run], cases: Sequence[str], key: str) -> Array:
 
 
 def case_means(table: Array) -> Array:
-    """The mean over the rows for every case, (cases,); NaN for a case that no row has a figure for."""
+    """Return the mean over the rows for every case, (cases,); NaN for a case without values."""
     counts = np.isfinite(table).sum(axis=0)
     sums = np.where(np.isfinite(table), table, 0.0).sum(axis=0)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def row_means(table: Array) -> Array:
-    """The mean over the cases for every row, (rows,)."""
+    """Return the mean over the cases for every row, (rows,)."""
     return case_means(table.T)
 
 
 def spread(table: Array) -> Spread:
-    """The mean of a table (seeds, cases), its spread over cases (seeds averaged first) and over seeds."""
+    """Return the mean of a table (seeds, cases), its spread over cases (seeds averaged first) and over seeds."""
     cases = _finite(case_means(table))
     seeds = _finite(row_means(table))
     mean = float(cases.mean()) if cases.size else float("nan")
@@ -82,9 +82,9 @@ def spread(table: Array) -> Spread:
 
 
 def difference(mine: Sequence[Run], other: Sequence[Run], cases: Sequence[str], key: str) -> Difference:
-    """One side minus another in the figure `key`, over the same cases and the seeds that both have.
+    """Return one arm minus another in the metric `key`, over the same cases and the seeds that both have.
 
-    With no seed in common there is no case to compare and the mean is NaN.
+    The mean is NaN if they have no seed in common.
     """
     gaps = np.subtract(*(scores(runs, cases, key) for runs in of_common_seeds(mine, other)))
     by_case, by_seed = _finite(case_means(gaps)), _finite(row_means(gaps))
@@ -100,14 +100,14 @@ def difference(mine: Sequence[Run], other: Sequence[Run], cases: Sequence[str], 
 
 
 def structures(runs: Sequence[Run]) -> list[str]:
-    """The structures that the runs' cases are scored by, in the order of their labels."""
+    """Return the structures that the cases are scored by, in the order of their labels."""
     found = {key.removeprefix("dice/") for run in runs for row in run.record.cases for key in row if "dice/" in key}
     by_label = {name: None for run in runs for name in run.record.labels.values()}
     return [name for name in by_label if name in found] + sorted(found - by_label.keys())
 
 
 def _by_run(runs: Sequence[Run], cases: Sequence[str], key: str) -> Array:
-    """(runs, cases); NaN where a run has no such figure."""
+    """Return the metric of each run and case, (runs, cases); NaN if a run lacks it."""
     table = np.full((len(runs), len(cases)), np.nan)
     for line, run in enumerate(runs):
         rows = {str(row["id"]): row for row in run.record.cases}

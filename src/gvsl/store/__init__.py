@@ -1,7 +1,7 @@
 """Prepared volumes on disk: chunked, compressed, and read by box."""
 
 from gvsl.store.audit import duplicates, refuse_seen
-from gvsl.store.describe import describe, told_lungs
+from gvsl.store.describe import describe, describe_lungs
 from gvsl.store.store import Store, StoredCase
 
-__all__ = ["Store", "StoredCase", "describe", "duplicates", "refuse_seen", "told_lungs"]
+__all__ = ["Store", "StoredCase", "describe", "describe_lungs", "duplicates", "refuse_seen"]

@@ -1,4 +1,4 @@
-"""The leakage audit: the same image under two names, found by its voxels and not by its name."""
+"""Leakage audit: images under several names, found by their voxels."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,33 +8,33 @@ import numpy as np
 
 from gvsl.errors import UserError
 from gvsl.io import Volume
+from gvsl.text import few
 
 SLABS = 16
-"""Planes that are hashed at a time."""
+"""Planes hashed at a time."""
 NAMED = 3
-"""How many of many pairs a message names."""
-LEARNT = {"pretrain", "train"}
+"""Maximum number of pairs in a message."""
+TRAINED, HELD_OUT = {"pretrain", "train"}, {"val", "test"}
 
 Entry = tuple[str, tuple[str, ...], str]
-"""A case's id, its splits, and the hash of its content, empty where it isn't known."""
+"""A case's id, its splits, and its content hash, empty if unknown."""
 
 
 def content_hash(upright: Volume) -> str:
-    """SHA-256, in hex, of the shape and the voxels of a float32 volume in RAS+ order.
+    """Return the SHA-256, in hex, of the shape and voxels of a float32 volume in RAS+ order.
 
-    Not of its place or spacing: a copy of an image stays one if only its header was changed. The format, the order
-    of the axes in the file and its compression make no difference.
+    Geometry, file format, axis order and compression don't matter, so a copy with an edited header has the same hash.
     """
     array = upright.array
     digest = hashlib.sha256(np.array(array.shape, "<i8").tobytes())
-    for start in range(0, array.shape[2], SLABS):  # the first axis fastest, as most files have it
+    for start in range(0, array.shape[2], SLABS):  # in Fortran order, as in most files
         slab = np.ascontiguousarray(array[:, :, start : start + SLABS].T, "<f4")
         digest.update((slab + np.float32(0)).data)  # -0 is 0
     return digest.hexdigest()
 
 
 def duplicates(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """The cases that hold one image, for each image that more than one holds; sorted by id."""
+    """Return the groups of cases with the same image, sorted by id."""
     found: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry[2]:
@@ -42,10 +42,10 @@ def duplicates(entries: Iterable[Entry]) -> list[list[Entry]]:
     return sorted(sorted(group) for group in found.values() if len(group) > 1)
 
 
-def leaks(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
-    """Pairs of cases that hold one image, the first learnt from and the second held out, or one in val, one in test.
+def find_leakage(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
+    """Return pairs of cases with the same image, the first trained on and the second held out, or in val and test.
 
-    A case that is in such splits itself makes a pair with itself.
+    A case that is in both itself is paired with itself.
     """
     entries = list(entries)
     pairs = [(entry, entry) for entry in entries if _leaks(entry, entry)]
@@ -55,46 +55,42 @@ def leaks(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
 
 
 def _leaks(one: Entry, other: Entry) -> bool:
-    learnt = not LEARNT.isdisjoint(one[1]) and not {"val", "test"}.isdisjoint(other[1])
-    return learnt or ("val" in one[1] and "test" in other[1])
+    trained = not TRAINED.isdisjoint(one[1]) and not HELD_OUT.isdisjoint(other[1])
+    return trained or ("val" in one[1] and "test" in other[1])
 
 
 def refuse_leakage(entries: Iterable[Entry]) -> None:
-    """Refuse a store whose held-out images were seen before, under another name or their own.
+    """Refuse a store with held-out images that are also trained on, under any name.
 
     Raises:
-        UserError: it is one.
+        UserError: there are such images.
     """
-    found = leaks(entries)
+    found = [describe_pair(*pair) for pair in find_leakage(entries)]
     if found:
-        named = "; ".join(told(*pair) for pair in found[:NAMED])
-        more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
         raise UserError(
-            f"images that are held out are learnt from, or in both val and test: {named}{more}; take each out of one "
-            "of the splits, or give --allow-leakage"
+            f"images are both trained on and held out, or in both val and test: {few(found, NAMED, '; ')}; take each "
+            "out of one of the splits, or give --allow-leakage"
         )
 
 
-def refuse_seen(learnt: Iterable[Entry], held_out: Iterable[Entry]) -> None:
-    """Refuse to pre-train on one store's `pretrain` split and to test on another that holds one of its images out.
+def refuse_seen(pretrained: Iterable[Entry], held_out: Iterable[Entry]) -> None:
+    """Refuse to test on images of one store that are in the `pretrain` split of another.
 
     Raises:
-        UserError: an image is in both.
+        UserError: there are such images.
     """
-    seen = {entry[2]: entry for entry in learnt if entry[2] and "pretrain" in entry[1]}
-    found = [
-        (seen[entry[2]], entry) for entry in held_out if {"val", "test"}.intersection(entry[1]) and entry[2] in seen
-    ]
+    seen = {entry[2]: entry for entry in pretrained if entry[2] and "pretrain" in entry[1]}
+    leaked = (entry for entry in held_out if HELD_OUT.intersection(entry[1]) and entry[2] in seen)
+    found = [describe_pair(seen[entry[2]], entry) for entry in leaked]
     if found:
-        named = "; ".join(told(*pair) for pair in found[:NAMED])
         raise UserError(
-            f"{len(found)} images are pre-trained on and held out elsewhere: {named}; take them out of pretrain, or "
-            "out of the other store's val and test"
+            f"{len(found)} images are pre-trained on and held out in another store: {few(found, NAMED, '; ')}; take "
+            "them out of pretrain, or out of the other store's val and test"
         )
 
 
-def told(one: Entry, other: Entry) -> str:
-    """Two cases that hold one image, or one case in two splits, in words."""
+def describe_pair(one: Entry, other: Entry) -> str:
+    """Describe two cases with the same image, or one case in two splits."""
     if one == other:
         return f"{one[0]} is in {', '.join(one[1])}"
     return f"{one[0]} ({', '.join(one[1])}) is {other[0]} ({', '.join(other[1])})"

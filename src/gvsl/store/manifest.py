@@ -1,7 +1,7 @@
-"""The manifest of a store: what is in it, where it came from, and what was refused.
+"""The manifest of a store: its contents, their source, and what was refused.
 
-manifest.json is short: the contract, the label names, what was refused, and the hash of cases.jsonl, which has a line
-for each case. Stores of format 1, with the cases in manifest.json itself, are read too.
+manifest.json is short: preprocessing, label names, refused files, and the hash of cases.jsonl, which has one line per
+case.
 """
 
 import hashlib
@@ -10,29 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from gvsl.errors import UserError
-from gvsl.store.names import refuse_url
-from gvsl.store.table import CaseTable, row_line
+from gvsl.files import refuse_url
+from gvsl.store.table import CaseTable
 
 FORMAT = 2
 MANIFEST_NAME = "manifest.json"
 CASES_NAME = "cases.jsonl"
 UPDATING_NAME = ".updating"
-"""Lies in a store while new cases are moved into it."""
+"""Marks a store while new cases are moved into it."""
 HASHED = ("format", "preprocessing", "label_names", "cases")
-"""What a run on the store depends on; not where the files lay or which were refused."""
+"""Keys that a run on the store depends on; the source and refused files are not among them."""
 KEYS = {*HASHED, "source", "refused", "written_by", "hash"}
 LABEL_VALUES = "label_values"
-"""A key that a manifest has only where label values were replaced: lists of the file's and the store's value."""
+"""Optional key with pairs of label values, in the files and in the store, if they were mapped."""
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:
-    """SHA-256, in hex, over what a run on the store depends on."""
+    """Return the SHA-256, in hex, of everything that a run on the store depends on."""
     text = json.dumps({key: manifest[key] for key in HASHED}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def manifest_text(manifest: dict[str, Any], lines: bytes) -> str:
-    """The text of manifest.json, with its hashes, for cases.jsonl of these `lines`."""
+    """Format manifest.json, with its hashes, for a cases.jsonl of these `lines`."""
     whole = {**manifest, "cases": {"count": lines.count(b"\n"), "sha256": hashlib.sha256(lines).hexdigest()}}
     return json.dumps({**whole, "hash": manifest_hash(whole)}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
@@ -41,7 +41,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], CaseTable]:
     """Read manifest.json and the table of cases.
 
     Raises:
-        UserError: there is none, it is of another format, or it was changed after it was written.
+        UserError: there is no manifest, it has another format, or it was changed after it was written.
     """
     path = folder / MANIFEST_NAME
     refuse_url(folder)
@@ -59,32 +59,21 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], CaseTable]:
         raise UserError(f"{path} can't be read ({error}); prepare the store again") from None
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise UserError(f"{path} is not the manifest of a store")
-    if manifest["format"] not in (1, FORMAT):
+    if manifest["format"] != FORMAT:
         raise UserError(
             f"{folder} has store format {manifest['format']}, this gvsl reads {FORMAT}; prepare it again elsewhere"
         )
     if manifest.keys() - {LABEL_VALUES} != KEYS or manifest["hash"] != manifest_hash(manifest):
         raise UserError(f"{path} is broken or was changed by hand; prepare the store again")
-    lines = _lines(folder, manifest)
+    cases = folder / CASES_NAME
+    try:
+        lines = cases.read_bytes()
+    except OSError as error:
+        raise UserError(f"{cases} can't be read ({error.strerror}); prepare the store again") from None
+    expected = manifest["cases"]
+    if not isinstance(expected, dict) or expected.get("sha256") != hashlib.sha256(lines).hexdigest():
+        raise UserError(f"{cases} is broken or was changed by hand; prepare the store again")
     try:
         return manifest, CaseTable.parse(lines)
     except ValueError as error:
         raise UserError(f"{folder} has a broken manifest ({error}); prepare the store again") from None
-
-
-def _lines(folder: Path, manifest: dict[str, Any]) -> bytes:
-    """What cases.jsonl holds or, for format 1, would hold."""
-    if manifest["format"] == 1:
-        try:
-            return b"".join(row_line(row) for row in manifest["cases"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{folder} has a broken manifest ({error!r}); prepare the store again") from None
-    path = folder / CASES_NAME
-    try:
-        lines = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}); prepare the store again") from None
-    expected = manifest["cases"]
-    if not isinstance(expected, dict) or expected.get("sha256") != hashlib.sha256(lines).hexdigest():
-        raise UserError(f"{path} is broken or was changed by hand; prepare the store again")
-    return lines

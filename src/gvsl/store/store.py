@@ -10,21 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gvsl.cases import SPLITS
 from gvsl.errors import UserError
+from gvsl.io import Box
 from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing
-from gvsl.store.arrays import Box, read_array
+from gvsl.store.arrays import read_array
 from gvsl.store.manifest import read_manifest
 from gvsl.store.table import CaseTable
-from gvsl.types import SPLITS
 
 
 def image_path(store: Path, case_id: str) -> Path:
-    """Where a case's image lies in a store."""
+    """Return the path of a case's image in a store."""
     return store / "images" / f"{case_id}.b2nd"
 
 
 def label_path(store: Path, case_id: str) -> Path:
-    """Where a case's label map lies in a store."""
+    """Return the path of a case's label map in a store."""
     return store / "labels" / f"{case_id}.b2nd"
 
 
@@ -37,46 +38,40 @@ class StoredCase:
     shape: tuple[int, int, int]
     """(D, H, W) of the stored arrays."""
     label_values: tuple[int, ...] | None
-    """The values other than 0 in the label map, sorted; None if there is no label map."""
+    """Non-zero values of the label map, sorted; None if there is no label map."""
     affine: NDArray[np.float64]
-    """4 x 4, from voxels of the stored array to millimetres in RAS+."""
+    """4 x 4, from voxels of the stored arrays to millimetres in RAS+."""
     source: str
-    """The image's file, relative to the folder that it came from."""
+    """The image's file, relative to the source folder."""
     source_affine: NDArray[np.float64]
     """4 x 4, from voxels of the source file to millimetres in RAS+."""
     source_shape: tuple[int, int, int]
     labels_cropped: int
-    """Labelled voxels of the source that lay outside the foreground crop."""
+    """Number of labelled voxels of the source outside the crop."""
     hash: str
-    """SHA-256, in hex, of the stored voxels."""
+    """SHA-256 of the stored voxels, in hex."""
     target: int | None = None
-    """The class of the whole image, 0 or 1; None if it has none."""
+    """Image-level label, 0 or 1; None if there is none."""
     content: str = ""
-    """SHA-256, in hex, of the source's voxels in RAS+ order; empty in stores of an earlier gvsl."""
+    """SHA-256 of the source's voxels in RAS+ order, in hex; empty in stores of an earlier gvsl."""
     foreground: Box | None = None
-    """Where in the stored array something is, if it wasn't cropped to that; None if it was, or in stores of an earlier
-    gvsl."""
+    """Box around the foreground in an uncropped volume; None in a cropped one, and in stores of an earlier gvsl."""
     masked: bool = False
-    """Whether a mask that was given said where the lungs are that it was cropped to."""
+    """True if the crop used a supplied lung mask."""
     without_air: bool = False
-    """Whether it has no voxel as dark as air although its contract is in HU."""
+    """True if no voxel is as dark as air although the preprocessing window is in HU."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cases(Mapping[str, StoredCase]):
-    """The cases of a store by id, sorted; each is parsed when it is asked for."""
+    """The cases of a store by id, sorted; each is parsed on access."""
 
     path: Path
-    """Of the store."""
+    """The store's folder."""
     table: CaseTable
 
     def __getitem__(self, case_id: str) -> StoredCase:
-        """One case.
-
-        Raises:
-            KeyError: there is no such case.
-            UserError: its line makes no sense.
-        """
+        """Parse one case; KeyError if there is no such case, UserError if its line is malformed."""
         line = self.table.line(case_id)
         try:
             return _parse_case(json.loads(line))
@@ -84,41 +79,41 @@ class Cases(Mapping[str, StoredCase]):
             raise UserError(f"{self.path} has a broken manifest ({error!r}); prepare the store again") from None
 
     def __contains__(self, case_id: object) -> bool:
-        """Whether there is such a case."""
+        """Return True if there is such a case."""
         return case_id in self.table.numbers
 
     def __iter__(self) -> Iterator[str]:
-        """The ids, sorted."""
+        """Iterate over the sorted ids."""
         return iter(self.table.numbers)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of cases."""
         return len(self.table.numbers)
 
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """A folder of prepared volumes. It holds no open file, so it can be sent to other processes."""
+    """A folder of prepared volumes. No file stays open, so a store can be pickled."""
 
     path: Path
     preprocessing: Preprocessing
     table: CaseTable
-    """Its cases, unparsed."""
+    """The unparsed cases."""
     refused: tuple[tuple[str, str], ...]
-    """File and reason of everything that could not be used."""
+    """File and reason of everything that couldn't be used."""
     label_names: dict[int, str]
-    """A name for every label value in the store."""
+    """Name of every label value in the store."""
     source: str
-    """What it was prepared from."""
+    """Name of the dataset it was prepared from."""
     hash: str
-    """SHA-256, in hex, over contract, cases and voxels."""
+    """SHA-256 over preprocessing, cases and voxels, in hex."""
 
     @classmethod
     def open(cls, path: Path) -> "Store":
         """Open the store at `path`.
 
         Raises:
-            UserError: there is none, it was written in another format, or it is broken or incomplete.
+            UserError: there is no store, or it is of another format, broken or incomplete.
         """
         manifest, table = read_manifest(path)
         try:
@@ -142,11 +137,7 @@ class Store:
         return Cases(self.path, self.table)
 
     def split(self, name: str) -> list[str]:
-        """The ids of a split, sorted.
-
-        Raises:
-            UserError: no case is in this split.
-        """
+        """Return the sorted ids of a split; UserError if the split is empty."""
         table = self.table
         members = table.of_split(name)
         if not members.size:
@@ -156,35 +147,31 @@ class Store:
         return [ids[member] for member in members]
 
     def shapes(self, name: str) -> list[tuple[int, int, int]]:
-        """(D, H, W) of each volume of a split, in the order of their ids, without parsing the cases."""
+        """Return (D, H, W) of each volume of a split, sorted by id, without parsing the cases."""
         table = self.table
         return [_three(shape) for shape in table.shapes[table.of_split(name)].tolist()]
 
     def image(self, case_id: str, box: Box | None = None) -> NDArray[np.float32]:
-        """The image, or the part of it in `box`: (D, H, W), float32 in [0, 1].
+        """Read an image or the part in `box`: (D, H, W), float32 in [0, 1].
 
         Raises:
-            UserError: the store has no such case, or its file is damaged.
+            UserError: the store has no such case, or the file is damaged.
         """
         case = self._case(case_id)
         return read_array(image_path(self.path, case_id), case.shape, box).astype(np.float32)
 
     def label(self, case_id: str, box: Box | None = None) -> NDArray[Any]:
-        """The label map, or the part of it in `box`: (D, H, W), uint8 or int16.
+        """Read a label map or the part in `box`: (D, H, W), uint8 or int16.
 
         Raises:
-            UserError: the store has no such case, the case has no label map, or its file is damaged.
+            UserError: the store has no such case or label map, or the file is damaged.
         """
         if not self.has_label(case_id):
             raise UserError(f"case {case_id} of {self.path} has no label map")
         return read_array(label_path(self.path, case_id), self._case(case_id).shape, box)
 
     def has_label(self, case_id: str) -> bool:
-        """Whether a case has a label map.
-
-        Raises:
-            UserError: the store has no such case.
-        """
+        """Return True if a case has a label map; UserError if the store has no such case."""
         return self._case(case_id).label_values is not None
 
     def _case(self, case_id: str) -> StoredCase:
@@ -215,14 +202,14 @@ def _parse_case(item: dict[str, Any]) -> StoredCase:
 
 
 def _target(value: object) -> int | None:
-    """A class, which manifests without classes don't have."""
+    """Check an optional image-level label."""
     if value is not None and (isinstance(value, bool) or value not in (0, 1)):
         raise ValueError(f"a target is {value!r}, not 0 or 1")
     return None if value is None else int(str(value))
 
 
 def _foreground(value: list[list[int]] | None, shape: list[int]) -> Box | None:
-    """A box, which manifests of cropped volumes don't have."""
+    """Check an optional box."""
     if value is None:
         return None
     sides = []
@@ -239,7 +226,7 @@ def _three(sizes: list[int]) -> tuple[int, int, int]:
 
 
 def _check_files(store: Store) -> None:
-    """Compare names alone: a store may hold 100,000 volumes on a slow disk."""
+    """Check names only: a store may hold 100,000 volumes on a slow disk."""
     table = store.table
     labelled = {case for case, has in zip(table.numbers, table.labelled, strict=True) if has}
     for folder, expected in (("images", table.numbers.keys()), ("labels", labelled)):
@@ -250,7 +237,7 @@ def _check_files(store: Store) -> None:
 
 
 def _names(folder: Path) -> set[str]:
-    """The ids whose arrays lie in a folder."""
+    """Return the ids of the arrays in a folder."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name.removesuffix(".b2nd") for entry in entries if entry.name.endswith(".b2nd")}

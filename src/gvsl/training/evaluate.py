@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from gvsl.augment import change_appearance, draw_appearance
-from gvsl.backbones.compatibility import check_contract
+from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import PretrainedUNet3D
-from gvsl.data import centre_crop, foreground_place, read_crop
+from gvsl.data import centre_crop, foreground_centre, read_crop
 from gvsl.data.crop import Shape
 from gvsl.files import whole_file
-from gvsl.geometry import folded_share, identity_grid, warp
+from gvsl.geometry import identity_grid, nonpositive_jacobian_fraction, warp
 from gvsl.methods import GVSL
 from gvsl.methods.restoration import Restoration
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.records import RECORD_NAME, RunRecord, read_record, write_record
-from gvsl.records.volumes import Volumes, matched_volumes, write_volumes
+from gvsl.records.volumes import Volumes, matched_volumes, write_arrays
 from gvsl.store import Store
 from gvsl.training.load_method import load_method
 
@@ -44,7 +44,7 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
     record = read_record(run)
     method = load_method(run)
     assert isinstance(method.backbone, PretrainedUNet3D)  # load_method puts it there
-    check_contract(method.backbone, run, store)
+    check_preprocessing(method.backbone, run, store)
     split, ids = _held_out(store, split)
     crop: Shape = tuple(record.config["data"]["crop"])
     rows: list[dict[str, Any]] = []
@@ -57,7 +57,7 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
                 name, title = f"pictures/pair-{index}.npz", f"{moving} onto {fixed} ({split})"
                 _write_picture(run / name, picture)
                 record.pictures.append({"file": name, "kind": "pair", "title": title})
-                record.volumes.append(write_volumes(run, f"volumes/pair-{index}.npz", volumes, "pair", title))
+                record.volumes.append(write_arrays(run, f"volumes/pair-{index}.npz", volumes, "pair", title))
     if isinstance(method, Restoration) or (isinstance(method, GVSL) and method.restoration is not None):
         for index, case in enumerate(ids[:PICTURED_RESTORATIONS]):
             name = f"pictures/restoration-{index}.npz"
@@ -100,7 +100,7 @@ def match_pair(
         "ncc": float(method.ncc(image, target, matching.dvf)),
         "ncc_affine": float(method.ncc(image, target, matching.affine)),
         "ncc_identity": float(method.ncc(image, target, None)),
-        "folded": float(folded_share(matching.dvf)),
+        "folded": float(nonpositive_jacobian_fraction(matching.dvf)),
     }
     arrays = {
         "moving": image,
@@ -154,7 +154,7 @@ def _held_out(store: Store, split: str) -> tuple[str, list[str]]:
 def _label_crop(store: Store, case: str, crop: Shape) -> Tensor:
     """A case's structures as class indices, 0 the background: (1, 1, D, H, W)."""
     known = store.cases[case]
-    voxels = centre_crop(lambda box: store.label(case, box), known.shape, crop, foreground_place(known))
+    voxels = centre_crop(lambda box: store.label(case, box), known.shape, crop, foreground_centre(known))
     return torch.from_numpy(np.searchsorted([0, *sorted(store.label_names)], voxels))[None, None]
 
 

@@ -84,7 +84,7 @@ class PretrainModule(lightning.LightningModule):
         figures = self.method.start_epoch(on_device, generator)
         optimiser = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimiser, torch.optim.Optimizer)
-        for parameter in self.method.renewed():
+        for parameter in self.method.reinitialised():
             optimiser.state.pop(parameter, None)
         return figures
 

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from gvsl.backbones import UNet3D
-from gvsl.backbones.learnt import learnt_from
+from gvsl.backbones.provenance import image_hashes
 from gvsl.backbones.weights import save_weights
 from gvsl.data import PairStream, crop_for, pair_loader, read_crop
 from gvsl.errors import UserError
@@ -79,6 +79,7 @@ def pretrain(
         environment=environment(_device(settings)),
         curves=CURVES_NAME,
         effects=effects,
+        logged=[asdict(metric) for metric in network.logs],
     )
     before = 0.0
     if resume:
@@ -108,7 +109,7 @@ def pretrain(
             "pretrained": list(network.pretrained),
         },
         heads={name: value for name, value in network.state_dict().items() if not name.startswith("backbone.")},
-        learnt_from=learnt_from(store.cases[case].content for case in stream.ids),
+        learnt_from=image_hashes(store.cases[case].content for case in stream.ids),
     )
     record.status = "finished"
     write_record(record, out)
@@ -161,7 +162,7 @@ def _volumes(stream: PairStream, rank: int, processes: int) -> Iterator[tuple[st
 def _device(settings: PretrainSettings) -> dict[str, str]:
     """What the trainer computes on."""
     chosen = settings.trainer
-    on_gpu = chosen.accelerator != "cpu" and torch.cuda.is_available()
+    on_gpu = chosen.device != "cpu" and torch.cuda.is_available()
     return device_facts("cuda" if on_gpu else "cpu", chosen.devices)
 
 
@@ -171,7 +172,7 @@ def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSetti
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     trainer = lightning.Trainer(
         max_steps=chosen.max_steps,
-        accelerator=chosen.accelerator,
+        accelerator={"cuda": "gpu"}.get(chosen.device, chosen.device),
         devices=chosen.devices,
         # Spawned, since a second run of the command line would find its output there; some methods leave the decoder.
         strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",
@@ -193,7 +194,7 @@ def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSetti
         enable_model_summary=False,
         default_root_dir=out,
     )
-    epoch = None if network.least_epoch is None else _epoch(stream, network.least_epoch)
+    epoch = None if network.min_epoch_steps is None else _epoch(stream, network.min_epoch_steps)
     module = PretrainModule(network, settings.optimiser, settings.seed, chosen.max_steps, epoch)
     on_interrupt = signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings():
@@ -225,7 +226,7 @@ class _Pairs(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[PairBatch]:
         """This process's share of each step's pairs."""
         assert self.trainer is not None
-        return pair_loader(self.stream.share(self.trainer.global_rank, self.trainer.world_size))
+        return pair_loader(self.stream.shard(self.trainer.global_rank, self.trainer.world_size))
 
 
 class _Compile(Callback):

@@ -31,7 +31,7 @@ class TrainerSettings:
     """Optimiser steps (Section 4.1: 2 x 10^5)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of the passes; losses, fields and weights are always float32."""
-    accelerator: Literal["auto", "cpu", "gpu"] = field(default="auto", metadata=NOTHING)
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=NOTHING)
     """Where to compute."""
     devices: int = 1
     """GPUs, or processes on a CPU; `data.batch_size` pairs each, of which no two see the same in a step or an epoch."""

@@ -69,7 +69,7 @@ class Classification:
         return [(case, (depth, height, width)) for case in self.train]
 
     def example(self, case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
-        """Return pooled features (1, 16 * width) and the class (1, 1); a frozen backbone's are of the whole case."""
+        """Return pooled features (1, global_channels), of the whole case if frozen, and the class (1, 1)."""
         target = torch.full((1, 1), float(self.targets[case]), device=self.cases.device)
         if self.network.frozen:
             return self.pooled(case), target

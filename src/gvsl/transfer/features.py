@@ -71,7 +71,7 @@ class FrozenFeatures:
 
 
 class PooledFeatures:
-    """Pooled global features of whole cases: the mean over a case's windows, (1, 16 * width).
+    """Pooled global features of whole cases: the mean over a case's windows, (1, global_channels).
 
     Those of a frozen backbone are computed once, unless `cache_gigabytes` is 0.
     """

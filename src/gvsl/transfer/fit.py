@@ -43,7 +43,7 @@ def fit(
                 monitor, lambda number: loss_of(*examples[number], number), len(examples), advance, checkpoint
             )
         shapes = {case: store.cases[case].shape for case in task.train}
-        drawn = islice(draw_boxes(shapes, settings), checkpoint.done * settings.batch, None)
+        drawn = islice(draw_boxes(shapes, settings), checkpoint.done * settings.batch_size, None)
         return fit_adam(monitor, lambda number: loss_of(*next(drawn), number), advance, checkpoint)
 
 
@@ -69,10 +69,10 @@ def fit_adam(
 
     def take_step(step: int) -> None:
         optimiser.zero_grad()
-        for number in range((step - 1) * settings.batch, step * settings.batch):
-            loss = loss_of(number) / settings.batch
+        for number in range((step - 1) * settings.batch_size, step * settings.batch_size):
+            loss = loss_of(number) / settings.batch_size
             loss.backward()
-            monitor.losses.append(loss.detach() * settings.batch)
+            monitor.losses.append(loss.detach() * settings.batch_size)
         optimiser.step()
 
     return _run_steps(monitor, optimiser, take_step, LOG_EVERY, advance, checkpoint)

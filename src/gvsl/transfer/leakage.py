@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gvsl.backbones import UNet3D
-from gvsl.backbones.learnt import learnt_from, shortened
+from gvsl.backbones.provenance import image_hashes, short_hash
 from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.errors import UserError
 from gvsl.store import Store
+from gvsl.text import few
 from gvsl.transfer.networks import AdaptedNetwork
-from gvsl.transfer.preflight import first_few
+from gvsl.transfer.preflight import NAMED
 
 HELD_OUT = ("val", "test")
 
@@ -21,7 +22,7 @@ def leaked_cases(backbone: UNet3D, store: Store) -> list[str] | None:
     contents = {case.id: case.content for case in store.cases.values() if not set(case.splits).isdisjoint(HELD_OUT)}
     if backbone.learnt_from is None or "" in contents.values():
         return None
-    return [case for case, content in contents.items() if shortened(content) in backbone.learnt_from]
+    return [case for case, content in contents.items() if short_hash(content) in backbone.learnt_from]
 
 
 def check_leakage(backbone: UNet3D, weights: str | Path, store: Store, allow_leakage: bool = False) -> None:
@@ -33,7 +34,7 @@ def check_leakage(backbone: UNet3D, weights: str | Path, store: Store, allow_lea
     leaked = leaked_cases(backbone, store)
     if leaked and not allow_leakage:
         raise UserError(
-            f"{weights} was trained on images that {store.path} holds out in val or test: {first_few(leaked)}; remove "
+            f"{weights} was trained on images that {store.path} holds out in val or test: {few(leaked, NAMED)}; remove "
             "them from its pre-training, or from val and test, or give --allow_leakage true"
         )
 
@@ -43,7 +44,7 @@ def describe_leakage(backbone: UNet3D, store: Store) -> str:
     leaked = leaked_cases(backbone, store)
     if leaked is None:
         return "not checked: it isn't known which images the weights were trained on, or those of the store"
-    return f"held out but trained on: {first_few(leaked)}" if leaked else "no held-out image was trained on"
+    return f"held out but trained on: {few(leaked, NAMED)}" if leaked else "no held-out image was trained on"
 
 
 def images_learnt_from(network: AdaptedNetwork, store: Store, train: Sequence[str]) -> frozenset[str] | None:
@@ -55,5 +56,5 @@ def images_learnt_from(network: AdaptedNetwork, store: Store, train: Sequence[st
     before = backbone.learnt_from if isinstance(backbone, PretrainedUNet3D) else frozenset()
     if network.frozen:
         return before
-    now = learnt_from(store.cases[case].content for case in train)
+    now = image_hashes(store.cases[case].content for case in train)
     return None if before is None or now is None else before | now

@@ -130,7 +130,7 @@ class SegmentationNetwork(AdaptedNetwork):
         precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         super().__init__(backbone, frozen=frozen, precision=precision)
-        self.head = SegmentationHead(backbone.width, classes, kernel)
+        self.head = SegmentationHead(backbone.local_channels, classes, kernel)
         self.train()
 
     def _represent(self, image: Tensor) -> Tensor:
@@ -141,14 +141,14 @@ class SegmentationNetwork(AdaptedNetwork):
 class ClassificationNetwork(AdaptedNetwork):
     """A linear layer on the spatial mean of the backbone's global features, without sigmoid.
 
-    The features are (B, 16 * width), the logits (B, 1). The decoder is neither run nor trained.
+    The features are (B, global_channels), the logits (B, 1). The decoder is neither run nor trained.
     """
 
     head: ClassificationHead
 
     def __init__(self, backbone: UNet3D, *, frozen: bool = False, precision: Literal["fp32", "bf16"] = "fp32") -> None:
         super().__init__(backbone, frozen=frozen, precision=precision)
-        self.head = ClassificationHead(16 * backbone.width)
+        self.head = ClassificationHead(backbone.global_channels)
         self.train()
 
     def _represent(self, image: Tensor) -> Tensor:

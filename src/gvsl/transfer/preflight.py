@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gvsl.errors import UserError
 from gvsl.store import Store
+from gvsl.text import few
 from gvsl.transfer.transfer_settings import TransferSettings
 
 NAMED = 3
@@ -58,7 +59,7 @@ def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) 
     bare = [case for case in (*train, *others) if not store.has_label(case)]
     if bare:
         raise UserError(
-            f"{store.path} has no label map for {first_few(bare)}: add labels, or take the cases out of train, "
+            f"{store.path} has no label map for {few(bare, NAMED)}: add labels, or take the cases out of train, "
             "val and test, and prepare it again"
         )
     labels = {value: store.label_names[value] for value in sorted(store.label_names)}
@@ -70,7 +71,7 @@ def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) 
         rest = {value for case in store.split("train") for value in store.cases[case].label_values or ()} - seen
         more = "use more labels or another seed, or " if rest.intersection(labels) else ""
         raise UserError(
-            f"{first_few(unseen)} has no voxel in the {len(train)} training cases of {store.path}: "
+            f"{few(unseen, NAMED)} has no voxel in the {len(train)} training cases of {store.path}: "
             f"{more}take it out of the label maps and their names, and prepare it again"
         )
     return labels
@@ -90,8 +91,8 @@ def check_targets(store: Store, splits: Mapping[str, Sequence[str]]) -> dict[str
     bare = [case for case, target in targets.items() if target is None]
     if bare:
         raise UserError(
-            f"{store.path} has no class for {first_few(bare)}: add it to classes.json, or take the cases out of train, "
-            "val and test, and prepare it again"
+            f"{store.path} has no class for {few(bare, NAMED)}: add it to classes.json, or take the cases out of "
+            "train, val and test, and prepare it again"
         )
     known = {case: target for case, target in targets.items() if target is not None}
     for split, cases in splits.items():
@@ -100,9 +101,3 @@ def check_targets(store: Store, splits: Mapping[str, Sequence[str]]) -> dict[str
             fix = "use more labels or another seed" if split == "train" else f"move a case of the other to {split}"
             raise UserError(f"{store.path} has only class {present.pop()} in the {len(cases)} cases of {split}: {fix}")
     return known
-
-
-def first_few(names: Sequence[str]) -> str:
-    """Return the first few names and the number of the rest: "a, b, c and 2 more"."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

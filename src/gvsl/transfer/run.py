@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gvsl.backbones import UNet3D
-from gvsl.backbones.compatibility import check_contract
+from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone
 from gvsl.datasets.tasks import TASKS
 from gvsl.files import refuse_existing, whole_folder
@@ -144,7 +144,7 @@ def _load(source: Path, name: str | Path | None, store: Store, settings: Transfe
     """
     assert name is not None
     backbone = load_backbone(source)
-    check_contract(backbone, name, store, settings.any_contract)
+    check_preprocessing(backbone, name, store, settings.allow_preprocessing_mismatch)
     check_leakage(backbone, name, store, settings.allow_leakage)
     return backbone
 

@@ -48,7 +48,7 @@ class TransferSettings:
     """`linear`: a head on frozen features; `finetune`: all; `scratch`: all, from random weights."""
     seed: int = field(default=0, metadata=ARM)
     """Decides the labelled cases drawn, their order, the crops and every random weight."""
-    any_contract: bool = field(default=False, metadata=NOTHING)
+    allow_preprocessing_mismatch: bool = field(default=False, metadata=NOTHING)
     """Take weights that were trained on volumes prepared otherwise than the store's, such as CT's for MR; without it
     they are refused."""
     allow_leakage: bool = field(default=False, metadata=NOTHING)
@@ -70,7 +70,7 @@ class TransferSettings:
     """Of Adam."""
     max_steps: int = 40_000
     """Optimiser steps; a step of `lbfgs` sees every training window."""
-    batch: int = 1
+    batch_size: int = 1
     """Cases a step, their losses averaged; they may differ in size."""
     validate_every: int = 200
     """Steps between two scores on the validation split, by which the best weights are kept."""
@@ -107,7 +107,7 @@ class TransferSettings:
         for name, values in choices.items():
             if getattr(self, name) not in values:
                 raise UserError(f"{name} {getattr(self, name)!r} does not exist: choose of {', '.join(values)}")
-        for name in ("max_steps", "batch", "validate_every"):
+        for name in ("max_steps", "batch_size", "validate_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: give 1 or more")
         if self.kernel < 1 or self.kernel % 2 == 0:

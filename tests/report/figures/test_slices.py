@@ -1,4 +1,4 @@
-"""Slices: pixels, outlines and grids lie where they should, both axes growing right and up."""
+"""Slices: pixels, outlines and grids lie where they should; the layers grow right and up, the slice is mirrored."""
 
 import base64
 import io
@@ -97,4 +97,5 @@ def test_one_window_serves_several_images() -> None:
 
 def test_a_slice_sits_in_the_middle_of_its_frame() -> None:
     assert 'viewBox="-2 -0.5 8 4"' in slice_svg(["<g/>"], (4, 3), (8, 4), "<alt>")
+    assert "matrix(-1 0 0 1 4 0)" in slice_svg([], (4, 3), (8, 4), "")
     assert "&lt;alt&gt;" in slice_svg([], (4, 3), (8, 4), "<alt>")

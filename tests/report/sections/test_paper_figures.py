@@ -6,12 +6,14 @@ from collections.abc import Callable
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from gvsl.report import write_figures, write_report
+from gvsl.report.figures.chart import chart_svg
+from gvsl.report.figures.pdf import panels_figure
 from gvsl.report.runs import read_runs
 from gvsl.report.sections.paper_figures import paper_figures
 
@@ -86,16 +88,20 @@ def test_figures_say_what_the_records_do(whole: Path) -> None:
 
 
 def test_files_are_of_the_same_blocks(whole: Path, tmp_path: Path) -> None:
-    (tmp_path / "figure6.svg").write_text("an earlier one", encoding="utf-8")
+    (tmp_path / "figure6.pdf").write_text("an earlier one", encoding="utf-8")
     paths = write_figures([whole], tmp_path)
-    assert [path.name for path in paths] == ["figure6.svg", "figure7.svg", "figure8.svg"]
+    assert [path.name for path in paths] == ["figure6.pdf", "figure7.pdf", "figure8.pdf"]
     for path, figure in zip(paths, paper_figures(read_runs([whole])), strict=True):
-        text = path.read_text(encoding="utf-8")
-        ElementTree.fromstring(text)
+        content = path.read_bytes()
+        assert content.startswith(b"%PDF-")
+        assert f"/Title ({figure.title})".replace("(Figure", "\\(Figure").replace("))", "\\))").encode() in content
+        texts = {" ".join(text.get_text().split()) for text in panels_figure(figure.blocks).findobj(Text)}
         for block in figure.blocks:
+            assert f"{block.title} {block.note}".strip() in texts
+            assert {entry.name for entry in block.entries} <= texts
             for panel in block.panels:
-                assert panel.svg.partition(">")[2] in text
-                assert panel.svg in figure.html.code
+                assert {panel.title, panel.caption} <= texts
+                assert chart_svg(panel.draw, panel.alt, [entry.name for entry in block.entries]) in figure.html.code
 
 
 def test_a_figure_without_runs_is_not_there(tmp_path: Path, transfer_folder: Maker, pretrain_folder: Maker) -> None:
@@ -128,7 +134,8 @@ def test_many_methods_share_panels_and_no_two_look_alike_in_one(tmp_path: Path, 
     assert len({(entry.colour, entry.dash) for entry in block.entries}) == len(block.entries)
     for panel in block.panels:
         assert {0, 1} <= set(panel.keys)
-        assert {int(place) for place in re.findall(r'class="series s(\d+)"', panel.svg)} == set(panel.keys)
+        drawn = re.findall(r'class="series s(\d+)"', chart_svg(panel.draw, panel.alt))
+        assert {int(place) for place in drawn} == set(panel.keys)
     assert {place for panel in block.panels for place in panel.keys} == set(range(len(block.entries)))
 
 
@@ -139,8 +146,10 @@ def test_names_are_escaped_and_notes_are_told(tmp_path: Path, transfer_folder: M
         add_clusters(folder, [EVIL, "background near it"], 0.5, [f"one structure alone, {EVIL}"])
     figures = paper_figures(read_runs([tmp_path / "runs"]))
     for figure, path in zip(figures, write_figures([tmp_path / "runs"], tmp_path), strict=True):
-        for text in (figure.html.code, path.read_text(encoding="utf-8")):
-            assert escape(EVIL) in text
+        assert escape(EVIL) in figure.html.code
+        assert path.stat().st_size > 1000
+        texts = [" ".join(text.get_text().split()) for text in panels_figure(figure.blocks).findobj(Text)]
+        assert any(EVIL in text for text in texts)
     assert f"One structure alone, {escape(EVIL)}." in figures[1].html.code
 
 

@@ -1,6 +1,7 @@
 import csv
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,26 @@ from sklearn.metrics import roc_auc_score
 
 from gvsl.errors import UserError
 from gvsl.records import RunRecord
-from gvsl.report import as_csv, as_latex, as_markdown, table1
-from gvsl.report.table1.table import ColumnKey
+from gvsl.report import ReportData, as_csv, as_latex, as_markdown
+from gvsl.report.table1.table import ColumnKey, Table
+
+from ..probes import runs_of
 
 ORDER = ("scratch", "gvsl", "byol", "simclr")
 LINEAR = ColumnKey("linear", "hearts", "DSC")
 
 
 def record(method: str, seed: int, mode: str = "linear", **more: Any) -> RunRecord:
-    config = {"method": method, "mode": mode, "task": more.pop("task", "segmentation"), **more.pop("settings", {})}
+    weights = "scratch" if method == "scratch" else f"runs/{method}-{seed}"
+    config = {"method": method, "mode": mode, "weights": weights, "task": more.pop("task", "segmentation")}
+    config |= more.pop("settings", {})
     store = more.pop("store", {"name": "hearts", "hash": "ab"})
     fields = {"status": "finished", **more}
     return RunRecord("transfer", f"{method}-{seed}", seed, config, store, **fields)
+
+
+def table1(records: list[RunRecord], order: Sequence[str]) -> Table:
+    return ReportData(runs_of(records)).table1.in_order(order)
 
 
 def dice_of(method: str, seed: int) -> list[float]:
@@ -93,12 +102,22 @@ def test_different_numbers_of_labels_have_columns_of_their_own(records: list[Run
     few = [record(method, 0, cases=rows([0.25] * 20)) for method in ORDER]
     for made in few:
         made.config["labels"] = 5
+    for made in records:
+        made.config |= {"labels": None, "train_cases": [f"t{number}" for number in range(20)]}
     table = table1([*few, *records], ORDER)
-    assert table.columns == [LINEAR._replace(labels=5), LINEAR]
+    assert table.columns == [LINEAR._replace(labels=5), LINEAR._replace(labels=20)]
     assert table.cells["gvsl", table.columns[0]].mean == pytest.approx(25)
-    assert table.cells["gvsl", LINEAR] == table1(records, ORDER).cells["gvsl", LINEAR]
+    assert table.cells["gvsl", table.columns[1]] == table1(records, ORDER).cells["gvsl", LINEAR]
     assert "hearts, linear, 5 labels, DSC %" in as_markdown(table)
-    assert {line["labels"] for line in csv.DictReader(io.StringIO(as_csv(table)))} == {"5", "all"}
+    assert {line["labels"] for line in csv.DictReader(io.StringIO(as_csv(table)))} == {"5", "20"}
+
+
+def test_all_of_two_cases_are_two_labels(records: list[RunRecord]) -> None:
+    for made in records:
+        made.config |= {"labels": 2 if made.seed else None, "train_cases": ["a", "b"]}
+    table = table1(records, ORDER)
+    assert table.columns == [LINEAR]
+    assert {cell.seeds for cell in table.cells.values()} == {(0, 1)}
 
 
 def test_only_seeds_that_both_have_are_compared(records: list[RunRecord]) -> None:
@@ -139,14 +158,16 @@ def test_runs_of_different_settings_have_columns_of_their_own() -> None:
     assert "hearts, linear, max_steps 40, DSC %" in as_markdown(table)
 
 
-def test_features_of_more_pre_training_have_a_column_of_their_own_and_scratch_is_in_each() -> None:
+def test_features_of_more_pre_training_have_a_row_of_their_own_beside_scratch() -> None:
     made = [
         record("gvsl", 0, cases=rows([steps / 100] * 6), pretraining={"steps": steps, "seed": 0, "store": "cd"})
         for steps in (40, 60)
     ]
+    for number, each in enumerate(made):
+        each.config["weights"] = f"runs/{number}"
     table = table1([record("scratch", 0, cases=rows([0.1] * 6)), *made], ORDER)
-    assert [column.settings for column in table.columns] == ["pre-training steps 40", "pre-training steps 60"]
-    assert [table.cells["gvsl", column].to_scratch for column in table.columns] == pytest.approx([30, 50])
+    assert (table.methods, table.columns) == (["scratch", "gvsl (40 steps)", "gvsl (60 steps)"], [LINEAR])
+    assert [table.cells[name, LINEAR].to_scratch for name in table.methods[1:]] == pytest.approx([30, 50])
 
 
 def test_stores_of_one_name_are_told_apart_by_their_hash() -> None:

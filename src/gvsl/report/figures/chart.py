@@ -1,10 +1,9 @@
-"""Turn a matplotlib figure into inline SVG that takes its colours from the page, light or dark."""
+"""Render drawings on matplotlib axes as inline SVG that takes its colours from the page, light or dark."""
 
 import hashlib
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -13,40 +12,51 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 340.0, 220.0
-"""A chart's size in CSS pixels where it is shown full size: three abreast on a wide page, one on a phone."""
+Drawing = Callable[[Axes], None]
+"""A function that draws a chart on axes, for the page (SVG) and for a file (PDF) alike."""
 
-# A drawn colour stands for a variable of the page's style sheet and is replaced by it in the SVG's text.
+WIDTH, HEIGHT = 340.0, 220.0
+"""Default size of a chart in CSS pixels: three fit side by side on a wide page, one on a phone."""
+
 _VARIABLES = {
-    "#fe0001": "--ink",
-    "#fe0002": "--muted",
-    "#fe0003": "--rule",
-    "#fe0004": "--card",
-    "#fe0011": "--c1",
-    "#fe0012": "--c2",
-    "#fe0013": "--c3",
-    "#fe0014": "--c4",
-    "#fe0015": "--c5",
-    "#fe0016": "--c6",
+    "#1d2329": "--ink",
+    "#5c6670": "--muted",
+    "#e2e4e4": "--rule",
+    "#ffffff": "--card",
+    "#0072b2": "--c1",
+    "#d55e00": "--c2",
+    "#009e73": "--c3",
+    "#cc79a7": "--c4",
+    "#e69f00": "--c5",
+    "#56b4e9": "--c6",
 }
+# The light colours of style.css. In SVG the variable replaces the colour, so that the page can darken it.
 INK, MUTED, RULE, CARD = list(_VARIABLES)[:4]
 SERIES = tuple(list(_VARIABLES)[4:])
-"""The colours of data, in the order to use them; the page gives each a shade of Okabe and Ito's palette."""
+"""Colours of data series in order of use, from Okabe and Ito's colour-blind-safe palette."""
 
 DASHES: dict[str, tuple[object, str]] = {
     "solid": ("solid", ""),
     "dashed": ((0, (5, 2.5)), "7 3.5"),
     "dotted": ((0, (1, 1.8)), "1.5 3"),
 }
-"""Each way to dash a line: as matplotlib has it, and as SVG has it for a legend."""
+"""Line styles: as matplotlib writes them, and as an SVG legend does."""
 
-SERIES_ID = re.compile(r"series-(\d+)")
-"""What a drawn part's `gid` is if a legend's entry of that number is to find it (`gvsl.report.figures.linked`)."""
+MAX_LINKED = 64
+"""Maximum number of legend entries that can highlight their series."""
+RULES = (
+    ".series{transition:opacity .12s}.keys [tabindex]{cursor:default;outline-offset:2px}"
+    ".linked>.keys{margin:10px 0 14px}.keys{align-content:start}.keys .key{height:12px}"
+) + "".join(
+    f".linked:has(.k{place}:hover,.k{place}:focus,.s{place}:hover) .series:not(.s{place}){{opacity:.1}}"
+    for place in range(MAX_LINKED)
+)
+"""Style rules that fade all other series while a legend entry or a series has the pointer or the focus."""
 
 NICE_STEPS = [1, 2, 2.5, 5, 10]
-"""The multiples that ticks may lie on."""
+"""Multiples on which axis ticks may lie."""
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "figure.constrained_layout.w_pad": 0.02,
     "figure.constrained_layout.h_pad": 0.04,
     "svg.fonttype": "none",  # text stays text: selectable, and in the page's own font
@@ -70,58 +80,60 @@ _STYLE: dict[Any, Any] = {
     "xtick.major.size": 3,
     "ytick.minor.size": 0,
     "ytick.major.size": 0,
-    "xtick.labelsize": 12,
-    "ytick.labelsize": 12,
     "lines.solid_capstyle": "round",
     "path.simplify": True,
 }
+"""The matplotlib settings of every chart."""
 
 
 def css_colour(colour: str) -> str:
-    """The style sheet's name for a drawn colour, such as var(--c1)."""
+    """Return the style sheet's variable for a colour, such as var(--c1)."""
     return f"var({_VARIABLES[colour]})"
 
 
-@contextmanager
-def chart(alt: str, width: float = WIDTH, height: float = HEIGHT) -> Iterator[tuple[Axes, list[str]]]:
-    """Give axes to draw on, and a list that holds the inline SVG once the block has ended.
+def gid(place: int) -> str:
+    """Return the artist id that links a drawn part to the legend entry of this number."""
+    return f"series-{place}"
 
-    `alt` is what a screen reader says of the chart. The style is set for the block alone.
+
+def chart_svg(draw: Drawing, alt: str, names: Sequence[str] = (), width: float = WIDTH, height: float = HEIGHT) -> str:
+    """Render a drawing as inline SVG.
+
+    Args:
+        draw: draws on the axes it is given.
+        alt: description for screen readers.
+        names: names of the legend entries, shown while the pointer rests on a series.
+        width: in CSS pixels.
+        height: in CSS pixels.
     """
-    drawn: list[str] = []
-    with mpl.rc_context(_STYLE):
+    buffer = io.StringIO()
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
         figure.patch.set_visible(False)
         axes = figure.add_subplot()
         axes.patch.set_visible(False)
-        yield axes, drawn
-        buffer = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
-    drawn.append(_inline(buffer.getvalue(), alt))
+        draw(axes)
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return _inline(buffer.getvalue(), alt, names)
 
 
-def _inline(text: str, alt: str) -> str:
-    """Make of a whole SVG document an element of the page."""
+def _inline(text: str, alt: str, names: Sequence[str]) -> str:
+    """Turn an SVG document into an element of the page."""
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)  # it would hold for the whole page
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    used = set(re.findall(r'url\(#([^)"]+)\)|href="#([^"]+)"', text))
-    names = {first or second for first, second in used}
+    # A style element would apply to the whole page.
+    text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
+    referenced = {first or second for first, second in re.findall(r'url\(#([^)"]+)\)|href="#([^"]+)"', text)}
     prefix = hashlib.sha256(text.encode()).hexdigest()[:10]
 
-    def rename(match: re.Match[str]) -> str:
-        series = SERIES_ID.fullmatch(match[1])
-        if series:  # several parts of a chart may be of one series: a class, not an id
-            return f' class="series s{series[1]}"'
-        return f' id="{prefix}{match[1]}"' if match[1] in names else ""
+    def link(match: re.Match[str]) -> str:
+        place = int(match[1])
+        title = f"<title>{escape(names[place])}</title>" if place < len(names) else ""
+        return f'<g class="series s{place}">{title}'  # a class, since several parts of a chart may be of one series
 
-    text = re.sub(r' id="([^"]*)"', rename, text)
-    text = re.sub(r"url\(#", f"url(#{prefix}", text)
-    text = re.sub(r'xlink:href="#', f'href="#{prefix}', text)
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var({variable})")
+    text = re.sub(r'<g id="series-(\d+)">', link, text)
+    text = re.sub(r' id="([^"]*)"', lambda match: f' id="{prefix}{match[1]}"' if match[1] in referenced else "", text)
+    text = text.replace("url(#", f"url(#{prefix}").replace('xlink:href="#', f'href="#{prefix}')
+    text = re.sub(r"(?<=: )#[0-9a-f]{6}(?=[;\"])", lambda match: css_colour(match[0]), text)
     head, _, body = text.partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
     opening = f'<svg {box[0] if box else ""} role="img" aria-label="{escape(alt)}">'

@@ -1,24 +1,26 @@
-"""Curves over the steps: the smoothed line strong, the raw one faint."""
+"""Draw curves over the steps: the running mean as a strong line, the logged values as a faint one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from gvsl.report.figures.chart import DASHES, INK, NICE_STEPS, chart
+from gvsl.report.figures.chart import DASHES, INK, NICE_STEPS, Drawing, chart_svg, gid
 from gvsl.report.numbers import plural, short
 from gvsl.report.runs import Curve
 
 Array = NDArray[np.float64]
 
-SMOOTHED_SHARE = 0.04
-"""The width of the running mean, as a share of the logged values."""
+SMOOTHING_FRACTION = 0.04
+"""Width of the running mean as a fraction of the logged values."""
 DRAWN_BINS = 240
-"""A raw line of more than twice so many values is drawn by the extremes of so many stretches."""
+"""A raw line of more than twice this many values is drawn by the minimum and maximum of this many bins."""
 LOGARITHMIC_RATIO = 30.0
-"""Where smoothed values, all positive, span more than this ratio, a chart that may be logarithmic is."""
+"""The axis becomes logarithmic, where allowed, if positive smoothed values span more than this ratio."""
 
 
 @dataclass(frozen=True)
@@ -29,38 +31,49 @@ class Line:
     colour: str
     dash: str = "solid"
     series: int | None = None
-    """The number of the legend's entry that it belongs to."""
+    """The number of its legend entry."""
 
 
-def curves_chart(
+def curves_chart(lines: Sequence[Line], alt: str, **options: Any) -> tuple[str, str]:
+    """Return the SVG of `curves_drawing`, and its note."""
+    draw, note = curves_drawing(lines, **options)
+    return chart_svg(draw, alt), note
+
+
+def curves_drawing(
     lines: Sequence[Line],
-    alt: str,
     *,
     may_be_logarithmic: bool = False,
     share: bool = False,
     limit: float | None = None,
     raw: bool = True,
-) -> tuple[str, str]:
-    """Draw lines over the steps and give the SVG, and a note on what lies off the chart or an empty string.
+) -> tuple[Drawing, str]:
+    """Return a drawing of lines over the steps, and a note on values outside the chart (may be empty).
 
-    `share` writes the values, 0 to 1, as percentages. `limit` is drawn as a line across. Without `raw` there are the
-    running means alone, for a chart of many lines.
+    Args:
+        lines: to draw.
+        may_be_logarithmic: use a logarithmic axis if the values span decades.
+        share: label values from 0 to 1 as percentages.
+        limit: draw a horizontal line at this value.
+        raw: draw the logged values too, not the running means alone.
     """
-    shown = [_finite(line.curve) for line in lines]
-    smooth = [running_mean(curve.values) for curve in shown]
-    logged = [curve.values for curve in shown] if raw else smooth
-    logarithmic = may_be_logarithmic and _spans_decades(smooth)
-    low, high = _limits(logged, smooth, limit, logarithmic)
-    with chart(alt) as (axes, drawn):
-        for line, curve, values in zip(lines, shown, smooth, strict=True):
-            gid = None if line.series is None else f"series-{line.series}"
-            drawn_raw = outline(curve)
-            faint = 0.28 if drawn_raw is curve else 0.15  # an outline goes up and down at every stretch, and so fills
+    logged = [_finite(line.curve) for line in lines]
+    means = [running_mean(curve.values) for curve in logged]
+    shown = [curve.values for curve in logged] if raw else means
+    logarithmic = may_be_logarithmic and _spans_decades(means)
+    low, high = _limits(shown, means, limit, logarithmic)
+
+    def draw(axes: Axes) -> None:
+        for line, curve, mean in zip(lines, logged, means, strict=True):
+            name = None if line.series is None else gid(line.series)
             if raw:
-                axes.plot(drawn_raw.steps, drawn_raw.values, color=line.colour, alpha=faint, linewidth=0.9, gid=gid)
-            thin = _thinned(Curve(curve.steps, values))
-            dash = DASHES[line.dash][0]
-            axes.plot(thin.steps, thin.values, color=line.colour, linewidth=2.1, linestyle=dash, zorder=4, gid=gid)
+                drawn = outline(curve)
+                faint = 0.28 if drawn is curve else 0.15  # an outline covers more area than a line
+                axes.plot(drawn.steps, drawn.values, color=line.colour, alpha=faint, linewidth=0.9, gid=name)
+            thin = _thinned(Curve(curve.steps, mean))
+            look = {"color": line.colour, "linewidth": 2.1, "linestyle": DASHES[line.dash][0]}
+            marker = "o" if mean.size == 1 else None  # a single value draws no line
+            axes.plot(thin.steps, thin.values, marker=marker, zorder=4, gid=name, **look)
         if limit is not None:
             axes.axhline(limit, color=INK, linewidth=1.0, linestyle=(0, (2, 3)))
         axes.set_yscale("log" if logarithmic else "linear")
@@ -76,45 +89,45 @@ def curves_chart(
             axes.yaxis.set_minor_formatter(NullFormatter())
         else:
             axes.yaxis.set_major_locator(MaxNLocator(5, steps=NICE_STEPS))
-    outside = np.concatenate([values[(values < low) | (values > high)] for values in logged])
-    note = ""
-    if outside.size:
-        extremes = " to ".join(short(value) for value in sorted({outside.min(), outside.max()}))
-        note = f"{plural(outside.size, 'raw value')} off the chart ({extremes})."
-    return drawn[0], note
+
+    outside = np.concatenate([values[(values < low) | (values > high)] for values in shown])
+    if not outside.size:
+        return draw, ""
+    extremes = " to ".join(short(value) for value in sorted({outside.min(), outside.max()}))
+    return draw, f"{plural(outside.size, 'raw value')} off the chart ({extremes})."
 
 
 def running_mean(values: Array) -> Array:
-    """The centred running mean over 4 % of the values; near an end, over what is there of the window."""
-    half = round(SMOOTHED_SHARE * values.size) // 2
+    """Return the centred running mean over 4 % of the values; the window is cut off at the ends."""
+    half = round(SMOOTHING_FRACTION * values.size) // 2
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    place = np.arange(values.size)
-    first, last = np.maximum(place - half, 0), np.minimum(place + half + 1, values.size)
+    index = np.arange(values.size)
+    first, last = np.maximum(index - half, 0), np.minimum(index + half + 1, values.size)
     mean: Array = (sums[last] - sums[first]) / (last - first)
     return mean
 
 
 def outline(curve: Curve) -> Curve:
-    """A long curve by the least and the greatest value of each stretch, so that no spike is lost."""
+    """Reduce a long curve to the minimum and maximum of each bin, so that no spike is lost."""
     if curve.values.size <= 2 * DRAWN_BINS:
         return curve
-    steps, values = [], []
-    for part in np.array_split(np.arange(curve.values.size), DRAWN_BINS):
-        pair = sorted((part[curve.values[part].argmin()], part[curve.values[part].argmax()]))
-        steps += [curve.steps[place] for place in pair]
-        values += [curve.values[place] for place in pair]
-    return Curve(np.asarray(steps), np.asarray(values))
+    bins = np.array_split(np.arange(curve.values.size), DRAWN_BINS)
+    kept = [sorted((part[curve.values[part].argmin()], part[curve.values[part].argmax()])) for part in bins]
+    indices = np.concatenate(kept)
+    return Curve(curve.steps[indices], curve.values[indices])
 
 
 def _thinned(curve: Curve) -> Curve:
-    """A smooth curve at no more places than can be seen."""
-    places = np.unique(np.linspace(0, curve.values.size - 1, 2 * DRAWN_BINS).round().astype(int))
-    return curve if curve.values.size <= 2 * DRAWN_BINS else Curve(curve.steps[places], curve.values[places])
+    """Reduce a smooth curve to as many values as can be seen."""
+    if curve.values.size <= 2 * DRAWN_BINS:
+        return curve
+    indices = np.unique(np.linspace(0, curve.values.size - 1, 2 * DRAWN_BINS).round().astype(int))
+    return Curve(curve.steps[indices], curve.values[indices])
 
 
 def _finite(curve: Curve) -> Curve:
-    there = np.isfinite(curve.values)
-    return Curve(curve.steps[there], curve.values[there])
+    finite = np.isfinite(curve.values)
+    return Curve(curve.steps[finite], curve.values[finite])
 
 
 def _spans_decades(values: Sequence[Array]) -> bool:
@@ -123,23 +136,21 @@ def _spans_decades(values: Sequence[Array]) -> bool:
 
 
 def _limits(
-    raw: Sequence[Array], smooth: Sequence[Array], limit: float | None, logarithmic: bool
+    shown: Sequence[Array], means: Sequence[Array], limit: float | None, logarithmic: bool
 ) -> tuple[float, float]:
-    """The chart's range: all smoothed values, and the raw ones but for the most extreme."""
-    together = np.concatenate([*raw, *smooth])
+    """Return the range of the axis: all running means, and the shown values but for the most extreme 1 %."""
+    together = np.concatenate([*shown, *means])
     if not together.size:
         return 0.0, 1.0
     if logarithmic:
         positive = together[together > 0]
         return float(positive.min()) / 1.2, float(positive.max()) * 1.2
-    lows = [np.percentile(values, 0.5) for values in raw if values.size]
-    lows += [values.min() for values in smooth if values.size]
-    highs = [np.percentile(values, 99.5) for values in raw if values.size]
-    highs += [values.max() for values in smooth if values.size]
-    low, high = float(min(lows)), float(max(highs))
+    ends = [np.percentile(values, (0.5, 99.5)) for values in shown if values.size]
+    ends += [np.array([values.min(), values.max()]) for values in means if values.size]
+    low, high = float(np.min(ends)), float(np.max(ends))
     high = high if limit is None else max(high, 1.25 * limit)
-    room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-    return (0.0 if low >= 0 and low < 0.25 * high else low - room), high + room
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    return (0.0 if low >= 0 and low < 0.25 * high else low - margin), high + margin
 
 
 def _step_text(value: float) -> str:

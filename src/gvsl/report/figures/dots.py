@@ -1,4 +1,4 @@
-"""Dots for every case, joined across the kinds of features, with the means of the seeds beside them."""
+"""Draw a dot for every case, joined across the kinds of features, beside the means of the seeds."""
 
 import math
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
-from gvsl.report.figures.chart import CARD, INK, MUTED, chart
+from gvsl.report.figures.chart import CARD, INK, MUTED, chart_svg
 from gvsl.report.numbers import number
 from gvsl.report.scores import case_means, row_means
 
 Array = NDArray[np.float64]
 
 BESIDE_AT_MOST = 2
-"""With more columns than these, means are written under the columns' names: beside them is no room."""
+"""Up to so many columns have their mean written beside them; more have it below their names."""
 NAMED_AT_MOST = 4
-"""With more columns than these, names stand upright, and neither lines between cases nor means are written."""
-NARROWEST = 0.05
-"""The narrowest range that ticks are made for; equal values still need an axis."""
+"""Up to so many columns have level names, lines between cases, and means written out; more have none of these."""
+MIN_RANGE = 0.05
+"""Minimum range of the axis, for values that are all equal."""
 SPREAD = 0.25
-"""How far from a column's middle a case's dot may lie, in columns."""
+"""Maximum distance of a case's dot from the middle of its column, in columns."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Column:
 
 
 def common_limits(tables: Sequence[Array]) -> tuple[float, float]:
-    """One range, from tick to tick, that holds all values of several charts."""
+    """Return one range, from tick to tick, that holds the values of several charts."""
     values = np.concatenate([table[np.isfinite(table)].ravel() for table in tables])
     if not values.size:
         return 0.0, 1.0
@@ -46,23 +46,24 @@ def common_limits(tables: Sequence[Array]) -> tuple[float, float]:
 
 
 def tick_step(low: float, high: float) -> float:
-    """The distance of ticks that splits a range into about five."""
-    rough = max(high - low, NARROWEST) / 5
+    """Return the distance of ticks that splits a range into about five."""
+    rough = max(high - low, MIN_RANGE) / 5
     scale = 10.0 ** math.floor(math.log10(rough))
     return next((step * scale for step in (1, 2, 5) if step * scale >= rough), 10 * scale)
 
 
 def dots_chart(columns: Sequence[Column], limits: tuple[float, float], alt: str, digits: int = 3) -> str:
-    """Draw a column of dots for each kind of features, all tables over the same cases.
+    """Draw a column of dots for each kind of features, over the same cases, and return the SVG.
 
-    A dot is a case (mean over the runs), its thin bar the range over the runs, a line joins a case's dots.
-    The diamonds beside a column are its runs' means, the line across and the number the mean of all.
-    Many columns have neither lines between cases nor numbers, which would lie upon each other.
+    A dot is the mean of a case over the runs, and its thin bar the range; a line joins the dots of a case. The diamonds
+    beside a column are the means of its runs; the horizontal line and the number are the mean of all. If there are
+    many columns, the lines between cases and the numbers are left out, since they would overlap.
     """
     means = [case_means(column.table) for column in columns]
     offsets = _offsets(means)
     crowded = len(columns) > NAMED_AT_MOST
-    with chart(alt, width=320, height=320 if crowded else 250) as (axes, drawn):
+
+    def draw(axes: Axes) -> None:
         for place, (here, there) in enumerate(() if crowded else pairwise(means)):
             both = np.isfinite(here) & np.isfinite(there)
             x = np.stack([place + offsets[both], place + 1 + offsets[both]])
@@ -70,82 +71,49 @@ def dots_chart(columns: Sequence[Column], limits: tuple[float, float], alt: str,
         for place, (column, mean) in enumerate(zip(columns, means, strict=True)):
             seen = np.isfinite(mean)
             x = place + offsets[seen]
-            low, high = _range(column.table[:, seen])
+            table = column.table[:, seen]
+            low, high = np.nanmin(table, axis=0), np.nanmax(table, axis=0)
             axes.vlines(x, low, high, color=column.colour, alpha=0.45, linewidth=1.2)
-            axes.scatter(
-                x, mean[seen], s=12 if crowded else 24, color=column.colour, edgecolor=CARD, linewidth=0.7, zorder=3
-            )
+            size = 12 if crowded else 24
+            axes.scatter(x, mean[seen], s=size, color=column.colour, edgecolor=CARD, linewidth=0.7, zorder=3)
             outwards = -1 if place == 0 and len(columns) > 1 else 1
             beside = place + outwards * (SPREAD + 0.14)
             seeds = row_means(column.table)
             if seeds.size > 1:
-                axes.scatter(
-                    np.full(seeds.shape, beside),
-                    seeds,
-                    s=20,
-                    marker="D",
-                    facecolor="none",
-                    edgecolor=column.colour,
-                    zorder=4,
-                )
+                x = np.full(seeds.shape, beside)
+                axes.scatter(x, seeds, s=20, marker="D", facecolor="none", edgecolor=column.colour, zorder=4)
             if seen.any():
                 centre = float(mean[seen].mean())
                 axes.hlines(centre, place - SPREAD - 0.06, place + SPREAD + 0.06, color=INK, linewidth=1.6, zorder=5)
-                if len(columns) <= BESIDE_AT_MOST:
-                    _write_beside(axes, beside, centre, outwards, digits)
-                elif not crowded:
-                    _write_below(axes, place, centre, digits)
+                if not crowded:
+                    _write_mean(axes, place, centre, digits, outwards if len(columns) <= BESIDE_AT_MOST else 0)
         axes.set_xlim(-0.85, len(columns) - 1 + 0.85)
-        room = 0.03 * (limits[1] - limits[0])  # a dot on the border is whole
-        axes.set_ylim(limits[0] - room, limits[1] + room)
+        margin = 0.03 * (limits[1] - limits[0])  # keeps a dot on the border whole
+        axes.set_ylim(limits[0] - margin, limits[1] + margin)
         axes.yaxis.set_major_locator(MultipleLocator(tick_step(*limits)))
         axes.set_xticks(range(len(columns)), [column.name for column in columns], rotation=90 if crowded else 0)
         axes.tick_params(axis="x", length=0, labelcolor=INK)
-        axes.spines["bottom"].set_visible(False)  # the lowest tick's line is there already
-    return drawn[0]
+        axes.spines["bottom"].set_visible(False)  # the grid line of the lowest tick serves
+
+    return chart_svg(draw, alt, width=320, height=320 if crowded else 250)
 
 
-def _write_beside(axes: Axes, across: float, value: float, outwards: int, digits: int) -> None:
-    """Write a mean on the outer side of its column."""
-    axes.annotate(
-        number(value, digits),
-        (across, value),
-        xytext=(outwards * 8, 0),
-        textcoords="offset points",
-        ha="right" if outwards < 0 else "left",
-        va="center",
-        fontsize=13,
-        fontweight="bold",
-        zorder=6,
-    )
-
-
-def _write_below(axes: Axes, place: int, value: float, digits: int) -> None:
-    """Write a mean under its column's name."""
-    axes.annotate(
-        number(value, digits),
-        (place, 0),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, -19),
-        textcoords="offset points",
-        ha="center",
-        va="top",
-        fontsize=12,
-        fontweight="bold",
-    )
+def _write_mean(axes: Axes, place: int, mean: float, digits: int, outwards: int) -> None:
+    """Write a mean to the left (-1) or right (1) of its column, or below the column's name (0)."""
+    text, font = number(mean, digits), {"textcoords": "offset points", "fontweight": "bold", "zorder": 6}
+    if outwards:
+        spot, side = (place + outwards * (SPREAD + 0.14), mean), "right" if outwards < 0 else "left"
+        axes.annotate(text, spot, (outwards * 8, 0), ha=side, va="center", fontsize=13, **font)
+    else:
+        below = ("data", "axes fraction")
+        axes.annotate(text, (place, 0), (0, -19), xycoords=below, ha="center", va="top", fontsize=12, **font)
 
 
 def _offsets(means: Sequence[Array]) -> Array:
-    """Each case's place about the middle of its column, by its rank in the first, alike in every column."""
+    """Return the horizontal offset of each case, by its rank in the first column; the same in every column."""
     first = np.where(np.isfinite(means[0]), means[0], np.inf)
-    count = first.size
+    if first.size < 2:
+        return np.zeros(first.size)
     rank = first.argsort(kind="stable").argsort(kind="stable")
-    if count < 2:
-        return np.zeros(count)
-    offsets: Array = SPREAD * (2 * rank / (count - 1) - 1)
+    offsets: Array = SPREAD * (2 * rank / (first.size - 1) - 1)
     return offsets
-
-
-def _range(table: Array) -> tuple[Array, Array]:
-    """The least and the greatest value of every case over the runs that have one."""
-    return np.nanmin(table, axis=0), np.nanmax(table, axis=0)

@@ -1,26 +1,23 @@
-"""Points in a plane that has no axes, each group by its colour and its marker."""
+"""Draw groups of points in a plane without axes, each with its colour and marker."""
 
 from itertools import product
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from gvsl.report.figures.chart import SERIES, chart
-from gvsl.report.figures.linked import MARKERS, gid
+from gvsl.report.figures.chart import SERIES, gid
+from gvsl.report.figures.panels import MARKERS
 
 LOOKS = tuple((colour, marker) for marker, colour in product(MARKERS, SERIES))
-"""Colour and marker of each group: all colours first, then the same with another marker."""
+"""Colour and marker of each group: all colours with the first marker, then with the next."""
 
 
-def scatter_chart(points: NDArray[np.float64], groups: NDArray[np.int64], places: dict[int, int], alt: str) -> str:
-    """Draw points (N, 2) and give the SVG; `places` has the number of each group's legend entry, and so its look."""
-    with chart(alt) as (axes, drawn):
-        for group, place in places.items():
-            mine = points[groups == group]
-            colour, marker = LOOKS[place % len(LOOKS)]
-            axes.scatter(
-                mine[:, 0], mine[:, 1], s=13, marker=marker, color=colour, alpha=0.75, linewidth=0, gid=gid(place)
-            )
-        axes.set_axis_off()
-        axes.margins(0.03)
-    return drawn[0]
+def draw_scatter(axes: Axes, points: NDArray[np.float64], groups: NDArray[np.int64], places: dict[int, int]) -> None:
+    """Draw points (N, 2); `places` maps each group to the number of its legend entry, which gives its look."""
+    for group, place in places.items():
+        x, y = points[groups == group].T
+        colour, marker = LOOKS[place % len(LOOKS)]
+        axes.scatter(x, y, s=13, marker=marker, color=colour, alpha=0.75, linewidth=0, gid=gid(place))
+    axes.set_axis_off()
+    axes.margins(0.03)

@@ -1,4 +1,7 @@
-"""Slices of volumes as SVG: the pixels as an inlined PNG, outlines and grids as lines over it."""
+"""Draw slices of volumes as SVG: the pixels as an inlined PNG, outlines and grids as lines over it.
+
+The layers have both array axes growing right and up; `slice_svg` mirrors them to radiological view.
+"""
 
 import base64
 import io
@@ -15,13 +18,13 @@ from PIL import Image
 Array = NDArray[np.float64]
 
 NOT_FINITE = (213, 94, 0)
-"""The colour of a pixel that is not a number, vermillion: it must not pass for black."""
+"""Colour of a pixel that is not finite: vermillion, to be told from black."""
 GRID_LINES = 16
-"""About how many lines a drawn grid has along its longer side."""
+"""Approximate number of grid lines along the longer side."""
 
 
 def window(images: Sequence[Array], lower: float = 0.5, upper: float = 99.5) -> tuple[float, float]:
-    """One range of grey values for several images, by percentiles of all their finite pixels."""
+    """Return one range of grey values for several images, from percentiles of their finite pixels."""
     values = np.concatenate([image[np.isfinite(image)].ravel() for image in images])
     if not values.size:
         return 0.0, 1.0
@@ -30,7 +33,7 @@ def window(images: Sequence[Array], lower: float = 0.5, upper: float = 99.5) -> 
 
 
 def image_layer(image: Array, limits: tuple[float, float], colours: Literal["gray", "magma"] = "gray") -> str:
-    """The pixels of a slice (h, w) in array order, shown with both axes growing right and up."""
+    """Embed the pixels of a slice (h, w), with the first axis growing right and the second up."""
     low, high = limits
     turned = image.T[::-1]
     finite = np.isfinite(turned)
@@ -50,13 +53,13 @@ def image_layer(image: Array, limits: tuple[float, float], colours: Literal["gra
 
 
 def outline_layer(labels: Array, css_class: str) -> str:
-    """The outlines of every structure of a label slice (h, w) as one path; nothing where there is none."""
+    """Outline every structure of a label slice (h, w) by one path; empty if there is none."""
     path = "".join(_outline(labels == value) for value in _values(labels))
     return f'<path class="outline {css_class}" d="{path}"/>' if path else ""
 
 
 def fill_layer(labels: Array, colours: dict[int, str]) -> str:
-    """The structures of a label slice (h, w), each filled with its colour."""
+    """Fill every structure of a label slice (h, w) with its colour."""
     parts = []
     for value in _values(labels):
         path = _outline(labels == value)
@@ -65,7 +68,7 @@ def fill_layer(labels: Array, colours: dict[int, str]) -> str:
 
 
 def grid_layer(positions: Array, moving_shape: tuple[int, ...]) -> str:
-    """Lines of the fixed grid where they look in the moving image; positions (2, h, w) in its voxels."""
+    """Draw lines of the fixed grid where they sample the moving image; positions (2, h, w) in its voxels."""
     _, width, height = positions.shape
     top = moving_shape[1] - 0.5
     every = max(2, round(max(width, height) / GRID_LINES))
@@ -76,22 +79,25 @@ def grid_layer(positions: Array, moving_shape: tuple[int, ...]) -> str:
 
 
 def slice_svg(layers: Sequence[str], shape: tuple[int, ...], frame: tuple[int, int], alt: str) -> str:
-    """Lay layers of a slice (h, w) over each other, in the middle of a frame (width, height) in pixels."""
+    """Lay layers of a slice (h, w) over each other, centred in a frame (width, height) in pixels.
+
+    The slice is mirrored, so that the patient's right, or the front in a sagittal slice, is on the left.
+    """
     width, height = shape
     left, top = (width - frame[0]) / 2, (height - frame[1]) / 2
     return (
         f'<svg class="slice" viewBox="{left:g} {top:g} {frame[0]} {frame[1]}" role="img" '
-        f'aria-label="{escape(alt)}">{"".join(layers)}</svg>'
+        f'aria-label="{escape(alt)}"><g transform="matrix(-1 0 0 1 {width} 0)">{"".join(layers)}</g></svg>'
     )
 
 
 def _values(labels: Array) -> list[float]:
-    """The structures in a slice; 0 is the background."""
+    """Return the labels in a slice, without the background 0."""
     return [float(value) for value in np.unique(labels[np.isfinite(labels)]) if value != 0]
 
 
 def _outline(mask: NDArray[np.bool_]) -> str:
-    """The closed outlines of a mask, halfway between its pixels and the others, as an SVG path."""
+    """Return the closed outlines of a mask as an SVG path, halfway between its pixels and the others."""
     height = mask.shape[1]
     padded = np.pad(mask, 1).astype(np.float64)  # an outline that meets the border closes along it
     lines = [np.asarray(line, dtype=np.float64) for line in contourpy.contour_generator(z=padded.T).lines(0.5)]
@@ -99,7 +105,7 @@ def _outline(mask: NDArray[np.bool_]) -> str:
 
 
 def _polyline(x: Array, y: Array) -> str:
-    """Points as an SVG path; a point that is not finite breaks it."""
+    """Return points as an SVG path, broken where a point is not finite."""
     path, pen = [], "M"
     for across, down in zip(x, y, strict=True):
         if np.isfinite(across) and np.isfinite(down):
@@ -111,5 +117,5 @@ def _polyline(x: Array, y: Array) -> str:
 
 
 def _evenly(length: int, every: int) -> NDArray[np.int64]:
-    """Places `every` apart, the two ends as far from the border as each other."""
+    """Return indices `every` apart, with equal margins at both ends."""
     return np.arange((length - 1) % every // 2, length, every)

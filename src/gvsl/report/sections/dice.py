@@ -5,46 +5,45 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gvsl.report.figures.dots import NAMED_AT_MOST, Column, common_limits, dots_chart
-from gvsl.report.groups import Group
+from gvsl.report.grouping import RANDOM, Group
 from gvsl.report.numbers import MINUS, number, plural, plus_minus
-from gvsl.report.page import Html, details, element, figure, section, table, unfolded
-from gvsl.report.pretraining import RANDOM
+from gvsl.report.page import Html, element, figure, section, shown_first, table, unfolded, value_cell
 from gvsl.report.runs import Run
 from gvsl.report.scores import case_ids, difference, of_common_seeds, scores, spread, structures
-from gvsl.report.sections.names import seed_links, side_colours
-from gvsl.report.wording import feature_name
+from gvsl.report.sections.names import arm_colours, seed_links
+from gvsl.report.verdicts import feature_name
 
 SHOWN_AT_ONCE, GROUPS_AT_ONCE = 11, 3
 MEAN = "mean of structures"
 CAPTION = (
     "Mean DSC ± standard deviation over cases, seeds averaged first; differences and cases ahead are over the seeds "
-    "that both sides have."
+    "that both arms have."
 )
 HOW_TO_READ = (
-    "A dot is a case (mean over seeds), its thin bar the range over seeds. Where few are compared, a line joins the "
+    "A dot is a case (mean over seeds), its thin bar the range over seeds. If few arms are compared, a line joins the "
     "same case: lines should rise to the right. Diamonds are the seeds' means, the line across and the number the "
     "mean of all."
 )
 
 
 def dice(compared: Sequence[Group]) -> Html | None:
-    """For each group of comparable runs a chart a structure, and the figures in a table; None without any."""
+    """Return for each group of comparable runs a chart of each structure and a table; None without groups."""
     blocks = unfolded([(_title(group), _block(group)) for group in compared], GROUPS_AT_ONCE)
     return section("dice", "DSC of every structure", HOW_TO_READ, *blocks) if blocks else None
 
 
 def mean_chart(group: Group, method: str) -> Html:
-    """The chart of the mean over structures of one method and of random features, for the summary."""
+    """Return the chart of the mean over structures of one method and of random features, for the summary."""
     caption = f"Test DSC, {plural(len(case_ids(group.runs)), 'case')}, a dot each."
-    return figure(_chart(group, "dice", _limits(group, ["dice"]), compared_sides(group, method)), caption, css="chart")
+    return figure(_chart(group, "dice", _limits(group, ["dice"]), compared_arms(group, method)), caption, css="chart")
 
 
-def compared_sides(group: Group, method: str) -> dict[str, list[Run]]:
-    """The method's runs and those on random features, of the seeds that both have where they have one in common."""
-    if method == RANDOM or RANDOM not in group.sides:
-        return {method: group.sides[method]}
-    random, mine = of_common_seeds(group.sides[RANDOM], group.sides[method])
-    return {RANDOM: random, method: mine} if mine else {method: group.sides[method]}
+def compared_arms(group: Group, method: str) -> dict[str, list[Run]]:
+    """Return the method's runs and those on random features, of common seeds; only the method's if there are none."""
+    if method == RANDOM or RANDOM not in group.arms:
+        return {method: group.arms[method]}
+    random, mine = of_common_seeds(group.arms[RANDOM], group.arms[method])
+    return {RANDOM: random, method: mine} if mine else {method: group.arms[method]}
 
 
 def _block(group: Group) -> Html:
@@ -56,80 +55,74 @@ def _block(group: Group) -> Html:
     cases = case_ids(group.runs)
     charts = []
     for name, key in keys.items():
-        counts = [spread(scores(runs, cases, key)).cases for runs in group.sides.values()]
+        counts = [spread(scores(runs, cases, key)).cases for runs in group.arms.values()]
         fewer = " and ".join(str(count) for count in dict.fromkeys(counts))
         caption = (
             f"{fewer} of {plural(len(cases), 'case')}."
             if min(counts) < len(cases)
             else f"{plural(len(cases), 'case')}."
         )
-        charts.append(figure(_chart(group, key, limits, group.sides), caption, name, css="chart"))
-    many = len(group.sides) > NAMED_AT_MOST
+        charts.append(figure(_chart(group, key, limits, group.arms), caption, name, css="chart"))
+    many = len(group.arms) > NAMED_AT_MOST
     runs = [
         element("li", element("span", f"{feature_name(name, group.protocol)}: seed ", seed_links(members)))
-        for name, members in group.sides.items()
+        for name, members in group.arms.items()
     ]
-    body = [element("div", *charts[:SHOWN_AT_ONCE], css="charts dots")]
-    if charts[SHOWN_AT_ONCE:]:
-        more = element("div", *charts[SHOWN_AT_ONCE:], css="charts dots")
-        body.append(details(plural(len(charts) - SHOWN_AT_ONCE, "more structure"), more))
-    sides = [] if many else [element("ul", *runs, css="legend")]
-    figures = _row_a_side(group, keys) if many else _table(group, keys)
-    return element("div", element("h3", _title(group)), *sides, *body, figures)
+    body = shown_first(charts, SHOWN_AT_ONCE, "structure", "charts dots")
+    arms = [] if many else [element("ul", *runs, css="legend")]
+    figures = _row_per_arm(group, keys) if many else _table(group, keys)
+    return element("div", element("h3", _title(group)), *arms, *body, figures)
 
 
 def _title(group: Group) -> str:
     return f"{group.store}: {group.name}"
 
 
-def _chart(group: Group, key: str, limits: tuple[float, float], sides: Mapping[str, list[Run]]) -> Html:
+def _chart(group: Group, key: str, limits: tuple[float, float], arms: Mapping[str, list[Run]]) -> Html:
     cases = case_ids(group.runs)
-    colours = side_colours(group.sides)
-    columns = [Column(name, colours[name], scores(runs, cases, key)) for name, runs in sides.items()]
+    colours = arm_colours(group.arms)
+    columns = [Column(name, colours[name], scores(runs, cases, key)) for name, runs in arms.items()]
     means = ", ".join(f"{column.name} {number(spread(column.table).mean)}" for column in columns)
     return Html(dots_chart(columns, limits, f"DSC of {len(cases)} cases on {group.store}, {key}: {means}"))
 
 
 def _limits(group: Group, keys: Sequence[str]) -> tuple[float, float]:
     cases = case_ids(group.runs)
-    tables = [scores(runs, cases, key) for runs in group.sides.values() for key in keys]
+    tables = [scores(runs, cases, key) for runs in group.arms.values() for key in keys]
     return (
         common_limits(tables) if np.isfinite(np.concatenate([table.ravel() for table in tables])).any() else (0.0, 1.0)
     )
 
 
 def _table(group: Group, keys: dict[str, str]) -> Html:
-    """The same in figures: mean and spread over cases of each side, then each method's lead."""
+    """Return mean and spread over cases of each arm, then each method's difference to random features."""
     cases = case_ids(group.runs)
     leads = group.methods if group.can_be_compared else []
-    header = ["Structure", *(f"{name} features" for name in group.sides)]
+    header = ["Structure", *(f"{name} features" for name in group.arms)]
     for name in leads:
         header += ["Difference" if len(leads) == 1 else f"{name} {MINUS} random", "Cases ahead"]
     rows = []
     for name, key in keys.items():
         row: list[Html | str] = [name]
-        row += [_mean_and_spread(runs, cases, key) for runs in group.sides.values()]
+        row += [_mean_and_spread(runs, cases, key) for runs in group.arms.values()]
         for method in leads:
-            gap = difference(group.sides[method], group.sides[RANDOM], cases, key)
-            row += [_cell(number(gap.mean, signed=True), gap.over_cases), f"{gap.cases_ahead} of {gap.cases}"]
+            gap = difference(group.arms[method], group.arms[RANDOM], cases, key)
+            gap_cell = value_cell(number(gap.mean, signed=True), plus_minus(gap.over_cases))
+            row += [gap_cell, f"{gap.cases_ahead} of {gap.cases}"]
         rows.append(row)
     return table(header, rows, 1, CAPTION)
 
 
-def _row_a_side(group: Group, keys: dict[str, str]) -> Html:
-    """Mean and spread of each side in a row of its own, where there are too many for columns."""
+def _row_per_arm(group: Group, keys: dict[str, str]) -> Html:
+    """Return mean and spread of each arm in a row of its own, for more arms than fit in columns."""
     cases = case_ids(group.runs)
     rows: list[list[Html | str]] = [
         [f"{name} features", seed_links(runs), *(_mean_and_spread(runs, cases, key) for key in keys.values())]
-        for name, runs in group.sides.items()
+        for name, runs in group.arms.items()
     ]
     return table(["Features", "Seeds", *keys], rows, 1, CAPTION)
 
 
 def _mean_and_spread(runs: Sequence[Run], cases: Sequence[str], key: str) -> Html:
     value = spread(scores(runs, cases, key))
-    return _cell(number(value.mean), value.over_cases)
-
-
-def _cell(value: str, deviation: float | None) -> Html:
-    return Html(element("b", value).code + " " + element("small", plus_minus(deviation)).code)
+    return value_cell(number(value.mean), plus_minus(value.over_cases))

@@ -1,26 +1,25 @@
-"""Figure 6: validation scores against iterations, and the iterations to 95 % of the best."""
+"""Figure 6: validation scores over the steps, and the steps to 95 % of the best score."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from math import ceil
 
 import numpy as np
 
 from gvsl.report.convergence import Speed, mean_curve, mean_of, score_name, speeds, validation
 from gvsl.report.figures.chart import SERIES
-from gvsl.report.figures.learning import Learning, learning_chart
-from gvsl.report.figures.linked import Block, Entry, Panel, with_names
+from gvsl.report.figures.panels import Block, Entry, Panel, block_html
+from gvsl.report.figures.score_lines import ScoreLine, draw_scores_by_step
+from gvsl.report.grouping import OURS, SCRATCH, ChartGroup, chart_groups
 from gvsl.report.numbers import MISSING, number, plural
-from gvsl.report.page import Html, element, table
+from gvsl.report.page import Html, element, table, value_cell
 from gvsl.report.runs import Run
-from gvsl.report.sections.linked import block
 from gvsl.report.sections.names import seed_links
-from gvsl.report.studies import Study, studies
-from gvsl.report.table1.table import OURS, SCRATCH
 
 LEAD = (
-    "Validation score over the steps of training, a line for each method and the range over its seeds about it. The "
-    "diamond stands at the first validated step with 95 % of the run's own best score, the mean over seeds. Features "
-    "that are of little use are soon at 95 % of little: the last column asks when a run reaches 95 % of scratch's best."
+    "Validation score over the steps of training: a line for each method, within the range over its seeds. The diamond "
+    "marks the first validated step with 95 % of the run's own best score, a mean over seeds. Features of little use "
+    "soon reach 95 % of little; the last column therefore gives the steps to 95 % of the best score of scratch."
 )
 HEADER = (
     "Method",
@@ -31,117 +30,109 @@ HEADER = (
     "Difference to scratch",
     "Steps to scratch's 95 %",
 )
-OTHERS_AT_MOST = 4
-"""Methods in a panel beside scratch and gvsl: as many as there are further colours."""
+MAX_OTHERS = 4
+"""Maximum number of methods in a panel beside scratch and gvsl: the number of remaining colours."""
 LINES = ("solid", "dotted", "dashed")
-"""Of the methods in the first panel, the second and so on."""
+"""Line styles of the methods in the first panel, the second and so on."""
 
 
 def learning(runs: Sequence[Run]) -> tuple[list[Block], list[Html]]:
-    """The figure's blocks, and the same as parts of the page; nothing where there are no two methods to compare."""
-    scored = [
-        run
-        for run in runs
-        if run.record.kind == "transfer" and run.record.status == "finished" and validation(run) is not None
-    ]
-    found, alone = studies(scored)
+    """Make the figure's blocks, and the parts of the page; both empty without two methods to compare."""
+    found, alone = chart_groups(
+        runs,
+        lambda run: run.record.kind == "transfer" and run.record.status == "finished" and validation(run) is not None,
+    )
     blocks, parts = [], []
-    for study in found:
-        fast = speeds(study)
-        shown = _block(study, fast)
-        blocks.append(shown)
-        parts.append(block(shown, _table(study, fast)))
-    return blocks, parts + (left_out(alone, "with no other method of the same settings beside it") if found else [])
+    for group in found:
+        fast = speeds(group)
+        blocks.append(_block(group, fast))
+        parts.append(block_html(blocks[-1], _table(group, fast)))
+    return blocks, parts + (left_out(alone, "with no other method of the same settings to compare") if found else [])
 
 
 def left_out(runs: Iterable[Run], why: str) -> list[Html]:
-    """A sentence on the runs that are not shown, where there are such."""
+    """Return a sentence on the runs that are not shown; none if there are no such runs."""
     names = [run.label for run in runs]
     return [element("p", f"Not shown, {why}: {', '.join(names)}.", css="quiet")] if names else []
 
 
-def _block(study: Study, fast: Sequence[Speed]) -> Block:
-    names = list(study.sides)
-    groups = _panels(names)
-    looks = _looks(names, groups)
-    entries = [Entry(name, *looks[name]) for name in names]
-    lines = {speed.method: _line(study, speed, names.index(speed.method), looks[speed.method]) for speed in fast}
+def _block(group: ChartGroup, fast: Sequence[Speed]) -> Block:
+    names = list(group.arms)
+    panel_methods = _panel_methods(names)
+    looks = _looks(panel_methods)
+    lines = {
+        speed.method: ScoreLine(
+            names.index(speed.method), *looks[speed.method], *mean_curve(group.arms[speed.method]), speed.mean_steps
+        )
+        for speed in fast
+    }
     limits = _limits(list(lines.values()))
-    score = score_name(study.sides[names[0]][0])
+    score = score_name(group.arms[names[0]][0])
     panels = []
-    for members in groups:
-        said = [f"{speed.method} {_steps(speed.mean_steps)}" for speed in fast if speed.method in members]
-        alt = f"Validation {score} over the steps on {study.store}, {study.mode}: {', '.join(members)}"
-        svg = learning_chart([lines[name] for name in members], limits, alt, score)
-        title = "All methods" if len(groups) == 1 else ", ".join(name for name in members if name != SCRATCH)
-        keys = [names.index(name) for name in members]
-        panels.append(Panel(title, with_names(svg, entries), f"Steps to 95 %: {', '.join(said)}.", keys))
-    return Block(study.title, study.notes, entries, panels)
+    for members in panel_methods:
+        steps = [f"{speed.method} {_steps(speed.mean_steps)}" for speed in fast if speed.method in members]
+        panels.append(
+            Panel(
+                "All methods" if len(panel_methods) == 1 else ", ".join(name for name in members if name != SCRATCH),
+                partial(draw_scores_by_step, lines=[lines[name] for name in members], limits=limits, score=score),
+                f"Validation {score} over the steps on {group.store}, {group.mode}: {', '.join(members)}",
+                f"Steps to 95 %: {', '.join(steps)}.",
+                [names.index(name) for name in members],
+            )
+        )
+    return Block(group.title, group.notes, [Entry(name, *looks[name]) for name in names], panels)
 
 
-def _panels(names: Sequence[str]) -> list[list[str]]:
-    """The methods of each panel: scratch and gvsl in all of them, the others shared out evenly."""
+def _panel_methods(names: Sequence[str]) -> list[list[str]]:
+    """Return the methods of each panel: scratch and gvsl in all of them, the others distributed evenly."""
     always = [name for name in names if name in (SCRATCH, OURS)]
     others = [name for name in names if name not in always]
-    count = max(1, ceil(len(others) / OTHERS_AT_MOST))
-    parts = [part.tolist() for part in np.array_split(np.arange(len(others)), count)]
-    return [[*always, *(others[place] for place in part)] for part in parts]
+    count = max(1, ceil(len(others) / MAX_OTHERS))
+    return [[*always, *part] for part in np.array_split(np.array(others, dtype=object), count)]
 
 
-def _looks(names: Sequence[str], groups: Sequence[Sequence[str]]) -> dict[str, tuple[str, str]]:
-    """Colour and dash of each method; two in one panel differ in colour, two in different ones in either."""
-    looks = {name: (SERIES[0], "solid") for name in names if name == OURS}
-    looks |= {name: (SERIES[1], "dashed") for name in names if name == SCRATCH}
+def _looks(groups: Sequence[Sequence[str]]) -> dict[str, tuple[str, str]]:
+    """Return the colour and dash of each method; methods of one panel differ in colour, all others in either."""
+    looks = {OURS: (SERIES[0], "solid"), SCRATCH: (SERIES[1], "dashed")}
     for place, members in enumerate(groups):
         others = [name for name in members if name not in (SCRATCH, OURS)]
-        for name, colour in zip(others, SERIES[2:], strict=False):
-            looks[name] = (colour, LINES[place % len(LINES)])
+        looks |= {name: (colour, LINES[place % len(LINES)]) for name, colour in zip(others, SERIES[2:], strict=False)}
     return looks
 
 
-def _line(study: Study, speed: Speed, place: int, look: tuple[str, str]) -> Learning:
-    steps, mean, low, high = mean_curve(study.sides[speed.method])
-    return Learning(place, *look, steps, mean, low, high, speed.mean_steps)
-
-
-def _limits(lines: Sequence[Learning]) -> tuple[float, float]:
-    """One range for all panels."""
+def _limits(lines: Sequence[ScoreLine]) -> tuple[float, float]:
+    """Return one range for all panels."""
     low = min((float(line.low.min()) for line in lines if line.low.size), default=0.0)
     high = max((float(line.high.max()) for line in lines if line.high.size), default=1.0)
-    room = 0.06 * (high - low) or 0.05
-    return low - room, high + room
+    margin = 0.06 * (high - low) or 0.05
+    return low - margin, high + margin
 
 
-def _table(study: Study, fast: Sequence[Speed]) -> Html:
-    rows: list[list[Html | str]] = []
-    for speed in fast:
-        gap: Html | str = MISSING
-        if speed.gap is not None:
-            over = element("small", f"over {plural(speed.shared, 'seed')}")
-            gap = Html(element("b", number(speed.gap, 0, signed=True)).code + " " + over.code)
-        rows.append(
-            [
-                speed.method,
-                seed_links(study.sides[speed.method]),
-                number(speed.best),
-                element("b", _steps(speed.mean_steps)),
-                ", ".join(map(_steps, speed.steps)),
-                gap,
-                _reached(speed),
-            ]
-        )
+def _table(group: ChartGroup, fast: Sequence[Speed]) -> Html:
+    rows = [
+        [
+            speed.method,
+            seed_links(group.arms[speed.method]),
+            number(speed.best),
+            element("b", _steps(speed.mean_steps)),
+            ", ".join(map(_steps, speed.steps)),
+            MISSING
+            if speed.gap is None
+            else value_cell(number(speed.gap, 0, signed=True), f"over {plural(speed.paired, 'seed')}"),
+            _reached(speed),
+        ]
+        for speed in fast
+    ]
     return table(HEADER, rows, 1, "Means over seeds, of validation cases alone.")
 
 
 def _reached(speed: Speed) -> str:
-    """The mean step at the level of scratch, and how many seeds get there where not all do."""
-    there = [steps for steps in speed.level_steps if steps is not None]
-    if not speed.level_steps:
-        return MISSING
-    if not there:
-        return "never"
-    mean = _steps(mean_of(there))
-    return mean if len(there) == len(speed.level_steps) else f"{mean} ({len(there)} of {len(speed.level_steps)} seeds)"
+    """Format the mean number of steps to the level of scratch, and how many seeds reach it if not all do."""
+    reached = [steps for steps in speed.level_steps if steps is not None]
+    if not reached:
+        return "never" if speed.level_steps else MISSING
+    mean, count = _steps(mean_of(reached)), len(speed.level_steps)
+    return mean if len(reached) == count else f"{mean} ({len(reached)} of {count} seeds)"
 
 
 def _steps(value: float | None) -> str:

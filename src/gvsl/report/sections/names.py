@@ -1,11 +1,11 @@
-"""Names and colours that several sections share."""
+"""Links, headings and colours that several sections use."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 
 from gvsl.report.figures.chart import SERIES
+from gvsl.report.grouping import RANDOM
 from gvsl.report.page import Html, chip, element, text
-from gvsl.report.pretraining import RANDOM
 from gvsl.report.runs import Run
 
 STRUCTURE_COLOURS = (
@@ -14,46 +14,47 @@ STRUCTURE_COLOURS = (
     *("#871E4B", "#C3D2A5", "#D2A55A", "#3C4BF0", "#4B96F0", "#B4D2F0", "#004BA5"),
     *("#4B693C", "#0000C3", "#785A78", "#E196A5", "#E1E169", "#FF4B78", "#964B0F"),
 )
-"""Of structures over images: Okabe and Ito's palette first, then each next one is the farthest from those before it.
+"""Colours of structures over images: Okabe and Ito's palette, then each time the colour farthest from those before.
 
-Any two are at least 15 apart in CIELAB, also as they look to people who lack the receptor for red or for green."""
+Any two are at least 15 apart in CIELAB, also as seen with protanopia or deuteranopia."""
 
 
 def run_anchor(run: Run) -> str:
-    """Where in the page a run's own block is."""
+    """Return the anchor of a run's row in the page."""
     return f"run-{hashlib.sha256(str(run.folder).encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"
 
 
-def run_link(run: Run, words: str) -> Html:
-    """Words that lead to the run that they are of: its settings, seed, versions, hardware and store."""
-    return element("a", words, href=f"#{run_anchor(run)}")
+def run_link(run: Run, text: str) -> Html:
+    """Return text that links to a run's row: its settings, seed, versions, hardware and store."""
+    return element("a", text, href=f"#{run_anchor(run)}")
 
 
 def seed_links(runs: Iterable[Run]) -> Html:
-    """The seeds of runs, each leading to its run."""
+    """Return the seeds of runs, each linked to its run."""
     return Html(", ".join(run_link(run, str(run.record.seed)).code for run in runs))
 
 
 def run_heading(run: Run) -> Html:
-    """The heading of what belongs to one run, with a mark where it has not finished."""
+    """Return the heading of a run's block, with a mark if it has not finished."""
     status = [] if run.record.status == "finished" else [text(" "), chip(run.record.status, run.record.status)]
     return element("h3", f"{run.store}: ", run_link(run, run.label), *status)
 
 
-def side_colours(names: Iterable[str]) -> dict[str, str]:
-    """A chart colour for each kind of features: random ones always have the second, methods the others."""
-    methods = sorted(set(names) - {RANDOM})
+def arm_colours(names: Iterable[str]) -> dict[str, str]:
+    """Return a chart colour for each arm: random features always have the second, methods the others."""
+    arms = set(names)
+    methods = sorted(arms - {RANDOM})
     free = [colour for colour in SERIES if colour != SERIES[1]]
-    colours = {RANDOM: SERIES[1]} if RANDOM in set(names) else {}
+    colours = {RANDOM: SERIES[1]} if RANDOM in arms else {}
     return colours | {name: free[place % len(free)] for place, name in enumerate(methods)}
 
 
 def structure_names(runs: Sequence[Run]) -> dict[int, str]:
-    """Label values and their structures' names, as the runs' records have them, by value."""
+    """Return the structures' names by label value, from the runs' records."""
     found = {int(value): name for run in runs for value, name in run.record.labels.items()}
     return dict(sorted(found.items()))
 
 
 def structure_colours(values: Iterable[int]) -> dict[int, str]:
-    """A colour for each label value, the same wherever the same values are shown."""
+    """Return a colour for each label value, the same wherever the same values are shown."""
     return {value: STRUCTURE_COLOURS[place % len(STRUCTURE_COLOURS)] for place, value in enumerate(sorted(values))}

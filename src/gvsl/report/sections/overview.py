@@ -1,24 +1,23 @@
-"""The top of the page: the answer in words and figures, then what to mind."""
+"""The top of the page: the results in words and numbers, then the findings."""
 
 from collections.abc import Sequence
 
-from gvsl.report.classification import Classified, auc_standing, classified
+from gvsl.report.data import ReportData
 from gvsl.report.figures.chart import INK, MUTED, SERIES, css_colour
-from gvsl.report.findings import Finding, Gathered, gathered
-from gvsl.report.groups import Group
+from gvsl.report.grouping import RANDOM, Group
 from gvsl.report.numbers import capital, number, percent, plural, plus_minus
 from gvsl.report.page import Html, chip, details, element, join, section, text
-from gvsl.report.pretraining import RANDOM
-from gvsl.report.run_figures import held_out, pretext_figures
+from gvsl.report.run_findings import Finding, FindingKind, by_kind
+from gvsl.report.run_metrics import held_out, pretext_metrics, title_of
 from gvsl.report.runs import Run
 from gvsl.report.scores import case_ids, difference, scores, spread
-from gvsl.report.sections.dice import compared_sides, mean_chart
-from gvsl.report.sections.names import run_heading, seed_links, side_colours
+from gvsl.report.sections.dice import compared_arms, mean_chart
+from gvsl.report.sections.names import arm_colours, run_heading, seed_links
 from gvsl.report.table1.table import Cell
-from gvsl.report.wording import feature_name, standing
+from gvsl.report.verdicts import AucComparison, feature_name, outcome
 
-MOST_CARDS = 12
-"""Cards that the summary shows unfolded."""
+MAX_CARDS = 12
+"""The number of cards up to which the summary shows them unfolded."""
 
 MATCHING = (
     ("ncc_identity", "no matching", SERIES[1]),
@@ -27,18 +26,19 @@ MATCHING = (
 )
 
 
-def top(runs: Sequence[Run], line: str, found: Sequence[Finding], written: str) -> Html:
-    """The head of the page: what this is, and the one line to take away."""
+def top(data: ReportData, written: str) -> Html:
+    """Return the head of the page: number and kinds of runs, and the main result in one line."""
+    runs = data.runs
     kinds = [(name, sum(run.record.kind == kind for run in runs)) for kind, name in KINDS]
     counted = ", ".join(f"{count} {name}" for name, count in kinds if count)
     marks = []
     for level in ("failed", "broken"):
-        count = len({item.subject for item in found if item.level == level})
+        count = len({item.subject for item in data.findings if item.level == level})
         marks += [chip(f"{plural(count, 'run')} {level}", level)] if count else []
     return element(
         "header",
         element("p", f"gvsl report · {written} · {plural(len(runs), 'run')} ({counted})", css="eyebrow"),
-        element("h1", line),
+        element("h1", data.headline),
         *([element("p", *marks, css="marks")] if marks else []),
     )
 
@@ -46,37 +46,37 @@ def top(runs: Sequence[Run], line: str, found: Sequence[Finding], written: str) 
 KINDS = (("pretrain", "pre-training"), ("transfer", "transfer"))
 
 
-def overview(runs: Sequence[Run], compared: Sequence[Group], found: Sequence[Finding]) -> Html:
-    """The summary: a card for every comparison and every pre-training run, and all findings.
+def overview(data: ReportData) -> Html:
+    """Return the summary: a card for every comparison and every pre-training run, and all findings.
 
-    More cards than a reader can take in fold away under the findings: the table of all methods says the same.
+    Many cards fold under the findings: the table of all methods has the same results.
     """
-    cards = [_comparison(group, method) for group in compared for method in group.methods or [RANDOM]]
-    cards += [_classification(shown) for shown in classified(runs)]
-    cards += [_matching(run) for run in runs if run.record.kind == "pretrain"]
+    cards = [_comparison(group, method) for group in data.compared for method in group.methods or [RANDOM]]
+    cards += [_auc_comparison(shown) for shown in data.aucs]
+    cards += [_pretraining(run) for run in data.runs if run.record.kind == "pretrain"]
     lead = (
         "DSC is the Dice overlap of prediction and truth, 0 to 1, averaged over structures in each test "
-        "case; AUC the area under the receiver's curve, 0.5 for guessing. ncc is 1 minus the mean local correlation "
+        "case; AUC the area under the ROC curve, 0.5 for guessing. ncc is 1 minus the mean local correlation "
         "of two images: lower is more alike."
     )
     shown = element("div", *cards, css="cards wide")
-    if len(cards) <= MOST_CARDS:
-        return section("summary", "Summary", lead, shown, _findings(found))
+    if len(cards) <= MAX_CARDS:
+        return section("summary", "Summary", lead, shown, _findings(data.findings))
     folded = details(f"{len(cards)} cards: each comparison and each pre-training run by itself", shown)
-    return section("summary", "Summary", lead, _findings(found), folded)
+    return section("summary", "Summary", lead, _findings(data.findings), folded)
 
 
 def _comparison(group: Group, method: str) -> Html:
     cases = case_ids(group.runs)
-    sides = compared_sides(group, method)
-    stats = [_score(name, group, sides[name], cases) for name in dict.fromkeys((method, RANDOM)) if name in sides]
+    arms = compared_arms(group, method)
+    stats = [_score(name, group, arms[name], cases) for name in dict.fromkeys((method, RANDOM)) if name in arms]
     words = "There is nothing with the same settings and seeds to compare with."
-    if len(sides) == 2:
-        gap = difference(group.sides[method], group.sides[RANDOM], cases, "dice")
+    if len(arms) == 2:
+        gap = difference(group.arms[method], group.arms[RANDOM], cases, "dice")
         spreads = [(gap.over_cases, "over cases"), (gap.over_seeds, f"over {plural(gap.seeds, 'seed')}")]
-        said = [f"{plus_minus(value)} {where}" for value, where in spreads if value is not None]
-        stats.append(_stat(number(gap.mean, signed=True), "difference in DSC", said, INK))
-        words = f"{capital(standing(gap))}."
+        notes = [f"{plus_minus(value)} {where}" for value, where in spreads if value is not None]
+        stats.append(_stat(number(gap.mean, signed=True), "difference in DSC", notes, INK))
+        words = f"{capital(outcome(gap))}."
     title = f"{group.store}: {feature_name(method, group.protocol)}"
     settings = [element("p", group.conditions, css="quiet")] if group.conditions else []
     return element(
@@ -87,21 +87,21 @@ def _comparison(group: Group, method: str) -> Html:
     )
 
 
-def _classification(shown: Classified) -> Html:
-    """The AUC of one method beside that of random features."""
-    colours = side_colours({RANDOM, shown.method})
-    stats = [_area(shown.name, shown.mine, shown.runs, colours[shown.method])]
-    if shown.random is not None and shown.method != RANDOM:
+def _auc_comparison(shown: AucComparison) -> Html:
+    """Return the AUC of one arm beside that of random features."""
+    colours = arm_colours({RANDOM, shown.arm})
+    stats = [_auc(shown.name, shown.mine, shown.runs, colours[shown.arm])]
+    if shown.random is not None and shown.arm != RANDOM:
         other = feature_name(RANDOM, shown.protocol)
-        stats.append(_area(other, shown.random, shown.random_runs, colours[RANDOM]))
+        stats.append(_auc(other, shown.random, shown.random_runs, colours[RANDOM]))
     if shown.mine.to_scratch is not None:
         stats.append(_stat(number(shown.mine.to_scratch / 100, signed=True), "difference in AUC", [], INK))
     title = element("h3", f"{shown.store}: {shown.name}")
-    words = element("p", f"{capital(auc_standing(shown))}.")
+    words = element("p", f"{capital(shown.outcome)}.")
     return element("article", title, element("div", *stats, css="stats"), words, css="card whole")
 
 
-def _area(name: str, cell: Cell, made: Sequence[Run], colour: str) -> Html:
+def _auc(name: str, cell: Cell, made: Sequence[Run], colour: str) -> Html:
     interval = f"95 % in [{number(cell.low / 100)}, {number(cell.high / 100)}]"
     counted = plural(cell.cases, "case")
     return _stat(number(cell.mean / 100), name, [interval, counted, join([text("seed "), seed_links(made)])], colour)
@@ -109,26 +109,26 @@ def _area(name: str, cell: Cell, made: Sequence[Run], colour: str) -> Html:
 
 def _score(name: str, group: Group, runs: Sequence[Run], cases: Sequence[str]) -> Html:
     value = spread(scores(runs, cases, "dice"))
-    said = [f"{plus_minus(value.over_cases)} over {plural(value.cases, 'case')}"]
+    cases_text = f"{plus_minus(value.over_cases)} over {plural(value.cases, 'case')}"
     seeds = [f"{plus_minus(value.over_seeds)} over {plural(value.seeds, 'seed')}"] if value.seeds > 1 else []
-    colour = side_colours(group.sides)[name]
+    colour = arm_colours(group.arms)[name]
     made = join([text("seed "), seed_links(runs)])
-    return _stat(number(value.mean), feature_name(name, group.protocol), [*said, *seeds, made], colour)
+    return _stat(number(value.mean), feature_name(name, group.protocol), [cases_text, *seeds, made], colour)
 
 
-def _stat(value: str, name: str, said: Sequence[Html | str], colour: str) -> Html:
+def _stat(value: str, name: str, notes: Sequence[Html | str], colour: str) -> Html:
     return element(
         "div",
         element("b", value),
         element("span", name),
-        *(element("small", words) for words in said),
+        *(element("small", note) for note in notes),
         css="stat",
         style=f"--mark:{css_colour(colour)}",
     )
 
 
-def _matching(run: Run) -> Html:
-    """How well a pre-training run matches its held-out pairs."""
+def _pretraining(run: Run) -> Html:
+    """Return how well a pre-training run matches its held-out pairs, or its other metrics on held-out volumes."""
     bars = []
     for key, name, colour in MATCHING:
         value = held_out(run, key)
@@ -146,13 +146,13 @@ def _matching(run: Run) -> Html:
     facts = []
     if before is not None or after is not None:
         facts.append(_stat(number(after), "label overlap (DSC)", [f"{number(before)} before matching"], SERIES[0]))
-    facts.append(_stat(percent(held_out(run, "folded")), "of voxels folded", ["1 % is the most to accept"], MUTED))
+    facts.append(_stat(percent(held_out(run, "folded")), "of voxels folded", ["at most 1 % is acceptable"], MUTED))
     title = run_heading(run)
     if all(held_out(run, key) is None for key, _, _ in MATCHING):
-        own = pretext_figures(run)
+        own = pretext_metrics(run)
         method = str(run.record.config.get("method", "the method"))
-        words = f"What {method} makes of held-out volumes" if own else "It has no figures of held-out volumes."
-        stats = [_stat(number(value), name.replace("_", " "), [], SERIES[0]) for name, value in own]
+        words = f"{method} on held-out volumes" if own else "There are no metrics of held-out volumes."
+        stats = [_stat(number(value), title_of(run, name), [], SERIES[0]) for name, value in own]
         return element(
             "article",
             title,
@@ -179,15 +179,15 @@ def _findings(found: Sequence[Finding]) -> Html:
         words = (
             "No check found anything wrong. Checked, where logged: ncc below ncc_affine below "
             "ncc_identity, folding under 1 %, a gradient in every part, labels better matched than "
-            "before, three seeds a side, and settings that differ in nothing but weights and seed."
+            "before, three seeds for each arm, and settings that differ in nothing but weights and seed."
         )
         return element("p", words, css="card good")
-    items = [element("li", chip(item.level, item.level), _told(item)) for item in gathered(found)]
+    items = [element("li", chip(item.level, item.level), _kind(item)) for item in by_kind(found)]
     return element("div", element("h3", "What to mind"), element("ul", *items, css="findings"), css="card")
 
 
-def _told(item: Gathered) -> Html:
-    """One kind of trouble in a line; of each run or comparison by itself at a click, where it is of several."""
+def _kind(item: FindingKind) -> Html:
+    """Return a kind of finding in a line; if it has several subjects, each of them behind a click."""
     line = join([element("b", item.subject), text(f": {item.text}.")])
     if not item.several:
         return element("div", line)

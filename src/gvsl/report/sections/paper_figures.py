@@ -1,22 +1,25 @@
-"""The paper's Figures 6, 7 and 8 from run records, each where there are runs for it."""
+"""Figures 6, 7 and 8 of the paper from run records."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gvsl.report.figures.linked import Block
+from gvsl.report.figures.panels import Block
 from gvsl.report.page import Html, section
 from gvsl.report.runs import Run
-from gvsl.report.sections import clusters, fundament, learning
+from gvsl.report.sections import feature_clusters, learning, restoration_ablation
 
 FIGURES = (
     (6, "Learning", "Validation score over the steps", learning.LEAD, learning.learning),
-    (7, "Clusters", "How features cluster", clusters.LEAD, clusters.clusters),
-    (8, "Restoration's part", "Matching with and without restoration", fundament.LEAD, fundament.fundament),
+    (7, "Clusters", "Clusters of features", feature_clusters.LEAD, feature_clusters.feature_clusters),
+    (
+        *(8, "Restoration", "Matching with and without restoration"),
+        *(restoration_ablation.LEAD, restoration_ablation.restoration_ablation),
+    ),
 )
 
 
 class PaperFigure(NamedTuple):
-    """One figure: what the page and a file of its own show."""
+    """One figure for the page and for a file."""
 
     anchor: str
     name: str
@@ -26,13 +29,11 @@ class PaperFigure(NamedTuple):
 
 
 def paper_figures(runs: Sequence[Run]) -> list[PaperFigure]:
-    """The figures that the runs have something for."""
+    """Make the figures for which there are runs."""
     found = []
     for place, name, title, lead, make in FIGURES:
         blocks, parts = make(runs)
         if blocks:
-            whole = f"{title} (Figure {place})"
-            found.append(
-                PaperFigure(f"figure{place}", name, whole, blocks, section(f"figure{place}", whole, lead, *parts))
-            )
+            anchor, title = f"figure{place}", f"{title} (Figure {place})"
+            found.append(PaperFigure(anchor, name, title, blocks, section(anchor, title, lead, *parts)))
     return found

@@ -1,38 +1,34 @@
-"""Restorations before and after."""
+"""Restorations: images before and after damage, and restored."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from gvsl.report.figures.slices import image_layer, window
-from gvsl.report.numbers import number, plural
-from gvsl.report.page import Html, details, element, section, unfolded
+from gvsl.report.figures.slices import window
+from gvsl.report.numbers import number
+from gvsl.report.page import Html, element, section, shown_first, unfolded
 from gvsl.report.runs import AXES, Array, Picture, Run
 from gvsl.report.sections.names import run_heading
-from gvsl.report.sections.stages import Stage, stage_row
+from gvsl.report.sections.pictures import Stage, stage_row, view_switch
 
 SHOWN_AT_ONCE, RUNS_AT_ONCE = 4, 3
+LEAD = (
+    "The run's method damages the image (shuffled voxels, altered grey values, noise), and the network restores it. "
+    "The restored image should look like the original: check the boxes and the fine texture. The error runs from 0 "
+    "(black) to half the grey range (bright)."
+)
 
 
 def restorations(runs: Sequence[Run]) -> Html | None:
-    """For each pre-training run its restored images; None where no run has any."""
-    lead = (
-        "The image is damaged as the run's method has it (shuffled voxels, bent grey values, noise), and the network "
-        "restores it. Restored should look like original: watch the boxes and the fine texture. The error "
-        "runs from 0 (black) to half the grey range (bright)."
-    )
+    """Show the restored images of each pre-training run; None if no run has any."""
     shown = [run for run in runs if run.record.kind == "pretrain" and run.pictures_of("restoration")]
     blocks = unfolded([(run.label, _block(run)) for run in shown], RUNS_AT_ONCE)
-    return section("restorations", "Restorations before and after", lead, *blocks) if blocks else None
+    return section("restorations", "Restorations", LEAD, view_switch(), *blocks) if blocks else None
 
 
 def _block(run: Run) -> Html:
-    drawn = [_restoration(picture) for picture in run.pictures_of("restoration")]
-    body = [element("div", *drawn[:SHOWN_AT_ONCE], css="cards")]
-    if drawn[SHOWN_AT_ONCE:]:
-        more = element("div", *drawn[SHOWN_AT_ONCE:], css="cards")
-        body.append(details(plural(len(drawn) - SHOWN_AT_ONCE, "more restoration"), more))
-    return element("div", run_heading(run), *body)
+    cards = [_restoration(picture) for picture in run.pictures_of("restoration")]
+    return element("div", run_heading(run), *shown_first(cards, SHOWN_AT_ONCE, "restoration", "cards"))
 
 
 def _restoration(picture: Picture) -> Html:
@@ -40,35 +36,20 @@ def _restoration(picture: Picture) -> Html:
         [picture.arrays[f"{name}_{axis}"] for axis in AXES] for name in ("original", "damaged", "restored")
     )
     limits = window(original)
-    shapes = [array.shape for array in original]
-    errors = [np.abs(after - before) for after, before in zip(restored, original, strict=True)]
-    half = (0.0, (limits[1] - limits[0]) / 2)
+    errors = _errors(restored, original)
     stages = [
-        Stage("original", "", [[image_layer(array, limits)] for array in original], shapes),
-        Stage(
-            "damaged",
-            f"error {number(_mean_error(damaged, original))}",
-            [[image_layer(array, limits)] for array in damaged],
-            shapes,
-        ),
-        Stage(
-            "restored",
-            f"error {number(_mean_error(restored, original))}",
-            [[image_layer(array, limits)] for array in restored],
-            shapes,
-        ),
-        Stage("absolute error", "restored", [[image_layer(array, half, "magma")] for array in errors], shapes),
+        Stage("original", original, limits),
+        Stage("damaged", damaged, limits, _mean_error(_errors(damaged, original))),
+        Stage("restored", restored, limits, _mean_error(errors)),
+        Stage("absolute error", errors, (0.0, (limits[1] - limits[0]) / 2), "restored", colours="magma"),
     ]
-    caption = "Error: mean absolute difference from the original over the slices shown."
-    return element(
-        "article",
-        element("h4", picture.title),
-        stage_row(stages, picture.title),
-        element("p", caption, css="caption"),
-        css="card",
-    )
+    caption = element("p", "Error: mean absolute difference to the original over the slices shown.", css="caption")
+    return element("article", element("h4", picture.title), stage_row(stages, picture.title), caption, css="card")
 
 
-def _mean_error(images: Sequence[Array], originals: Sequence[Array]) -> float:
-    apart = [np.abs(image - original).ravel() for image, original in zip(images, originals, strict=True)]
-    return float(np.concatenate(apart).mean())
+def _errors(images: Sequence[Array], originals: Sequence[Array]) -> list[Array]:
+    return [np.abs(image - original) for image, original in zip(images, originals, strict=True)]
+
+
+def _mean_error(errors: Sequence[Array]) -> str:
+    return f"error {number(float(np.concatenate([error.ravel() for error in errors]).mean()))}"

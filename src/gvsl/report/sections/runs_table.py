@@ -1,4 +1,4 @@
-"""Every run with what its figures depend on, and all its settings at a click."""
+"""The table of runs, with all settings of each at a click."""
 
 import json
 from collections import Counter
@@ -11,43 +11,44 @@ from gvsl.report.sections.names import run_anchor
 
 HEADER = ("Run", "Status", "Seed", "Steps", "Store", "Versions", "Hardware", "Began (UTC)", "Took")
 SHOWN_AT_ONCE = 24
-"""More runs than these open at a click."""
+"""The number of runs up to which the table is shown unfolded."""
 NUMERIC = ("Seed", "Steps", "Took")
 
 
 def runs_table(runs: Sequence[Run]) -> Html:
-    """The section: a row for each run, and under it its settings, surroundings and figures."""
+    """Return the section: a row for each run, and under it its settings, environment and metrics."""
     lead = (
-        "What the figures above depend on. Open a run for all its settings; runs with the same store hash "
+        "What the numbers above depend on. Open a run for all its settings; runs with the same store hash "
         "used the same data."
     )
     head = element("thead", element("tr", *(_cell("th", place, name) for place, name in enumerate(HEADER))))
     bodies = [element("tbody", _row(run), _more(run), id=run_anchor(run)) for run in runs]
     whole = scrolling(element("table", head, *bodies, css="runs sortable"), "Runs")
-    lacking = [element("p", missing_words(runs), css="quiet")] if missing_words(runs) else []
+    missing = missing_files(runs)
+    lacking = [element("p", missing, css="quiet")] if missing else []
     body = [whole] if len(runs) <= SHOWN_AT_ONCE else [details(f"all {plural(len(runs), 'run')}", whole)]
     return section("runs", "Runs", lead, *lacking, *body)
 
 
-def missing_words(runs: Sequence[Run]) -> str:
-    """Say once which files are not there that records name; nothing where all are."""
+def missing_files(runs: Sequence[Run]) -> str:
+    """Return a sentence on the files that records name and that are missing; empty if there are none."""
     counts = Counter(what for run in runs for what in run.missing)
     if not counts:
         return ""
     lacking = sum(bool(run.missing) for run in runs)
     each = ", ".join(f"{what} of {count}" for what, count in counts.items())
     start = "The record of 1 run is" if lacking == 1 else f"The records of {lacking} runs are"
-    return f"{start} here without files that belong to them ({each}): what those would show is left out."
+    return f"{start} here without files that belong to them ({each}): their contents are left out."
 
 
 def _row(run: Run) -> Html:
     record, found = run.record, run.record.environment
     versions = [element("span", f"{name} {found[name]}") for name in ("gvsl", "torch") if name in found]
     hardware = ", ".join(
-        said.format(found[name]) for name, said in (("processor", "{}"), ("cores", "{} cores")) if name in found
+        text.format(found[name]) for name, text in (("processor", "{}"), ("cores", "{} cores")) if name in found
     )
     cells: list[Html | str] = [
-        join([element("b", run.label), element("small", _what(run))]),
+        join([element("b", run.label), element("small", _kind(run))]),
         chip(record.status, record.status),
         str(record.seed),
         _last_step(run),
@@ -66,12 +67,12 @@ def _row(run: Run) -> Html:
 
 
 def _cell(tag: str, place: int, inner: Html | str) -> Html:
-    """A cell of a run's row; on a phone the style sheet sets the column's name before it."""
+    """Return a cell of a run's row; on a phone the style sheet puts the column's name before it."""
     css = "figure" if HEADER[place] in NUMERIC else ""
     return element(tag, inner, css=css, data_label=HEADER[place])
 
 
-def _what(run: Run) -> str:
+def _kind(run: Run) -> str:
     config = run.record.config
     if run.record.kind == "pretrain":
         return f"pre-training, {config.get('method', 'method not recorded')}"
@@ -87,9 +88,9 @@ def _more(run: Run) -> Html:
     record = run.record
     settings = element("pre", json.dumps(record.config, indent=2, sort_keys=True, default=str, ensure_ascii=False))
     lists = [
-        _pairs("Figures", {name: number(value, 4) for name, value in record.metrics.items()}),
-        _pairs("Surroundings", record.environment),
-        _pairs("Where", {"folder": str(run.folder), "store hash": record.store.get("hash", MISSING)}),
+        _facts("Metrics", {name: number(value, 4) for name, value in record.metrics.items()}),
+        _facts("Environment", record.environment),
+        _facts("Location", {"folder": str(run.folder), "store hash": record.store.get("hash", MISSING)}),
     ]
     body = element(
         "div",
@@ -97,11 +98,11 @@ def _more(run: Run) -> Html:
         element("div", *lists),
         css="more",
     )
-    cell = details("settings, versions and figures", body)
+    cell = details("settings, versions and metrics", body)
     return element("tr", element("td", cell, colspan=str(len(HEADER))), css="more-row")
 
 
-def _pairs(title: str, values: dict[str, str]) -> Html:
+def _facts(title: str, values: dict[str, str]) -> Html:
     rows = [join([element("dt", name), element("dd", str(value))]) for name, value in values.items()]
     shown = element("dl", *rows, css="facts") if rows else element("p", "None recorded.")
     return join([element("h4", title), shown])

@@ -1,4 +1,4 @@
-"""Segmentations over images: predictions of random and pre-trained features beside the truth."""
+"""Segmentations over images: predictions from random and pre-trained features beside the truth."""
 
 import hashlib
 import re
@@ -6,68 +6,63 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gvsl.report.figures.slices import fill_layer, image_layer, outline_layer, window
-from gvsl.report.groups import protocol
+from gvsl.report.figures.slices import fill_layer, outline_layer, window
+from gvsl.report.grouping import RANDOM, arm_of, protocol_of
 from gvsl.report.numbers import number, plural
-from gvsl.report.page import Html, details, element, outline_legend, patch_legend, section, text
-from gvsl.report.pretraining import RANDOM, side
-from gvsl.report.runs import AXES, Picture, Run
+from gvsl.report.page import Html, details, element, outline_legend, patch_legend, section, shown_first, text
+from gvsl.report.runs import AXES, Array, Picture, Run
 from gvsl.report.sections.names import run_link, structure_colours, structure_names
-from gvsl.report.sections.stages import Stage, stage_row
-from gvsl.report.wording import feature_name
+from gvsl.report.sections.pictures import Stage, stage_row, view_switch
+from gvsl.report.verdicts import feature_name
 
 SHOWN_AT_ONCE = 4
 STAGES_IN_HALF = 4
-"""More columns than these need a card of the page's whole width."""
+"""Maximum number of columns in a card of half the page's width."""
+LEAD = (
+    "Colour is the prediction, the white line the truth: colour should fill the line and stop at it. The first seed of "
+    "each kind of features is shown; the other seeds open below."
+)
 Shown = tuple[Run, Picture]
 
 
 def segmentations(runs: Sequence[Run]) -> Html | None:
-    """For each store its cases, each with the predictions of every run that wrote one; None where none did."""
-    lead = (
-        "Colour is the prediction, the white line the truth: colour should fill the line and stop at it. "
-        "The first seed of each kind of features is shown; the other seeds open below."
-    )
+    """Show the cases of each store with the predictions of every run that wrote one; None if none did."""
     found = [(run, picture) for run in runs for picture in run.pictures_of("segmentation")]
     stores = sorted({run.store for run, _ in found})
     blocks = [_store_block(name, [shown for shown in found if shown[0].store == name]) for name in stores]
-    return section("segmentations", "Segmentations", lead, *blocks) if blocks else None
+    return section("segmentations", "Segmentations", LEAD, view_switch(), *blocks) if blocks else None
 
 
 def _store_block(name: str, found: Sequence[Shown]) -> Html:
     names = structure_names([run for run, _ in found])
-    values = {
-        int(value) for _, picture in found for part in ("truth", "prediction") for value in _values(picture, part)
-    }
+    planes = [plane for _, picture in found for part in ("truth", "prediction") for plane in _planes(picture, part)]
+    values = {int(value) for plane in planes for value in np.unique(plane)}
     colours = structure_colours((values | names.keys()) - {0})
     legend = patch_legend([(names.get(value, f"label {value}"), colour) for value, colour in colours.items()])
     examples: dict[str, list[Shown]] = {}
     for run, picture in found:
-        examples.setdefault(_same_slices(picture), []).append((run, picture))
-    drawn = [_example(shown, colours) for shown in examples.values()]
+        examples.setdefault(_slices_key(picture), []).append((run, picture))
+    cards = [_example(shown, colours) for shown in examples.values()]
     tools = element("div", legend, outline_legend([("truth", "truth")]), css="tools")
-    body = [element("div", *drawn[:SHOWN_AT_ONCE], css="cards")]
-    if drawn[SHOWN_AT_ONCE:]:
-        more = element("div", *drawn[SHOWN_AT_ONCE:], css="cards")
-        body.append(details(plural(len(drawn) - SHOWN_AT_ONCE, "more case"), more))
-    return element("div", element("h3", name), tools, *body)
+    return element("div", element("h3", name), tools, *shown_first(cards, SHOWN_AT_ONCE, "case", "cards"))
 
 
 def _example(shown: Sequence[Shown], colours: dict[int, str]) -> Html:
-    """One case: the image, its truth, and a prediction a run; further seeds of the same kind fold away."""
-    ordered = sorted(shown, key=lambda item: (side(item[0]) != RANDOM, side(item[0]), item[0].record.seed))
+    """Show one case: the image, the truth, and a prediction for each kind of features; other seeds are folded away."""
+    ordered = sorted(shown, key=lambda item: (arm_of(item[0]) != RANDOM, arm_of(item[0]), item[0].record.seed))
     first: dict[str, Shown] = {}
     others: list[Shown] = []
     for item in ordered:
-        name = f"{side(item[0])} {item[0].record.config['mode']}"
+        name = f"{arm_of(item[0])} {item[0].record.config['mode']}"
         if name in first:
             others.append(item)
         else:
             first[name] = item
     picture = ordered[0][1]
+    images = _planes(picture, "image")
     stages = [
-        _image(picture),
-        _truth(picture, colours),
+        Stage("image", images, window(images)),
+        Stage("truth", images, window(images), overlays=_overlays(picture, "truth", colours)),
         *(_prediction(*item, colours) for item in first.values()),
     ]
     parts = [element("h4", picture.title), stage_row(stages, picture.title)]
@@ -77,57 +72,34 @@ def _example(shown: Sequence[Shown], colours: dict[int, str]) -> Html:
     return element("article", *parts, css="card whole" if len(stages) > STAGES_IN_HALF else "card")
 
 
-def _image(picture: Picture) -> Stage:
-    planes, layers = _background(picture)
-    return Stage("image", "", [[layer] for layer in layers], planes)
-
-
-def _truth(picture: Picture, colours: dict[int, str]) -> Stage:
-    shapes, images = _background(picture)
-    labels = [picture.arrays[f"truth_{axis}"] for axis in AXES]
-    layers = [
-        [image, fill_layer(label, colours), outline_layer(label, "truth")]
-        for image, label in zip(images, labels, strict=True)
-    ]
-    return Stage("truth", "", layers, shapes)
-
-
 def _prediction(run: Run, picture: Picture, colours: dict[int, str]) -> Stage:
-    shapes, images = _background(picture)
-    layers = [
-        [
-            images[axis],
-            fill_layer(picture.arrays[f"prediction_{axis}"], colours),
-            outline_layer(picture.arrays[f"truth_{axis}"], "truth"),
-        ]
-        for axis in AXES
-    ]
+    images = _planes(picture, "image")
     status = "" if run.record.status == "finished" else f", {run.record.status}"
     score = _case_score(run, picture.title)
-    words = f"{status} · DSC {number(score)}" if score is not None else status
-    note = Html(run_link(run, f"seed {run.record.seed}").code + text(words).code)
-    return Stage(feature_name(side(run), protocol(run)), note, layers, shapes)
+    result = status if score is None else f"{status} · DSC {number(score)}"
+    note = Html(run_link(run, f"seed {run.record.seed}").code + text(result).code)
+    name = feature_name(arm_of(run), protocol_of(run))
+    return Stage(name, images, window(images), note, _overlays(picture, "prediction", colours))
 
 
-def _background(picture: Picture) -> tuple[list[tuple[int, ...]], list[str]]:
-    images = [picture.arrays[f"image_{axis}"] for axis in AXES]
-    limits = window(images)
-    return [image.shape for image in images], [image_layer(image, limits) for image in images]
+def _overlays(picture: Picture, filled: str, colours: dict[int, str]) -> list[str]:
+    """Fill the structures of a label map, and outline those of the truth."""
+    planes = zip(_planes(picture, filled), _planes(picture, "truth"), strict=True)
+    return [fill_layer(labels, colours) + outline_layer(truth, "truth") for labels, truth in planes]
 
 
-def _values(picture: Picture, part: str) -> set[int]:
-    return {int(value) for axis in AXES for value in np.unique(picture.arrays[f"{part}_{axis}"])}
+def _planes(picture: Picture, name: str) -> list[Array]:
+    return [picture.arrays[f"{name}_{axis}"] for axis in AXES]
 
 
-def _same_slices(picture: Picture) -> str:
-    """A mark that two pictures share when they show the same slices of the same case."""
-    arrays = [picture.arrays[f"{name}_{axis}"] for name in ("image", "truth") for axis in AXES]
-    content = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+def _slices_key(picture: Picture) -> str:
+    """Return a key that is equal for pictures of the same slices of the same case."""
+    content = b"".join(plane.tobytes() for name in ("image", "truth") for plane in _planes(picture, name))
     return picture.title + hashlib.sha256(content).hexdigest()
 
 
 def _case_score(run: Run, title: str) -> float | None:
-    """The DSC of the case that a picture's title names as a word of its own, if the run's record has it."""
+    """Return the DSC of the case whose id occurs as a word in a picture's title, or None."""
     words = {title, *re.split(r"[\s,;]+", title)}
     rows = [row for row in run.record.cases if str(row["id"]) in words and row.get("dice") is not None]
     return float(rows[0]["dice"]) if len(rows) == 1 else None

@@ -6,64 +6,60 @@ from typing import Any
 
 from gvsl.report.numbers import plural
 from gvsl.report.page import Html, element, join, section
+from gvsl.report.run_volumes import Volume
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import structure_colours, structure_names
-from gvsl.report.volumes import Volume
+from gvsl.report.sections.pictures import view_switch
 
-MOST_BYTES = 30_000_000
-"""Of all packed volumes in a page; what doesn't fit is left out, and that is said."""
+MAX_BYTES = 30_000_000
+"""Maximum size of all packed volumes in a page; the page names how many are left out."""
 LEAD = (
-    "Click or drag in a plane to move the cross; scroll or Page Up and Page Down change the slice, arrow keys move by "
-    "a voxel. In a pair, a click in the fixed image marks its match in the moving one."
+    "Click or drag in a plane to move the cross; scroll or press Page Up and Page Down to change the slice; arrow keys "
+    "move by a voxel. In a pair, a click in the fixed image marks its match in the moving one."
 )
 
 
 def viewer(runs: Sequence[Run]) -> Html | None:
-    """The section, or None where no run kept volumes."""
+    """Make the section and the data for its script; None if no run kept volumes."""
     shown = [(run, volume) for run in runs for volume in run.volumes]
     if not shown:
         return None
     entries: list[dict[str, Any]] = []
     blocks: list[Html] = []
-    size, left_out = 0, 0
+    size = 0
     for run, volume in shown:
         packed = volume.packed()
         taken = sum(map(len, packed.values()))
-        if size + taken > MOST_BYTES:
-            left_out += 1
-            continue
-        size += taken
-        number = len(entries)
-        entries.append(_entry(run, volume))
-        blocks += [_block(f"volume-{number}-{name}", "text/plain", data) for name, data in packed.items()]
-    said = [element("p", f"{plural(left_out, 'volume')} left out: the page would be too large.", css="quiet")]
-    controls = element("div", css="viewer-controls")
-    stage = element("div", css="viewer-stage")
-    without = element("noscript", element("p", "The viewer needs JavaScript; the slices below don't."))
+        if size + taken <= MAX_BYTES:
+            size += taken
+            blocks += [_block(f"volume-{len(entries)}-{name}", "text/plain", data) for name, data in packed.items()]
+            entries.append(_entry(run, volume))
+    left_out = len(shown) - len(entries)
+    too_large = element("p", f"{plural(left_out, 'volume')} left out: the page would be too large.", css="quiet")
     body = element(
-        "div", controls, stage, element("p", css="viewer-words quiet", aria_live="polite"), css="viewer card"
+        "div",
+        element("div", css="viewer-controls"),
+        element("div", css="viewer-stage"),
+        element("p", css="viewer-words quiet", aria_live="polite"),
+        css="viewer card",
     )
     data = _block("volumes", "application/json", json.dumps(entries, separators=(",", ":")).replace("<", "\\u003c"))
-    return section("viewer", "Volumes", LEAD, without, body, *(said if left_out else []), data, join(blocks))
+    without = element("noscript", element("p", "The viewer needs JavaScript; the slices below don't."))
+    parts = [without, view_switch(), body, *([too_large] if left_out else []), data, join(blocks)]
+    return section("viewer", "Volumes", LEAD, *parts)
 
 
 def _entry(run: Run, volume: Volume) -> dict[str, Any]:
-    """What the script needs to know of a volume."""
+    """Describe a volume for the script."""
     names = structure_names([run])
     colours = structure_colours(names)
-    return {
-        "run": run.label,
-        "title": volume.title,
-        "kind": volume.kind,
-        "arrays": {
-            name: {"shape": list(array.shape), "type": array.dtype.name} for name, array in volume.arrays.items()
-        },
-        "labels": [{"value": value, "name": name, "colour": colours[value]} for value, name in names.items()],
-    }
+    arrays = {name: {"shape": list(array.shape), "type": array.dtype.name} for name, array in volume.arrays.items()}
+    labels = [{"value": value, "name": name, "colour": colours[value]} for value, name in names.items()]
+    return {"run": run.label, "title": volume.title, "kind": volume.kind, "arrays": arrays, "labels": labels}
 
 
 def _block(name: str, kind: str, content: str) -> Html:
-    """Data for the script, which no browser runs; `content` holds no `<`."""
+    """Embed data for the script in an element that the browser does not run; `content` must hold no `<`."""
     if "<" in content:
         raise ValueError(f"{name} would end its own block")
     return Html(f'<script type="{kind}" id="{name}">{content}</script>')

@@ -1,1 +1,1 @@
-"""Table 1 of the paper, computed from run records and written in three formats."""
+"""Table 1 of the paper, computed from groups of comparable runs and written in three formats."""

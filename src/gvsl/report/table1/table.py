@@ -1,27 +1,45 @@
-"""Table 1 from records: methods by tasks and modes, each cell with its interval and its test against GVSL."""
+"""Table 1: arms by groups of comparable runs, each cell with its interval and its test against GVSL."""
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from gvsl.records import RunRecord
-from gvsl.report.table1.columns import MODES, SCRATCH, ColumnKey, column_of, sorted_into_columns
-from gvsl.report.table1.scores import Scores, gap, holm, interval, p_value, scores_of
+from gvsl.report.grouping import OURS, RANDOM, SCRATCH, Group
+from gvsl.report.runs import Run
+from gvsl.report.table1.cell_scores import Scores, gap, holm, interval, p_value, scores_of
 
-__all__ = ["MODES", "OURS", "SCRATCH", "Cell", "ColumnKey", "Place", "Table", "column_of", "table1"]
-
-OURS = "gvsl"
 SIGNIFICANT = 0.05
-"""The p value below which a cell is said to differ from GVSL's."""
+"""The p value below which a cell is marked as different from GVSL's."""
 
-Place = tuple[str, ColumnKey]
+
+class ColumnKey(NamedTuple):
+    """One column: a group of comparable runs."""
+
+    mode: str
+    store: str
+    metric: str
+    """`DSC` or `AUC`."""
+    labels: int | None = None
+    """Labelled training cases, if other columns of the store, mode and metric have another number; else None."""
+    settings: str = ""
+    """The settings that separate the column from others of its kind; may be empty."""
+
+    @property
+    def title(self) -> str:
+        """A heading without the metric."""
+        labels = "" if self.labels is None else f", {self.labels} labels"
+        return f"{self.store}, {self.mode}{labels}" + (f", {self.settings}" if self.settings else "")
+
+
+Index = tuple[str, ColumnKey]
 """A method and a column."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What the runs of a method are worth in one column; figures in per cent, NaN for an AUC of one class."""
+    """The scores of an arm in one column; in per cent, NaN for an AUC of one class."""
 
     mean: float
     low: float
@@ -34,95 +52,100 @@ class Cell:
     p_value: float | None
     """Of a paired test over cases against GVSL, corrected by Holm within the column."""
     failed: int = 0
-    """Runs that failed; they are in no figure."""
+    """The number of failed runs, which are ignored."""
     left_out: int = 0
-    """Cases that not every run of the cell has scored; they are in no figure."""
+    """The number of cases that not every run of the cell has scored, which are ignored."""
     repeated: tuple[int, ...] = ()
-    """Seeds of which there are several runs, of weights that differ; they count as their mean."""
+    """Seeds with several runs, which count as their mean."""
 
     @property
     def differs(self) -> bool:
-        """Whether the test finds it other than GVSL's."""
+        """True if the test finds the cell different from GVSL's."""
         return self.p_value is not None and self.p_value < SIGNIFICANT
 
 
 @dataclass
 class Table:
-    """Rows, columns and cells; where nothing was run there is no cell."""
+    """Rows, columns and cells; a row is an arm, a method or a method with what differs in its pre-training."""
 
     methods: list[str]
     columns: list[ColumnKey]
-    cells: dict[Place, Cell] = field(default_factory=dict)
-    failed: dict[Place, int] = field(default_factory=dict)
-    """Failed runs of cells that have no other."""
-    made: dict[Place, list[RunRecord]] = field(default_factory=dict)
+    cells: dict[Index, Cell] = field(default_factory=dict)
+    """Of the arms that have finished runs."""
+    failed: dict[Index, int] = field(default_factory=dict)
+    """The number of failed runs of arms without a cell."""
+    made: dict[Index, list[Run]] = field(default_factory=dict)
     """The finished runs of each cell, by seed."""
 
     def best(self, column: ColumnKey) -> str | None:
-        """The method with the highest mean."""
+        """Return the method with the highest mean."""
         rows = [method for method in self.methods if (method, column) in self.cells]
         known = [method for method in rows if math.isfinite(self.cells[method, column].mean)]
         return max(known, key=lambda method: self.cells[method, column].mean, default=None)
 
+    def in_order(self, order: Sequence[str]) -> "Table":
+        """Return the table with its rows in the order of their methods; methods that `order` lacks come last."""
+        ranks = {method: rank for rank, method in enumerate(order)}
+        rows = sorted(self.methods, key=lambda name: (ranks.get(name.partition(" (")[0], len(ranks)), name))
+        return replace(self, methods=rows)
 
-def table1(records: Sequence[RunRecord], order: Sequence[str]) -> Table:
-    """Compute the table from the transfer records among `records`.
 
-    Args:
-        records: of a benchmark; those that failed are counted, and are in no figure.
-        order: of the rows; methods that have no record are left out, others come last.
+def table1(groups: Sequence[Group]) -> Table:
+    """Compute the table, `scratch` first.
 
     Raises:
-        UserError: runs of one cell have no test case in common.
+        UserError: the runs of one cell have no test case in common.
     """
-    found: dict[Place, list[RunRecord]] = defaultdict(list)
-    failed: Counter[Place] = Counter()
-    for column, members in sorted_into_columns(records).items():
-        for record in members:
-            method = str(record.config["method"])
-            if record.status == "failed":
-                failed[method, column] += 1
-            elif record.status == "finished" and record.cases:
-                found[method, column].append(record)
-    columns = sorted({column for _, column in (*found, *failed)}, key=_place_of)
-    present = {method for method, _ in (*found, *failed)}
-    methods = [*(name for name in order if name in present), *sorted(present - set(order))]
-    made = {place: sorted(runs, key=lambda run: (run.seed, run.name)) for place, runs in found.items()}
-    table = Table(methods, columns, made=made)
-    for column in columns:
-        scores = {method: scores_of(made[method, column]) for method in methods if (method, column) in made}
-        _fill(table, column, scores, failed)
-    return table
+    columns = {_key_of(group): group for group in groups}
+    arms = {arm for group in groups for arm in (*group.arms, *group.failed)}
+    table = Table(sorted(map(_row_of, arms)), sorted(columns, key=_rank_of))
+    for column in table.columns:
+        _fill(table, column, columns[column])
+    return table.in_order((SCRATCH,))
 
 
-def _place_of(column: ColumnKey) -> tuple[bool, str, str, float, str]:
+def _key_of(group: Group) -> ColumnKey:
+    labels = group.labels if group.labels_vary else None
+    return ColumnKey(group.protocol, group.store, group.metric, labels, group.settings)
+
+
+def _row_of(arm: str) -> str:
+    return SCRATCH if arm == RANDOM else arm
+
+
+def _rank_of(column: ColumnKey) -> tuple[bool, str, str, float, str]:
     return column.mode != "linear", column.store, column.metric, column.labels or math.inf, column.settings
 
 
-def _fill(table: Table, column: ColumnKey, scores: Mapping[str, Scores], failed: Mapping[Place, int]) -> None:
-    ours = scores.get(OURS)
-    p_values = holm(
-        {name: p_value(mine, ours) for name, mine in scores.items() if ours is not None and name != OURS},
-    )
-    for method in table.methods:
-        lost = failed.get((method, column), 0)
-        if method not in scores:
-            if lost:
-                table.failed[method, column] = lost
-            continue
-        mine = scores[method]
+def _fill(table: Table, column: ColumnKey, group: Group) -> None:
+    made = {
+        _row_of(arm): sorted(runs, key=lambda run: (run.record.seed, run.record.name))
+        for arm, runs in group.arms.items()
+    }
+    failed = {_row_of(arm): count for arm, count in group.failed.items()}
+    scores = {name: scores_of(runs) for name, runs in made.items()}
+    table.made |= {(name, column): runs for name, runs in made.items()}
+    table.failed |= {(name, column): count for name, count in failed.items() if name not in scores}
+    p_values = _p_values(scores)
+    for name, mine in scores.items():
         low, high = interval(mine)
-        ahead = gap(mine, scores[SCRATCH]) if method != SCRATCH and SCRATCH in scores else None
-        counts = Counter(mine.seeds)
-        table.cells[method, column] = Cell(
-            mean=100 * mine.figure(),
+        ahead = gap(mine, scores[SCRATCH]) if name != SCRATCH and SCRATCH in scores else None
+        seeds = Counter(mine.seeds)
+        table.cells[name, column] = Cell(
+            mean=100 * mine.mean(),
             low=100 * low,
             high=100 * high,
             cases=mine.values.shape[1],
-            seeds=tuple(sorted(counts)),
+            seeds=tuple(sorted(seeds)),
             to_scratch=None if ahead is None else 100 * ahead,
-            p_value=p_values.get(method),
-            failed=lost,
+            p_value=p_values.get(name),
+            failed=failed.get(name, 0),
             left_out=mine.left_out,
-            repeated=tuple(sorted(seed for seed, count in counts.items() if count > 1)),
+            repeated=tuple(sorted(seed for seed, count in seeds.items() if count > 1)),
         )
+
+
+def _p_values(scores: Mapping[str, Scores]) -> dict[str, float]:
+    """Return the p value of each row's difference to GVSL, corrected within the column."""
+    ours = scores.get(OURS)
+    return {} if ours is None else holm({name: p_value(mine, ours) for name, mine in scores.items() if name != OURS})

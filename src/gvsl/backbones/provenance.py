@@ -1,0 +1,51 @@
+"""The images that weights were trained on, stored beside them in learnt_from.txt by content, whatever the file names.
+
+The file is text with one image a line, sorted: the first digits of the hash that a store keeps of each source image's
+voxels. It only reveals whether an image at hand is among them.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from gvsl.errors import UserError
+
+HASHES_NAME = "learnt_from.txt"
+DIGITS = 16
+"""Hex digits kept of a hash: among a million images, two share them by chance in one of 10^7 cases."""
+LINE = re.compile(rf"[0-9a-f]{{{DIGITS}}}")
+
+
+def short_hash(content: str) -> str:
+    """Return a content hash as learnt_from.txt stores it."""
+    return content[:DIGITS]
+
+
+def image_hashes(contents: Iterable[str]) -> frozenset[str] | None:
+    """Return the short hashes of these content hashes; None if one is missing, as in stores of older versions."""
+    hashes = frozenset(short_hash(content) for content in contents)
+    return None if "" in hashes else hashes
+
+
+def format_hashes(hashes: Iterable[str]) -> str:
+    """Return the text of learnt_from.txt."""
+    return "".join(f"{line}\n" for line in sorted(hashes))
+
+
+def read_hashes(folder: Path) -> frozenset[str] | None:
+    """Read the hashes of the images that the weights in `folder` were trained on; None if there is no such file.
+
+    Raises:
+        UserError: learnt_from.txt can't be read, or a line of it is not a short hash.
+    """
+    path = folder / HASHES_NAME
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} can't be read: {error}; copy it from the run again") from None
+    invalid = next((number for number, line in enumerate(lines, 1) if not LINE.fullmatch(line)), None)
+    if invalid is not None:
+        raise UserError(f"line {invalid} of {path} is not {DIGITS} hex digits; copy it from the run again")
+    return frozenset(lines)

@@ -1,0 +1,40 @@
+"""Cases as they lie on disk, datasets of them, and the names of the splits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SPLITS = ("pretrain", "train", "val", "test")
+"""All splits. A `train` case is usually in `pretrain` too; a `val` or `test` case never is."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One subject on disk: an image, its optional label map and class label, and its splits."""
+
+    id: str
+    image: Path
+    label: Path | None = None
+    splits: tuple[str, ...] = ()
+    target: int | None = None
+    """Image-level label for binary classification; 1 is the positive class."""
+    parts: tuple[str, ...] = ()
+    """File names of a DICOM series relative to the folder `image`, if the folder holds other files too."""
+    mask: Path | None = None
+    """Lung mask on the image's grid; a crop to the lungs uses it instead of segmenting them."""
+    unusable: str = ""
+    """Why the case can't be used, if that is known without reading it; such a case is refused with this message."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The cases of one dataset."""
+
+    cases: list[Case]
+    label_names: dict[int, str]
+    """Structure's name by label value in the store; may be empty."""
+    name: str
+    """For manifests and reports."""
+    label_values: Mapping[int, int] = field(default_factory=dict)
+    """Label value in the store by label value in the files, 0 for background; empty if they stay the same. A label
+    map with a value that isn't listed is refused."""

@@ -1,0 +1,117 @@
+"""What NRRD and MetaImage have in common: a header in text, and a block of voxels behind it or in a file of its own."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvsl.io.header_checks import refuse_short, refuse_wrapped
+from gvsl.io.stream import DEFLATE_RATIO, decompressed, read_voxels, wrap_read_errors
+from gvsl.io.volume import MAX_VOXELS, UnusableFile
+
+MAX_HEADER_BYTES = 2**20
+"""Real headers have a few thousand bytes."""
+RATIOS = {"raw": 1, "gzip": DEFLATE_RATIO, "zlib": DEFLATE_RATIO, "bzip2": MAX_VOXELS}
+"""Maximum compression ratio of each encoding; bzip2 has no useful bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextHeader:
+    """Description of the voxels, from a checked header."""
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    dtype: np.dtype[Any]
+    encoding: str
+    """A key of RATIOS."""
+    skip: int
+    """Bytes before the voxels; -1 if these are the end of the file."""
+    data_file: str | None
+    """Name of the file with the voxels; None if they follow the header."""
+
+
+def load_with_header(
+    path: Path, name: str, parse: Callable[[IO[bytes]], TextHeader], several: re.Pattern[str]
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Load the voxels in their stored type, (D, H, W), and the RAS+ affine in millimetres.
+
+    Args:
+        path: the header's file.
+        name: of the format.
+        parse: reads the header and leaves the stream right behind it.
+        several: matches a `data_file` that stands for several files.
+
+    Raises:
+        UnusableFile: the file can't be used.
+    """
+    with wrap_read_errors(name), path.open("rb") as stream:
+        header = parse(stream)
+        if header.data_file is None:
+            return _read_block(stream, header, path), header.affine
+        if several.match(header.data_file):
+            raise UnusableFile("has its voxels in several files; save it as one")
+        data = _data_path(path, header.data_file)
+        with data.open("rb") as other:
+            return _read_block(other, header, data), header.affine
+
+
+def header_lines(stream: IO[bytes]) -> Iterator[str]:
+    """Yield the lines of a text header without line ends; the stream stays right behind the last one.
+
+    Raises:
+        UnusableFile: the header is longer than MAX_HEADER_BYTES.
+    """
+    left = MAX_HEADER_BYTES
+    while line := stream.readline(left):
+        left -= len(line)
+        if left <= 0:
+            raise UnusableFile(f"its header is longer than {MAX_HEADER_BYTES:,} bytes")
+        yield line.decode("utf-8", "replace").rstrip("\r\n")
+
+
+def numbers(text: str, count: int) -> NDArray[np.float64]:
+    """Parse `count` finite numbers separated by spaces; UnusableFile if the text holds anything else."""
+    found = np.array([float(part) for part in text.split()])
+    if found.size != count or not np.isfinite(found).all():
+        raise UnusableFile(f"its header has {text[:80]!r} where {count} numbers belong")
+    return found
+
+
+def whole_numbers(text: str) -> list[int]:
+    """Parse whole numbers separated by spaces; UnusableFile if the text holds anything else."""
+    parts = text.split()
+    if not all(part.lstrip("+-").isascii() and part.lstrip("+-").isdigit() and len(part) < 20 for part in parts):
+        raise UnusableFile(f"its header has {text[:80]!r} where whole numbers belong")
+    return [int(part) for part in parts]
+
+
+def _read_block(stream: IO[bytes], header: TextHeader, path: Path) -> NDArray[Any]:
+    needed = prod(header.shape) * header.dtype.itemsize
+    size = path.stat().st_size
+    if header.skip == -1:
+        stream.seek(max(size - needed, 0))
+    else:
+        stream.seek(header.skip, 1)
+    refuse_short(header.shape, needed, (size - stream.tell()) * RATIOS[header.encoding])
+    with decompressed(stream, header.encoding) as plain:
+        array = read_voxels(plain, header.shape, header.dtype)
+    refuse_wrapped(array, header.dtype)
+    return array
+
+
+def _data_path(header: Path, name: str) -> Path:
+    """Resolve the data file that a header names; it must lie in the header's folder or below."""
+    if not name or "\0" in name:
+        raise UnusableFile("names no data file")
+    folder = header.parent.resolve()
+    path = (folder / name).resolve()
+    if path == header.resolve() or not path.is_relative_to(folder):
+        raise UnusableFile(f"names the data file {name!r}, which lies outside its own folder")
+    if not path.is_file():
+        raise UnusableFile(f"its data file {name!r} does not exist")
+    return path

@@ -1,0 +1,58 @@
+"""ReportData: the runs in some folders and what the report computes from them, each once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from gvsl.report.grouping import Group, groups
+from gvsl.report.run_findings import Finding, findings
+from gvsl.report.runs import Run, read_runs
+from gvsl.report.table1.table import Table, table1
+from gvsl.report.verdicts import AucComparison, auc_comparisons, headline
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """The runs, and what follows from them."""
+
+    runs: Sequence[Run]
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """Groups of comparable transfer runs, also of those that failed."""
+        return groups(self.runs)
+
+    @cached_property
+    def compared(self) -> list[Group]:
+        """Groups with finished runs that are scored by DSC."""
+        return [group for group in self.groups if group.metric == "DSC" and group.arms]
+
+    @cached_property
+    def table1(self) -> Table:
+        """Table 1."""
+        return table1(self.groups)
+
+    @cached_property
+    def aucs(self) -> list[AucComparison]:
+        """The comparisons of AUC."""
+        return auc_comparisons(self.table1)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """The findings about runs and comparisons, most severe first."""
+        return findings(self.runs, self.compared)
+
+    @cached_property
+    def headline(self) -> str:
+        """The main result in one line."""
+        return headline(self.runs, self.compared, self.aucs)
+
+
+def read_report(folders: Iterable[Path]) -> ReportData:
+    """Read every run in or below `folders`.
+
+    Raises:
+        UserError: a folder holds no record, or a record or a file beside it is broken.
+    """
+    return ReportData(read_runs(folders))

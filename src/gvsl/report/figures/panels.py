@@ -1,0 +1,87 @@
+"""Panels with a common legend, as a part of the page: an entry of the legend highlights its series without a script."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gvsl.report.figures.chart import DASHES, Drawing, chart_svg, css_colour
+from gvsl.report.page import Html, element, figure
+
+MARKERS = {
+    "o": "M12 2.6a3.4 3.4 0 1 0 .01 0z",
+    "^": "M12 2L16 9H8z",
+    "s": "M9 3H15V9H9z",
+    "D": "M12 1.6L16.4 6L12 10.4L7.6 6z",
+    "v": "M12 10L16 3H8z",
+    "P": "M10.5 2H13.5V4.5H16V7.5H13.5V10H10.5V7.5H8V4.5H10.5z",
+}
+"""Markers by their matplotlib name, each with its outline in a legend key of 24 by 12."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A legend entry: a line, or a marker if it has one."""
+
+    name: str
+    colour: str
+    dash: str = "solid"
+    marker: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart with its title and caption."""
+
+    title: str
+    draw: Drawing
+    alt: str
+    """Description for screen readers."""
+    caption: str
+    keys: Sequence[int] = ()
+    """The legend entries that occur in the panel, if it shows a legend of its own on the page."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Panels that share their legend entries."""
+
+    title: str
+    note: str
+    entries: Sequence[Entry]
+    panels: Sequence[Panel]
+
+
+def block_html(block: Block, *tables: Html) -> Html:
+    """Lay out a block's heading, legend, panels and the tables below them."""
+    names = [entry.name for entry in block.entries]
+    panels = [
+        figure(
+            Html(chart_svg(panel.draw, panel.alt, names)),
+            panel.caption,
+            panel.title,
+            _legend(block.entries, panel.keys) if panel.keys else None,
+            "chart",
+        )
+        for panel in block.panels
+    ]
+    note = [element("p", block.note, css="quiet")] if block.note else []
+    own = any(panel.keys for panel in block.panels)
+    legend = [] if own else [_legend(block.entries, range(len(names)))]
+    charts = element("div", *legend, element("div", *panels, css="charts"), css="linked")
+    return element("div", element("h3", block.title), *note, charts, *tables)
+
+
+def _legend(entries: Sequence[Entry], places: Sequence[int]) -> Html:
+    items = [
+        element("li", _key(entries[place]), entries[place].name, css=f"k{place}", tabindex="0") for place in places
+    ]
+    return element("ul", *items, css="legend keys")
+
+
+def _key(entry: Entry) -> Html:
+    """Draw a legend key of 24 by 12."""
+    colour = css_colour(entry.colour)
+    if entry.marker:
+        path, style = MARKERS[entry.marker], f"fill:{colour};stroke:none"
+    else:
+        path, style = "M1 6H23", f"stroke:{colour};stroke-dasharray:{DASHES[entry.dash][1] or 'none'}"
+    return Html(f'<svg class="key" viewBox="0 0 24 12" aria-hidden="true"><path d="{path}" style="{style}"/></svg>')

@@ -1,0 +1,372 @@
+"""Groups of comparable runs and the arms in them, of which Table 1, the summary and the charts are views.
+
+Runs share a group if they agree in every setting that decides a result (`gvsl.records.comparability`). An arm of a
+group is a method; if runs of one method were pre-trained differently, each pre-training has an arm of its own.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gvsl.records.comparability import LABELS, NOT_RECORDED, deciding, labels_of
+from gvsl.report.numbers import plural
+from gvsl.report.run_metrics import mean_of_cases
+from gvsl.report.runs import Run
+
+RANDOM = "random"
+"""The arm of features that were never trained."""
+SCRATCH = "scratch"
+"""The name of that arm in Table 1 and in the charts, and of its method in a record."""
+OURS = "gvsl"
+MODES = {"linear": "linear", "finetune": "finetune", "scratch": "finetune"}
+"""The protocol of a run's mode: training from scratch is the baseline of fine-tuning."""
+PROTOCOL_NAMES = {"linear": "linear evaluation", "finetune": "fine-tuning", "pretrain": "pre-training"}
+CLASSIFICATIONS = ("classification", "ccc")
+"""Tasks that are scored by the AUC."""
+WEIGHTS_FILES = ("weights", "model.safetensors")
+"""The possible ends of a path to weights, after the folder of the run that made them."""
+STEPS, STORE = "trainer.max_steps", "store"
+HASH_LENGTH = 6
+
+Settings = dict[str, str]
+
+
+class Member(NamedTuple):
+    """A run and its arm."""
+
+    run: Run
+    arm: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Transfer runs of one store, protocol and metric that agree in every deciding setting."""
+
+    store: str
+    protocol: str
+    """`linear` or `finetune`."""
+    metric: str
+    """`DSC` or `AUC`."""
+    labels: int | None
+    """Labelled training cases; None if the records don't tell."""
+    labels_vary: bool
+    """True if another group of the same store, protocol and metric has another number of labels."""
+    settings: str
+    """The other settings that separate this group from those of the same store, protocol and metric; may be empty."""
+    arms: dict[str, list[Run]]
+    """The finished runs of each arm that have scores, by seed; `random` first."""
+    failed: dict[str, int] = field(default_factory=dict)
+    """The number of failed runs of each arm."""
+
+    @property
+    def methods(self) -> list[str]:
+        """The arms with pre-trained features."""
+        return [name for name in self.arms if name != RANDOM]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All finished runs of the group."""
+        return [run for runs in self.arms.values() for run in runs]
+
+    @property
+    def can_be_compared(self) -> bool:
+        """True if the group has both random and pre-trained features."""
+        return RANDOM in self.arms and len(self.arms) > 1
+
+    @property
+    def conditions(self) -> str:
+        """The number of labels and the settings that separate the group from others; may be empty."""
+        labels = [] if self.labels is None else [plural(self.labels, "label")]
+        return ", ".join([*labels, *([self.settings] if self.settings else [])])
+
+    @property
+    def name(self) -> str:
+        """Protocol and conditions."""
+        return f"{self.protocol}, {self.conditions}" if self.conditions else self.protocol
+
+    @property
+    def partly_recorded(self) -> list[str]:
+        """Settings that only some of the runs' records state; the others are older."""
+        known = [deciding(run.record) for run in self.runs]
+        return sorted({name for one in known for name in one if not all(name in other for other in known)})
+
+
+@dataclass(frozen=True)
+class ChartGroup:
+    """Finished runs that share a chart."""
+
+    store: str
+    mode: str
+    """`linear`, `finetune` or `pretrain`."""
+    settings: str
+    """The settings that separate the group from others of its store and mode; may be empty."""
+    arms: dict[str, list[Run]]
+    """The runs of each arm, by seed; `scratch` first, then `gvsl`."""
+    note: str = ""
+    """The settings in which the runs differ; may be empty."""
+
+    @property
+    def notes(self) -> str:
+        """The note, and the arms with several weights of one seed."""
+        repeated = [name for name, runs in self.arms.items() if several_weights(runs)]
+        text = f"Several runs of one seed, of weights that differ: {', '.join(repeated)}." if repeated else ""
+        return f"{self.note} {text}".strip()
+
+    @property
+    def title(self) -> str:
+        """A heading."""
+        name = f"{self.store}: {PROTOCOL_NAMES.get(self.mode, self.mode)}"
+        return f"{name}, {self.settings}" if self.settings else name
+
+
+def groups(runs: Sequence[Run]) -> list[Group]:
+    """Sort transfer runs into groups of comparable ones, those with a baseline first.
+
+    Runs that differ in a deciding setting never share a group. A failed run that recorded no settings joins the first
+    group that it may belong to.
+
+    Args:
+        runs: the transfers, and the pre-trainings that their arms are named by.
+    """
+    usable = [member for member in members(runs) if member.run.record.kind == "transfer" and _counts(member.run)]
+    found = []
+    kinds = _sorted_into(usable, lambda member: (member.run.store, protocol_of(member.run), metric_of(member.run)))
+    for (store, protocol, metric), alike in kinds.items():
+        for settings, part in partition(alike):
+            finished = [member for member in part if member.run.record.status == "finished"]
+            counts = [count for member in part if (count := labels_of(member.run.record)) is not None]
+            found.append(
+                Group(
+                    store,
+                    protocol,
+                    metric,
+                    labels=counts[0] if counts else None,
+                    labels_vary=LABELS in settings,
+                    settings=", ".join(f"{name} {value}" for name, value in settings.items() if name != LABELS),
+                    arms=_arms(finished, (RANDOM,)),
+                    failed=dict(Counter(arm for run, arm in part if run.record.status == "failed")),
+                )
+            )
+    return sorted(
+        found,
+        key=lambda group: (not group.can_be_compared, group.store, group.protocol, group.labels or 0, group.settings),
+    )
+
+
+def chart_groups(
+    runs: Iterable[Run], shown: Callable[[Run], bool] = lambda run: True, min_arms: int = 2, vary: Sequence[str] = ()
+) -> tuple[list[ChartGroup], list[Run]]:
+    """Sort runs into groups that share a chart.
+
+    Of the runs of one store and protocol, those that agree in every deciding setting share a group if it has enough
+    arms. The others are charted together, with a note of the settings in which they differ.
+
+    Args:
+        runs: all runs, also the pre-trainings that the arms are named by.
+        shown: returns True for the finished runs to chart.
+        min_arms: the number of arms that a group needs.
+        vary: deciding settings that may differ within a group.
+
+    Returns:
+        The groups, and the runs that are in none for lack of others to compare with.
+    """
+    found, alone = [], []
+    usable = [Member(run, SCRATCH if arm == RANDOM else arm) for run, arm in members(list(runs)) if shown(run)]
+    kinds = _sorted_into(usable, lambda member: (member.run.store, protocol_of(member.run)))
+    for (store, mode), alike in sorted(kinds.items()):
+        parts = partition(alike, vary)
+        whole = [part for part in parts if len({arm for _, arm in part[1]}) >= min_arms]
+        varying = _varying([settings for settings, _ in whole])
+        for settings, part in whole:
+            text = ", ".join(f"{name} {settings[name]}" for name in varying)
+            found.append(ChartGroup(store, mode, text, _arms(part, (SCRATCH, OURS))))
+        left = [part for part in parts if part not in whole]
+        rest = [member for _, part in left for member in part]
+        if len({arm for _, arm in rest}) >= min_arms:
+            note = f"These runs differ in more than their weights: {', '.join(_varying([one for one, _ in left]))}."
+            text = "other settings" if whole else ""
+            found.append(ChartGroup(store, mode, text, _arms(rest, (SCRATCH, OURS)), note))
+        else:
+            alone += [run for run, _ in rest]
+    return found, alone
+
+
+def partition(alike: Sequence[Member], vary: Sequence[str] = ()) -> list[tuple[Settings, list[Member]]]:
+    """Sort runs of one store and protocol into parts that agree in every deciding setting.
+
+    A failed run that lacks settings joins the first part that it may belong to.
+
+    Returns:
+        Each part with the settings that separate it from the others.
+    """
+    known = [{name: value for name, value in deciding(run.record).items() if name not in vary} for run, _ in alike]
+    parts: dict[tuple[tuple[str, str], ...], list[Member]] = {}
+    incomplete = []
+    for member, settings in zip(alike, separating(known), strict=True):
+        if member.run.record.status == "failed" and NOT_RECORDED in settings.values():
+            incomplete.append((member, settings))
+        else:
+            parts.setdefault(tuple(settings.items()), []).append(member)
+    for member, settings in incomplete:
+        fitting = (key for key in sorted(parts) if all(settings[name] in (value, NOT_RECORDED) for name, value in key))
+        parts.setdefault(next(fitting, tuple(settings.items())), []).append(member)
+    return [(dict(key), part) for key, part in parts.items()]
+
+
+def separating(settings: Sequence[Mapping[str, str]]) -> list[Settings]:
+    """Return for each run the settings that separate it from another run.
+
+    A setting that a record lacks is "not recorded". If all other records agree in it, the run is taken to agree too.
+    """
+    varying = _varying(settings)
+    return [{name: one.get(name, NOT_RECORDED) for name in varying} for one in settings]
+
+
+def members(runs: Sequence[Run]) -> list[Member]:
+    """Return every run with its arm: `random`, or its method and what differs in its pre-training.
+
+    Transfer runs on one store of one method are separate arms if their pre-training differed in a deciding setting or
+    in its store: `gvsl`, `gvsl (2400 steps)`. What most of them have goes unmentioned.
+    """
+    pretrained = [run for run in runs if run.record.kind == "pretrain"]
+    stores = {run.record.store.get("hash", ""): run.store for run in runs}
+    arms = [arm_of(run) for run in runs]
+    alike: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, (run, arm) in enumerate(zip(runs, arms, strict=True)):
+        if run.record.kind == "transfer" and arm != RANDOM:
+            alike[run.store, arm].append(index)
+    for indices in alike.values():
+        variants = _variants([_pretraining(runs[index], pretrained, stores) for index in indices])
+        for index, variant in zip(indices, variants, strict=True):
+            arms[index] += f" ({variant})" if variant else ""
+    return [Member(run, arm) for run, arm in zip(runs, arms, strict=True)]
+
+
+def several_weights(runs: Iterable[Run]) -> bool:
+    """Return True if there are runs of one seed with different weights; pre-trainings always differ."""
+    known = {(run.record.seed, str(run.record.config.get("weights", run.folder))) for run in runs}
+    return len({seed for seed, _ in known}) < len(known)
+
+
+def arm_of(run: Run) -> str:
+    """Return `random` for a transfer without pre-trained weights, else the name of the method."""
+    config = run.record.config
+    untrained = run.record.kind == "transfer" and SCRATCH in (config["weights"], config["mode"])
+    return RANDOM if untrained else str(config.get("method", run.label))
+
+
+def protocol_of(run: Run) -> str:
+    """Return the protocol of a run: `linear`, `finetune`, to which training from scratch belongs, or `pretrain`."""
+    mode = str(run.record.config.get("mode"))
+    return "pretrain" if run.record.kind == "pretrain" else MODES.get(mode, mode)
+
+
+def metric_of(run: Run) -> str:
+    """Return the metric of a transfer run, `DSC` or `AUC`; a record without cases or task is of segmentation."""
+    if run.record.cases:
+        return "DSC" if mean_of_cases(run, "dice") is not None else "AUC"
+    return "AUC" if run.record.config.get("task") in CLASSIFICATIONS else "DSC"
+
+
+def pretraining_of(run: Run, pretrained: Iterable[Run]) -> Run | None:
+    """Return the run that made a transfer run's weights, or None if it is not among those given.
+
+    It is recognised by its method and by its folder: the one that shares the longest end with the weights' path.
+    """
+    wanted = Path(str(run.record.config["weights"])).parts
+    while wanted and wanted[-1] in WEIGHTS_FILES:
+        wanted = wanted[:-1]
+    method = run.record.config["method"]
+    shared = [
+        (_common_end(other.folder.parts, wanted), other)
+        for other in pretrained
+        if other.record.config.get("method", method) == method
+    ]
+    longest = max((length for length, _ in shared), default=0)
+    best = [other for length, other in shared if length == longest]
+    return best[0] if longest and len(best) == 1 else None
+
+
+def _pretraining(run: Run, pretrained: Iterable[Run], stores: Mapping[str, str]) -> tuple[str, Settings]:
+    """Return an identity and the known settings of a transfer run's pre-training.
+
+    They come from the pre-training's own record, or from the transfer's if the former is not among the runs.
+    """
+    found = pretraining_of(run, pretrained)
+    if found is not None:
+        return str(found.folder), deciding(found.record) | {STORE: found.store}
+    facts = run.record.pretraining
+    known = {STEPS: str(facts["steps"])} if "steps" in facts else {}
+    mark = str(facts.get("store", ""))
+    known |= {STORE: stores.get(mark, mark[:HASH_LENGTH])} if mark else {}
+    return str(run.record.config["weights"]), known
+
+
+def _variants(pretrainings: Sequence[tuple[str, Settings]]) -> list[str]:
+    """Return how each pre-training differs from the usual one; empty for the usual one."""
+    known = {name: settings for name, settings in pretrainings if settings}
+    differing = dict(zip(known, separating(list(known.values())), strict=True))
+    usual = _usual(list(differing.values()))
+    texts = {}
+    for name, settings in differing.items():
+        odd = {key: value for key, value in settings.items() if value not in (usual.get(key), NOT_RECORDED)}
+        texts[name] = ", ".join(_setting_text(key, value) for key, value in odd.items())
+    named = dict(texts)
+    for name, settings in differing.items():  # of two that differ only in what one of them doesn't record
+        blank = ", ".join(key for key, value in settings.items() if value == NOT_RECORDED)
+        if blank and any(texts[name] == texts[other] and settings != differing[other] for other in texts):
+            named[name] = f"{texts[name]}, {blank} not recorded".removeprefix(", ")
+    unknown = "pre-training not among the runs" if known else ""
+    return [named.get(name, unknown) for name, _ in pretrainings]
+
+
+def _usual(settings: Sequence[Settings]) -> Settings:
+    """Return the commonest recorded value of each setting that has one."""
+    found = {}
+    for name in sorted({name for one in settings for name in one}):
+        counts = Counter(one[name] for one in settings if one[name] != NOT_RECORDED).most_common(2)
+        if counts and (len(counts) == 1 or counts[0][1] > counts[1][1]):
+            found[name] = counts[0][0]
+    return found
+
+
+def _setting_text(name: str, value: str) -> str:
+    return f"{value} steps" if name == STEPS else f"{name.partition('.')[2] or name} {value}"
+
+
+def _varying(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the settings in which records that state them disagree, sorted."""
+    names = sorted({name for one in settings for name in one})
+    return [name for name in names if len({one[name] for one in settings if name in one}) > 1]
+
+
+def _counts(run: Run) -> bool:
+    """Return True for a finished run with scores, or a failed run."""
+    scored = mean_of_cases(run, "dice") is not None or mean_of_cases(run, "score") is not None
+    return run.record.status == "failed" or (run.record.status == "finished" and scored)
+
+
+def _arms(part: Iterable[Member], first: Sequence[str]) -> dict[str, list[Run]]:
+    """Return the runs of each arm by seed, the arms named first before the others."""
+    found = _sorted_into(sorted(part, key=lambda member: member.run.record.seed), lambda member: member.arm)
+    names = [*(name for name in first if name in found), *sorted(found.keys() - set(first))]
+    return {name: [run for run, _ in found[name]] for name in names}
+
+
+def _sorted_into(items: Iterable[Member], key: Callable[[Member], Any]) -> dict[Any, list[Member]]:
+    found: dict[Any, list[Member]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
+
+
+def _common_end(first: Sequence[str], second: Sequence[str]) -> int:
+    """Return how many parts two paths share at their ends."""
+    count = 0
+    for one, other in zip(reversed(first), reversed(second), strict=False):
+        if one != other:
+            break
+        count += 1
+    return count

@@ -1,0 +1,71 @@
+"""Metrics of single runs: recorded means, means over cases, ends of curves, and their names."""
+
+from collections.abc import Mapping
+from statistics import fmean
+
+from gvsl.report.runs import Curve, Run
+
+MATCHING_METRICS = ("ncc", "ncc_affine", "ncc_identity", "folded", "dice_before", "dice_after")
+END_FRACTION = 0.1
+"""The fraction of a curve's values, the last ones, whose mean is the curve's end."""
+EARLIER_TITLES: Mapping[str, tuple[str, str | None]] = {
+    "loss": ("Total loss", "lower"),
+    "ncc": ("NCC loss", "lower"),
+    "ncc_affine": ("NCC loss of the affine part", "lower"),
+    "ncc_identity": ("NCC loss without warping", None),
+    "smoothness": ("Smoothness loss", "lower"),
+    "folded": ("Fraction of voxels with a non-positive Jacobian", "lower"),
+    "restoration": ("Restoration error (MSE)", "lower"),
+    "restoration_identity": ("Error of the damaged volume (MSE)", None),
+    "accuracy": ("Accuracy", "higher"),
+    "twin_accuracy": ("Instance retrieval accuracy", "higher"),
+    "twin_chance": ("Chance level of instance retrieval", None),
+    "embedding_std": ("Standard deviation of the embeddings", "higher"),
+    "effective_rank": ("Effective rank of the embeddings", "higher"),
+    "clusters_used": ("Clusters in use", "higher"),
+    "cluster_smallest": ("Smallest cluster (fraction of the volumes)", "higher"),
+    "cluster_largest": ("Largest cluster (fraction of the volumes)", "lower"),
+    "nmi": ("NMI with the previous assignment", None),
+}
+"""Title and better direction of the metrics in records whose method doesn't declare them (before 2026-11-27)."""
+
+
+def curve_end(curve: Curve) -> float:
+    """Return the mean of the last tenth of a curve's values, at least one; NaN if one of them is not finite."""
+    count = max(1, round(END_FRACTION * curve.values.size))
+    return float(curve.values[-count:].mean())
+
+
+def mean_of_cases(run: Run, key: str) -> float | None:
+    """Return the mean of a metric over the run's cases, or None if no case has it."""
+    values = [float(row[key]) for row in run.record.cases if row.get(key) is not None]
+    return fmean(values) if values else None
+
+
+def held_out(run: Run, key: str) -> float | None:
+    """Return a pre-training run's metric over its held-out pairs: the recorded mean, or else that of its rows."""
+    recorded = run.record.metrics.get(f"val/{key}")
+    return mean_of_cases(run, key) if recorded is None else recorded
+
+
+def pretext_metrics(run: Run) -> list[tuple[str, float]]:
+    """Return a pre-training run's metrics on held-out volumes, other than those of matching, by name."""
+    names = [name.removeprefix("val/") for name in run.record.metrics if name.startswith("val/")]
+    return [(name, run.record.metrics[f"val/{name}"]) for name in names if name not in MATCHING_METRICS]
+
+
+def title_of(run: Run, name: str) -> str:
+    """Return a heading for a logged metric: as its method declares it, or its name if nothing declares it."""
+    return _declared(run, name)[0] or name.replace("_", " ")
+
+
+def better_of(run: Run, name: str) -> str | None:
+    """Return the better direction of a logged metric, `higher` or `lower`; None for a baseline or if unknown."""
+    return _declared(run, name)[1]
+
+
+def _declared(run: Run, name: str) -> tuple[str | None, str | None]:
+    for metric in run.record.logged:
+        if metric["name"] == name:
+            return metric["title"], metric["better"]
+    return EARLIER_TITLES.get(name, (None, None))

@@ -1,0 +1,132 @@
+"""Table 1 as CSV for programs, Markdown for reading and LaTeX for papers."""
+
+import csv
+import io
+import math
+from collections.abc import Callable
+
+from gvsl.report.table1.notes import MISSING, counts, legend, notes, percentage
+from gvsl.report.table1.table import Cell, ColumnKey, Table
+from gvsl.text import one_line
+
+CSV_COLUMNS = (
+    *("method", "store", "mode", "labels", "settings", "metric"),
+    *("mean", "low", "high", "to_scratch", "p_value", "cases", "seeds", "failed", "left_out"),
+)
+LATEX_SPECIAL = str.maketrans(
+    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"}
+    | {"[": "{[}", "]": "{]}"}  # LaTeX would read a bracket after a row's end as its option
+    | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+)
+"""Characters that LaTeX interprets, or prints as something else."""
+PACKAGES = "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}"
+
+
+def as_csv(table: Table) -> str:
+    """Return the table with every value: a row a cell."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for method in table.methods:
+        for key in table.columns:
+            cell = table.cells.get((method, key))
+            start = [method, key.store, key.mode, key.labels or "all", key.settings, key.metric]
+            if cell is not None:
+                values = map(_csv_value, (cell.mean, cell.low, cell.high, cell.to_scratch, cell.p_value))
+                writer.writerow([*start, *values, cell.cases, _seeds(cell), cell.failed, cell.left_out])
+            elif (method, key) in table.failed:
+                writer.writerow([*start, *[""] * 5, 0, "", table.failed[method, key], 0])
+    return out.getvalue()
+
+
+def as_markdown(table: Table) -> str:
+    """Return means, intervals, differences and stars; under them what these mean."""
+    heads = [_markdown(f"{key.title}, {key.metric} %") for key in table.columns]
+    rows = _rows(table, _markdown, _markdown_cell, empty="")
+    lines = [_markdown_row(["method", *heads]), "|---" * (1 + len(heads)) + "|", *map(_markdown_row, rows), ""]
+    lines += [legend("Bold", "Star") + " The p values are in the CSV.", ""]
+    lines += [f"- {_markdown(title)}: {_markdown(text)}" for title, text in counts(table)]
+    lines += [f"- {_markdown(note)}" for note in notes(table)]
+    return "\n".join(lines) + "\n"
+
+
+def as_latex(table: Table) -> str:
+    """Return a table with booktabs: means, intervals, differences and stars; a caption and notes explain them."""
+    heads = ["Pre-training", *(_latex(f"{key.title} ({key.metric} %)") for key in table.columns)]
+    rows = _rows(table, _latex, _latex_cell, empty="--")
+    under = [f"{title}: {text}." for title, text in counts(table)] + notes(table)
+    lines = [
+        PACKAGES,
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_latex(legend('Bold', 'Star'))}}}",
+        rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}",
+        r"\toprule",
+        rf"{' & '.join(heads)} \\",
+        r"\midrule",
+        *(rf"{' & '.join(row)} \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        "",
+        r"\medskip",
+        rf"{{\footnotesize {' '.join(map(_latex, under))}\par}}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(
+    table: Table, escape: Callable[[str], str], written: Callable[[Cell, bool], str], empty: str
+) -> list[list[str]]:
+    """Return the cells of each row; `written` takes a cell and True for the best of its column."""
+
+    def text(method: str, key: ColumnKey) -> str:
+        if (method, key) in table.cells:
+            return written(table.cells[method, key], table.best(key) == method)
+        failed = table.failed.get((method, key), 0)
+        return f"failed ({failed})" if failed else empty
+
+    return [[escape(method), *(text(method, key) for key in table.columns)] for method in table.methods]
+
+
+def _markdown_cell(cell: Cell, best: bool) -> str:
+    mean = percentage(cell.mean)
+    text = f"**{mean}**" if best else mean
+    text += f" [{percentage(cell.low)}, {percentage(cell.high)}]"
+    if cell.to_scratch is not None:
+        text += f" ({percentage(cell.to_scratch, signed=True)})"
+    if cell.differs:
+        text += " *"
+    return text + f", n {cell.cases} x {len(cell.seeds)}" + (f", {cell.failed} failed" if cell.failed else "")
+
+
+def _latex_cell(cell: Cell, best: bool) -> str:
+    mean = percentage(cell.mean)
+    text = rf"\textbf{{{mean}}}" if best else mean
+    text += rf" {{\scriptsize [{percentage(cell.low)}, {percentage(cell.high)}]}}"
+    if cell.to_scratch is not None:
+        text += f" (${percentage(cell.to_scratch, signed=True)}$)"
+    return text + ("$^{*}$" if cell.differs else "")
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _markdown(text: str) -> str:
+    return one_line(text).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _latex(text: str) -> str:
+    return one_line(text).translate(LATEX_SPECIAL)
+
+
+def _seeds(cell: Cell) -> str:
+    return " ".join(map(str, cell.seeds))
+
+
+def _csv_value(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if math.isfinite(value) else MISSING

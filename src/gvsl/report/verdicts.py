@@ -1,0 +1,180 @@
+"""The comparisons in words: DSC and AUC of pre-trained features against random ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gvsl.report.grouping import RANDOM, SCRATCH, Group
+from gvsl.report.numbers import capital, number, plural, plus_minus
+from gvsl.report.run_metrics import held_out
+from gvsl.report.runs import Run
+from gvsl.report.scores import Difference, Spread, case_ids, difference, of_common_seeds, scores, spread
+from gvsl.report.table1.table import Cell, Table
+
+PROTOCOLS = {"finetune": "fine-tuned"}
+
+
+@dataclass(frozen=True)
+class AucComparison:
+    """The AUC of one arm, beside that of random features."""
+
+    store: str
+    """The store, with the number of labels and the settings if these separate columns of Table 1."""
+    protocol: str
+    arm: str
+    mine: Cell
+    random: Cell | None
+    """None if there is no run on random features."""
+    runs: list[Run]
+    random_runs: list[Run]
+
+    @property
+    def name(self) -> str:
+        """The arm's name for a reader."""
+        return feature_name(self.arm, self.protocol)
+
+    @property
+    def outcome(self) -> str:
+        """State if pre-training is ahead."""
+        if self.arm == RANDOM or self.random is None:
+            return "there is nothing to compare with"
+        gap = self.mine.to_scratch
+        if gap is None:
+            return "the two arms have no seed in common"
+        if not gap > 0:
+            return "pre-training is not ahead"
+        inside = self.mine.mean <= self.random.high
+        return f"pre-training is ahead{', but within the interval of random features' if inside else ''}"
+
+    @property
+    def verdict(self) -> str:
+        """State both AUCs and the outcome."""
+        text = f"{capital(self.name)}: AUC {_auc_text(self.mine)}"
+        if self.random is None or self.arm == RANDOM:
+            return f"{text}; {self.outcome}."
+        other = f"{feature_name(RANDOM, self.protocol)}: {_auc_text(self.random)}"
+        gap = self.mine.to_scratch
+        outcome = capital(self.outcome)
+        if gap is not None:
+            outcome = f"Difference {number(gap / 100, signed=True)}: {self.outcome}"
+        return f"{text}; {other}. {outcome}."
+
+
+def auc_comparisons(table: Table) -> list[AucComparison]:
+    """Return the arms of the AUC columns of Table 1; random features only where they are alone."""
+    found = []
+    for column in table.columns:
+        here = [row for row in table.methods if (row, column) in table.cells] if column.metric == "AUC" else []
+        random = table.cells.get((SCRATCH, column))
+        parts = (column.store, "" if column.labels is None else f"{column.labels} labels", column.settings)
+        store = ", ".join(part for part in parts if part)
+        for row in [row for row in here if row != SCRATCH] or here:
+            arm = RANDOM if row == SCRATCH else row
+            runs, random_runs = (table.made.get((each, column), []) for each in (row, SCRATCH))
+            found.append(AucComparison(store, column.mode, arm, table.cells[row, column], random, runs, random_runs))
+    return found
+
+
+def verdict(group: Group, method: str) -> str:
+    """State the DSC of a method's features and of random ones of the same seeds, and the outcome."""
+    cases = case_ids(group.runs)
+    mine, other = of_common_seeds(group.arms[method], group.arms.get(RANDOM, []))
+    shown = spread(scores(mine or group.arms[method], cases, "dice"))
+    named = capital(feature_name(method, group.protocol))
+    labels = "" if group.labels is None else f", {plural(group.labels, 'label')}"
+    text = f"{named}{labels}: DSC {number(shown.mean)}{_spread_text(shown)}"
+    if RANDOM not in group.arms:
+        return f"{text}. There is no run on random features with the same settings to compare with."
+    if not mine:
+        return f"{text}. No run on random features has the same seed: there is nothing to compare with."
+    against = spread(scores(other, cases, "dice"))
+    gap = difference(mine, other, cases, "dice")
+    return (
+        f"{text}; {feature_name(RANDOM, group.protocol)}: {number(against.mean)}{_spread_text(against)}. "
+        f"Difference {number(gap.mean, signed=True)}{_gap_text(gap)}: {outcome(gap)}."
+    )
+
+
+def outcome(gap: Difference) -> str:
+    """State which arm is ahead, and in how many cases and seeds."""
+    if gap.seeds == 0:
+        return "the two arms have no seed in common and are not compared"
+    cases = f"in {gap.cases_ahead} of {plural(gap.cases, 'case')}"
+    if not gap.mean > 0:
+        return f"pre-training is not ahead ({cases})"
+    if gap.seeds == 1:
+        return f"pre-training is ahead {cases}, one seed only"
+    return f"pre-training is ahead {cases} and in {gap.seeds_ahead} of {plural(gap.seeds, 'seed')}"
+
+
+def comparisons(compared: Sequence[Group]) -> list[tuple[Group, str, Difference]]:
+    """Return each arm with pre-trained features that has a seed in common with random ones, and its difference."""
+    found = [
+        (group, method, difference(group.arms[method], group.arms[RANDOM], case_ids(group.runs), "dice"))
+        for group in compared
+        if group.can_be_compared
+        for method in group.methods
+    ]
+    return [item for item in found if item[2].seeds]
+
+
+def headline(runs: Sequence[Run], compared: Sequence[Group], aucs: Sequence[AucComparison] = ()) -> str:
+    """Return the main result in one line.
+
+    Args:
+        runs: all runs.
+        compared: the groups that are scored by DSC.
+        aucs: the comparisons of AUC.
+    """
+    gaps = comparisons(compared)
+    auc_gaps = [(shown.protocol, shown.mine.to_scratch) for shown in aucs if shown.mine.to_scratch is not None]
+    if len(gaps) == 1 and not auc_gaps:
+        group, method, _ = gaps[0]
+        arms = of_common_seeds(group.arms[method], group.arms[RANDOM])
+        means = [spread(scores(each, case_ids(group.runs), "dice")).mean for each in arms]
+        start = capital(feature_name(method, group.protocol))
+        other = "from scratch" if group.protocol == "finetune" else "from random ones"
+        return f"{start}: DSC {number(means[0])}, against {number(means[1])} {other}"
+    if gaps or auc_gaps:
+        every = [(group.protocol, gap.mean) for group, _, gap in gaps] + auc_gaps
+        return f"Pre-training is ahead of a random start in {_counts(every)}"
+    for run in runs:
+        after, before = held_out(run, "ncc"), held_out(run, "ncc_identity")
+        if run.record.kind == "pretrain" and after is not None and before is not None:
+            return f"On held-out pairs, matching takes ncc from {number(before)} to {number(after)}"
+    return "Nothing to compare yet"
+
+
+def feature_name(arm: str, protocol: str) -> str:
+    """Return the name of an arm for a reader."""
+    if arm == RANDOM and protocol == "finetune":
+        return "trained from scratch"
+    start = "on" if protocol == "linear" else "from"
+    thing = "features" if protocol == "linear" else "weights"
+    method, bracket, variant = arm.partition(" (")
+    return f"{PROTOCOLS.get(protocol, protocol)} {start} {method} {thing}{bracket}{variant}"
+
+
+def _auc_text(cell: Cell) -> str:
+    interval = f"[{number(cell.low / 100)}, {number(cell.high / 100)}]"
+    return f"{number(cell.mean / 100)} {interval} over {plural(cell.cases, 'case')}, {plural(len(cell.seeds), 'seed')}"
+
+
+def _counts(gaps: Sequence[tuple[str, float]]) -> str:
+    """Return how many gaps are positive, by protocol: `3 of 4 linear and 1 of 2 fine-tuned comparisons`."""
+    parts = []
+    for protocol in sorted({each for each, _ in gaps}, key=lambda each: (each != "linear", each)):
+        here = [gap for each, gap in gaps if each == protocol]
+        parts.append(f"{sum(gap > 0 for gap in here)} of {len(here)} {PROTOCOLS.get(protocol, protocol)}")
+    return f"{' and '.join(parts)} comparison{'' if len(gaps) == 1 else 's'}"
+
+
+def _spread_text(value: Spread) -> str:
+    seeds = f", {plus_minus(value.over_seeds)} over {plural(value.seeds, 'seed')}" if value.seeds > 1 else ", one seed"
+    cases = f" {plus_minus(value.over_cases)} over {plural(value.cases, 'case')}" if value.cases > 1 else ""
+    return f"{cases}{seeds if cases else seeds.replace(',', '', 1)}"
+
+
+def _gap_text(gap: Difference) -> str:
+    parts = [] if gap.over_cases is None else [f"{plus_minus(gap.over_cases)} over cases"]
+    parts += [] if gap.over_seeds is None else [f"{plus_minus(gap.over_seeds)} over seeds"]
+    return f" ({', '.join(parts)})" if parts else ""

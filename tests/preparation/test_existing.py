@@ -1,0 +1,172 @@
+"""`prepare` on an existing store."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from gvsl.cases import Case
+from gvsl.errors import UserError
+from gvsl.preparation import PrepareSummary, prepare
+from gvsl.preparation.staging import partial_path
+from gvsl.preprocessing import PRESETS
+from gvsl.store import Store
+
+MR = PRESETS["mr"]
+MakeCase = Callable[..., Case]
+
+
+def run(cases: list[Case], out: Path, **options: object) -> tuple[Store, PrepareSummary]:
+    done: list[PrepareSummary] = []
+    store = prepare(cases, out, MR, source="here", tell=done.append, **options)  # type: ignore[arg-type]
+    return store, done[0]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file in a folder by its relative path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def brighten(path: Path) -> None:
+    """Change a few voxels of a volume, and its modification time."""
+    image = nibabel.load(path)
+    array = image.get_fdata(dtype=np.float32)
+    array[3:5, 4:9, 5:10] += 100
+    nibabel.Nifti1Image(array, image.affine).to_filename(path)
+
+
+def written(folder: Path) -> dict[str, int]:
+    """Return the modification time of each array."""
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "images").iterdir()}
+
+
+def test_nothing_is_done_without_changes(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [make_case(name) for name in "abc"]
+    first, work = run(cases, tmp_path / "store")
+    assert work == PrepareSummary(prepared=3, changed=0, resumed=0, kept=0, refused=0, stale=(), gone=())
+    before, times = contents(tmp_path / "store"), written(tmp_path / "store")
+    again, work = run(cases, tmp_path / "store")
+    assert work == PrepareSummary(prepared=0, changed=0, resumed=0, kept=3, refused=0, stale=(), gone=())
+    assert contents(tmp_path / "store") == before
+    assert written(tmp_path / "store") == times
+    assert again.hash == first.hash
+    assert not partial_path(tmp_path / "store").exists()
+
+
+def test_only_missing_and_changed_cases_are_prepared(tmp_path: Path, make_case: MakeCase) -> None:
+    out = tmp_path / "store"
+    a, b, c, d, touched = (make_case(name) for name in ("a", "b", "c", "d", "touched"))
+    bad = make_case("bad")
+    bad.image.write_bytes(b"nothing")
+    _, work = run([a, b, d, bad, touched], out)
+    assert (work.prepared, work.refused) == (4, 1)
+    times = written(out)
+
+    brighten(b.image)
+    os.utime(touched.image, (1, 1))  # another time with the same content
+    (out / "labels" / "d.b2nd").unlink()
+    store, work = run([a, b, c, d, bad, touched], out, processes=2)
+    assert work == PrepareSummary(prepared=3, changed=2, resumed=0, kept=2, refused=1, stale=(), gone=())
+    assert {name for name, when in written(out).items() if times.get(name) != when} == {"b.b2nd", "c.b2nd", "d.b2nd"}
+    fresh, _ = run([a, b, c, d, bad, touched], tmp_path / "fresh")
+    assert contents(out) == contents(tmp_path / "fresh")
+    assert (store.hash, store.refused) == (fresh.hash, fresh.refused)
+
+
+def test_splits_and_targets_are_updated_without_reading_voxels(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [make_case(name) for name in "ab"]
+    run(cases, tmp_path / "store")
+    moved = [replace(cases[0], splits=("test",), target=1), cases[1]]
+    store, work = run(moved, tmp_path / "store")
+    assert (work.prepared, work.kept) == (0, 2)
+    assert (store.split("test"), store.split("pretrain"), store.cases["a"].target) == (["a"], ["b"], 1)
+    run(cases, tmp_path / "store")
+    assert contents(tmp_path / "store") == contents(run(cases, tmp_path / "fresh")[0].path)
+
+
+def test_nothing_is_removed(tmp_path: Path, make_case: MakeCase) -> None:
+    a, b, c = (make_case(name) for name in "abc")
+    before, _ = run([a, b, c], tmp_path / "store")
+    b.image.write_bytes(b"nothing")
+    store, work = run([b, c], tmp_path / "store")
+    assert (work.stale, work.gone, work.kept, work.refused) == (("b",), ("a",), 1, 1)
+    assert list(store.cases) == ["a", "b", "c"]
+    assert store.hash == before.hash
+    assert store.refused == (("images/b.nii.gz", "is not NIfTI, NRRD, MetaImage or DICOM"),)
+    store.image("b")
+
+
+def test_a_deleted_label_map_is_removed_from_the_store(tmp_path: Path, make_case: MakeCase) -> None:
+    case = make_case("a")
+    run([case], tmp_path / "store")
+    store, work = run([replace(case, label=None)], tmp_path / "store")
+    assert (work.changed, store.has_label("a")) == (1, False)
+    assert not list((tmp_path / "store" / "labels").iterdir())
+
+
+def test_other_preprocessing_or_source_is_refused_and_changes_nothing(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [make_case("a")]
+    run(cases, tmp_path / "store")
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=r"store exists already and was prepared with another spacing"):
+        prepare(cases, tmp_path / "store", replace(MR, spacing=2.0), source="here")
+    with pytest.raises(UserError, match=r"store exists already and was prepared from here, not elsewhere"):
+        prepare(cases, tmp_path / "store", MR, source="elsewhere")
+    assert contents(tmp_path) == before
+
+
+def test_the_staging_area_of_another_run_is_refused(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [make_case(name) for name in "ab"]
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(cases, tmp_path / "store", MR, source="here", progress=lambda _: stop)
+    left = contents(tmp_path / "store.partial")
+    with pytest.raises(UserError, match=r"store\.partial is what an earlier run left, with another source"):
+        prepare(cases, tmp_path / "store", replace(MR, spacing=2.0), source="here")
+    assert contents(tmp_path / "store.partial") == left
+    shutil.rmtree(tmp_path / "store.partial")
+    (tmp_path / "store.partial").mkdir()
+    (tmp_path / "store.partial" / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=r"store\.partial is in the way"):
+        run(cases, tmp_path / "store")
+    assert contents(tmp_path / "store.partial") == {"thesis.txt": b"mine"}
+
+
+def test_simultaneous_runs_are_refused(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [make_case(name) for name in "ab"]
+    output = []
+
+    def meanwhile() -> None:
+        with pytest.raises(UserError, match="another gvsl prepare is writing") as caught:
+            run(cases, tmp_path / "store")
+        output.append(str(caught.value))
+
+    prepare(cases, tmp_path / "store", MR, source="here", progress=lambda _: meanwhile)
+    assert len(output) == 2
+    assert list(Store.open(tmp_path / "store").cases) == ["a", "b"]
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/store", "gs://bucket/store", "https://host/store"])
+def test_urls_are_refused(tmp_path: Path, make_case: MakeCase, place: str) -> None:
+    for use in (lambda: prepare([make_case("a")], Path(place), MR, source="here"), lambda: Store.open(Path(place))):
+        with pytest.raises(UserError, match=f"^{place} is a URL; a store is a folder of files: copy or mount it"):
+            use()
+
+
+def test_sources_are_recorded(tmp_path: Path, make_case: MakeCase) -> None:
+    case = make_case("a")
+    run([case], tmp_path / "store")
+    (line,) = (tmp_path / "store" / "sources.jsonl").read_text(encoding="utf-8").splitlines()
+    found = json.loads(line)
+    assert found["id"] == "a"
+    assert found["image"]["size"] == case.image.stat().st_size
+    assert found["stored"] == [(tmp_path / "store" / part / "a.b2nd").stat().st_size for part in ("images", "labels")]

@@ -1,0 +1,50 @@
+"""A page in the browser, and what the tests of it have in common."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHAPE = (24, 20, 16)
+MOVING_SHAPE = (26, 22, 18)
+EVIL = "case_<script>alert(1)</script>&\"'</script>"
+
+
+@dataclass
+class Opened:
+    """A page, and what went wrong in it."""
+
+    page: Any
+    complaints: list[str]
+
+
+def field() -> NDArray[np.float32]:
+    """A displacement that differs at every voxel, and is exact in 256ths."""
+    x, y, z = np.indices(SHAPE)
+    return np.stack([(x - 10) / 8 + 0.5, (y - 8) / -16 + 1.25, z / 32 - 0.25]).astype(np.float32)
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def pixel(page: Any, role: str, plane: str, share_x: float, share_y: float) -> list[int]:
+    """The colour of a canvas at a share of its sides."""
+    found: list[int] = page.evaluate(
+        """([role, plane, x, y]) => {
+            const canvas = document.querySelector(`canvas[data-role="${role}"][data-plane="${plane}"]`);
+            const place = [Math.floor(x * canvas.width), Math.floor(y * canvas.height)];
+            return [...canvas.getContext("2d").getImageData(...place, 1, 1).data];
+        }""",
+        [role, plane, share_x, share_y],
+    )
+    return found
+
+
+def choose(page: Any, run: str) -> None:
+    page.select_option(".viewer select", label=run)
+    page.wait_for_function("run => document.querySelector('.viewer select').value === run", arg=run)
+    page.wait_for_selector(".viewer canvas")
