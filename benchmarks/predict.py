@@ -28,7 +28,7 @@ from gvsl.memory import keep_freed_memory
 from gvsl.preprocessing import PRESETS
 from gvsl.records import environment, utc_now
 from gvsl.store.arrays import Box
-from gvsl.transfer import SegmentationNetwork, TransferSettings, save_segmenter
+from gvsl.transfer import SegmentationNetwork, TransferSettings, save_adapted, segmenter_config
 
 CROP = (128, 128, 128)
 OVERLAP = 0.5
@@ -78,10 +78,10 @@ def make_run(folder: Path, classes: int, width: int) -> Path:
     torch.manual_seed(0)
     network = SegmentationNetwork(UNet3D(width=width), classes, precision="bf16")
     folder.mkdir()
-    save_segmenter(
+    save_adapted(
         folder,
         network,
-        labels={value: f"structure {value}" for value in range(1, classes)},
+        segmenter_config({value: f"structure {value}" for value in range(1, classes)}, kernel=3),
         settings=TransferSettings(crop=CROP, overlap=OVERLAP, precision="bf16"),
         method="scratch",
         preprocessing=PRESETS["ct"],

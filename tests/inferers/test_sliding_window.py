@@ -62,7 +62,7 @@ def test_what_waits_on_disk_comes_back_unchanged(
         files.append(len(list(tmp_path.rglob("*-*-*"))))
         return positioned(5)(box)
 
-    monkeypatch.setattr(sliding, "LEAST_HELD_BYTES", 0)
+    monkeypatch.setattr(sliding, "MIN_HELD_BYTES", 0)
     assert torch.equal(gathered(shape, crop, 0.5, tmp_path), held)
     assert np.array_equal(likeliest(logits, shape, crop, 0.5, tmp_path), held.argmax(0).numpy())
     assert max(files) > 0
@@ -72,7 +72,7 @@ def test_what_waits_on_disk_comes_back_unchanged(
 def test_memory_does_not_grow_with_the_volume_times_the_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sliding, "LEAST_HELD_BYTES", 0)
+    monkeypatch.setattr(sliding, "MIN_HELD_BYTES", 0)
     classes, side, window_bytes = 24, 8, 4 * 24 * 8**3
     most = 0
 

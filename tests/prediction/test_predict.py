@@ -1,168 +1,34 @@
 import csv
-import errno
 import gzip
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
-from torch import Tensor
 
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import save_weights
-from gvsl.cases import Case
 from gvsl.cli import main
 from gvsl.datasets.mmwhs import STRUCTURES
 from gvsl.errors import UserError
-from gvsl.io import Volume, read_volume
+from gvsl.io import Volume
 from gvsl.prediction import PredictSettings, find_images, predict
-from gvsl.prediction.predict import _lack, segment_probabilities, segment_volume, windowed_logits
-from gvsl.preprocessing import Preprocessing
 from gvsl.records import read_record
 from gvsl.store import Store
 from gvsl.transfer import (
+    CLASSIFIER_CONFIG,
     ClassificationNetwork,
-    SegmentationNetwork,
-    Segmenter,
     TransferSettings,
-    save_classifier,
-    save_segmenter,
-    transfer,
+    run_task,
+    save_adapted,
 )
-from gvsl.types import Features
 
-RADII = np.array([17.0, 13.0, 15.0])
-Array = NDArray[np.float64]
-
-
-class Intensities(UNet3D):
-    """A backbone whose local features are the grey values."""
-
-    def __init__(self) -> None:
-        super().__init__(width=8)
-
-    def forward(self, image: Tensor) -> Features:
-        return Features(image, image.repeat(1, 8, 1, 1, 1))
-
-
-def thresholding(contract: Preprocessing, crop: tuple[int, int, int]) -> Segmenter:
-    """A network that calls 9 what is brighter than the middle of the range, and 4 what is brighter still."""
-    network = SegmentationNetwork(Intensities(), 3, kernel=1).eval()
-    slopes, starts = torch.tensor([0.0, 1.0, 3.0]), torch.tensor([0.0, -0.5, -1.6])
-    with torch.no_grad():
-        network.head.weight.zero_()
-        network.head.weight[:, 0, 0, 0, 0] = 20 * slopes
-        assert network.head.bias is not None
-        network.head.bias.copy_(20 * starts)
-    return Segmenter(network, {4: "core", 9: "rind"}, contract, crop, 0.5)
-
-
-def swap(model: Segmenter) -> Segmenter:
-    """Values need not rise with the classes in what is predicted; these are told apart by name."""
-    return replace(model, labels={9: "rind", 4: "core"})
-
-
-def affine_of(rotation: tuple[float, float, float], spacing: tuple[float, float, float], turn: list[int]) -> Array:
-    """Oblique axes in another order and some the other way; an odd number of flips is left-handed."""
-    matrix = np.eye(4)
-    axes = Rotation.from_euler("xyz", rotation, degrees=True).as_matrix()
-    matrix[:3, :3] = axes[:, [abs(axis) - 1 for axis in turn]] * np.sign(turn) * np.array(spacing)
-    return matrix
-
-
-GRIDS = {
-    "plain": affine_of((0, 0, 0), (1, 1, 1), [1, 2, 3]),
-    "oblique": affine_of((12, -9, 20), (1, 1, 1), [1, 2, 3]),
-    "anisotropic": affine_of((0, 0, 0), (0.7, 0.7, 3.0), [1, 2, 3]),
-    "left-handed": affine_of((0, 0, 0), (1.2, 0.9, 1.1), [-1, 2, 3]),
-    "all of it": affine_of((-15, 8, 11), (0.8, 2.5, 0.6), [-3, 1, -2]),
-    "left-handed oblique": affine_of((7, 14, -10), (1.5, 0.75, 2.0), [2, 1, -3][::-1]),
-}
-
-
-def phantom(affine: Array) -> tuple[nib.Nifti1Image, Array]:
-    """An ellipsoid whose grey value falls by 50 a millimetre, and each voxel's distance from its surface in mm."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    shape = np.ceil(56 / spacing).astype(int)
-    placed = affine.copy()
-    placed[:3, 3] = np.array([11.0, -23.0, 5.0]) - affine[:3, :3] @ ((shape - 1) / 2)
-    points = np.moveaxis(np.indices(shape), 0, -1) @ placed[:3, :3].T + placed[:3, 3] - np.array([11.0, -23.0, 5.0])
-    length = np.linalg.norm(points / RADII, axis=-1)
-    distance = length * (length - 1) / np.maximum(np.linalg.norm(points / RADII**2, axis=-1), 1e-9)
-    distance[length < 1e-6] = -RADII.min()  # the quotient says nothing at the centre
-    image = nib.Nifti1Image(np.clip(-50 * distance, -1000, 1000).astype(np.float32), placed)
-    return image, distance
-
-
-def allowed(distance: Array) -> Array:
-    """Half a voxel along the surface's normal, in mm: of the image or of the prepared grid of 1 mm, the larger.
-
-    How many mm the distance grows by a voxel, over the three axes, is how long a voxel is along the normal.
-    """
-    voxel: Array = np.sqrt(sum(slope**2 for slope in np.gradient(distance)))
-    return 0.5 * np.maximum(1.0, voxel)
-
-
-@pytest.mark.parametrize("name", GRIDS)
-@pytest.mark.parametrize("crop", ["none", "foreground"])
-def test_a_threshold_comes_back_to_within_half_a_voxel(name: str, crop: Any, tmp_path: Path) -> None:
-    image, distance = phantom(GRIDS[name])
-    path = tmp_path / "image.nii.gz"
-    nib.save(image, path)
-    volume = read_volume(path)
-    contract = Preprocessing(intensity="window", lower=-1000, upper=1000, crop=crop, margin=2)
-    model = swap(thresholding(contract, (32, 32, 32)))
-    found = segment_volume(model, volume)
-    assert found.shape == volume.array.shape
-    # The rind begins where the grey value is 0, at the surface; the core at 100, that is 2 mm further in.
-    for values, surface in (((4, 9), 0.0), ((4,), -2.0)):
-        wrong = np.isin(found, values) != (distance < surface)
-        assert (np.abs(distance - surface) <= allowed(distance))[wrong].all()
-        assert wrong.mean() < 0.02
-    assert np.unique(found).tolist() == [0, 4, 9]
-
-
-@pytest.mark.parametrize("name", GRIDS)
-def test_probabilities_lie_where_the_structures_do(name: str, tmp_path: Path) -> None:
-    image, distance = phantom(GRIDS[name])
-    path = tmp_path / "image.nii.gz"
-    nib.save(image, path)
-    volume = read_volume(path)
-    contract = Preprocessing(intensity="window", lower=-1000, upper=1000, crop="foreground", margin=2)
-    model = swap(thresholding(contract, (32, 32, 32)))
-    shares = dict(segment_probabilities(model, volume, scratch=tmp_path))
-    total = shares[4] + shares[9]
-    assert ((total >= 0) & (total <= 1.001)).all()
-    wrong = (total > 0.5) != (distance < 0)
-    assert (np.abs(distance) <= allowed(distance))[wrong].all()
-    assert [item.name for item in tmp_path.iterdir()] == ["image.nii.gz"]
-
-
-# --- a run and its files ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
-    out = tmp_path_factory.mktemp("predict") / "run"
-    settings = TransferSettings(
-        mode="linear", width=8, max_steps=60, validate_every=20, learning_rate=3e-2, crop=(16, 16, 12)
-    )
-    transfer(store, None, out, settings)
-    return out
-
-
-def source(store: Store, case: str) -> Path:
-    return store.path.parent / store.cases[case].source
+from .grids import GRIDS, affine_of, changed_fields, phantom, source
 
 
 def test_predictions_of_the_test_split_score_as_the_record_says(run: Path, store: Store, tmp_path: Path) -> None:
@@ -180,7 +46,7 @@ def test_predictions_of_the_test_split_score_as_the_record_says(run: Path, store
 
 
 @pytest.mark.parametrize("kind", ["sform", "qform", "both", "nifti2"])
-def test_the_header_stays_bit_for_bit(run: Path, store: Store, tmp_path: Path, kind: str) -> None:
+def test_the_header_stays_bit_for_bit(wide_run: Path, store: Store, tmp_path: Path, kind: str) -> None:
     array = np.asarray(nib.load(source(store, "s7")).dataobj)
     affine = affine_of((12, -9, 20), (1.1, 0.9, 1.3), [-1, 3, 2])
     affine[:3, 3] = [1 / 3, -100.1, 7.7]
@@ -190,7 +56,7 @@ def test_the_header_stays_bit_for_bit(run: Path, store: Store, tmp_path: Path, k
     image.set_sform(affine, code=2 if kind in ("sform", "both", "nifti2") else 0)
     image.set_qform(affine, code=1 if kind in ("qform", "both") else 0)
     nib.save(image, tmp_path / "odd.nii")
-    predict(run, find_images([tmp_path / "odd.nii"]), tmp_path / "out")
+    predict(wide_run, find_images([tmp_path / "odd.nii"]), tmp_path / "out")
     before, after = nib.load(tmp_path / "odd.nii"), nib.load(tmp_path / "out" / "odd.nii.gz")
     assert type(before) is type(after)
     assert np.array_equal(before.affine, after.affine)
@@ -207,19 +73,15 @@ def test_the_header_stays_bit_for_bit(run: Path, store: Store, tmp_path: Path, k
     assert after.shape == array.shape
 
 
-def changed_fields(before: Any, after: Any) -> set[str]:
-    return {name for name in before.header if before.header[name].tobytes() != after.header[name].tobytes()}
-
-
 @pytest.mark.parametrize("name", GRIDS)
-def test_the_grid_stays_bit_for_bit(run: Path, tmp_path: Path, name: str) -> None:
+def test_the_grid_stays_bit_for_bit(wide_run: Path, tmp_path: Path, name: str) -> None:
     nib.save(phantom(GRIDS[name])[0], tmp_path / "image.nii.gz")
     before = nib.load(tmp_path / "image.nii.gz")
     outputs: tuple[Literal["labels", "probabilities"], ...] = ("labels", "probabilities")
     for output in outputs:
         out = tmp_path / output
         settings = PredictSettings(output=output)
-        assert not predict(run, find_images([tmp_path / "image.nii.gz"]), out, settings).failed
+        assert not predict(wide_run, find_images([tmp_path / "image.nii.gz"]), out, settings).failed
         for path in out.glob("*.nii.gz"):
             after = nib.load(path)
             assert np.array_equal(before.affine, after.affine)
@@ -237,7 +99,7 @@ def test_a_run_predicts_where_nothing_else_of_it_is_left(tmp_path: Path, build_s
     weights = tmp_path / "pretrained"
     save_weights(weights, UNet3D(width=8), method="gvsl", preprocessing=made.preprocessing, provenance=provenance)
     settings = TransferSettings(mode="linear", max_steps=2, learning_rate=3e-2, crop=(16, 16, 12))
-    transfer(made, weights, tmp_path / "run", settings)
+    run_task("segmentation", made, weights, tmp_path / "run", settings)
     predict(tmp_path / "run", find_images([image]), tmp_path / "here")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").rename(tmp_path / "elsewhere" / "renamed")
@@ -279,17 +141,6 @@ def test_a_volume_smaller_than_the_window_and_mirroring(run: Path, tmp_path: Pat
         out = tmp_path / str(mirror)
         assert not predict(run, find_images([tmp_path / "small.nii"]), out, PredictSettings(mirror=mirror)).failed
         assert nib.load(out / "small.nii.gz").shape == (7, 6, 9)
-
-
-def test_mirroring_makes_a_network_blind_to_sides() -> None:
-    torch.manual_seed(0)
-    network = SegmentationNetwork(UNet3D(width=8), 2).eval()
-    array = np.random.default_rng(0).random((16, 12, 14)).astype(np.float32)
-    box = (slice(0, 16), slice(0, 12), slice(0, 14))
-    for mirror in (False, True):
-        here = windowed_logits(network, array, mirror)(box)
-        there = windowed_logits(network, array[::-1, :, ::-1].copy(), mirror)(box).flip(2, 4)
-        assert torch.allclose(here, there, atol=1e-4) is mirror
 
 
 def test_probabilities_are_one_map_a_structure(run: Path, store: Store, tmp_path: Path) -> None:
@@ -387,7 +238,15 @@ def test_a_classification_writes_a_table(store: Store, tmp_path: Path) -> None:
     network = ClassificationNetwork(UNet3D(width=8))
     settings = TransferSettings(width=8, crop=(12, 16, 16))
     contract = store.preprocessing
-    save_classifier(tmp_path / "run", network, settings=settings, method="x", preprocessing=contract, provenance={})
+    save_adapted(
+        tmp_path / "run",
+        network,
+        CLASSIFIER_CONFIG,
+        settings=settings,
+        method="x",
+        preprocessing=contract,
+        provenance={},
+    )
     images = [source(store, f"s{number}") for number in (7, 8)]
     predict(tmp_path / "run", find_images(images), tmp_path / "out")
     with (tmp_path / "out" / "scores.csv").open(encoding="utf-8") as file:
@@ -402,188 +261,6 @@ def test_a_classification_writes_a_table(store: Store, tmp_path: Path) -> None:
     (tmp_path / "other" / "scores.csv").write_text("id,score\nimage7,1\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"scores.csv exists already; name another folder"):
         predict(tmp_path / "run", find_images(images), tmp_path / "other")
-
-
-# --- stopped, and given again -------------------------------------------------------------------------------
-
-
-class Stopped(list[Case]):
-    """Images of which Ctrl-C comes before the second."""
-
-    def __iter__(self) -> Iterator[Case]:
-        yield self[0]
-        raise KeyboardInterrupt
-
-
-@pytest.fixture
-def classifier(store: Store, tmp_path: Path) -> Path:
-    settings = TransferSettings(width=8, crop=(12, 16, 16))
-    network = ClassificationNetwork(UNet3D(width=8))
-    folder, contract = tmp_path / "classifier", store.preprocessing
-    save_classifier(folder, network, settings=settings, method="x", preprocessing=contract, provenance={})
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-@pytest.mark.parametrize("kind", ["labels", "probabilities", "scores"])
-def test_what_was_done_before_a_stop_is_kept_and_passed_over(
-    run: Path, classifier: Path, store: Store, tmp_path: Path, kind: str
-) -> None:
-    used = classifier if kind == "scores" else run
-    settings = PredictSettings(output="probabilities" if kind == "probabilities" else "labels")
-    images = find_images([source(store, f"s{number}") for number in (7, 8, 9)])
-    predict(used, images, tmp_path / "whole", settings)
-    with pytest.raises(KeyboardInterrupt):
-        predict(used, Stopped(images), tmp_path / "out", settings)
-    kept = contents(tmp_path / "out")
-    if kind == "scores":
-        assert [line.split(",")[0] for line in kept["scores.csv"].decode().split()] == ["id", "image7"]
-    if kind == "probabilities":  # the second image was stopped at between two structures
-        shutil.copy(tmp_path / "whole" / "image8_1.nii.gz", tmp_path / "out")
-        ledger = json.loads((tmp_path / "whole" / "predicted.json").read_text(encoding="utf-8"))
-        ledger["images"] = {name: image for name, image in ledger["images"].items() if not name.startswith("image9")}
-        (tmp_path / "out" / "predicted.json").write_text(json.dumps(ledger), encoding="utf-8")
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.nii.gz")}
-    outcome = predict(used, images, tmp_path / "out", settings)
-    assert (outcome.present, outcome.done, outcome.failed) == (images[:1], images[1:], [])
-    assert {path: path.stat().st_mtime_ns for path in times} == times
-    whole, now = contents(tmp_path / "whole"), contents(tmp_path / "out")
-    assert whole.keys() == now.keys()
-    for name in whole:
-        if name.endswith(".nii.gz"):
-            first, second = (np.asarray(nib.load(tmp_path / each / name).dataobj) for each in ("whole", "out"))
-            assert np.array_equal(first, second)
-        elif name != "predicted.json":
-            assert whole[name] == now[name]
-
-
-def test_the_command_says_how_many_were_there_already(
-    run: Path, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    images = [str(source(store, f"s{number}")) for number in (7, 8)]
-    assert main(["predict", str(run), images[0], "--out", str(tmp_path / "out")]) == 0
-    assert main(["predict", str(run), *images, "--out", str(tmp_path / "out")]) == 0
-    assert "out: 1 of 2 images done, 1 were there already" in capsys.readouterr().out
-
-
-def test_another_s_result_is_not_taken_for_the_run_s(run: Path, classifier: Path, store: Store, tmp_path: Path) -> None:
-    images = find_images([source(store, "s7")])
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "image7.nii.gz").write_bytes(b"someone else's")
-    for _ in range(2):  # nor at a second try
-        (failed,) = predict(run, images, out).failed
-        assert "image7.nii.gz exists already, and predicted.json doesn't list it; name another folder" in failed[1]
-    assert (out / "image7.nii.gz").read_bytes() == b"someone else's"
-    (out / "image7.nii.gz").unlink()
-    assert predict(run, images, out).done == images
-    (tmp_path / "day2").mkdir()
-    namesake = tmp_path / "day2" / images[0].image.name
-    namesake.write_bytes(source(store, "s8").read_bytes())
-    (failed,) = predict(run, find_images([namesake]), out).failed
-    assert f"would have the name of that of {images[0].image}" in failed[1]
-    with pytest.raises(UserError, match="holds predictions with mirror false, not true: name another folder"):
-        predict(run, images, out, PredictSettings(mirror=True))
-    with pytest.raises(UserError, match="holds the predictions of another run: name another folder"):
-        predict(classifier, images, out)
-    (out / "predicted.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(UserError, match=r"predicted.json can't be read .*: name another folder"):
-        predict(run, images, out)
-
-
-# --- too little memory or disk ------------------------------------------------------------------------------
-
-
-def test_only_a_lack_is_taken_for_one() -> None:
-    with pytest.raises(RuntimeError) as torch_says:
-        torch.empty(2**60, dtype=torch.uint8)
-    with pytest.raises(MemoryError) as numpy_says:
-        np.empty(2**60, dtype=np.uint8)
-    for error in (torch_says.value, numpy_says.value):
-        assert "does not fit the memory there is; end other programs" in str(_lack(error, Path("out")))
-    assert "disk of out; make room" in str(_lack(OSError(errno.ENOSPC, "No space left on device"), Path("out")))
-    for other in (RuntimeError("shapes don't match"), OSError(errno.EIO, "Input/output error")):
-        assert _lack(other, Path("out")) is None
-
-
-LITTLE_MEMORY = """
-import resource, sys
-from pathlib import Path
-import torch
-from gvsl.prediction import find_images, predict
-
-torch.set_num_threads(1)
-run, folder, out = map(Path, sys.argv[1:])
-predict(run, find_images([folder / "a.nii"]), out)
-used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, resource.RLIM_INFINITY))
-outcome = predict(run, find_images([folder]), out)
-print(*(case.id for case in outcome.done), [reason for _, reason in outcome.failed], len(outcome.present))
-"""
-
-
-@pytest.mark.slow
-def test_an_image_that_does_not_fit_memory_is_listed_and_the_rest_is_done(store: Store, tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name, side in (("a", 16), ("b", 128), ("c", 16)):
-        image = np.random.default_rng(0).random((side,) * 3).astype(np.float32)
-        nib.save(nib.Nifti1Image(image, np.eye(4)), folder / f"{name}.nii")
-    (tmp_path / "run").mkdir()
-    save_segmenter(
-        tmp_path / "run",
-        SegmentationNetwork(UNet3D(width=8), 3),
-        labels={1: "ball", 7: "box"},
-        settings=TransferSettings(width=8),
-        method="x",
-        preprocessing=store.preprocessing,
-        provenance={},
-    )
-    words = [sys.executable, "-c", LITTLE_MEMORY, str(tmp_path / "run"), str(folder), str(tmp_path / "out")]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    reason = "does not fit the memory there is; end other programs, or predict it on a machine with more"
-    assert done.stdout.split("\n")[0] == f"c ['{reason}'] 1"
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(words, capture_output=True, check=False).returncode:
-        pytest.skip("a small disk can't be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@pytest.mark.parametrize("output", ["labels", "probabilities"])
-def test_a_full_disk_is_listed_and_leaves_nothing_half_written(
-    run: Path, tmp_path: Path, small_disk: Path, output: str
-) -> None:
-    folder, settings = tmp_path / "in", PredictSettings(output=output)  # type: ignore[arg-type]
-    folder.mkdir()
-    for name, side in (("a", 12), ("b", 64), ("c", 12)):
-        image = np.random.default_rng(0).random((side,) * 3).astype(np.float32)
-        nib.save(nib.Nifti1Image(image, np.eye(4)), folder / f"{name}.nii")
-    predict(run, find_images([folder / "a.nii"]), small_disk, settings)
-    if output == "labels":  # whose map of b is small itself
-        free = shutil.disk_usage(small_disk).free
-        (small_disk / "others").write_bytes(bytes(free - 5 * 4096))
-    outcome = predict(run, find_images([folder]), small_disk, settings)
-    assert [case.id for case in outcome.done] == ["c"]
-    ((case, reason),) = outcome.failed
-    assert case.id == "b"
-    assert reason == f"its result does not fit the disk of {small_disk}; make room and give the same command again"
-    known = {"labels.json", "predicted.json", "others"}
-    assert {path.name[0] for path in small_disk.iterdir() if path.name not in known} == {"a", "c"}
-    if output == "labels":
-        (small_disk / "others").unlink()
-        assert [case.id for case in predict(run, find_images([folder]), small_disk, settings).done] == ["b"]
 
 
 def test_mistakes_are_one_line(run: Path, store: Store, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from gvsl.io import UnusableFile, Volume
 from gvsl.preprocessing import PRESETS, parse_preprocessing, preprocess, preprocessing_values
 from gvsl.preprocessing.lungs import WEIGHTS_NAME, find_weights, lungs_by_network
 from gvsl.store import Store, describe
-from gvsl.transfer import ClassificationNetwork, TransferSettings, save_classifier
+from gvsl.transfer import CLASSIFIER_CONFIG, ClassificationNetwork, TransferSettings, save_adapted
 
 # Replaces the package: its network finds a bright marker instead of lungs, and saves its input.
 PACKAGE = """
@@ -142,8 +142,8 @@ def test_store_and_weights_record_lungmask_and_predict_uses_it(
     )
     settings = TransferSettings(width=8, crop=(16, 16, 16))
     network = ClassificationNetwork(UNet3D(width=8))
-    spec = store.preprocessing
-    save_classifier(tmp_path / "run", network, settings=settings, method="x", preprocessing=spec, provenance={})
+    head, spec = CLASSIFIER_CONFIG, store.preprocessing
+    save_adapted(tmp_path / "run", network, head, settings=settings, method="x", preprocessing=spec, provenance={})
     weights.with_name("seen.npy").unlink()
     assert main(["predict", str(tmp_path / "run"), str(image), "--out", str(tmp_path / "out")]) == 0
     assert weights.with_name("seen.npy").is_file()

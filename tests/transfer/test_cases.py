@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_tensors_are_the_stores_arrays_with_classes_for_values(store: Store) -> None:
-    cases = LabelledCases(store, LABELS, torch.device("cpu"))
+    cases = LabelledCases(store, torch.device("cpu"), LABELS)
     box = (slice(1, 5), slice(0, 8), slice(2, 4))
     image, target = cases.image("a", box), cases.target("a", box)
     assert (image.shape, target.shape, cases.shape("a")) == ((1, 1, 4, 8, 2), (1, 1, 4, 8, 2), (9, 8, 7))

@@ -1,60 +1,70 @@
 import json
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from gvsl.backbones import UNet3D
 from gvsl.errors import UserError
+from gvsl.store import Store
 from gvsl.store.arrays import Box
-from gvsl.transfer import Checkpoint, FitResult, FrozenFeatures, SegmentationNetwork, TransferSettings, fit
+from gvsl.transfer import Checkpoint, FitResult, FrozenFeatures, SegmentationNetwork, Task, TransferSettings, fit
+from gvsl.transfer.segmentation import segmentation_loss
 
 IDENTITY: dict[str, Any] = {"store": "abc", "crop": (8, 8, 8), "seed": 0}
+BOX: Box = (slice(0, 8), slice(0, 8), slice(0, 8))
+SETTINGS = TransferSettings(
+    mode="linear", batch_size=2, max_steps=50, validate_every=7, learning_rate=1e-3, crop=(8, 8, 8), overlap=0
+)
+STORE = cast(Store, SimpleNamespace(cases={str(number): SimpleNamespace(shape=(8, 8, 8)) for number in range(100)}))
+StopAfter = Callable[[int | None], None]
 
 
 def image(case: str, box: Box) -> Tensor:
     return torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(int(case)))
 
 
-def boxes() -> Iterator[tuple[str, Box]]:
-    """Another case at every draw, so that a draw too many or too few changes the end."""
-    for number in count():
-        yield str(number), (slice(0, 8), slice(0, 8), slice(0, 8))
+class Thresholds:
+    """A task of so many cases that a draw too many or too few changes the end."""
+
+    score_name = "dice"
+    train = tuple(STORE.cases)
+
+    def __init__(self, network: SegmentationNetwork) -> None:
+        self.network = network
+        self.represent = FrozenFeatures(network, image, 0)
+        self.loss = segmentation_loss(SETTINGS)
+
+    def example(self, case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
+        features = self.represent(case, box) if self.network.frozen else self.network.features(image(case, box))
+        return features, (image(case, box) > 0.6).long()
+
+    def validate(self) -> float:
+        return float(self.network(image("177", BOX)).mean())
 
 
-def run(checkpoint: Checkpoint | None, frozen: bool, stop: int = 10**9) -> tuple[FitResult, SegmentationNetwork]:
+def run(checkpoint: Checkpoint, frozen: bool) -> tuple[FitResult, SegmentationNetwork]:
     torch.manual_seed(0)
     network = SegmentationNetwork(UNet3D(width=8), 2, frozen=frozen)
-    settings = TransferSettings(mode="linear", batch_size=2, max_steps=50, validate_every=7, learning_rate=1e-3)
-    represent = FrozenFeatures(network, image, 0) if frozen else lambda case, box: network.features(image(case, box))
-    steps = [] if checkpoint is None else [None] * checkpoint.done
-
-    def advance() -> None:
-        steps.append(None)
-        if len(steps) == stop:
-            raise KeyboardInterrupt
-
-    def validate() -> float:
-        return float(network(image("77", next(boxes())[1])).mean())
-
-    def target(case: str, box: Box) -> Tensor:
-        return (image(case, box) > 0.6).long()
-
-    result = fit(network, represent, target, boxes(), validate, settings, advance, checkpoint=checkpoint)
-    return result, network
+    return fit(cast(Task, Thresholds(network)), network, STORE, SETTINGS, checkpoint), network
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_a_run_stopped_twice_ends_where_an_unbroken_one_does(tmp_path: Path, frozen: bool) -> None:
-    whole, expected = run(None, frozen)
+def test_a_run_stopped_twice_ends_where_an_unbroken_one_does(
+    tmp_path: Path, frozen: bool, stop_after: StopAfter
+) -> None:
+    whole, expected = run(Checkpoint(tmp_path / "none.part", IDENTITY, 0), frozen)
     folder = tmp_path / "run.part"
     for first, stop in ((True, 13), (False, 38)):
+        stop_after(stop)
         with pytest.raises(KeyboardInterrupt):
-            run(Checkpoint(folder, IDENTITY, 6, resume=not first), frozen, stop)
+            run(Checkpoint(folder, IDENTITY, 6, resume=not first), frozen)
+    stop_after(None)
     resumed = Checkpoint(folder, IDENTITY, 6, resume=True)
     assert resumed.done == 36
     result, network = run(resumed, frozen)
@@ -67,29 +77,41 @@ def test_a_run_stopped_twice_ends_where_an_unbroken_one_does(tmp_path: Path, fro
     assert not folder.exists()
 
 
-def saved(folder: Path) -> None:
+@pytest.fixture
+def saved(tmp_path: Path, stop_after: StopAfter) -> Path:
+    stop_after(6)
     with pytest.raises(KeyboardInterrupt):
-        run(Checkpoint(folder, IDENTITY, 5), True, stop=6)
+        run(Checkpoint(tmp_path / "a.part", IDENTITY, 5), True)
+    stop_after(None)
+    return tmp_path / "a.part"
 
 
-def test_a_state_is_neither_overwritten_nor_taken_up_unasked(tmp_path: Path) -> None:
-    saved(tmp_path / "a.part")
+def test_a_state_is_neither_overwritten_nor_taken_up_unasked(saved: Path) -> None:
     with pytest.raises(UserError, match="holds a stopped run: give --resume"):
-        Checkpoint(tmp_path / "a.part", IDENTITY, 5)
+        Checkpoint(saved, IDENTITY, 5)
     with pytest.raises(UserError, match="holds no state to go on from: leave out --resume"):
-        Checkpoint(tmp_path / "b.part", IDENTITY, 5, resume=True)
+        Checkpoint(saved.with_name("b.part"), IDENTITY, 5, resume=True)
 
 
-def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
-    saved(tmp_path / "a.part")
+def test_other_settings_are_refused_by_name(saved: Path) -> None:
     with pytest.raises(UserError, match="was begun with seed 0, now 1"):
-        Checkpoint(tmp_path / "a.part", {**IDENTITY, "seed": 1}, 5, resume=True)
-    assert Checkpoint(tmp_path / "a.part", IDENTITY, 3, resume=True).done == 5
+        Checkpoint(saved, {**IDENTITY, "seed": 1}, 5, resume=True)
+    assert Checkpoint(saved, IDENTITY, 3, resume=True).done == 5
 
 
-def test_a_broken_state_is_one_line(tmp_path: Path) -> None:
-    folder = tmp_path / "a.part"
-    saved(folder)
+def test_the_layout_on_disk_is_that_of_format_1(saved: Path) -> None:
+    state = json.loads((saved / "state.json").read_text(encoding="utf-8"))
+    known = {"format", "identity", "step", "tensors", "optimiser", "best_step", "best_score", "rows", "seconds"}
+    assert (state.keys(), state["format"]) == (known, 1)
+    assert set(state["optimiser"]["0"]) == {"step", "exp_avg", "exp_avg_sq"}
+    assert state["optimiser"]["0"]["step"] == {"tensor": "0/step"}
+    head = {f"{group}/{name}" for group in ("network", "best") for name in ("weight", "bias", "centre", "spread")}
+    moments = {f"optimiser/{number}/{name}" for number in range(2) for name in state["optimiser"]["0"]}
+    assert set(load_file(saved / state["tensors"])) == head | moments | {"since/losses"}
+
+
+def test_a_broken_state_is_one_line(saved: Path) -> None:
+    folder = saved
     path = folder / "state.json"
     whole = path.read_text(encoding="utf-8")
     outside = {**json.loads(whole), "tensors": "../elsewhere.safetensors"}

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -20,7 +21,9 @@ from gvsl.records import read_record
 from gvsl.report import write_report
 from gvsl.store import Store
 from gvsl.store.store import image_path
-from gvsl.transfer import TransferSettings, classify, load_classifier, load_segmenter, run_task
+from gvsl.transfer import TransferSettings, load_classifier, load_segmenter, run_task
+
+classify = partial(run_task, "classification")
 
 SPLITS = ["train"] * 6 + ["val"] * 4 + ["test"] * 6
 LINEAR = TransferSettings(

@@ -12,7 +12,7 @@ from gvsl.errors import UserError
 from gvsl.records import read_record
 from gvsl.store import Store
 from gvsl.store.arrays import Box
-from gvsl.transfer import ClusterSettings, LabelledCases, TransferSettings, transfer
+from gvsl.transfer import ClusterSettings, LabelledCases, TransferSettings, run_task
 from gvsl.transfer.feature_clusters import (
     BACKGROUND,
     Clusters,
@@ -22,7 +22,7 @@ from gvsl.transfer.feature_clusters import (
     knn_accuracy,
     near,
     plane,
-    shares,
+    spread_evenly,
 )
 from gvsl.transfer.feature_clusters import standardise as standardised
 
@@ -34,7 +34,7 @@ SHORT = replace(SETTINGS, max_steps=2, validate_every=1, learning_rate=1e-2)
 
 
 def labelled(store: Store) -> LabelledCases:
-    return LabelledCases(store, {1: "ball", 7: "box"}, torch.device("cpu"))
+    return LabelledCases(store, torch.device("cpu"), {1: "ball", 7: "box"})
 
 
 def looks(cases: LabelledCases, noise: float = 0.02) -> Callable[[str, Box], torch.Tensor]:
@@ -101,9 +101,9 @@ def draw_again(cases: LabelledCases, found: Clusters) -> Indices:
     groups = [[np.flatnonzero(each == number) for each in maps] for number in (1, 2)]
     drawn = draw(groups, 30, np.random.default_rng([0, 4]))
     assert (drawn.groups.tolist(), drawn.cases.tolist()) == (found.groups, found.of_cases)
-    for case, group, place in zip(drawn.cases, drawn.groups, drawn.places, strict=True):
+    for case, group, place in zip(drawn.cases, drawn.groups, drawn.indices, strict=True):
         assert maps[case][place] == group + 1
-    return drawn.places
+    return drawn.indices
 
 
 def test_neighbours_of_the_same_case_do_not_vote() -> None:
@@ -133,19 +133,19 @@ def test_fewer_voters_than_asked_for_all_vote() -> None:
         ([0, 9], 5, [0, 5]),
     ],
 )
-def test_shares_are_even_where_there_is_enough(counts: list[int], most: int, expected: list[int]) -> None:
-    assert shares(counts, most, np.random.default_rng(0)) == expected
+def test_voxels_are_taken_evenly_where_there_are_enough(counts: list[int], most: int, expected: list[int]) -> None:
+    assert spread_evenly(counts, most, np.random.default_rng(0)) == expected
 
 
 def test_what_is_left_over_goes_to_cases_that_the_seed_draws() -> None:
-    found = [shares([9] * 7, 3, np.random.default_rng(seed)) for seed in range(20)]
+    found = [spread_evenly([9] * 7, 3, np.random.default_rng(seed)) for seed in range(20)]
     assert all(sum(each) == 3 and max(each) == 1 for each in found)
     assert len({tuple(each) for each in found}) > 1
 
 
 def test_no_voxel_is_drawn_twice() -> None:
     drawn = draw([[np.arange(20), np.arange(3)]], 15, np.random.default_rng(1))
-    assert len(set(zip(drawn.cases.tolist(), drawn.places.tolist(), strict=True))) == 15
+    assert len(set(zip(drawn.cases.tolist(), drawn.indices.tolist(), strict=True))) == 15
     assert np.bincount(drawn.cases).tolist() == [12, 3]
 
 
@@ -185,7 +185,7 @@ def test_a_voxel_is_read_from_the_window_that_it_lies_deepest_in(store: Store) -
 
 def test_one_structure_is_set_against_the_background_near_it(build_store: Callable[..., Store]) -> None:
     store = build_store(lambda _, label: np.where(label == 1, 1, 0).astype(np.uint8))
-    cases = LabelledCases(store, {1: "ball"}, torch.device("cpu"))
+    cases = LabelledCases(store, torch.device("cpu"), {1: "ball"})
     found = find_clusters(looks(cases), cases, store.split("val"), SETTINGS)
     assert found.names == ["ball", BACKGROUND]
     assert np.bincount(found.groups).tolist() == [30, 30]
@@ -252,16 +252,16 @@ def test_the_plane_keeps_far_groups_apart() -> None:
 
 
 def test_a_linear_run_writes_its_clusters_and_others_do_not(tmp_path: Path, store: Store) -> None:
-    record = transfer(store, None, tmp_path / "run", SHORT)
-    again = transfer(store, None, tmp_path / "again", replace(SHORT, cache_gigabytes=0.0))
+    record = run_task("segmentation", store, None, tmp_path / "run", SHORT)
+    again = run_task("segmentation", store, None, tmp_path / "again", replace(SHORT, cache_gigabytes=0.0))
     assert read_record(tmp_path / "run").clusters == "clusters.json"
     said = json.loads((tmp_path / "run" / "clusters.json").read_text(encoding="utf-8"))
     assert said == json.loads((tmp_path / "again" / "clusters.json").read_text(encoding="utf-8"))
     assert {name: record.metrics[name] for name in ("silhouette", "knn_accuracy")} == said["metrics"]
     assert len(said["points"]) == len(said["groups"]) == len(said["of_cases"]) == 60
     assert again.metrics == record.metrics
-    off = transfer(store, None, tmp_path / "off", replace(SHORT, clusters=ClusterSettings(points=0)))
-    whole = transfer(store, None, tmp_path / "whole", replace(SHORT, mode="scratch"))
+    off = run_task("segmentation", store, None, tmp_path / "off", replace(SHORT, clusters=ClusterSettings(points=0)))
+    whole = run_task("segmentation", store, None, tmp_path / "whole", replace(SHORT, mode="scratch"))
     for other, name in ((off, "off"), (whole, "whole")):
         assert other.clusters is None
         assert "silhouette" not in other.metrics

@@ -7,7 +7,16 @@ from torch import Tensor
 from gvsl.backbones import UNet3D
 from gvsl.errors import UserError
 from gvsl.store.arrays import Box
-from gvsl.transfer import FitResult, FrozenFeatures, Represent, SegmentationNetwork, TransferSettings, fit
+from gvsl.transfer import (
+    FitResult,
+    FrozenFeatures,
+    Represent,
+    SegmentationNetwork,
+    TrainingMonitor,
+    TransferSettings,
+    fit_adam,
+    segmentation_loss,
+)
 
 BOX: Box = (slice(0, 16), slice(0, 16), slice(0, 16))
 
@@ -39,10 +48,20 @@ def run(
     represent: Represent,
     validate: Callable[[], float] = lambda: 0.0,
     advance: Callable[[], object] = lambda: None,
+    numbers: list[int] | None = None,
     **settings: object,
 ) -> FitResult:
     options = TransferSettings(**{"learning_rate": 1e-2, "max_steps": 40, **settings})  # type: ignore[arg-type]
-    return fit(network, represent, target, boxes(), validate, options, advance)
+    criterion, drawn = segmentation_loss(options), boxes()
+
+    def loss_of(number: int) -> Tensor:
+        if numbers is not None:
+            numbers.append(number)
+        case, box = next(drawn)
+        loss: Tensor = criterion(network.head(represent(case, box)), target(case, box))
+        return loss
+
+    return fit_adam(TrainingMonitor(network, validate, options), loss_of, advance)
 
 
 def scripted(scores: list[float], network: SegmentationNetwork, seen: list[Tensor]) -> Callable[[], float]:
@@ -122,10 +141,10 @@ def test_a_loss_that_is_no_number_is_one_line() -> None:
         run(*build(frozen=False), learning_rate=1e30, max_steps=3)
 
 
-def test_each_step_is_told() -> None:
-    told: list[None] = []
-    run(*build(), advance=lambda: told.append(None))
-    assert len(told) == 40
+def test_each_step_is_announced() -> None:
+    steps: list[None] = []
+    run(*build(), advance=lambda: steps.append(None))
+    assert len(steps) == 40
 
 
 def test_the_loss_is_the_one_asked_for() -> None:
@@ -142,15 +161,7 @@ def test_the_loss_is_the_one_asked_for() -> None:
     assert losses[1] == pytest.approx(float(dice + entropy), abs=1e-5)
 
 
-def test_an_example_stands_for_features_and_classes_and_is_told_its_number() -> None:
-    network, represent = build()
-    numbers = []
-
-    def example(case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
-        numbers.append(number)
-        return represent(case, box), target(case, box)
-
-    settings = TransferSettings(learning_rate=1e-2, max_steps=3, batch_size=2)
-    result = fit(network, represent, target, boxes(), lambda: 0.0, settings, example=example)
+def test_each_example_is_given_its_number() -> None:
+    numbers: list[int] = []
+    run(*build(), numbers=numbers, max_steps=3, batch_size=2)
     assert numbers == list(range(6))
-    assert result.rows == run(*build(), max_steps=3, batch_size=2).rows

@@ -13,7 +13,7 @@ from gvsl.errors import UserError
 from gvsl.records import read_record
 from gvsl.store import Store
 from gvsl.store.table import CaseTable, row_line
-from gvsl.transfer.leakage import check_leakage, seen_cases, told_leakage
+from gvsl.transfer.leakage import check_leakage, describe_leakage, leaked_cases
 
 
 def pretrained(folder: Path, store: Store, cases: list[str] | None) -> Path:
@@ -36,13 +36,13 @@ def test_weights_that_saw_what_is_held_out_are_refused_unless_asked_for(
     weights = pretrained(tmp_path / "leaky", store, ["s0", "s6", "s8"])  # s6 is in val, s8 in test
     assert main(words(store, weights, tmp_path / "run")) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert f"{weights} was learnt from images that {store.path} holds out in val or test: s6, s8; take them" in said
+    assert f"{weights} was trained on images that {store.path} holds out in val or test: s6, s8; remove them" in said
     assert said.endswith("or give --allow-leakage")
     assert not (tmp_path / "run").exists()
-    assert main([*words(store, weights, tmp_path / "run"), "--allow-leakage"]) == 0
-    assert f"{weights}: held out and learnt from: s6, s8" in capsys.readouterr().out.splitlines()
+    assert main([*words(store, weights, tmp_path / "run"), "--allow_leakage", "true"]) == 0
+    assert f"{weights}: held out but trained on: s6, s8" in capsys.readouterr().out.splitlines()
     config = read_record(tmp_path / "run").config
-    assert (config["leakage"], config["allow_leakage"]) == ("held out and learnt from: s6, s8", True)
+    assert (config["leakage"], config["allow_leakage"]) == ("held out but trained on: s6, s8", True)
     # What is transferred on from there is no better.
     with pytest.raises(UserError, match="s6, s8"):
         check_leakage(load_backbone(tmp_path / "run"), tmp_path / "run", store)
@@ -51,7 +51,7 @@ def test_weights_that_saw_what_is_held_out_are_refused_unless_asked_for(
 def test_weights_that_saw_nothing_of_it_pass_and_the_record_says_so(tmp_path: Path, store: Store) -> None:
     weights = pretrained(tmp_path / "clean", store, ["s0", "s1"])
     assert main(words(store, weights, tmp_path / "run", mode="finetune")) == 0
-    assert read_record(tmp_path / "run").config["leakage"] == "no image that is held out was learnt from"
+    assert read_record(tmp_path / "run").config["leakage"] == "no held-out image was trained on"
     train = frozenset(store.cases[case].content[:16] for case in store.split("train"))
     assert load_backbone(tmp_path / "run").learnt_from == train  # s0 and s1 are among them
 
@@ -69,13 +69,13 @@ def test_what_is_not_known_is_not_checked_and_said(
     unknown = b"".join(row_line({name: value for name, value in row.items() if name != "content"}) for row in rows)
     before = replace(store, table=CaseTable.parse(unknown))
     backbone = load_backbone(pretrained(tmp_path / "leaky", store, ["s6"]))
-    assert seen_cases(backbone, before) is None
-    assert told_leakage(backbone, before).startswith("not checked")
-    assert seen_cases(backbone, store) == ["s6"]
+    assert leaked_cases(backbone, before) is None
+    assert describe_leakage(backbone, before).startswith("not checked")
+    assert leaked_cases(backbone, store) == ["s6"]
 
 
 def test_random_weights_saw_nothing(tmp_path: Path, store: Store) -> None:
     assert main([*words(store, Path("scratch"), tmp_path / "run", mode="scratch"), "--width", "8"]) == 0
-    assert read_record(tmp_path / "run").config["leakage"] == "no image that is held out was learnt from"
+    assert read_record(tmp_path / "run").config["leakage"] == "no held-out image was trained on"
     train = frozenset(store.cases[case].content[:16] for case in store.split("train"))
     assert load_backbone(tmp_path / "run").learnt_from == train

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,9 @@ from gvsl.report import read_report, write_report
 from gvsl.store import Store
 from gvsl.store.store import image_path
 from gvsl.store.table import CaseTable
-from gvsl.transfer import LabelledCases, TransferSettings, load_segmenter, transfer
+from gvsl.transfer import LabelledCases, TransferSettings, load_segmenter, run_task
+
+transfer = partial(run_task, "segmentation")
 
 LINEAR = TransferSettings(
     mode="linear", width=8, max_steps=40, validate_every=10, learning_rate=1e-2, crop=(16, 24, 16)
@@ -210,7 +213,7 @@ def test_validation_labels_have_a_say(tmp_path: Path, plain: Path, build_store: 
 
 def test_the_saved_network_gives_the_recorded_scores(store: Store, plain: Path) -> None:
     record, saved = read_record(plain), load_segmenter(plain)
-    cases = LabelledCases(store, saved.labels, torch.device("cpu"))
+    cases = LabelledCases(store, torch.device("cpu"), saved.labels)
     for row in record.cases:
         case = row["id"]
         with torch.no_grad():
@@ -299,10 +302,10 @@ def test_augmentation_changes_what_is_learnt_the_same_way_each_time(tmp_path: Pa
 
 def test_labels_that_are_not_the_tasks_are_refused(tmp_path: Path, store: Store) -> None:
     with pytest.raises(UserError, match=r"the label 'ball' \(1\), which is not in the list of task shc .*labels.json"):
-        transfer(store, None, tmp_path / "run", LINEAR, task="shc")
+        run_task("shc", store, None, tmp_path / "run", LINEAR)
     for task in ("sac", "sbm"):
         with pytest.raises(UserError, match=rf"the label 'ball' \(1\), which is not in the list of task {task}"):
-            transfer(store, None, tmp_path / "run", LINEAR, task=task)
+            run_task(task, store, None, tmp_path / "run", LINEAR)
     assert not (tmp_path / "run").exists()
 
 
@@ -316,7 +319,7 @@ def test_a_stray_label_is_not_asked_to_be_learnt(tmp_path: Path, build_store: Ca
     with pytest.raises(UserError, match=r"label 3 \(3\) has no voxel in the 5 training cases of .*: take it out of"):
         transfer(stray, None, tmp_path / "run", LINEAR)
     with pytest.raises(UserError, match="not in the list of task shc"):
-        transfer(stray, None, tmp_path / "run", LINEAR, task="shc")
+        run_task("shc", stray, None, tmp_path / "run", LINEAR)
 
 
 def test_a_width_beside_weights_of_another_is_refused_and_a_recipe_s_is_not(

@@ -9,7 +9,7 @@ from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import load_backbone
 from gvsl.errors import UserError
 from gvsl.preprocessing import PRESETS
-from gvsl.transfer import SegmentationNetwork, TransferSettings, load_segmenter, save_segmenter
+from gvsl.transfer import SegmentationNetwork, TransferSettings, load_segmenter, save_adapted, segmenter_config
 
 LABELS = {2: "anterior", 5: "posterior"}
 
@@ -23,10 +23,10 @@ def network() -> SegmentationNetwork:
 @pytest.fixture
 def run(tmp_path: Path, network: SegmentationNetwork) -> Path:
     settings = TransferSettings(crop=(32, 24, 16), overlap=0.25)
-    save_segmenter(
+    save_adapted(
         tmp_path,
         network,
-        labels=LABELS,
+        segmenter_config(LABELS, kernel=3),
         settings=settings,
         method="gvsl",
         preprocessing=PRESETS["ct"],

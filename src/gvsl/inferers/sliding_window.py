@@ -1,4 +1,4 @@
-"""A sliding window whose memory does not grow with the volume times the classes."""
+"""Sliding-window prediction in bounded memory, however many classes there are."""
 
 import tempfile
 from bisect import bisect_left
@@ -15,15 +15,15 @@ from torch import Tensor
 from gvsl.inferers.windows import window_size, windows
 from gvsl.store.arrays import Box
 
-LEAST_WEIGHT = 1e-3
-"""As MONAI has it: a voxel in the corner of its only window still has a mean."""
-LEAST_HELD_BYTES = 2**28
-"""Sums up to this size never go to disk."""
+MIN_WEIGHT = 1e-3
+"""Lower bound of the Gaussian weights, MONAI's: a voxel in the corner of its only window still has a mean."""
+MIN_HELD_BYTES = 2**28
+"""Sums up to this size stay in memory."""
 
 Cell = tuple[int, int, int]
-"""Index of a part of the volume between neighbouring ends of windows, along each axis."""
+"""Index along each axis of a cell: the ends of all windows cut the volume into cells."""
 Finish = Callable[[Box, Tensor], None]
-"""A box of the volume and its mean logits, (classes, d, h, w), float32, on the CPU; called once for every voxel."""
+"""Takes a box of the volume and its mean logits, (classes, d, h, w), float32, on the CPU; the boxes tile the volume."""
 
 
 def sliding_window(
@@ -34,29 +34,29 @@ def sliding_window(
     finish: Finish,
     scratch: Path | None = None,
 ) -> None:
-    """Average the logits of overlapping windows with Gaussian weights, and hand each part on once it is done.
+    """Average the logits of overlapping windows with Gaussian weights, cell by cell.
 
-    The weights and the windows are those of MONAI's sliding window, and so is the mean, up to rounding. But no array
-    of classes times volume is made: the ends of the windows cut the volume into cells, a cell's sums are kept from
-    its first window to its last, and what is kept beyond one window's logits (or 256 MiB) waits on disk, the cells
-    first that are needed last.
+    Windows, weights and, up to rounding, the mean are those of MONAI's sliding window, without an array of classes
+    times volume: the ends of the windows cut the volume into cells, and a cell's sums are kept from its first window
+    to its last. Sums beyond the size of one window's logits (or 256 MiB) are moved to disk, those first that are
+    needed last.
 
     Args:
-        logits: a box of the volume to its logits, (1, classes, D, H, W), float32.
+        logits: maps a box of the volume to its logits, (1, classes, D, H, W), float32.
         shape: the volume's sides in voxels.
-        crop: the window's largest sides in voxels; a volume that fits is one window.
-        overlap: share of a window that the next one covers too.
-        finish: takes each part's mean.
-        scratch: the folder in which sums may wait; the system's own for temporary files if not given.
+        crop: the window's maximum sides in voxels; a volume that fits is one window.
+        overlap: fraction of a window that the next one covers too.
+        finish: receives the mean of each cell.
+        scratch: the folder for sums on disk; the system's temporary folder if not given.
     """
-    places = windows(shape, crop, overlap)
-    if len(places) == 1:
-        finish(places[0], logits(places[0])[0].cpu())
+    boxes = windows(shape, crop, overlap)
+    if len(boxes) == 1:
+        finish(boxes[0], logits(boxes[0])[0].cpu())
         return
-    order = sorted(range(3), key=lambda axis: -shape[axis])  # across the longest axis the fewest cells are open
-    places.sort(key=lambda box: [box[axis].start for axis in order])
-    edges = [sorted({end for box in places for end in (box[axis].start, box[axis].stop)}) for axis in range(3)]
-    covered = [_cells(box, edges) for box in places]
+    order = sorted(range(3), key=lambda axis: -shape[axis])  # moving along the longest axis keeps the fewest cells open
+    boxes.sort(key=lambda box: [box[axis].start for axis in order])
+    edges = [sorted({end for box in boxes for end in (box[axis].start, box[axis].stop)}) for axis in range(3)]
+    covered = [_cells(box, edges) for box in boxes]
     uses: dict[Cell, list[int]] = {}
     for number, cells in enumerate(covered):
         for cell in cells:
@@ -64,7 +64,7 @@ def sliding_window(
     weights = _weights(window_size(shape, crop))
     with tempfile.TemporaryDirectory(prefix=".gvsl-", dir=scratch) as folder:
         sums = _Sums(Path(folder), uses)
-        for number, (box, cells) in enumerate(zip(places, covered, strict=True)):
+        for number, (box, cells) in enumerate(zip(boxes, covered, strict=True)):
             found = logits(box)[0]
             on_device = weights.to(found.device)
             for cell in cells:
@@ -74,9 +74,9 @@ def sliding_window(
                     for part, side in zip(whole, box, strict=True)
                 )
                 weight = on_device[inner]
-                share = torch.cat([found[:, *inner] * weight, weight[None]]).cpu()
+                weighted = torch.cat([found[:, *inner] * weight, weight[None]]).cpu()
                 earlier = sums.take(cell)
-                total = share if earlier is None else earlier.add_(share)
+                total = weighted if earlier is None else earlier.add_(weighted)
                 if uses[cell][-1] == number:
                     finish(whole, total[:-1] / total[-1:])
                 else:
@@ -85,7 +85,7 @@ def sliding_window(
 
 
 class _Sums:
-    """The open cells' weighted sums, with the weights' own sum as the last channel."""
+    """Weighted sums of the open cells, with the sum of the weights as the last channel."""
 
     def __init__(self, folder: Path, uses: dict[Cell, list[int]]) -> None:
         self.folder, self.uses = folder, uses
@@ -95,7 +95,7 @@ class _Sums:
         self.bytes = 0
 
     def take(self, cell: Cell) -> Tensor | None:
-        """The sum so far, which is then the caller's; None at a cell's first window."""
+        """Remove and return the sum of a cell; None at its first window."""
         total = self.held.pop(cell, None)
         if total is not None:
             self.bytes -= 4 * total.numel()
@@ -108,18 +108,20 @@ class _Sums:
         return torch.from_numpy(array)
 
     def keep(self, cell: Cell, total: Tensor, number: int) -> None:
-        """Keep a sum after the window of this number."""
+        """Store a sum after the window with this number."""
         self.held[cell] = total
         self.next_use[cell] = next(use for use in self.uses[cell] if use > number)
         self.bytes += 4 * total.numel()
 
     def limit(self, window_bytes: int) -> None:
-        """Send sums to disk until what is held is no more than a window's logits."""
-        allowed = max(window_bytes, LEAST_HELD_BYTES)
+        """Move sums to disk until those in memory are no larger than a window's logits."""
+        allowed = max(window_bytes, MIN_HELD_BYTES)
         while self.bytes > allowed:
             cell = max(self.held, key=lambda each: self.next_use[each])
             total = self.held.pop(cell)
-            self._path(cell).write_bytes(total.numpy().data)  # unlike tofile it says so where the disk is full
+            self._path(cell).write_bytes(
+                total.numpy().data
+            )  # unlike tofile this raises an OSError with errno when the disk is full
             self.shapes[cell] = tuple(total.shape)
             self.bytes -= 4 * total.numel()
 
@@ -128,13 +130,13 @@ class _Sums:
 
 
 def _weights(size: tuple[int, int, int]) -> Tensor:
-    """MONAI's Gaussian weights of a window: (D, H, W), float32."""
+    """Return MONAI's Gaussian weights of a window: (D, H, W), float32."""
     weights: Tensor = compute_importance_map(size, mode="gaussian", sigma_scale=0.125, device="cpu")
-    return weights.float().clamp(min=max(float(weights[weights > 0].min()), LEAST_WEIGHT))
+    return weights.float().clamp(min=max(float(weights[weights > 0].min()), MIN_WEIGHT))
 
 
 def _cells(box: Box, edges: Sequence[Sequence[int]]) -> list[Cell]:
-    """The cells that a window covers."""
+    """Return the cells that a window covers."""
     first, second, third = (
         range(bisect_left(ends, side.start), bisect_left(ends, side.stop))
         for side, ends in zip(box, edges, strict=True)
@@ -143,7 +145,7 @@ def _cells(box: Box, edges: Sequence[Sequence[int]]) -> list[Cell]:
 
 
 def _box(cell: Cell, edges: Sequence[Sequence[int]]) -> Box:
-    """The voxels of a cell."""
+    """Return the voxels of a cell."""
     first, second, third = (slice(ends[index], ends[index + 1]) for index, ends in zip(cell, edges, strict=True))
     return first, second, third
 
@@ -155,7 +157,7 @@ def likeliest(
     overlap: float,
     scratch: Path | None = None,
 ) -> NDArray[np.int16]:
-    """The most likely class of each voxel, (D, H, W), by `sliding_window`, whose arguments these are."""
+    """Return the most likely class of each voxel, (D, H, W); the arguments are those of `sliding_window`."""
     classes = np.empty(tuple(shape), np.int16)
 
     def finish(box: Box, mean: Tensor) -> None:
@@ -163,3 +165,14 @@ def likeliest(
 
     sliding_window(logits, shape, crop, overlap, finish, scratch)
     return classes
+
+
+def predict_classes(
+    logits: Callable[[Box], Tensor],
+    shape: Sequence[int],
+    crop: Sequence[int],
+    overlap: float,
+    device: torch.device,
+) -> Tensor:
+    """Return `likeliest` as a tensor on `device`: (1, 1, D, H, W), int64."""
+    return torch.from_numpy(likeliest(logits, shape, crop, overlap))[None, None].to(device).long()

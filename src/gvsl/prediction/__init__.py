@@ -1,5 +1,6 @@
-"""Predictions for image files by a trained network, written in each image's own grid."""
+"""Predictions of a trained network for image files, written on each image's own grid."""
 
 from gvsl.prediction.predict import PredictSettings, find_images, predict
+from gvsl.prediction.volumes import classify_volume, segment_probabilities, segment_volume
 
-__all__ = ["PredictSettings", "find_images", "predict"]
+__all__ = ["PredictSettings", "classify_volume", "find_images", "predict", "segment_probabilities", "segment_volume"]

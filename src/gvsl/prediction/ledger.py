@@ -1,4 +1,4 @@
-"""What a folder of predictions holds, by which run and of which images: a stopped call can be given again."""
+"""The ledger of a folder of predictions: the run and the images of its results, so that a call can be resumed."""
 
 import json
 from collections.abc import Iterable
@@ -15,16 +15,16 @@ FORMAT = 1
 
 @dataclass
 class Ledger:
-    """The results in a folder that are known to be a run's own, so that no other is taken for one of them."""
+    """The results in a folder that are a run's own, so that no other file is taken for one."""
 
     path: Path
     identity: dict[str, str]
-    """What decides a result beside its image: the run, and how it is used."""
+    """What a result depends on besides its image: the run, and how it is used."""
     images: dict[str, str] = field(default_factory=dict)
-    """A result's name to its image's path; listed before it is written, so that no result is there unlisted."""
+    """A result's name to its image's path; listed before it is written, so that no result is unlisted."""
 
     def check(self, present: Iterable[str], image: Path) -> None:
-        """Refuse results of these names, which are there, unless they are this run's and of this image.
+        """Check that existing results of these names are this run's and of this image.
 
         Raises:
             UnusableFile: one of them is not.
@@ -42,17 +42,17 @@ class Ledger:
                 )
 
     def begin(self, names: Iterable[str], image: Path) -> None:
-        """List results that are about to be written."""
+        """List results before they are written."""
         self.images |= dict.fromkeys(names, str(image.absolute()))
         whole = {"format": FORMAT, "identity": self.identity, "images": self.images}
         write_text(self.path, json.dumps(whole, indent=1) + "\n")
 
 
 def open_ledger(folder: Path, identity: dict[str, str]) -> Ledger:
-    """The ledger of a folder, an empty one if it has none; nothing is written yet.
+    """Return the ledger of a folder, an empty one if there is none; write nothing.
 
     Raises:
-        UserError: the folder's can't be read, or is of another run or another use of it.
+        UserError: it can't be read, or belongs to another run or another use of it.
     """
     path = folder / LEDGER_NAME
     if not path.exists():

@@ -1,4 +1,4 @@
-"""What a run shows of single cases: slices through a volume, as the report reads them."""
+"""Pictures of single cases in a run's folder: slices through a volume, which the report reads."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gvsl.records.volumes import label_type, write_arrays
+
 Slices = dict[str, NDArray[Any]]
 
 
 def segmentation_slices(image: NDArray[Any], truth: NDArray[Any], prediction: NDArray[Any]) -> Slices:
-    """The slices of a segmented volume that show the most of the truth, one perpendicular to each axis.
+    """Return the slice perpendicular to each axis that shows most of the truth.
 
     Args:
         image: (D, H, W).
@@ -22,14 +24,14 @@ def segmentation_slices(image: NDArray[Any], truth: NDArray[Any], prediction: ND
         `image_k` (float16), `truth_k` and `prediction_k` (uint8, or int16 where a value is above 255) for
         each axis k; the remaining axes are in array order.
     """
-    kind = np.uint8 if max(truth.max(), prediction.max()) <= np.iinfo(np.uint8).max else np.int16
+    kind = label_type(truth, prediction)
     slices: Slices = {}
     for axis in range(3):
         area = np.count_nonzero(truth, axis=tuple(other for other in range(3) if other != axis))
-        place = int(area.argmax()) if area.any() else truth.shape[axis] // 2
-        slices[f"image_{axis}"] = image.take(place, axis).astype(np.float16)
-        slices[f"truth_{axis}"] = truth.take(place, axis).astype(kind)
-        slices[f"prediction_{axis}"] = prediction.take(place, axis).astype(kind)
+        index = int(area.argmax()) if area.any() else truth.shape[axis] // 2
+        slices[f"image_{axis}"] = image.take(index, axis).astype(np.float16)
+        slices[f"truth_{axis}"] = truth.take(index, axis).astype(kind)
+        slices[f"prediction_{axis}"] = prediction.take(index, axis).astype(kind)
     return slices
 
 
@@ -40,19 +42,16 @@ def write_segmentations(
 
     Args:
         folder: the run's folder.
-        rows: `id` and `dice` of each case; one or more.
+        rows: `id` and `dice` of each case; at least one.
         slices: of each case, in the same order.
 
     Returns:
-        The pictures as a record lists them, best first.
+        The pictures' entries for the record, best first.
     """
     ranked = sorted(range(len(rows)), key=lambda index: (-rows[index]["dice"], rows[index]["id"]))
-    places = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
-    (folder / "pictures").mkdir()
+    chosen = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
     pictures = []
-    for name, index in places.items():
-        file = f"pictures/{name}.npz"
-        np.savez_compressed(folder / file, allow_pickle=False, **slices[index])
+    for name, index in chosen.items():
         title = f"{name}: {rows[index]['id']}, DSC {rows[index]['dice']:.3f}"
-        pictures.append({"file": file, "kind": "segmentation", "title": title})
+        pictures.append(write_arrays(folder, f"pictures/{name}.npz", slices[index], "segmentation", title))
     return pictures

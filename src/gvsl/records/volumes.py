@@ -1,6 +1,6 @@
-"""Whole volumes that a run keeps for the report's viewer: the best and the worst case, and matched pairs.
+"""Whole volumes in a run's folder for the report's viewer: the best and the worst case, and matched pairs.
 
-Compact: grey values in 256 steps, fields in 256ths of a voxel, every n-th voxel of what is large.
+They are compact: grey values in 256 steps, fields in 256ths of a voxel, and large volumes subsampled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,35 +13,32 @@ from numpy.typing import NDArray
 
 from gvsl.files import whole_file
 
-MOST_VOXELS = 2_000_000
-"""Of a volume as it is kept; of larger ones every second voxel along each axis, or every third, and so on."""
+MAX_VOXELS = 2_000_000
+"""Of a stored volume; of larger ones every second voxel along each axis is kept, or every third, and so on."""
 FIELD_STEPS = 256
-"""Steps of a field to the voxel."""
-FIELD_LIMIT = np.iinfo(np.int16).max / FIELD_STEPS
-"""Voxels; a displacement that is larger is kept as this."""
+"""Steps of a stored field per voxel."""
 
 Volumes = dict[str, NDArray[Any]]
 
 
 def segmented_volume(image: NDArray[Any], truth: NDArray[Any], prediction: NDArray[Any]) -> Volumes:
-    """A case's image in [0, 1] and its label values, (D, H, W) each, as the viewer reads them.
+    """Return a case's image in [0, 1] and its label values, (D, H, W) each, in the viewer's format.
 
     Returns:
-        `image` (uint8), `truth` and `prediction` (uint8, or int16 where a value is above 255), and `step`: every
-        how many voxels of the store are kept.
+        `image` (uint8), `truth` and `prediction` (uint8, or int16 where a value is above 255), and `step`, the
+        subsampling factor.
     """
-    step = _step(image.shape)
-    kind = np.uint8 if max(truth.max(), prediction.max()) <= np.iinfo(np.uint8).max else np.int16
+    step, kind = _step(image.shape), label_type(truth, prediction)
     return {
         "image": _grey(image, step),
-        "truth": _every(truth, step).astype(kind),
-        "prediction": _every(prediction, step).astype(kind),
+        "truth": _subsample(truth, step).astype(kind),
+        "prediction": _subsample(prediction, step).astype(kind),
         "step": np.array(step),
     }
 
 
 def matched_volumes(moving: NDArray[Any], fixed: NDArray[Any], warped: NDArray[Any], dvf: NDArray[Any]) -> Volumes:
-    """A pair in [0, 1], the moving volume on the fixed one's grid, and the field that brings it there.
+    """Return a pair in [0, 1], the moving volume warped onto the fixed one, and the displacement field.
 
     Args:
         moving: (D, H, W).
@@ -50,10 +47,11 @@ def matched_volumes(moving: NDArray[Any], fixed: NDArray[Any], warped: NDArray[A
         dvf: (3, D, H, W) in voxels.
 
     Returns:
-        `moving`, `fixed` and `warped` (uint8), `field` (int16, 256ths of a kept voxel), and `step`.
+        `moving`, `fixed` and `warped` (uint8), `field` (int16, 256ths of a stored voxel, clipped), and `step`, the
+        subsampling factor.
     """
     step = _step(fixed.shape)
-    steps = np.round(np.stack([_every(part, step) for part in dvf]) * (FIELD_STEPS / step))
+    steps = np.round(np.stack([_subsample(part, step) for part in dvf]) * (FIELD_STEPS / step))
     limits = np.iinfo(np.int16)
     return {
         "moving": _grey(moving, step),
@@ -64,14 +62,14 @@ def matched_volumes(moving: NDArray[Any], fixed: NDArray[Any], warped: NDArray[A
     }
 
 
-class Extremes:
-    """The best and the worst of cases that come one by one; others are forgotten."""
+class BestAndWorst:
+    """The cases with the highest and the lowest score among those added one by one."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[float, str, Volumes]] = {}
 
-    def see(self, case: str, score: float, image: NDArray[Any], truth: NDArray[Any], prediction: NDArray[Any]) -> None:
-        """Keep a case if it is better or worse than those before."""
+    def add(self, case: str, score: float, image: NDArray[Any], truth: NDArray[Any], prediction: NDArray[Any]) -> None:
+        """Keep a case's volumes if its score is higher or lower than all before; the first of equal ones stays."""
         better = "best" not in self.found or score > self.found["best"][0]
         worse = "worst" not in self.found or score < self.found["worst"][0]
         if better or worse:
@@ -79,31 +77,35 @@ class Extremes:
             self.found |= {name: (score, case, volume) for name, is_so in (("best", better), ("worst", worse)) if is_so}
 
     def write(self, folder: Path) -> list[dict[str, str]]:
-        """Write them to `folder`/volumes, and return them as a record lists them; one if a single case was seen."""
+        """Write them to `folder`/volumes and return their entries for the record; one if both are the same case."""
         entries = []
         for name, (score, case, volume) in self.found.items():
             if name == "worst" and case == self.found["best"][1]:
                 continue
             title = f"{name}: {case}, DSC {score:.3f}"
-            entries.append(write_volumes(folder, f"volumes/{name}.npz", volume, "segmentation", title))
+            entries.append(write_arrays(folder, f"volumes/{name}.npz", volume, "segmentation", title))
         return entries
 
 
-def write_volumes(folder: Path, file: str, arrays: Mapping[str, NDArray[Any]], kind: str, title: str) -> dict[str, str]:
-    """Write volumes to `folder`/`file`, whole or not at all, and return them as a record lists them."""
-    (folder / file).parent.mkdir(exist_ok=True)
+def write_arrays(folder: Path, file: str, arrays: Mapping[str, NDArray[Any]], kind: str, title: str) -> dict[str, str]:
+    """Write arrays to `folder`/`file`, whole or not at all, and return their entry for the record."""
     with whole_file(folder / file) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
     return {"file": file, "kind": kind, "title": title}
 
 
+def label_type(*labels: NDArray[Any]) -> type[np.uint8] | type[np.int16]:
+    """Return the smallest type for all of these label values, 0 or more: uint8 or int16."""
+    return np.uint8 if max(label.max() for label in labels) <= np.iinfo(np.uint8).max else np.int16
+
+
 def _step(shape: Sequence[int]) -> int:
-    return max(1, ceil((np.prod(shape, dtype=np.float64) / MOST_VOXELS) ** (1 / 3)))
+    return max(1, ceil((np.prod(shape, dtype=np.float64) / MAX_VOXELS) ** (1 / 3)))
 
 
-def _every(array: NDArray[Any], step: int) -> NDArray[Any]:
+def _subsample(array: NDArray[Any], step: int) -> NDArray[Any]:
     return array[::step, ::step, ::step]
 
 
 def _grey(image: NDArray[Any], step: int) -> NDArray[np.uint8]:
-    return np.round(255 * np.clip(_every(image, step).astype(np.float32), 0, 1)).astype(np.uint8)
+    return np.round(255 * np.clip(_subsample(image, step).astype(np.float32), 0, 1)).astype(np.uint8)

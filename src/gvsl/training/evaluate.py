@@ -19,7 +19,7 @@ from gvsl.methods import GVSL
 from gvsl.methods.restoration import Restoration
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.records import RECORD_NAME, RunRecord, read_record, write_record
-from gvsl.records.volumes import Volumes, matched_volumes, write_volumes
+from gvsl.records.volumes import Volumes, matched_volumes, write_arrays
 from gvsl.store import Store
 from gvsl.training.load_method import load_method
 
@@ -57,7 +57,7 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
                 name, title = f"pictures/pair-{index}.npz", f"{moving} onto {fixed} ({split})"
                 _write_picture(run / name, picture)
                 record.pictures.append({"file": name, "kind": "pair", "title": title})
-                record.volumes.append(write_volumes(run, f"volumes/pair-{index}.npz", volumes, "pair", title))
+                record.volumes.append(write_arrays(run, f"volumes/pair-{index}.npz", volumes, "pair", title))
     if isinstance(method, Restoration) or (isinstance(method, GVSL) and method.restoration is not None):
         for index, case in enumerate(ids[:PICTURED_RESTORATIONS]):
             name = f"pictures/restoration-{index}.npz"

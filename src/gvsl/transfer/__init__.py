@@ -1,31 +1,32 @@
-"""From weights to a task: a head, the paper's linear evaluation, fine-tuning and training from scratch."""
+"""Transfer of weights to a task: linear probes, fine-tuning and training from scratch (Appendix E.3)."""
 
-from gvsl.transfer.adapted import AdaptedNetwork
 from gvsl.transfer.augmentation import augment
-from gvsl.transfer.cases import LabelledCases, draw_boxes, draw_labelled
+from gvsl.transfer.cases import Cases, LabelledCases, draw_boxes, draw_labelled
 from gvsl.transfer.checkpoint import Checkpoint, part_folder
-from gvsl.transfer.classification import classify
-from gvsl.transfer.classifier import ClassificationNetwork
-from gvsl.transfer.features import FrozenFeatures, Represent
-from gvsl.transfer.fit import DivergedError, FitResult, Watch, fit, optimise, segmentation_loss
-from gvsl.transfer.lbfgs import converge
-from gvsl.transfer.networks import SegmentationNetwork
-from gvsl.transfer.segmentation import transfer
-from gvsl.transfer.tasks import run_task
+from gvsl.transfer.features import FrozenFeatures, PooledFeatures, Represent
+from gvsl.transfer.fit import fit, fit_adam, fit_lbfgs
+from gvsl.transfer.monitor import DivergedError, FitResult, TrainingMonitor
+from gvsl.transfer.networks import AdaptedNetwork, ClassificationNetwork, SegmentationNetwork
+from gvsl.transfer.run import run_task, run_transfer
+from gvsl.transfer.segmentation import segmentation_loss
+from gvsl.transfer.task import Outcome, Task
 from gvsl.transfer.transfer_settings import ClusterSettings, TransferSettings
 from gvsl.transfer.weights import (
+    CLASSIFIER_CONFIG,
     Classifier,
     Segmenter,
     fingerprint,
     load_adapted,
     load_classifier,
     load_segmenter,
-    save_classifier,
-    save_segmenter,
+    save_adapted,
+    segmenter_config,
 )
 
 __all__ = [
+    "CLASSIFIER_CONFIG",
     "AdaptedNetwork",
+    "Cases",
     "Checkpoint",
     "ClassificationNetwork",
     "Classifier",
@@ -34,26 +35,28 @@ __all__ = [
     "FitResult",
     "FrozenFeatures",
     "LabelledCases",
+    "Outcome",
+    "PooledFeatures",
     "Represent",
     "SegmentationNetwork",
     "Segmenter",
+    "Task",
+    "TrainingMonitor",
     "TransferSettings",
-    "Watch",
     "augment",
-    "classify",
-    "converge",
     "draw_boxes",
     "draw_labelled",
     "fingerprint",
     "fit",
+    "fit_adam",
+    "fit_lbfgs",
     "load_adapted",
     "load_classifier",
     "load_segmenter",
-    "optimise",
     "part_folder",
     "run_task",
-    "save_classifier",
-    "save_segmenter",
+    "run_transfer",
+    "save_adapted",
     "segmentation_loss",
-    "transfer",
+    "segmenter_config",
 ]

@@ -1,4 +1,4 @@
-"""The labelled cases of a store as tensors, and a seeded draw of a few of them."""
+"""The cases of a store as tensors, and random draws of labelled cases and of boxes."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,33 +16,39 @@ from gvsl.store.arrays import Box
 from gvsl.transfer.transfer_settings import TransferSettings
 
 DRAW_LABELS, DRAW_ORDER = 0, 1
-"""Streams of a run's seed, one for each use, so that a change in one leaves the other's draws alone."""
+"""Random streams of a run's seed, one for each use, so that neither draw depends on the other."""
 
 
 @dataclass(frozen=True)
-class LabelledCases:
-    """Images and label maps of a store, for one list of structures."""
+class Cases:
+    """Images of a store as tensors."""
 
     store: Store
+    device: torch.device
+
+    def shape(self, case: str) -> tuple[int, ...]:
+        """Return the sides of a case in voxels."""
+        return tuple(self.store.cases[case].shape)
+
+    def image(self, case: str, box: Box | None = None) -> Tensor:
+        """Return a case's image, or a box of it: (1, 1, D, H, W), float32 in [0, 1]."""
+        return torch.from_numpy(self.store.image(case, box))[None, None].to(self.device)
+
+
+@dataclass(frozen=True)
+class LabelledCases(Cases):
+    """Images and label maps of a store, for one list of structures."""
+
     labels: dict[int, str]
     """Label value to the structure's name, by rising value, without the background; class i is the i-th."""
-    device: torch.device
 
     @property
     def values(self) -> NDArray[np.int64]:
         """The label value of each class, the background's 0 first."""
         return np.array([0, *self.labels], dtype=np.int64)
 
-    def shape(self, case: str) -> tuple[int, ...]:
-        """The sides of a case in voxels."""
-        return tuple(self.store.cases[case].shape)
-
-    def image(self, case: str, box: Box | None = None) -> Tensor:
-        """A case's image, or a box of it: (1, 1, D, H, W), float32 in [0, 1]."""
-        return torch.from_numpy(self.store.image(case, box))[None, None].to(self.device)
-
     def target(self, case: str, box: Box | None = None) -> Tensor:
-        """A case's class indices, or a box of them: (1, 1, D, H, W), int64."""
+        """Return a case's class indices, or a box of them: (1, 1, D, H, W), int64."""
         classes = np.searchsorted(self.values, self.store.label(case, box))
         return torch.from_numpy(classes)[None, None].to(self.device)
 
@@ -50,16 +56,16 @@ class LabelledCases:
 def draw_labelled(
     cases: Sequence[str], count: int | None, seed: int, classes: Mapping[str, int | None] | None = None
 ) -> list[str]:
-    """Draw `count` of the cases with the seed, sorted; the draws of one seed are nested, fewer within more.
+    """Draw `count` of the cases at random, sorted; the draws of one seed are nested (10 labels include the 5).
 
     Args:
         cases: the ids, in any order.
-        count: how many; all if not given.
+        count: how many; None for all.
         seed: of the draw.
-        classes: each case's class, where the classes shall come in turn for as long as they have cases.
+        classes: each case's class, to draw the classes in turn for as long as they have cases.
 
     Raises:
-        UserError: there are fewer.
+        UserError: there are fewer than `count`.
     """
     if count is None:
         return sorted(cases)
@@ -78,10 +84,10 @@ def draw_labelled(
 
 
 def draw_boxes(shapes: Mapping[str, Sequence[int]], settings: TransferSettings) -> Iterator[tuple[str, Box]]:
-    """Draw a case and a box of it without end: every case once in a new order, and again.
+    """Yield a case and a box of it without end, going through all cases in a new random order each time.
 
-    Where the backbone is frozen the boxes are the windows that prediction uses, so that their features can be
-    kept; elsewhere they lie anywhere. A volume that fits the crop is taken whole.
+    With a frozen backbone the boxes are the windows of prediction, so that their features can be reused; otherwise
+    they lie anywhere. A volume that fits the crop is taken whole.
     """
     generator = np.random.default_rng([settings.seed, DRAW_ORDER])
     ids = sorted(shapes)

@@ -1,12 +1,11 @@
-"""The state of a transfer run on its way, kept beside its output until that is there."""
+"""Checkpoints of a transfer run, kept beside its output folder until that is complete."""
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import save_file
@@ -17,9 +16,6 @@ from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.records.comparability import changes
 
-if TYPE_CHECKING:
-    from gvsl.transfer.fit import Watch
-
 FORMAT = 1
 STATE_NAME = "state.json"
 TENSOR = "tensor"
@@ -27,16 +23,26 @@ TENSOR = "tensor"
 
 
 def part_folder(out: Path) -> Path:
-    """Where the state of a run is kept until its folder is there."""
+    """Return the folder of a run's checkpoint."""
     return out.with_name(f"{out.name}.part")
 
 
-class Checkpoint:
-    """Saves the whole state of a run every so many steps, and gives back the last one.
+class Stateful(Protocol):
+    """Training state that can be saved and restored, such as `gvsl.transfer.monitor.TrainingMonitor`."""
 
-    A state is weights, the best weights so far, what the optimiser knows, the curves and the losses since the last
-    row: all that the next step depends on beside the seed and the number of the step. Tensors are safetensors, the
-    rest JSON, and the JSON names its tensors, so that a run stopped in the middle of a save has the state before.
+    def export_state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Return tensors by group and name, and JSON values."""
+
+    def import_state(self, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]) -> None:
+        """Restore what `export_state` returned."""
+
+
+class Checkpoint:
+    """Save the whole state of a run at regular steps, and restore the last one.
+
+    The state holds all that the next step depends on beside the seed and the step's number: that of a `Stateful` and
+    of the optimiser. Tensors are safetensors and the rest JSON, which names the tensors' file: a run interrupted while
+    saving still has the state before.
     """
 
     def __init__(
@@ -52,10 +58,10 @@ class Checkpoint:
 
         Args:
             folder: of the state, see `part_folder`.
-            identity: what the state belongs to: settings, store, weights; JSON values.
+            identity: the run's settings, store and weights, to which the state belongs; JSON values.
             every: steps between two saves; 0 saves nothing.
             effects: of the settings (`gvsl.settings.effects_of`); those that decide no result may change.
-            resume: take up the state that is there, instead of refusing it.
+            resume: continue from the state in `folder`.
 
         Raises:
             UserError: there is a state and `resume` is false, there is none and it is true, or the state is
@@ -75,66 +81,54 @@ class Checkpoint:
 
     @property
     def done(self) -> int:
-        """Steps that the state has behind it; 0 without one."""
+        """Number of steps before the state that is resumed; 0 without one."""
         return 0 if self._state is None else int(self._state["step"])
 
     @property
     def seconds(self) -> float:
-        """Time spent on the run, before and after it was stopped."""
+        """Time spent on the run, including before it was stopped."""
         return (time.monotonic() - self.began) + (0.0 if self._state is None else float(self._state["seconds"]))
 
-    def restore(self, watch: "Watch", optimiser: torch.optim.Optimizer) -> list[Tensor]:
-        """Put the state into network and optimiser, and return the losses that have no row yet.
+    def restore(self, training: Stateful, optimiser: torch.optim.Optimizer) -> None:
+        """Load the state, if there is one, into training and optimiser.
 
         Raises:
             UserError: its tensors can't be read or don't fit.
         """
         if self._state is None:
-            return []
+            return
         path = self.folder / str(self._state["tensors"])
-        tensors = read_tensors(path)
-        parts: dict[str, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            part, _, key = name.partition("/")
-            parts.setdefault(part, {})[key] = value
+        groups: dict[str, dict[str, Tensor]] = {}
+        for name, value in read_tensors(path).items():
+            group, _, key = name.partition("/")
+            # Tensors mapped from a file are aligned otherwise than torch's own, and sums over them round otherwise.
+            groups.setdefault(group, {})[key] = value.clone()
         try:
-            watch.trained.load_state_dict(parts["network"])
-            watch.best = {key: value.to(watch.best[key].device) for key, value in parts["best"].items()}
-            known = _unpacked(self._state["optimiser"], parts.get("optimiser", {}))
+            training.import_state(groups, self._state)
+            known = _unpack(self._state["optimiser"], groups.get("optimiser", {}))
             known = {int(index): state for index, state in known.items()}
             optimiser.load_state_dict({"state": known, "param_groups": optimiser.state_dict()["param_groups"]})
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{path} does not fit the run ({error}): remove {self.folder} and begin again") from None
-        best = self._state["best_score"]
-        watch.result.best_score = -math.inf if best is None else float(best)
-        watch.result.best_step = int(self._state["best_step"])
-        watch.result.rows = [dict(row) for row in self._state["rows"]]
-        device = next(watch.network.parameters()).device
-        return list(parts["since"]["losses"].to(device).unbind()) if "since" in parts else []
 
-    def save(self, step: int, watch: "Watch", optimiser: torch.optim.Optimizer, losses: list[Tensor]) -> None:
-        """Keep the state after `step` if it is time."""
+    def save(self, step: int, training: Stateful, optimiser: torch.optim.Optimizer) -> None:
+        """Save the state after `step` if it is due."""
         if not self.every or step % self.every:
             return
-        tensors = {f"network/{key}": value for key, value in watch.trained.state_dict().items()}
-        tensors |= {f"best/{key}": value for key, value in watch.best.items()}
-        known = _packed(optimiser.state_dict()["state"], "optimiser", tensors)
-        if losses:
-            tensors["since/losses"] = torch.stack(losses)
+        groups, values = training.export_state()
+        tensors = {f"{group}/{key}": value for group, members in groups.items() for key, value in members.items()}
+        known = _pack(optimiser.state_dict()["state"], "optimiser", tensors)
         name = f"state-{step}.safetensors"
         self.folder.mkdir(parents=True, exist_ok=True)
         with whole_file(self.folder / name) as temporary:
             save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, temporary)
-        best = watch.result.best_score
         state = {
             "format": FORMAT,
             "identity": self.identity,
             "step": step,
             "tensors": name,
             "optimiser": known,
-            "best_step": watch.result.best_step,
-            "best_score": best if math.isfinite(best) else None,
-            "rows": watch.result.rows,
+            **values,
             "seconds": self.seconds,
         }
         write_text(self.folder / STATE_NAME, json.dumps(state, allow_nan=False) + "\n")
@@ -143,7 +137,7 @@ class Checkpoint:
                 old.unlink()
 
     def remove(self) -> None:
-        """Remove the state: the run is done, or can't go on."""
+        """Remove the state of a run that is complete, or can't be continued."""
         if self.folder.is_dir():
             shutil.rmtree(self.folder)
 
@@ -155,8 +149,8 @@ class Checkpoint:
                 raise UserError(f"{path} has format {state['format']}; this gvsl reads format {FORMAT}")
             began: dict[str, Any] = state["identity"]
             changed = changes(began, self.identity, self.effects)
-            fits = {"step": int, "tensors": str, "rows": list, "seconds": float, "best_step": int}
-            if not all(isinstance(state[key], kind) for key, kind in fits.items()) or "/" in state["tensors"]:
+            types = {"step": int, "tensors": str, "seconds": float, "optimiser": dict}
+            if not all(isinstance(state[key], kind) for key, kind in types.items()) or "/" in state["tensors"]:
                 raise ValueError("a value is of another type")
         except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} can't be read ({error}): remove {self.folder} and begin again") from None
@@ -168,24 +162,24 @@ class Checkpoint:
         return dict(state)
 
 
-def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """A state as JSON can say it: a tensor is put into `tensors`, and only its name stays."""
+def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return a state as JSON values: each tensor is put into `tensors` and replaced by its name."""
     if isinstance(value, Tensor):
         tensors[name] = value
         return {TENSOR: name.partition("/")[2]}
     if isinstance(value, list):
-        return [_packed(item, f"{name}/{number}", tensors) for number, item in enumerate(value)]
+        return [_pack(item, f"{name}/{number}", tensors) for number, item in enumerate(value)]
     if isinstance(value, dict):
-        return {str(key): _packed(item, f"{name}/{key}", tensors) for key, item in value.items()}
+        return {str(key): _pack(item, f"{name}/{key}", tensors) for key, item in value.items()}
     return value
 
 
-def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The state that `_packed` was given, with its keys as text."""
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return the state given to `_pack`, with its keys as text."""
     if isinstance(value, list):
-        return [_unpacked(item, tensors) for item in value]
+        return [_unpack(item, tensors) for item in value]
     if isinstance(value, dict):
         if value.keys() == {TENSOR}:
-            return tensors[value[TENSOR]].clone()  # as aligned in memory as what torch allocates: sums round alike
-        return {key: _unpacked(item, tensors) for key, item in value.items()}
+            return tensors[value[TENSOR]]
+        return {key: _unpack(item, tensors) for key, item in value.items()}
     return value

@@ -1,7 +1,7 @@
-"""How local features cluster by structure (Figure 7): voxels drawn, t-SNE, silhouette and nearest neighbours.
+"""Clustering of local features by structure (Figure 7): t-SNE, silhouette and nearest neighbours of random voxels.
 
-Silhouette and neighbours are computed in the space of the features, which t-SNE's plane distorts. Neighbours are of
-other cases: voxels of one case are alike whatever they show, and would tell each other's structure.
+Silhouette and neighbours are computed in feature space, which t-SNE's plane distorts. Neighbours belong to other
+cases: voxels of one case resemble each other whatever they show.
 """
 
 import json
@@ -28,15 +28,15 @@ from gvsl.transfer.transfer_settings import TransferSettings
 CLUSTERS_NAME = "clusters.json"
 FORMAT = 1
 BACKGROUND = "background near it"
-"""The second group where there is one structure alone."""
+"""The second group if there is one structure only."""
 DRAW_CASES, DRAW_VOXELS = 3, 4
-"""Streams of a run's seed, apart from those of its training cases, their order and their changes."""
-FLAT = 1e-6
-"""A channel that deviates less says nothing, and isn't blown up."""
+"""Random streams of a run's seed, distinct from those of `cases.py` and `augmentation.py`."""
+DEVIATION_EPS = 1e-6
+"""A channel with a smaller standard deviation becomes zeros when standardised."""
 ITERATIONS = 500
-"""Of t-SNE, half of what scikit-learn has by default, for the time."""
-FEWEST = 4
-"""Voxels below which a plane of them shows nothing."""
+"""Of t-SNE; half of scikit-learn's default, to save time."""
+MIN_VOXELS = 4
+"""Number of voxels below which t-SNE is left out."""
 DECIMALS = 2
 
 Floats = NDArray[np.float64]
@@ -44,34 +44,35 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Voxels of some cases, each with its group; all of one length."""
+class Voxels:
+    """Random voxels of some cases with their groups, (N,) each."""
 
     cases: Indices
     """Index of each voxel's case."""
     groups: Indices
     """Index of each voxel's structure, or of the background near it."""
-    places: Indices
-    """Index of each voxel in its case's array, flattened."""
+    indices: Indices
+    """Index of each voxel in its case's flattened array."""
 
 
 @dataclass
 class Clusters:
-    """What was found; the file beside the record holds these fields."""
+    """Contents of clusters.json, which the report reads."""
 
     names: list[str]
-    """The groups."""
+    """Names of the groups."""
     cases: list[str]
+    """Ids of the cases."""
     points: list[list[float]] = field(default_factory=list)
-    """Each voxel's place in t-SNE's plane; empty where there is none."""
+    """Each voxel's position in t-SNE's plane; empty without t-SNE."""
     groups: list[int] = field(default_factory=list)
     """Each voxel's index in `names`."""
     of_cases: list[int] = field(default_factory=list)
     """Each voxel's index in `cases`."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """`silhouette` and `knn_accuracy`, where there is such a figure."""
+    """`silhouette` and `knn_accuracy`, unless they are undefined."""
     notes: list[str] = field(default_factory=list)
-    """What is not there, or is not as usual, and why."""
+    """What is missing or unusual, and why."""
     settings: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -79,13 +80,13 @@ class Clusters:
 def find_clusters(
     represent: Represent, cases: LabelledCases, ids: Sequence[str], settings: TransferSettings
 ) -> Clusters:
-    """Draw voxels of each structure from the cases, and see how their features cluster.
+    """Draw voxels of each structure from the cases, and measure how their features cluster.
 
     Args:
-        represent: a case's id and a box to its local features; of a frozen backbone, which may keep them.
-        cases: with the structures' names.
-        ids: the validation cases.
-        settings: whose `clusters` say how many voxels, and whose seed draws them.
+        represent: maps a case's id and a box to its local features, by a frozen backbone.
+        cases: with the names of the structures.
+        ids: of the validation cases.
+        settings: number of voxels and cases in `clusters`, and the seed that draws them.
     """
     chosen = settings.clusters
     generator = np.random.default_rng([settings.seed, DRAW_CASES])
@@ -112,14 +113,12 @@ def find_clusters(
 
 
 def write_clusters(path: Path, clusters: Clusters) -> None:
-    """Write what was found as JSON, whole or not at all."""
+    """Write clusters as JSON, whole or not at all."""
     write_text(path, json.dumps(asdict(clusters), allow_nan=False) + "\n")
 
 
 def near(classes: NDArray[Any], margin: int) -> Indices:
-    """The background voxels at most `margin` steps from a structure, (N,), as indices of the flattened array.
-
-    A step goes along one axis.
+    """Return the background voxels at most `margin` steps along the axes from a structure: flat indices, (N,).
 
     Args:
         classes: (D, H, W), 0 for background.
@@ -135,59 +134,61 @@ def near(classes: NDArray[Any], margin: int) -> Indices:
     return np.asarray(np.ravel_multi_index(tuple(around.T), classes.shape), np.int64)
 
 
-def draw(groups: Sequence[Sequence[Indices]], most: int, generator: np.random.Generator) -> Drawn:
-    """Draw at most `most` voxels of each group, as evenly over the cases as what they have allows.
+def draw(groups: Sequence[Sequence[Indices]], limit: int, generator: np.random.Generator) -> Voxels:
+    """Draw up to `limit` voxels of each group, as evenly over the cases as their numbers allow.
 
     Args:
-        groups: for each group and case, the voxels that there are, (N,).
-        most: of each group, all cases together.
-        generator: draws the voxels, and which cases give one more.
+        groups: the voxels of each group and case as flat indices, (N,).
+        limit: number of voxels of a group, all cases together.
+        generator: draws the voxels, and the cases that give one more.
     """
-    of_cases, of_groups, places = [], [], []
+    of_cases, of_groups, indices = [], [], []
     for number, voxels in enumerate(groups):
-        for case, count in enumerate(shares([len(each) for each in voxels], most, generator)):
+        for case, count in enumerate(spread_evenly([len(each) for each in voxels], limit, generator)):
             rows = np.sort(generator.permutation(len(voxels[case]))[:count])
-            places.append(voxels[case][rows])
+            indices.append(voxels[case][rows])
             of_cases += [case] * count
             of_groups += [number] * count
-    return Drawn(np.array(of_cases, np.int64), np.array(of_groups, np.int64), np.concatenate(places))
+    return Voxels(np.array(of_cases, np.int64), np.array(of_groups, np.int64), np.concatenate(indices))
 
 
-def shares(counts: Sequence[int], most: int, generator: np.random.Generator) -> list[int]:
-    """How many to take of each so that together they are at most `most`, and the least of them are raised first."""
+def spread_evenly(counts: Sequence[int], limit: int, generator: np.random.Generator) -> list[int]:
+    """Return how many to take of each count, `limit` in total if there are as many, as evenly as possible."""
     taken = np.zeros(len(counts), np.int64)
     left = np.array(counts, np.int64)
     order = generator.permutation(len(counts))
-    while most > 0 and left.any():
+    while limit > 0 and left.any():
         open_ones = [index for index in order if left[index]]
-        each = max(most // len(open_ones), 1)
+        each = max(limit // len(open_ones), 1)
         for index in open_ones:
-            more = min(each, int(left[index]), most)
+            more = min(each, int(left[index]), limit)
             taken[index] += more
             left[index] -= more
-            most -= more
+            limit -= more
     return [int(count) for count in taken]
 
 
 def standardise(features: Floats) -> Floats:
-    """Each channel centred and brought to deviation 1 over the voxels; a flat one becomes zeros.
+    """Return each channel with mean 0 and standard deviation 1 over the voxels; a constant one becomes zeros.
 
     Args:
         features: (N, channels).
     """
     spread = features.std(axis=0)
-    scaled: Floats = np.where(spread > FLAT, (features - features.mean(axis=0)) / np.maximum(spread, FLAT), 0.0)
+    scaled: Floats = np.where(
+        spread > DEVIATION_EPS, (features - features.mean(axis=0)) / np.maximum(spread, DEVIATION_EPS), 0.0
+    )
     return scaled
 
 
 def knn_accuracy(features: Floats, groups: Indices, cases: Indices, neighbours: int) -> float:
-    """The share of voxels whose group is that of most of their nearest neighbours of other cases.
+    """Return the fraction of voxels whose group is the majority of their nearest neighbours in other cases.
 
     Args:
         features: (N, channels).
         groups: (N,).
-        cases: (N,), two or more different ones.
-        neighbours: that vote; all there are, where those are fewer.
+        cases: (N,), at least two different ones.
+        neighbours: number that vote; all if there are fewer.
     """
     right = 0
     for case in np.unique(cases):
@@ -198,45 +199,47 @@ def knn_accuracy(features: Floats, groups: Indices, cases: Indices, neighbours: 
 
 
 def plane(features: Floats, perplexity: float, seed: int) -> Floats:
-    """The voxels in t-SNE's plane, (N, 2); the same seed gives the same plane on the CPU.
+    """Return the voxels' positions in t-SNE's plane, (N, 2), reproducible by the seed on the CPU.
 
     Args:
-        features: (N, channels), not all rows one.
-        perplexity: lowered to what so few voxels allow.
+        features: (N, channels), not all rows equal.
+        perplexity: reduced if there are too few voxels for it.
         seed: of t-SNE.
     """
-    fitting = min(perplexity, (len(features) - 1) / 3)
-    with threadpool_limits(1):  # threads add up in the order in which they come
-        embedding = TSNE(init="pca", perplexity=fitting, max_iter=ITERATIONS, random_state=seed).fit_transform(features)
+    perplexity = min(perplexity, (len(features) - 1) / 3)
+    with threadpool_limits(1):  # sums over threads depend on their timing
+        embedding = TSNE(init="pca", perplexity=perplexity, max_iter=ITERATIONS, random_state=seed).fit_transform(
+            features
+        )
     return np.asarray(embedding, np.float64)
 
 
 def _features(
-    represent: Represent, cases: LabelledCases, ids: Sequence[str], drawn: Drawn, settings: TransferSettings
+    represent: Represent, cases: LabelledCases, ids: Sequence[str], drawn: Voxels, settings: TransferSettings
 ) -> Floats:
-    """The features at the voxels drawn, (N, channels), each from the window that it lies deepest in."""
+    """Return the features at the voxels, (N, channels), each from the window in which it lies deepest."""
     rows: dict[int, Floats] = {}
     for number, case in enumerate(ids):
         boxes = windows(cases.shape(case), settings.crop, settings.overlap)
         mine = np.flatnonzero(drawn.cases == number)
-        places = np.stack(np.unravel_index(drawn.places[mine], cases.shape(case)), axis=1)
-        deepest = np.array([int(np.argmax([depth(place, box) for box in boxes])) for place in places])
+        positions = np.stack(np.unravel_index(drawn.indices[mine], cases.shape(case)), axis=1)
+        deepest = np.array([int(np.argmax([depth(position, box) for box in boxes])) for position in positions])
         for chosen in np.unique(deepest):
             local = represent(case, boxes[chosen])[0].cpu().numpy()
             inside = deepest == chosen
-            at = places[inside] - [side.start for side in boxes[chosen]]
+            at = positions[inside] - [side.start for side in boxes[chosen]]
             values = local[:, at[:, 0], at[:, 1], at[:, 2]].T.astype(np.float64)
             rows |= dict(zip(mine[inside].tolist(), values, strict=True))
     return np.stack([rows[index] for index in range(len(drawn.cases))])
 
 
-def depth(place: Indices, box: Box) -> int:
-    """How many voxels lie between a voxel and the window's nearest face; negative outside of it."""
-    return min(min(int(at) - side.start, side.stop - 1 - int(at)) for at, side in zip(place, box, strict=True))
+def depth(position: Indices, box: Box) -> int:
+    """Return the number of voxels between a voxel and the window's nearest face; negative outside of it."""
+    return min(min(int(at) - side.start, side.stop - 1 - int(at)) for at, side in zip(position, box, strict=True))
 
 
-def _measure(found: Clusters, features: Floats, drawn: Drawn, settings: TransferSettings) -> None:
-    """Fill in what can be had of points and figures, and a note for each that can't."""
+def _measure(found: Clusters, features: Floats, drawn: Voxels, settings: TransferSettings) -> None:
+    """Set metrics and points, and a note for each that is undefined."""
     groups = len(np.unique(drawn.groups))
     if not features.any():
         found.notes.append("all voxels have the same features: there are no clusters to show")
@@ -249,7 +252,7 @@ def _measure(found: Clusters, features: Floats, drawn: Drawn, settings: Transfer
         found.metrics["knn_accuracy"] = knn_accuracy(features, drawn.groups, drawn.cases, settings.clusters.neighbours)
     else:
         found.notes.append("no accuracy of neighbours: it takes two cases, since those of a voxel's own don't vote")
-    if len(features) < FEWEST:
-        found.notes.append(f"no t-SNE: it takes {FEWEST} voxels")
+    if len(features) < MIN_VOXELS:
+        found.notes.append(f"no t-SNE: it takes {MIN_VOXELS} voxels")
         return
     found.points = np.round(plane(features, settings.clusters.perplexity, settings.seed), DECIMALS).tolist()

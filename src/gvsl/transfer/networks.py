@@ -1,12 +1,52 @@
-"""A backbone with a segmentation head on its local features (Appendix E.3)."""
+"""Backbones with a linear head on some of their features (Appendix E.3)."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from gvsl.backbones import UNet3D
-from gvsl.transfer.adapted import AdaptedNetwork
-from gvsl.transfer.standardise import StandardisedHead
+
+VARIANCE_EPS = 1e-6
+"""Lower bound of a channel's variance, so that a constant channel is not amplified."""
+
+
+class StandardisedHead(nn.Module):
+    """Mixin that makes a linear map one on standardised features; it precedes the map among a head's bases.
+
+    Each channel is centred and scaled by its statistics over the training cases; before `standardise` is called it
+    passes unchanged. The map stays linear, but its optimum can be reached: the channels of a trained backbone differ
+    in scale by orders of magnitude, and without scaling an optimiser stops short of it.
+    """
+
+    centre: Tensor
+    spread: Tensor
+    weight: Tensor
+
+    def register_scale(self, channels: int) -> None:
+        """Add the buffers; to be called after the map is built."""
+        self.register_buffer("centre", torch.zeros(channels))
+        self.register_buffer("spread", torch.ones(channels))
+
+    @torch.no_grad()
+    def standardise(self, features: Iterable[Tensor]) -> None:
+        """Set each channel's mean and standard deviation from tensors (B, channels, ...), over rows and voxels."""
+        count, total, squares = 0, torch.zeros_like(self.centre).double(), torch.zeros_like(self.centre).double()
+        for each in features:
+            values = each.transpose(0, 1).flatten(1).double()
+            count += values.shape[1]
+            total += values.sum(1)
+            squares += values.square().sum(1)
+        centre = total / count
+        self.centre.copy_(centre)
+        self.spread.copy_((squares / count - centre.square()).clamp_min(VARIANCE_EPS).sqrt())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the map of the standardised features."""
+        shape = (1, -1, *(1,) * (features.dim() - 2))
+        mapped: Tensor = super().forward((features - self.centre.view(shape)) / self.spread.view(shape))
+        return mapped
 
 
 class SegmentationHead(StandardisedHead, nn.Conv3d):
@@ -17,11 +57,65 @@ class SegmentationHead(StandardisedHead, nn.Conv3d):
         self.register_scale(channels)
 
 
-class SegmentationNetwork(AdaptedNetwork):
-    """A convolution on the backbone's local features; the softmax is the loss's and the reader's.
+class ClassificationHead(StandardisedHead, nn.Linear):
+    """A linear layer: (B, channels) to a logit, (B, 1)."""
 
-    `features` are the local ones, (B, width, D, H, W), and the logits (B, classes, D, H, W). A frozen backbone
-    asks for no gradient and is in eval mode whatever `train` says.
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 1)
+        self.register_scale(channels)
+
+
+class AdaptedNetwork(nn.Module):
+    """A backbone with a head on some of its features.
+
+    A frozen backbone requires no gradient and stays in eval mode, so that a step changes neither its parameters nor
+    its buffers. A subclass adds `head` and defines the features that it sees in `_represent`.
+    """
+
+    head: StandardisedHead
+
+    def __init__(self, backbone: UNet3D, *, frozen: bool, precision: str) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.frozen = frozen
+        self.precision = precision
+        if frozen:
+            backbone.requires_grad_(False)
+
+    @property
+    def trained(self) -> nn.Module:
+        """The part that training changes: the head, and the backbone unless frozen."""
+        return self.head if self.frozen else self
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all parts but a frozen backbone, which stays in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return the features that the head sees, float32, of an image (B, in_channels, D, H, W)."""
+        with (
+            torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen),
+            torch.autocast(image.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+        ):
+            represented = self._represent(image)
+        return represented.float()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits, float32, of an image (B, in_channels, D, H, W)."""
+        logits: Tensor = self.head(self.features(image))
+        return logits
+
+    def _represent(self, image: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class SegmentationNetwork(AdaptedNetwork):
+    """A convolution on the backbone's local features, without softmax.
+
+    The features are (B, width, D, H, W), the logits (B, classes, D, H, W).
     """
 
     head: SegmentationHead
@@ -33,7 +127,7 @@ class SegmentationNetwork(AdaptedNetwork):
         *,
         kernel: int = 3,
         frozen: bool = False,
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: str = "fp32",
     ) -> None:
         super().__init__(backbone, frozen=frozen, precision=precision)
         self.head = SegmentationHead(backbone.local_channels, classes, kernel)
@@ -42,3 +136,20 @@ class SegmentationNetwork(AdaptedNetwork):
     def _represent(self, image: Tensor) -> Tensor:
         local: Tensor = self.backbone(image).local
         return local
+
+
+class ClassificationNetwork(AdaptedNetwork):
+    """A linear layer on the spatial mean of the backbone's global features, without sigmoid.
+
+    The features are (B, global_channels), the logits (B, 1). The decoder is neither run nor trained.
+    """
+
+    head: ClassificationHead
+
+    def __init__(self, backbone: UNet3D, *, frozen: bool = False, precision: str = "fp32") -> None:
+        super().__init__(backbone, frozen=frozen, precision=precision)
+        self.head = ClassificationHead(backbone.global_channels)
+        self.train()
+
+    def _represent(self, image: Tensor) -> Tensor:
+        return self.backbone.encode(image).mean(dim=(2, 3, 4))

@@ -1,20 +1,22 @@
-"""What must hold before a transfer begins, each said in one line that names the mend."""
+"""Checks before a transfer starts; each error is one line that names the fix."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gvsl.errors import UserError
 from gvsl.store import Store
+from gvsl.text import few
 from gvsl.transfer.transfer_settings import TransferSettings
 
 NAMED = 3
+"""Number of names that a message lists."""
 
 
 def check_mode(weights: str | Path | None, settings: TransferSettings) -> None:
-    """Refuse a mode that does not go with the weights.
+    """Check that the mode fits the weights.
 
     Raises:
-        UserError: fine-tuning of random weights, or pre-trained weights for a run from scratch.
+        UserError: random weights would be fine-tuned, or pre-trained weights given for a run from scratch.
     """
     if weights is None and settings.mode == "finetune":
         raise UserError("mode finetune needs weights: name the folder of a pre-training run, or choose mode scratch")
@@ -23,10 +25,10 @@ def check_mode(weights: str | Path | None, settings: TransferSettings) -> None:
 
 
 def check_splits(store: Store) -> None:
-    """Refuse a store that lacks a split that a transfer needs.
+    """Check that a store has the splits train, val and test.
 
     Raises:
-        UserError: no case is in train, val or test.
+        UserError: a split has no case.
     """
     present = {split for case in store.cases.values() for split in case.splits}
     for split in ("train", "val", "test"):
@@ -38,26 +40,26 @@ def check_splits(store: Store) -> None:
 
 
 def scored_cases(store: Store) -> list[str]:
-    """The cases of the test split, or none if not one of them has a label map: then nothing can be tested."""
+    """Return the cases of the test split, or none if no test case has a label map."""
     test = store.split("test")
     return test if any(store.has_label(case) for case in test) else []
 
 
 def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) -> dict[int, str]:
-    """The structures to segment, by rising label value.
+    """Return the structures to segment, label value to name, by rising value.
 
     Args:
-        store: their label maps' values and names.
+        store: with their label values and names.
         train: the training cases that were drawn.
         others: the cases of the validation and test splits.
 
     Raises:
-        UserError: a case has no label map, there is no structure, or one has no voxel in a training case.
+        UserError: a case has no label map, there is no structure, or one has no voxel in any training case.
     """
     bare = [case for case in (*train, *others) if not store.has_label(case)]
     if bare:
         raise UserError(
-            f"{store.path} has no label map for {_few(bare)}: add labels, or take the cases out of train, "
+            f"{store.path} has no label map for {few(bare, NAMED)}: add labels, or take the cases out of train, "
             "val and test, and prepare it again"
         )
     labels = {value: store.label_names[value] for value in sorted(store.label_names)}
@@ -69,18 +71,18 @@ def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) 
         rest = {value for case in store.split("train") for value in store.cases[case].label_values or ()} - seen
         more = "use more labels or another seed, or " if rest.intersection(labels) else ""
         raise UserError(
-            f"{_few(unseen)} has no voxel in the {len(train)} training cases of {store.path}: "
+            f"{few(unseen, NAMED)} has no voxel in the {len(train)} training cases of {store.path}: "
             f"{more}take it out of the label maps and their names, and prepare it again"
         )
     return labels
 
 
 def check_targets(store: Store, splits: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """The class of every case that a classification learns from or is scored on.
+    """Return the class of every case that a classification is trained or scored on.
 
     Args:
-        store: the cases' classes.
-        splits: the cases of each split, the training cases as they were drawn.
+        store: with the classes of its cases.
+        splits: the cases of each split, the training cases as drawn.
 
     Raises:
         UserError: a case has no class, or a split has cases of one class only.
@@ -89,19 +91,13 @@ def check_targets(store: Store, splits: Mapping[str, Sequence[str]]) -> dict[str
     bare = [case for case, target in targets.items() if target is None]
     if bare:
         raise UserError(
-            f"{store.path} has no class for {_few(bare)}: add it to classes.json, or take the cases out of train, "
-            "val and test, and prepare it again"
+            f"{store.path} has no class for {few(bare, NAMED)}: add it to classes.json, or take the cases out of "
+            "train, val and test, and prepare it again"
         )
     known = {case: target for case, target in targets.items() if target is not None}
     for split, cases in splits.items():
         present = {known[case] for case in cases}
         if len(present) < 2:
-            mend = "use more labels or another seed" if split == "train" else f"move a case of the other to {split}"
-            raise UserError(f"{store.path} has only class {present.pop()} in the {len(cases)} cases of {split}: {mend}")
+            fix = "use more labels or another seed" if split == "train" else f"move a case of the other to {split}"
+            raise UserError(f"{store.path} has only class {present.pop()} in the {len(cases)} cases of {split}: {fix}")
     return known
-
-
-def _few(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

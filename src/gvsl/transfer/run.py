@@ -1,64 +1,164 @@
-"""What transfer runs of all tasks do alike: the backbone they start from, and what belongs to a run."""
+"""A transfer run of any task from end to end: check, train, test once, write (Appendix E.3)."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gvsl.backbones import UNet3D
 from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone
-from gvsl.files import whole_folder
-from gvsl.records import RunRecord
+from gvsl.datasets.tasks import TASKS
+from gvsl.files import refuse_existing, whole_folder
+from gvsl.hardware import device_facts, find_device, resolve_precision
+from gvsl.metrics.bootstrap import steps_to_fraction
+from gvsl.records import RunRecord, environment, utc_now, write_curves, write_record
 from gvsl.settings import deciding_settings, effects_of
 from gvsl.store import Store
-from gvsl.transfer.adapted import AdaptedNetwork
+from gvsl.text import one_of
 from gvsl.transfer.checkpoint import Checkpoint, part_folder
-from gvsl.transfer.fit import DivergedError
-from gvsl.transfer.leakage import check_leakage, told_leakage
+from gvsl.transfer.classification import Classification
+from gvsl.transfer.fit import fit
+from gvsl.transfer.leakage import check_leakage, describe_leakage, images_learnt_from
+from gvsl.transfer.monitor import DivergedError, FitResult
+from gvsl.transfer.networks import AdaptedNetwork
+from gvsl.transfer.preflight import check_mode, check_splits
+from gvsl.transfer.segmentation import Segmentation
+from gvsl.transfer.task import Task
 from gvsl.transfer.transfer_settings import TransferSettings
+from gvsl.transfer.weights import save_adapted
 
 CURVES_NAME = "curves.csv"
+OpenTask = Callable[[Store, TransferSettings, str], Task]
+"""Opens a task, by its name, on a store."""
+KINDS: dict[str, OpenTask] = {"segmentation": Segmentation, "classification": Classification}
 
 
-def open_backbone(store: Store, weights: str | Path | None, settings: TransferSettings) -> UNet3D:
-    """The backbone before training: that of `weights`, or one with random weights from the current seed.
+def run_task(
+    name: str,
+    store: Store,
+    weights: str | Path | None,
+    out: Path,
+    settings: TransferSettings,
+    *,
+    resume: bool = False,
+) -> RunRecord:
+    """Train a task on a store's `train` split, keep the weights best on `val`, and score `test` once.
+
+    Writes `out` whole or not at all: record.json, curves.csv, the network (weights/, head.safetensors, head.json),
+    which `gvsl.transfer.load_adapted` reads, and what the task adds. The checkpoint lies in `out`.part until then.
+
+    Args:
+        name: of the task, a key of `gvsl.datasets.tasks.TASKS`.
+        store: with what the task needs for the cases of all three splits: label maps, or classes.
+        weights: the folder of a pre-training run, a name on the Hugging Face Hub, or None for random weights.
+        out: the new folder of this run.
+        settings: the protocol; `linear` with random weights is the linear row of "Scratch" in Table 1.
+        resume: continue from the checkpoint of a stopped run.
 
     Raises:
-        UserError: the weights can't be loaded, do not fit the store, or were learnt from what it holds out.
+        UserError: there is no such task, `out` exists, the weights do not fit the store or the mode, a split or what
+            the task needs is missing, there is no checkpoint to resume from, or the loss is no longer finite.
     """
-    if weights is None:
-        return UNet3D(width=settings.width)
-    loaded = load_backbone(weights)
-    check_preprocessing(loaded, weights, store, settings.allow_preprocessing_mismatch)
-    check_leakage(loaded, weights, store, settings.allow_leakage)
-    return loaded
+    return run_transfer(KINDS[TASKS[one_of(TASKS, "task", name)].kind], name, store, weights, out, settings, resume)
 
 
-def open_checkpoint(
-    out: Path, task: str, store: Store, weights: str | Path | None, settings: TransferSettings, resume: bool
-) -> Checkpoint:
-    """The state of a run beside its output, which says what it belongs to.
-
-    Raises:
-        UserError: there is a state and `resume` is false, or none that fits and it is true.
-    """
-    start = "scratch"
-    if weights is not None:
-        start = hashlib.sha256((find_weights(weights) / MODEL_NAME).read_bytes()).hexdigest()
-    identity = {"task": task, "store": store.hash, "weights": start, **deciding_settings(settings)}
-    return Checkpoint(
+def run_transfer(
+    open_task: OpenTask,
+    name: str,
+    store: Store,
+    weights: str | Path | None,
+    out: Path,
+    settings: TransferSettings,
+    resume: bool = False,
+) -> RunRecord:
+    """Do what `run_task` does for a task of any kind, opened by `open_task`."""
+    created = utc_now()
+    refuse_existing(out)
+    check_mode(weights, settings)
+    check_splits(store)
+    device, settings = find_device(settings.device), resolve_precision(settings)
+    task = open_task(store, settings, name)
+    source = None if weights is None else find_weights(weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        backbone = UNet3D(width=settings.width) if source is None else _load(source, weights, store, settings)
+        network = task.build(backbone).to(device)
+    identity = {"task": name, "store": store.hash, "weights": _hash(source), **deciding_settings(settings)}
+    checkpoint = Checkpoint(
         part_folder(out), identity, settings.checkpoint_every, effects=effects_of(settings), resume=resume
     )
+    with _run_folder(out, checkpoint) as folder:
+        task.start(network)
+        result = fit(task, network, store, settings, checkpoint)
+        tested = task.test(folder)
+        record = RunRecord(
+            kind="transfer",
+            name=out.name,
+            seed=settings.seed,
+            config=_config(name, task, network, store, weights, settings),
+            store={"name": store.path.name, "hash": store.hash},
+            status="finished",
+            created=created,
+            environment=environment(device_facts(device)),
+            pretraining=_pretraining(backbone),
+            metrics=tested.metrics | _validation_metrics(result, task.score_name) | tested.other_metrics,
+            cases=tested.cases,
+            curves=CURVES_NAME,
+            effects=effects_of(settings),
+            **tested.fields,
+        )
+        write_curves(folder / CURVES_NAME, result.rows)
+        save_adapted(
+            folder,
+            network,
+            task.head_config(),
+            settings=settings,
+            method=_method(backbone),
+            preprocessing=store.preprocessing,
+            provenance={
+                "store": record.store,
+                "steps": result.best_step,
+                "seed": settings.seed,
+                "versions": record.environment,
+                "mode": settings.mode,
+                "weights": backbone.provenance if isinstance(backbone, PretrainedUNet3D) else None,
+            },
+            learnt_from=images_learnt_from(network, store, task.train),
+            task=name,
+        )
+        record.seconds = checkpoint.seconds
+        write_record(record, folder)
+    return record
+
+
+def _load(source: Path, name: str | Path | None, store: Store, settings: TransferSettings) -> PretrainedUNet3D:
+    """Load the backbone in a folder of weights, and check that it fits the store.
+
+    Raises:
+        UserError: it can't be loaded, does not fit, or was trained on images that the store holds out.
+    """
+    assert name is not None
+    backbone = load_backbone(source)
+    check_preprocessing(backbone, name, store, settings.allow_preprocessing_mismatch)
+    check_leakage(backbone, name, store, settings.allow_leakage)
+    return backbone
+
+
+def _hash(source: Path | None) -> str:
+    """Return the SHA-256 of the weights in a folder, or `scratch`."""
+    return "scratch" if source is None else hashlib.sha256((source / MODEL_NAME).read_bytes()).hexdigest()
 
 
 @contextmanager
-def run_folder(out: Path, checkpoint: Checkpoint) -> Iterator[Path]:
+def _run_folder(out: Path, checkpoint: Checkpoint) -> Iterator[Path]:
     """Yield a run's folder, which becomes `out` whole or not at all, as `gvsl.files.whole_folder` does.
 
-    The saved state goes when the run is there, or its loss has diverged; after anything else it can be gone on from.
+    The checkpoint is removed on success or divergence; after any other failure the run can be resumed.
     """
     try:
         with whole_folder(out) as folder:
@@ -69,55 +169,54 @@ def run_folder(out: Path, checkpoint: Checkpoint) -> Iterator[Path]:
     checkpoint.remove()
 
 
-def resolved_config(
+def _config(
+    name: str,
+    task: Task,
     network: AdaptedNetwork,
     store: Store,
-    task: str,
     weights: str | Path | None,
     settings: TransferSettings,
-    splits: tuple[Sequence[str], Sequence[str], Sequence[str]],
 ) -> dict[str, Any]:
-    """What a run was told, every default written out, and what it learnt from."""
-    train, val, test = splits
+    """Return the resolved settings of a run, with its weights and cases, for its record."""
     backbone = network.backbone
     return {
         **asdict(settings),
-        "task": task,
+        "task": name,
         "width": backbone.width,
         "weights": "scratch" if weights is None else str(weights),
         "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedUNet3D) else None,
-        "leakage": told_leakage(backbone, store),
-        "method": method_of(network),
-        "train_cases": list(train),
-        "val_cases": len(val),
-        "test_cases": len(test),
+        "leakage": describe_leakage(backbone, store),
+        "method": _method(backbone),
+        "train_cases": list(task.train),
+        "val_cases": len(task.val),
+        "test_cases": len(task.test_cases),
     }
 
 
-def pretraining_of(network: AdaptedNetwork) -> dict[str, Any]:
-    """What the backbone's weights tell of their training: steps, seed, and the store by its hash."""
-    if not isinstance(network.backbone, PretrainedUNet3D):
+def _method(backbone: UNet3D) -> str:
+    """Return the method that pre-trained a backbone, or `scratch`."""
+    return backbone.method if isinstance(backbone, PretrainedUNet3D) else "scratch"
+
+
+def _pretraining(backbone: UNet3D) -> dict[str, Any]:
+    """Return steps, seed and the store's hash of a backbone's pre-training, as far as its weights record them."""
+    if not isinstance(backbone, PretrainedUNet3D):
         return {}
-    past = network.backbone.provenance
+    past = backbone.provenance
     store = past.get("store")
-    mark = store.get("hash") if isinstance(store, dict) else None
-    found = {"steps": past.get("steps"), "seed": past.get("seed"), "store": mark}
+    found = {
+        "steps": past.get("steps"),
+        "seed": past.get("seed"),
+        "store": store.get("hash") if isinstance(store, dict) else None,
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 
-def method_of(network: AdaptedNetwork) -> str:
-    """The method that the backbone was pre-trained by, or `scratch`."""
-    return network.backbone.method if isinstance(network.backbone, PretrainedUNet3D) else "scratch"
-
-
-def provenance_of(network: AdaptedNetwork, settings: TransferSettings, record: RunRecord) -> dict[str, Any]:
-    """Where the run's weights come from, as their config says it."""
-    backbone = network.backbone
+def _validation_metrics(result: FitResult, score_name: str) -> dict[str, float]:
+    """Return the best validation score, its step, and the first step with 95 % of it (Figure 6)."""
+    reached = steps_to_fraction(*result.validated(f"val_{score_name}"))
     return {
-        "store": record.store,
-        "steps": int(record.metrics["best_step"]),
-        "seed": settings.seed,
-        "versions": record.environment,
-        "mode": settings.mode,
-        "weights": backbone.provenance if isinstance(backbone, PretrainedUNet3D) else None,
+        f"val/{score_name}": result.best_score,
+        "best_step": result.best_step,
+        **({} if reached is None else {"steps_to_95": int(reached)}),
     }

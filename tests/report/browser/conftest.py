@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gvsl.records.volumes import matched_volumes, segmented_volume, write_volumes
+from gvsl.records.volumes import matched_volumes, segmented_volume, write_arrays
 from gvsl.report import write_report
 
 from ..conftest import write_pretrain, write_transfer
@@ -64,7 +64,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     grey = np.zeros(SHAPE)
     grey[12:] = 1  # dark at the patient's left, bright at the right
     pair = matched_volumes(draw.random(MOVING_SHAPE), grey, 1 - grey, field())
-    entry = write_volumes(made(root / "pretrain"), "volumes/pair-0.npz", pair, "pair", "a onto b")
+    entry = write_arrays(made(root / "pretrain"), "volumes/pair-0.npz", pair, "pair", "a onto b")
     write_pretrain(root / "pretrain", volumes=[entry])
     truth = np.zeros(SHAPE, np.uint8)
     truth[4:12, 6:14, 5:11] = 1
@@ -74,6 +74,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             entries = []
             for name, shift in (("best", 0), ("worst", 3)):
                 volume = segmented_volume(grey, truth, 2 * np.roll(truth, shift, 1))
-                entries.append(write_volumes(folder, f"volumes/{name}.npz", volume, "segmentation", f"{name}: {EVIL}"))
+                entries.append(write_arrays(folder, f"volumes/{name}.npz", volume, "segmentation", f"{name}: {EVIL}"))
             write_transfer(folder, seed, pretrained, volumes=entries)
     return write_report([root], root / "report.html")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gvsl.records.volumes import segmented_volume, write_volumes
+from gvsl.records.volumes import segmented_volume, write_arrays
 from gvsl.report import write_report
 
 from ..conftest import write_pretrain, write_transfer
@@ -37,7 +37,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     truth = np.zeros(SHAPE, np.uint8)
     truth[28:30, 38:40, 26:28] = 1
     folder = made(root / "transfer")
-    entry = write_volumes(folder, "volumes/best.npz", segmented_volume(volume, truth, truth), "segmentation", "best")
+    entry = write_arrays(folder, "volumes/best.npz", segmented_volume(volume, truth, truth), "segmentation", "best")
     write_transfer(folder, 0, True, volumes=[entry])
     write_pretrain(root / "pretrain")
     for path in root.glob("*/pictures/*.npz"):

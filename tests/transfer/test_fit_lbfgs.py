@@ -16,9 +16,9 @@ from gvsl.transfer import (
     Checkpoint,
     FitResult,
     SegmentationNetwork,
+    TrainingMonitor,
     TransferSettings,
-    Watch,
-    converge,
+    fit_lbfgs,
     segmentation_loss,
 )
 
@@ -64,7 +64,7 @@ def run(
             raise KeyboardInterrupt
 
     network.head.standardise(features(*each) for each in BOXES)
-    return converge(Watch(network, validate, options), loss_of, len(BOXES), advance, checkpoint)
+    return fit_lbfgs(TrainingMonitor(network, validate, options), loss_of, len(BOXES), advance, checkpoint)
 
 
 def accuracy(network: SegmentationNetwork) -> float:

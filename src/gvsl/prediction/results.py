@@ -1,0 +1,106 @@
+"""Result files of predictions: label maps or probability maps, or a table of scores."""
+
+import csv
+import json
+from contextlib import closing
+from pathlib import Path
+
+from gvsl.cases import Case
+from gvsl.errors import UserError
+from gvsl.files import whole_file, write_text
+from gvsl.io import Volume, write_like
+from gvsl.prediction.volumes import classify_volume, segment_probabilities, segment_volume
+from gvsl.transfer import Classifier, Segmenter
+
+LABELS_NAME = "labels.json"
+SCORES_NAME = "scores.csv"
+SCORES_COLUMNS = ("id", "score")
+
+
+class Maps:
+    """Label maps or probability maps as files in a folder, with labels.json beside them."""
+
+    def __init__(self, model: Segmenter, folder: Path, *, probabilities: bool, mirror: bool) -> None:
+        """Write labels.json, or check the one that is there.
+
+        Raises:
+            UserError: it names other structures.
+        """
+        self.model, self.folder, self.probabilities, self.mirror = model, folder, probabilities, mirror
+        text = json.dumps({str(value): name for value, name in model.labels.items()}, indent=1) + "\n"
+        path = folder / LABELS_NAME
+        if not path.exists():
+            write_text(path, text)
+        elif path.read_bytes() != text.encode():
+            raise UserError(f"{path} names other structures, of another run; name another folder, or remove it first")
+
+    def names(self, image: Case) -> list[str]:
+        """Return the names of an image's results."""
+        suffixes = [f"_{value}" for value in self.model.labels] if self.probabilities else [""]
+        return [f"{image.id}{suffix}.nii.gz" for suffix in suffixes]
+
+    def has(self, name: str) -> bool:
+        """Return True if a result exists."""
+        return (self.folder / name).exists()
+
+    def write(self, volume: Volume, image: Case) -> None:
+        """Predict an image, and write those of its results that do not exist yet."""
+        names = self.names(image)
+        if not self.probabilities:
+            found = segment_volume(self.model, volume, mirror=self.mirror, scratch=self.folder)
+            write_like(self.folder / names[0], found, image.image, volume.affine)
+            return
+        with closing(segment_probabilities(self.model, volume, mirror=self.mirror, scratch=self.folder)) as maps:
+            for name, (_, probability) in zip(names, maps, strict=True):
+                if not self.has(name):  # a stopped call may have written some
+                    write_like(self.folder / name, probability, image.image, volume.affine)
+
+
+class Scores:
+    """The scores of images as rows of one table, written whole after each image."""
+
+    def __init__(self, model: Classifier, folder: Path, *, mirror: bool, listed: bool) -> None:
+        """Read the table of an earlier call.
+
+        Args:
+            model: predicts the scores.
+            folder: of scores.csv.
+            mirror: average over mirror images.
+            listed: the folder's ledger lists results, so that its table is a run's own.
+
+        Raises:
+            UserError: the table can't be read or is not a run's own.
+        """
+        self.model, self.path, self.mirror = model, folder / SCORES_NAME, mirror
+        if self.path.exists() and not listed:
+            raise UserError(f"{self.path} exists already; name another folder, or remove it first")
+        self.rows = _read_scores(self.path) if self.path.exists() else {}
+
+    def names(self, image: Case) -> list[str]:
+        """Return the name of an image's row."""
+        return [image.id]
+
+    def has(self, name: str) -> bool:
+        """Return True if a row exists."""
+        return name in self.rows
+
+    def write(self, volume: Volume, image: Case) -> None:
+        """Score an image, and write the table with its row."""
+        rows = self.rows | {image.id: str(classify_volume(self.model, volume, mirror=self.mirror))}
+        with whole_file(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(SCORES_COLUMNS)
+            writer.writerows(rows.items())
+        self.rows = rows
+
+
+def _read_scores(path: Path) -> dict[str, str]:
+    """Return the score of each id in a table."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            columns, *rows = csv.reader(file)
+        if tuple(columns) != SCORES_COLUMNS:
+            raise ValueError(f"its columns are {', '.join(columns)}")
+        return {case: score for case, score in rows}  # noqa: C416 - a row of another length is an error here
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} can't be read ({error}); name another folder, or remove it first") from None

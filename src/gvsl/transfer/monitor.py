@@ -1,0 +1,121 @@
+"""Validation during training: the loss curve, the best weights so far, and their state for a checkpoint."""
+
+import math
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gvsl.errors import UserError
+from gvsl.transfer.networks import AdaptedNetwork
+from gvsl.transfer.transfer_settings import TransferSettings
+
+TensorGroups = dict[str, dict[str, Tensor]]
+"""Tensors by group and name, as a checkpoint stores them."""
+
+
+class DivergedError(UserError):
+    """The loss is no longer finite; resuming would repeat it."""
+
+
+@dataclass
+class FitResult:
+    """The best validation score and the curves of a training."""
+
+    best_step: int = 0
+    best_score: float = -math.inf
+    rows: list[dict[str, float]] = field(default_factory=list)
+    """One row a logged step: `step`, `loss` and, where it was measured, the validation score, such as `val_dice`."""
+
+    def validated(self, column: str) -> tuple[list[float], list[float]]:
+        """Return the steps at which the validation score was measured, and the scores."""
+        rows = [row for row in self.rows if column in row]
+        return [row["step"] for row in rows], [row[column] for row in rows]
+
+
+class TrainingMonitor:
+    """Log the loss, validate, and keep the weights with the best validation score; the first of equal ones."""
+
+    def __init__(
+        self,
+        network: AdaptedNetwork,
+        validate: Callable[[], float],
+        settings: TransferSettings,
+        column: str = "val_dice",
+    ) -> None:
+        """Start with no score.
+
+        Args:
+            network: to train.
+            validate: scores the network as it is, higher is better; called in eval mode and without gradients.
+            settings: number of steps and validation interval.
+            column: name of the validation score in the curves.
+        """
+        self.network, self.validate, self.settings, self.column = network, validate, settings, column
+        self.trained = network.trained
+        self.result = FitResult()
+        self.best: dict[str, Tensor] = deepcopy(self.trained.state_dict())
+        self.losses: list[Tensor] = []
+        """Losses since the last row, scalars."""
+
+    def validates(self, step: int) -> bool:
+        """Return True if the network is validated after this step."""
+        return step == self.settings.max_steps or step % self.settings.validate_every == 0
+
+    def log(self, step: int) -> None:
+        """Add a row with the mean loss since the last one, and the validation score if due.
+
+        Raises:
+            DivergedError: the loss is not finite.
+        """
+        loss = float(torch.stack(self.losses).mean())
+        self.losses.clear()
+        if not math.isfinite(loss):
+            raise DivergedError(f"the loss is no longer a number at step {step}: give a lower learning_rate")
+        row = {"step": float(step), "loss": loss}
+        if self.validates(step):
+            self.network.eval()
+            with torch.no_grad():
+                row[self.column] = score = self.validate()
+            self.network.train()
+            if score > self.result.best_score:
+                self.result.best_step, self.result.best_score = step, score
+                self.best = deepcopy(self.trained.state_dict())
+        self.result.rows.append(row)
+
+    def finish(self) -> FitResult:
+        """Load the best weights into the network, and leave it in eval mode."""
+        self.trained.load_state_dict(self.best)
+        self.network.eval()
+        return self.result
+
+    def export_state(self) -> tuple[TensorGroups, dict[str, Any]]:
+        """Return the state that training depends on: tensors, and JSON values."""
+        tensors: TensorGroups = {"network": self.trained.state_dict(), "best": self.best}
+        if self.losses:
+            tensors["since"] = {"losses": torch.stack(self.losses)}
+        best = self.result.best_score
+        values = {
+            "best_step": self.result.best_step,
+            "best_score": best if math.isfinite(best) else None,
+            "rows": self.result.rows,
+        }
+        return tensors, values
+
+    def import_state(self, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]) -> None:
+        """Restore what `export_state` returned.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError, AttributeError: it does not fit the network.
+        """
+        self.trained.load_state_dict(tensors["network"])
+        self.best = {key: value.to(self.best[key].device) for key, value in tensors["best"].items()}
+        device = next(self.network.parameters()).device
+        self.losses = list(tensors["since"]["losses"].to(device).unbind()) if "since" in tensors else []
+        best = values["best_score"]
+        self.result.best_score = -math.inf if best is None else float(best)
+        self.result.best_step = int(values["best_step"])
+        self.result.rows = [dict(row) for row in values["rows"]]

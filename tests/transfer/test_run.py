@@ -1,0 +1,113 @@
+"""A third kind of task: regression of a volume's mean intensity."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gvsl.backbones import UNet3D
+from gvsl.errors import UserError
+from gvsl.records import read_record
+from gvsl.store import Store
+from gvsl.store.arrays import Box
+from gvsl.transfer import (
+    Cases,
+    ClassificationNetwork,
+    Outcome,
+    PooledFeatures,
+    TransferSettings,
+    draw_labelled,
+    load_adapted,
+    run_transfer,
+)
+from gvsl.transfer.networks import AdaptedNetwork
+from gvsl.transfer.task import Example
+
+LINEAR = TransferSettings(
+    mode="linear",
+    width=8,
+    optimiser="lbfgs",
+    max_steps=20,
+    validate_every=5,
+    crop=(16, 16, 16),
+    checkpoint_every=3,
+    weight_penalty=0.1,
+)
+TRAINED = TransferSettings(
+    mode="scratch", width=8, max_steps=6, validate_every=3, crop=(16, 16, 16), batch_size=2, checkpoint_every=2
+)
+
+
+class MeanIntensity:
+    """All that a kind of task needs."""
+
+    score_name = "fit"
+
+    def __init__(self, store: Store, settings: TransferSettings, task: str) -> None:
+        self.store, self.settings = store, settings
+        self.train = draw_labelled(store.split("train"), settings.labels, settings.seed)
+        self.val, self.test_cases = store.split("val"), store.split("test")
+        self.targets = {case: float(store.image(case).mean()) for case in (*self.train, *self.val, *self.test_cases)}
+
+    def build(self, backbone: UNet3D) -> ClassificationNetwork:
+        return ClassificationNetwork(backbone, frozen=self.settings.mode == "linear")
+
+    def start(self, network: AdaptedNetwork) -> None:
+        assert isinstance(network, ClassificationNetwork)
+        self.cases = Cases(self.store, torch.device("cpu"))
+        self.pooled = PooledFeatures(network, self.cases, self.settings)
+        self.network = network
+
+    def examples(self) -> list[Example]:
+        return [(case, (slice(None), slice(None), slice(None))) for case in self.train]
+
+    def example(self, case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
+        frozen = self.network.frozen
+        features = self.pooled(case) if frozen else self.network.features(self.cases.image(case, box))
+        return features, torch.tensor([[self.targets[case]]])
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        return functional.mse_loss(logits, target)
+
+    def validate(self) -> float:
+        return -float(np.mean([row["error"] for row in self._rows(self.val)]))
+
+    def test(self, folder: Path) -> Outcome:
+        rows = self._rows(self.test_cases)
+        return Outcome(rows, {"test/error": float(np.mean([row["error"] for row in rows]))})
+
+    def head_config(self) -> dict[str, Any]:
+        return {"kind": "regression"}
+
+    def _rows(self, ids: list[str]) -> list[dict[str, Any]]:
+        found = self.pooled.logits(ids).tolist()
+        return [
+            {"id": case, "value": value, "error": abs(value - self.targets[case])}
+            for case, value in zip(ids, found, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("settings", [LINEAR, TRAINED], ids=["lbfgs", "adam"])
+def test_a_third_kind_of_task_is_trained_resumed_and_recorded(
+    tmp_path: Path, store: Store, settings: TransferSettings, stop_after: Any
+) -> None:
+    whole = run_transfer(MeanIntensity, "mean", store, None, tmp_path / "whole", settings)
+    stop_after(5)
+    with pytest.raises(KeyboardInterrupt):
+        run_transfer(MeanIntensity, "mean", store, None, tmp_path / "run", settings)
+    stop_after(None)
+    resumed = run_transfer(MeanIntensity, "mean", store, None, tmp_path / "run", settings, resume=True)
+    assert resumed.cases == whole.cases == read_record(tmp_path / "run").cases
+    assert [row["id"] for row in whole.cases] == store.split("test")
+    assert list(whole.metrics) == ["test/error", "val/fit", "best_step"]  # no step reaches 95 % of a negative score
+    assert (whole.config["task"], whole.config["method"]) == ("mean", "scratch")
+    lines = (tmp_path / "run" / "curves.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "step,loss,val_fit"
+    if settings is LINEAR:
+        assert whole.metrics["test/error"] < 0.05
+    with pytest.raises(UserError, match=r"no config of a head .kind 'regression' is unknown"):
+        load_adapted(tmp_path / "run")
