@@ -5,11 +5,11 @@ from functools import partial
 
 import numpy as np
 
-from gvsl.report.figures.panels import Block, Entry, Panel, block_html
 from gvsl.report.figures.score_lines import ScoreLine, draw_scores_by_labels
 from gvsl.report.grouping import repeats_note
 from gvsl.report.numbers import MISSING, number, plural
 from gvsl.report.page import Html, section, table, value_cell
+from gvsl.report.panels import Block, Entry, Panel, block_html
 from gvsl.report.runs import Run
 from gvsl.report.score_by_labels import LabelChart, Point, label_charts
 from gvsl.report.sections.names import arm_colours, seed_links
