@@ -321,8 +321,8 @@ def test_a_run_on_hearts_writes_the_values_of_the_official_evaluation(
     store, run = str(tmp_path / "store"), str(tmp_path / "run")
     prepared = ["prepare", str(tmp_path), store, "--dataset", "mmwhs", "--preset", "cardiac-ct", "--crop", "none"]
     assert main([*prepared, "--processes", "1"]) == 0
-    learnt = ["--mode", "linear", "--optimiser", "lbfgs", "--loss", "dice_ce", "--max_steps", "40", "--width", "8"]
-    learnt += ["--validate_every", "10", "--crop", "[32, 32, 32]", "--clusters.points", "0", "--kernel", "1"]
+    learnt = ["--mode", "linear", "--optimiser", "lbfgs", "--loss", "dice_ce", "--max-steps", "40", "--width", "8"]
+    learnt += ["--validate-every", "10", "--crop", "[32, 32, 32]", "--clusters.points", "0", "--kernel", "1"]
     assert main(["transfer", store, "--task", "shc", "--weights", "scratch", "--out", run, *learnt]) == 0
     unseen = tmp_path / f"{places[-1]}_image.nii.gz"
     assert main(["predict", run, str(unseen), "--out", str(tmp_path / "maps")]) == 0

@@ -102,10 +102,9 @@ def scrolling(inner: Html, name: str) -> Html:
     return element("div", inner, css="scroll", tabindex="0", role="region", aria_label=name)
 
 
-def details(summary: Html | str, *body: Html, open_at_first: bool = False) -> Html:
+def details(summary: Html | str, *body: Html) -> Html:
     """Return a part that opens at a click."""
-    inner = element("summary", summary).code + join(body).code
-    return Html(f"<details{' open' if open_at_first else ''}>{inner}</details>")
+    return element("details", element("summary", summary), *body)
 
 
 def unfolded(blocks: Sequence[tuple[str, Html]], shown: int) -> list[Html]:
@@ -119,14 +118,11 @@ def unfolded(blocks: Sequence[tuple[str, Html]], shown: int) -> list[Html]:
     return [block for _, block in blocks[:first]] + ([details(f"{len(folded)} more", *folded)] if many else folded)
 
 
-def shown_first(blocks: Sequence[Html], shown: int, thing: str, css: str = "") -> list[Html]:
-    """Return the first blocks, and the others behind "3 more THINGs"; each part is a div if `css` is given."""
-
-    def part(some: Sequence[Html]) -> Html:
-        return element("div", *some, css=css) if css else join(some)
-
-    folded = blocks[shown:]
-    return [part(blocks[:shown]), *([details(plural(len(folded), f"more {thing}"), part(folded))] if folded else [])]
+def shown_first(blocks: Sequence[Html], shown: int, thing: str, css: str) -> list[Html]:
+    """Return a div of the first blocks, and one of the others behind a click on "3 more THINGs"."""
+    first, folded = (element("div", *part, css=css) for part in (blocks[:shown], blocks[shown:]))
+    more = plural(len(blocks) - shown, f"more {thing}")
+    return [first, details(more, folded)] if len(blocks) > shown else [first]
 
 
 def value_cell(value: str, *beside: Html | str) -> Html:

@@ -35,7 +35,7 @@ def check_leakage(backbone: UNet3D, weights: str | Path, store: Store, allow_lea
     if seen and not allow_leakage:
         raise UserError(
             f"{weights} was learnt from images that {store.path} holds out in val or test: {_few(seen)}; take them out "
-            "of what it is pre-trained on, or of val and test, or give --allow_leakage true"
+            "of what it is pre-trained on, or of val and test, or give --allow-leakage"
         )
 
 
