@@ -244,9 +244,9 @@ def _of_group(group: Group, compared: Sequence[Group]) -> Iterable[Finding]:
         yield caution(text, "arms with no seed in common with random features, which are not compared")
     behind = [f"{method} ({number(gap.mean, signed=True)} DSC)" for method, gap in gaps.items() if gap.mean <= 0]
     if behind:
-        verb = "is" if len(behind) == 1 else "are"
+        ahead = "not ahead of a random start"
         yield caution(
-            f"{', '.join(behind)} {verb} not ahead of a random start", "some features are not ahead of a random start"
+            f"{', '.join(behind)} {'is' if len(behind) == 1 else 'are'} {ahead}", f"some features are {ahead}"
         )
 
 
