@@ -48,7 +48,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     method = METHODS[name](UNet3D(width=options.width)).to(device)
     method.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=1e-4, fused=True)
-    batch = pairs(options.size, options.batch, device)
+    batch = pairs(options.size, options.batch_size, device)
     generator = torch.Generator(device).manual_seed(0)
     found = {}
     if method.least_epoch is not None:
@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=64, help="voxels a side")
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=1, help="pairs")
+    parser.add_argument("--batch-size", type=int, default=1, help="pairs")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--method", help="measure this one alone, in this process, and print JSON")
@@ -92,7 +92,7 @@ def main() -> None:
         torch.cuda.get_device_name() if torch.cuda.is_available() else f"{found['processor']}, {found['cores']} cores"
     )
     print(f"{utc_now()}, {where}, torch {found['torch']}")
-    print(f"width {options.width}, {options.batch} pair(s) of {options.size} cubed, {options.precision}")
+    print(f"width {options.width}, {options.batch_size} pair(s) of {options.size} cubed, {options.precision}")
     print(
         f"{'method':<20} {'s a step (least to most)':<28} {'of GVSL':>8} {'peak MiB':>9} {'by steps':>9} {'of GVSL':>8}"
     )

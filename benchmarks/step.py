@@ -46,7 +46,7 @@ def measure(precision: str, options: argparse.Namespace, device: torch.device) -
     method = GVSL(UNet3D(width=options.width))
     method.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(method.parameters(), lr=1e-4, fused=True)
-    batch = pair(options.size, options.batch, device)
+    batch = pair(options.size, options.batch_size, device)
     both = channels_last(torch.cat([batch.moving, batch.fixed]))
     generator = torch.Generator(device).manual_seed(0)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=64, help="voxels a side")
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=1, help="pairs")
+    parser.add_argument("--batch-size", type=int, default=1, help="pairs")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     keep_freed_memory()
@@ -84,7 +84,7 @@ def main() -> None:
     found = environment()
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{found['processor']}, {found['cores']} cores"
     print(f"{utc_now()}, {where}, torch {found['torch']}")
-    print(f"width {options.width}, {options.batch} pair(s) of {options.size} cubed")
+    print(f"width {options.width}, {options.batch_size} pair(s) of {options.size} cubed")
     medians = {}
     for precision in ("fp32", "bf16"):
         steps, passes = measure(precision, options, device)
