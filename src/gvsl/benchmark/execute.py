@@ -16,8 +16,8 @@ from gvsl.memory import keep_freed_memory
 from gvsl.records import RECORD_NAME, read_record
 from gvsl.store import Store
 from gvsl.training import awaits_evaluation, evaluate_pretraining, pretrain
-from gvsl.training.pretrain import CHECKPOINT
 from gvsl.training.pretrain_settings import PretrainSettings
+from gvsl.training.trainer import CHECKPOINT
 from gvsl.transfer import TransferSettings, part_folder, run_task
 
 

@@ -36,7 +36,7 @@ def pretrain(words: Sequence[str]) -> None:
     from gvsl.store import Store
     from gvsl.training import awaits_evaluation, evaluate_pretraining
     from gvsl.training import pretrain as train
-    from gvsl.training.pretrain import CHECKPOINT
+    from gvsl.training.trainer import CHECKPOINT
 
     # Lightning announces hardware that isn't there and services that nobody asked for.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
