@@ -35,7 +35,7 @@ def check_leakage(backbone: UNet3D, weights: str | Path, store: Store, allow_lea
     if leaked and not allow_leakage:
         raise UserError(
             f"{weights} was trained on images that {store.path} holds out in val or test: {few(leaked, NAMED)}; remove "
-            "them from its pre-training, or from val and test, or give --allow_leakage true"
+            "them from its pre-training, or from val and test, or give --allow-leakage"
         )
 
 
