@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its usual name
+import torch
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -15,6 +16,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from gvsl.cases import Case
 from gvsl.datasets import Dataset
 from gvsl.datasets.folder import folder
+from gvsl.hardware import computes_bf16
 from gvsl.io import Volume
 from gvsl.phantom.cohort import write_phantom
 from gvsl.preparation import prepare
@@ -23,6 +25,15 @@ from gvsl.store import Store
 from gvsl.transfer import Checkpoint
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that train in bfloat16 as slow where the processor emulates it, a hundred times slower."""
+    if not computes_bf16(torch.device("cpu")):
+        for item in items:
+            if item.get_closest_marker("bf16"):
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

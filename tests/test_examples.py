@@ -19,8 +19,4 @@ EXPLAINED = [gvsl.load_backbone, *METHODS.values(), *PUBLIC.values()]
     ids=lambda item: item.__name__,
 )
 def test_it_has_an_example(item: object) -> None:
-    assert "\nExample:\n" in cleaned(item) and ">>> " in cleaned(item)
-
-
-def cleaned(item: object) -> str:
-    return "\n".join(line.strip() for line in (item.__doc__ or "").splitlines())
+    assert "\n    >>> " in (item.__doc__ or "")

@@ -1,7 +1,7 @@
 """Draw the README's picture from a pre-training run: python docs/images/matched_pair.py RUN PICTURE.png.
 
-Left to right: the moving subject, the same brought onto the fixed one, the fixed subject, and the grid of where each
-voxel was fetched from.
+Left to right: the moving subject, the moving subject warped onto the fixed one, the fixed subject, and the grid of
+positions that each voxel was sampled from. In radiological view: the patient's right is on the left.
 """
 
 import sys
@@ -12,9 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 AXIS = 2
-"""The plane shown is perpendicular to this axis: 2 is the axial one."""
+"""The plane shown is perpendicular to this axis; 2 is axial."""
 EVERY = 2
-"""Voxels between two lines of the grid."""
+"""Distance of grid lines in voxels."""
+SHOWN = [("moving", "moving"), ("moving, matched", "warped"), ("fixed", "fixed")]
+"""Title and array of each panel."""
 
 
 def main(run: Path, out: Path) -> None:
@@ -30,16 +32,18 @@ def main(run: Path, out: Path) -> None:
         axes.imshow(plane.T, cmap="gray", origin="lower", vmin=0, vmax=1)
         axes.set_title(title, fontsize=11)
         axes.set_axis_off()
+        for across, letter in ((0.03, "R"), (0.97, "L")):
+            axes.text(across, 0.5, letter, color="white", ha="center", transform=axes.transAxes, fontsize=9)
     x, y = grid
     axes = figure.axes[-1]
     axes.plot(x[::EVERY].T, y[::EVERY].T, color="#56B4E9", linewidth=0.7)
     axes.plot(x[:, ::EVERY], y[:, ::EVERY], color="#56B4E9", linewidth=0.7)
     axes.set_xlim(-0.5, x.shape[0] - 0.5)
     axes.set_ylim(-0.5, x.shape[1] - 0.5)
+    for axes in figure.axes:
+        axes.invert_xaxis()
     figure.savefig(out, dpi=110)
 
-
-SHOWN = [("moving", "moving"), ("moving, matched", "warped"), ("fixed", "fixed")]
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]))

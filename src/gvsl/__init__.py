@@ -9,7 +9,7 @@ __all__ = ["load_backbone"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is exported here at its first use, so that `import gvsl` needs no torch."""
+    """Import public names at their first use, so that `import gvsl` needs no torch."""
     if name == "load_backbone":
         from gvsl.backbones.weights import load_backbone
 

@@ -1,9 +1,13 @@
-"""Parsers of the commands' arguments: words over their recipe over the defaults, settings as dataclasses."""
+"""Parsers of the commands' arguments, with settings as dataclasses.
+
+Command-line values override the recipe, which overrides the defaults.
+"""
 
 import argparse
 import inspect as signatures
 import json
 import re
+import sys
 from argparse import SUPPRESS, Action, ArgumentError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -12,9 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
+from gvsl.argv import CUBE, Note, Options, is_config, type_of
 from gvsl.errors import UserError
 from gvsl.recipes import RECIPE_COMMANDS, read_recipe, recipe_names
-from gvsl.text import listed, nearest, one_line
+from gvsl.settings import RENAMED
+from gvsl.text import nearest, one_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -22,12 +28,19 @@ if TYPE_CHECKING:
 Command = Callable[[Sequence[str]], None]
 Settings = TypeVar("Settings", bound="DataclassInstance")
 
-NEVER_IN_RECIPES = {"--help", "--out", "--recipe", "--resume", "--weights"}
-"""What belongs to one run, not to a recipe."""
+NEVER_IN_RECIPES = {"help", "out", "recipe", "resume", "weights"}
+"""Options of a single run, which no recipe sets."""
+METAVARS = {int: "N", float: "X", str: "TEXT", CUBE: "N [N N]"}
+KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def print_note(text: str) -> None:
+    """Print a line about an argument that is accepted but has a newer form."""
+    print(f"gvsl: note: {text}", file=sys.stderr)
 
 
 def new_parser(command: Command, usage: str) -> ArgumentParser:
-    """An empty parser for a command, described by the docstring of its function."""
+    """Return an empty parser for a command, described by the docstring of its function."""
     name = command.__name__
     return ArgumentParser(
         prog=f"gvsl {name}",
@@ -40,87 +53,109 @@ def new_parser(command: Command, usage: str) -> ArgumentParser:
 
 
 def add_path(parser: ArgumentParser, name: str, metavar: str, text: str) -> None:
-    """A path that must be given."""
+    """Add a path that must be given."""
     more = {"required": True} if name.startswith("--") else {}
     parser.add_argument(name, type=Path, metavar=metavar, help=text, **more)
 
 
 def add_recipe(parser: ArgumentParser, default: str | None = None) -> None:
-    shipped = listed(recipe_names())
-    text = f"settings that belong together: {shipped}, or a YAML file; the command line goes before it"
+    """Add the option that names a recipe."""
+    shipped = ", ".join(recipe_names())
+    text = f"settings that belong together: {shipped}, or a YAML file; the command line overrides them"
     parser.add_argument("--recipe", default=default, metavar="NAME|FILE", help=text)
+
+
+def add_settings(parser: ArgumentParser, kind: type[object], group: str | None = None, **more: Any) -> None:
+    """Add an option for each field of a settings dataclass, with the field's docstring as help.
+
+    Args:
+        parser: of one command.
+        kind: the dataclass.
+        group: the name before the options' own, joined by a dot.
+        more: `default` or `skip`, as of jsonargparse.
+    """
+    parser.add_class_arguments(kind, group, **more)
+    for action in parser._actions:
+        if is_config(action):
+            action.help = SUPPRESS
+        elif action.metavar is None:
+            action.metavar = METAVARS.get(type_of(action))
 
 
 def parse(
     parser: ArgumentParser,
-    words: Sequence[str],
-    sort_out: Callable[[dict[str, Any]], dict[str, Any]] = lambda settings: settings,
+    argv: Sequence[str],
+    select: Callable[[dict[str, Any]], dict[str, Any]] = lambda settings: settings,
+    note: Note = print_note,
 ) -> Namespace:
-    """What `words` say, over what their recipe says, over the defaults; settings as their classes.
+    """Return the options of a command line, which overrides its recipe, which overrides the defaults.
 
     Args:
         parser: of one command.
-        words: of its command line.
-        sort_out: makes the settings that hold here of those that the recipe has.
+        argv: the command's arguments.
+        select: reduces the recipe's settings to those that apply here.
+        note: takes a line for each argument or recipe setting whose name or form is an earlier one.
 
     Raises:
-        UserError: one is unknown, missing or of another type.
+        UserError: an option is unknown, missing or of another type.
     """
-    known = {option for action in parser._actions for option in action.option_strings}
+    notes: dict[str, None] = {}
+    options = Options(parser, notes.setdefault)
     command = parser.prog.removeprefix("gvsl ")
     given: list[str] = []
-    recipe = peek(words, "--recipe") if command in RECIPE_COMMANDS else None
-    if recipe:
-        for key, value in sort_out(read_recipe(recipe, command)).items():
-            if f"--{key}" not in known - NEVER_IN_RECIPES:
-                guess = nearest(f"--{key}", known)
-                raise UserError(f"recipe {recipe} sets {key}, which {parser.prog} doesn't have{guess}")
-            given.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
-    for word in words:
-        option = word.partition("=")[0]
-        if option.startswith("--") and option not in {"--", *known}:
-            guess = nearest(option, known)
-            raise UserError(f"{parser.prog} has no setting {option}{guess}; {parser.prog} --help lists them")
+    recipe = peek(argv, "--recipe") if command in RECIPE_COMMANDS else None
+    for key, value in select(read_recipe(recipe, command)).items() if recipe else ():
+        name = RENAMED.get(key, key)
+        known = {action.dest for action in options.actions.values()} - NEVER_IN_RECIPES
+        if name not in known:
+            raise UserError(f"recipe {recipe} sets {key}, which {parser.prog} doesn't have{nearest(key, known)}")
+        if name != key:
+            notes[f"recipe {recipe}: {key} is now {name}"] = None
+        text = value if isinstance(value, str) else json.dumps(value)
+        given.append(f"--{name}={options.value(name.replace('_', '-'), text)}")
+    words = [*given, *options.translate(argv)]
+    for text in notes:
+        note(text)
     try:
-        return parser.instantiate(parser.parse_args([*given, *words]))
+        return parser.instantiate(parser.parse_args(words))
     except ArgumentError as error:
-        raise UserError(f"{parser.prog}: {plain(str(error))}") from None
+        raise UserError(f"{parser.prog}: {_plain(str(error), options)}") from None
 
 
-def peek(words: Sequence[str], option: str) -> str | None:
-    """The value of an option that must be known before the parser can be built, or None.
+def peek(argv: Sequence[str], option: str) -> str | None:
+    """Return the value of an option that must be known before the parser can be built, or None.
 
     Raises:
-        UserError: the option stands there without a value.
+        UserError: the option has no value.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument(option, dest="value")
     try:
-        value: str | None = parser.parse_known_args(list(words))[0].value
+        value: str | None = parser.parse_known_args(list(argv))[0].value
     except ArgumentError as error:
         raise UserError(str(error)) from None
     return value
 
 
-def recipe_setting(words: Sequence[str], command: str, key: str) -> str | None:
-    """What the recipe on a command line says for one setting that must be known before the others."""
-    recipe = peek(words, "--recipe")
+def recipe_setting(argv: Sequence[str], command: str, key: str) -> str | None:
+    """Return a setting of the command line's recipe that must be known before the others, or None."""
+    recipe = peek(argv, "--recipe")
     found = read_recipe(recipe, command).get(key) if recipe else None
     return None if found is None else str(found)
 
 
 def settings_of(kind: type[Settings], options: Namespace) -> Settings:
-    """The fields of a settings dataclass from among the parsed options."""
+    """Return a settings dataclass from the parsed options."""
     return kind(**{item.name: options[item.name] for item in fields(kind)})
 
 
 def for_method(
     settings: Mapping[str, Any], method: str, methods: Mapping[str, Callable[..., object]]
 ) -> dict[str, Any]:
-    """A recipe's settings for one method.
+    """Return a recipe's settings for one method.
 
-    What stands under `pretext.NAME` holds for the method NAME and for those that take the same settings, such as its
-    ablations, as if it stood under `pretext`; for other methods it is left out.
+    Settings under `pretext.NAME` apply to the method NAME and to those with the same settings class, such as its
+    ablations, as if they stood under `pretext`. For other methods they are left out.
     """
     kind = pretext_type(methods[method])
     chosen = {}
@@ -134,20 +169,20 @@ def for_method(
 
 
 def for_mode(settings: Mapping[str, Any], mode: str, modes: Sequence[str]) -> dict[str, Any]:
-    """A recipe's settings for one mode of transfer: what stands under another mode's name is left out."""
+    """Return a recipe's settings for one mode of transfer, without those under another mode's name."""
     chosen = {key: value for key, value in settings.items() if key.partition(".")[0] not in modes}
     own = f"{mode}."
     return chosen | {key.removeprefix(own): value for key, value in settings.items() if key.startswith(own)}
 
 
 def default_settings(method: Callable[..., object]) -> Any:
-    """The settings that a method has if none are given: its factory's own, or else those of their dataclass."""
+    """Return the default settings of a method: its factory's own, or else those of their dataclass."""
     default = signatures.signature(method).parameters["settings"].default
     return pretext_type(method)() if default in (None, signatures.Parameter.empty) else default
 
 
 def pretext_type(method: Callable[..., object]) -> type:
-    """The settings dataclass that a method's factory takes, by the annotation of its `settings`."""
+    """Return the settings dataclass of a method, from the annotation of its factory's `settings`."""
     annotation = signatures.signature(method, eval_str=True).parameters["settings"].annotation
     kinds = [kind for kind in get_args(annotation) or (annotation,) if is_dataclass(kind)]
     if len(kinds) != 1 or not isinstance(kinds[0], type):
@@ -156,22 +191,40 @@ def pretext_type(method: Callable[..., object]) -> type:
 
 
 class _Formatter(DefaultHelpFormatter):
-    """Help in paragraphs, with each setting's default; metavar and default say what type it has."""
+    """Help in paragraphs, with hyphens in options, flags without values and each setting's default."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.split("\n\n")
         return "\n\n".join(super(_Formatter, self)._fill_text(part, width, indent) for part in paragraphs)
 
+    def _format_action_invocation(self, action: Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        option = action.option_strings[-1].replace("_", "-")
+        if type_of(action) is not bool:
+            return f"{option} {self._format_args(action, action.dest.upper())}"
+        group, dot, last = option.removeprefix("--").rpartition(".")
+        return f"{option}, --{group}{dot}no-{last}" if action.default else option
+
     def _get_help_string(self, action: Action) -> str:
         text = action.help or ""
-        if not action.option_strings or action.nargs == 0 or action.default == SUPPRESS:
-            return text
-        if action.required:
-            return f"{text} (required)"
-        return text if action.default is None else f"{text} (default: %(default)s)"
+        hidden = any(action.default is value for value in (SUPPRESS, None, False))
+        if not action.option_strings or action.nargs == 0 or hidden:
+            return f"{text} (required)" if action.option_strings and action.required else text
+        if action.default is True:
+            return f"{text} (default: on)"
+        if isinstance(action.default, list | tuple):
+            values = " ".join(map(str, action.default))
+            return f"{text} (default: {values})" if values else text
+        return f"{text} (default: %(default)s)"
 
 
-def plain(message: str) -> str:
-    """The parser's complaint in a user's words."""
-    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", one_line(message))
-    return re.sub(r'^Parser key "([^"]+)":', r"--\1:", text).replace("typing.", "")
+def _plain(message: str, options: Options) -> str:
+    """Return the parser's error message in a user's terms."""
+    text = one_line(message)
+    found = re.match(r'Parser key "([^"]+)": .*(?:Got|Given) value: (.*)$', text)
+    if found is None:
+        return re.sub(r"--[\w.]+", lambda option: option[0].replace("_", "-"), text)
+    name = found[1].replace("_", "-")
+    kind = type_of(options.actions[name])
+    return f"--{name} is {found[2]}: give {KINDS.get(kind, kind)}"

@@ -2,13 +2,16 @@
 
     device: str = field(default="auto", metadata=NOTHING)
 
-A setting without such metadata decides a run's result. Records carry the facts (`RunRecord.effects`), so that whatever
-compares, resumes or names runs takes them from here.
+A setting without such metadata decides a run's result. Records carry these facts (`RunRecord.effects`); all that
+compares, resumes or names runs reads them from there.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+from gvsl.errors import UserError
+from gvsl.text import one_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -30,6 +33,26 @@ RENAMED: Mapping[str, str] = {
 """Earlier names of settings and today's, within the same group: in options, recipes, records and checkpoints."""
 DEVICE_ALIASES: Mapping[Any, str] = {"gpu": "cuda"}
 """Other names for the values of `device`."""
+
+
+def check_settings(settings: "DataclassInstance", prefix: str = "", **least: float) -> None:
+    """Check that each setting of a Literal type is one of its choices, and that others are not too small.
+
+    Args:
+        settings: without nested groups, which check themselves.
+        prefix: the name of their group with a dot, for the message.
+        least: the minimum of a setting, by name; a setting that is None has none.
+
+    Raises:
+        UserError: one is out of its range.
+    """
+    for name, kind in get_type_hints(type(settings)).items():
+        if get_origin(kind) is Literal:
+            one_of(get_args(kind), f"{prefix}{name}", getattr(settings, name))
+    for name, minimum in least.items():
+        value = getattr(settings, name)
+        if value is not None and not value >= minimum:
+            raise UserError(f"{prefix}{name} is {value}: give {minimum} or more")
 
 
 def effects_of(settings: "DataclassInstance", prefix: str = "") -> dict[str, str]:

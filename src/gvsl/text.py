@@ -1,4 +1,4 @@
-"""How the command line says things: lists, guesses, one line."""
+"""Text of messages: one line, guesses at what was meant, choices."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -7,33 +7,30 @@ from gvsl.errors import UserError
 
 
 def one_line(text: str) -> str:
+    """Return text with each run of white space as one space."""
     return " ".join(text.split())
 
 
 def printable(text: str) -> str:
-    """A name of a file as one line that can be printed: what can't stand in one is escaped."""
+    """Return a file's name as one printable line; other characters are escaped."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
-def listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
 def nearest(name: str, names: Iterable[str]) -> str:
-    """A guess at what was meant, to go behind the name, or nothing."""
+    """Return " (did you mean X?)" with the closest of `names`, or an empty string if none is close."""
     found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.7)
     return f" (did you mean {found[0]}?)" if found else ""
 
 
 def one_of(names: Iterable[str], what: str, name: str) -> str:
-    """`name`, which must be one of `names`.
+    """Return `name`, which must be one of `names`.
 
     Raises:
         UserError: it isn't.
     """
     known = list(names)
     if name not in known:
-        raise UserError(f"there is no {what} {name}{nearest(name, known)}: there is {listed(known)}")
+        raise UserError(f"there is no {what} {name}{nearest(name, known)}: choose one of {', '.join(known)}")
     return name
 
 

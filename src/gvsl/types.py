@@ -24,6 +24,6 @@ class Features(NamedTuple):
     """Output of a backbone for a batch of volumes."""
 
     global_: Tensor
-    """From the bottleneck: (B, global_channels, d, h, w)."""
+    """Bottleneck features: (B, global_channels, d, h, w)."""
     local: Tensor
-    """From the last layer: (B, local_channels, D, H, W)."""
+    """Features of the last layer: (B, local_channels, D, H, W)."""

@@ -21,7 +21,7 @@ from gvsl.augment.draw import bernoulli, box_mask, boxes, uniform
 SHAPE = (20, 24, 28)
 DRAWS: dict[str, Callable[[Generator], object]] = {
     "appearance": lambda generator: draw_appearance(2, SHAPE, AppearanceSettings(), generator),
-    "boxes": lambda generator: boxes(2, 3, SHAPE, 0.1, 0.3, generator),
+    "boxes": lambda generator: boxes(2, 3, SHAPE, (0.1, 0.3), generator),
     "bernoulli": lambda generator: bernoulli(64, 0.5, generator),
     "inpaint": lambda generator: draw_inpaint(2, SHAPE, 1.0, generator),
     "intensity": lambda generator: draw_intensity(2, 1.0, generator, falling=0.5),
@@ -75,7 +75,7 @@ def test_it_happens_at_its_rate(rate: float) -> None:
 @settings(max_examples=25, deadline=None)
 @given(shape=st.tuples(*[st.integers(1, 60)] * 3), seed=st.integers(0, 999))
 def test_boxes_lie_inside_with_sides_in_their_range(shape: tuple[int, int, int], seed: int) -> None:
-    start, stop = boxes(2, 50, shape, 0.1, 0.2, generator(seed))
+    start, stop = boxes(2, 50, shape, (0.1, 0.2), generator(seed))
     assert start.shape == stop.shape == (2, 50, 3)
     for axis, side in enumerate(shape):
         sides = stop[..., axis] - start[..., axis]
@@ -86,7 +86,7 @@ def test_boxes_lie_inside_with_sides_in_their_range(shape: tuple[int, int, int],
 
 
 def test_boxes_reach_every_voxel_and_every_side() -> None:
-    start, stop = boxes(1, 4000, SHAPE, 0.1, 0.2, generator())
+    start, stop = boxes(1, 4000, SHAPE, (0.1, 0.2), generator())
     for axis, side in enumerate(SHAPE):
         assert start[..., axis].min() == 0
         assert stop[..., axis].max() == side
@@ -95,7 +95,7 @@ def test_boxes_reach_every_voxel_and_every_side() -> None:
 
 
 def test_a_mask_is_the_union_of_its_boxes() -> None:
-    start, stop = boxes(2, 4, SHAPE, 0.1, 0.5, generator())
+    start, stop = boxes(2, 4, SHAPE, (0.1, 0.5), generator())
     stop[1, 2] = start[1, 2]  # an empty one
     expected = np.zeros((2, 1, *SHAPE), dtype=bool)
     for batch in range(2):

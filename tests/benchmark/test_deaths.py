@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gvsl.benchmark import Column, Matrix, Place, is_finished, run_matrix, was_failed
+from gvsl.benchmark import Executor, Matrix, is_finished, run_matrix, was_failed
 from gvsl.cli import main
-from gvsl.cli.benchmark import benchmark_options, matrix_of
+from gvsl.cli.benchmark import benchmark_options, find_matrix
 from gvsl.records import read_record
-from gvsl.store import Store
 
 from .helpers import killing
 
@@ -26,14 +25,13 @@ def words(hearts: Path, recipe: Path, out: Path) -> list[str]:
 
 
 def matrix_for(hearts: Path, recipe: Path, out: Path) -> Matrix:
-    options = benchmark_options(words(hearts, recipe, out)[1:])
-    return matrix_of(options, [Column("segmentation", hearts, Store.open(hearts).hash)], None)
+    return find_matrix(benchmark_options(words(hearts, recipe, out)[1:]))
 
 
 def test_a_run_whose_process_dies_fails_alone(hearts: Path, recipe: Path, tmp_path: Path) -> None:
     other, deadly = matrix_for(hearts, recipe, tmp_path)[:2]
     with killing(tmp_path / "logs" / f"{deadly.name}.log", times=2) as killed:  # in the pool, and by itself
-        failures = run_matrix([other, deadly], tmp_path, Place(processes=2))
+        failures = run_matrix([other, deadly], tmp_path, Executor(processes=2))
     assert len(killed) == 2
     assert set(failures) == {deadly.name}
     record = read_record(tmp_path / "failed" / deadly.name)
@@ -64,7 +62,7 @@ def test_a_benchmark_ends_and_is_told_though_a_process_dies(
 def test_a_run_whose_process_dies_once_is_done_again(hearts: Path, recipe: Path, tmp_path: Path) -> None:
     matrix = matrix_for(hearts, recipe, tmp_path)
     with killing(tmp_path / "logs" / f"{matrix[0].name}.log", times=1) as killed:
-        assert run_matrix(matrix, tmp_path, Place(processes=2)) == {}
+        assert run_matrix(matrix, tmp_path, Executor(processes=2)) == {}
     assert len(killed) == 1
     assert all(is_finished(run, tmp_path) for run in matrix)
 
@@ -79,7 +77,7 @@ def test_a_dask_worker_that_dies_fails_its_run_alone(hearts: Path, recipe: Path,
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
         killing(tmp_path / "logs" / f"{deadly.name}.log", times=2),  # among others, and by itself
     ):
-        failures = run_matrix(matrix, tmp_path, Place(dask=cluster.scheduler_address))
+        failures = run_matrix(matrix, tmp_path, Executor(dask=cluster.scheduler_address))
     assert "workers that it was given to died" in failures[deadly.name]
     assert was_failed(deadly, tmp_path)
     assert {name for name in failures if deadly.method not in name} == set()
@@ -90,7 +88,7 @@ def test_a_job_that_dies_fails_its_run_alone(hearts: Path, recipe: Path, tmp_pat
     matrix = matrix_for(hearts, recipe, tmp_path)
     deadly = matrix[0]
     with killing(tmp_path / "logs" / f"{deadly.name}.log", times=1):
-        failures = run_matrix(matrix, tmp_path, Place(slurm="local"))
+        failures = run_matrix(matrix, tmp_path, Executor(slurm="local"))
     assert "its job did not end" in failures[deadly.name]
     assert was_failed(deadly, tmp_path)
     assert {name for name in failures if deadly.method not in name} == set()

@@ -60,8 +60,8 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
         for rank in range(2)
     ]
     for process in running:
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
     loss = nt_xent(layer(first), layer(second), keys, 0.2)

@@ -42,7 +42,7 @@ def linear_layers(method: GVSL) -> list[nn.Linear]:
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.bf16)])
 def test_each_of_the_fifteen_affine_outputs_gets_a_gradient(fusion: Fusion, precision: str, batch: PairBatch) -> None:
     method = make(GVSLSettings(fusion=fusion))
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):

@@ -46,7 +46,7 @@ def check_gradients(method: Method) -> None:
             assert gradient.flatten(1).any(dim=1).all() if gradient.ndim > 1 else gradient.any(), f"{name}.{key}"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.bf16)])
 @pytest.mark.parametrize("name", METHODS)
 def test_gradients_reach_every_parameter_at_the_start_and_after_ten_steps(
     name: str, precision: str, batch: PairBatch, prepared: Prepared
@@ -63,6 +63,7 @@ def test_gradients_reach_every_parameter_at_the_start_and_after_ten_steps(
         method.after_step(number, 11)
 
 
+@pytest.mark.bf16
 @pytest.mark.parametrize("name", METHODS)
 def test_bf16_gradients_point_where_those_of_fp32_do(name: str, batch: PairBatch, prepared: Prepared) -> None:
     found: list[dict[str, Tensor]] = []

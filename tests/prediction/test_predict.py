@@ -173,8 +173,8 @@ def test_a_run_on_hearts_writes_the_values_of_the_official_evaluation(
     store, run = str(tmp_path / "store"), str(tmp_path / "run")
     prepared = ["prepare", str(tmp_path), store, "--dataset", "mmwhs", "--preset", "cardiac-ct", "--crop", "none"]
     assert main([*prepared, "--processes", "1"]) == 0
-    learnt = ["--mode", "linear", "--optimiser", "lbfgs", "--loss", "dice_ce", "--max_steps", "40", "--width", "8"]
-    learnt += ["--validate_every", "10", "--crop", "[32, 32, 32]", "--clusters.points", "0", "--kernel", "1"]
+    learnt = ["--mode", "linear", "--optimiser", "lbfgs", "--loss", "dice_ce", "--max-steps", "40", "--width", "8"]
+    learnt += ["--validate-every", "10", "--crop", "[32, 32, 32]", "--clusters.points", "0", "--kernel", "1"]
     assert main(["transfer", store, "--task", "shc", "--weights", "scratch", "--out", run, *learnt]) == 0
     unseen = tmp_path / f"{places[-1]}_image.nii.gz"
     assert main(["predict", run, str(unseen), "--out", str(tmp_path / "maps")]) == 0
@@ -226,7 +226,7 @@ def test_the_command_says_what_failed_and_ends_with_code_2(
     assert main([*words, str(tmp_path / "some")]) == 2
     said = capsys.readouterr()
     assert "some: 1 of 2 images done" in said.out
-    assert f"bad ({folder / 'bad.nii'}): is neither NIfTI nor NRRD" in said.out
+    assert f"bad ({folder / 'bad.nii'}): is not NIfTI, NRRD" in said.out
     assert "predicting 2/2 images" in said.err
     assert said.err.splitlines()[-1].startswith("gvsl: error: 1 of 2 images were not done; the first, ")
     one, other = (tmp_path / name / "good.nii.gz" for name in ("all", "some"))

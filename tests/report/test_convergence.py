@@ -66,7 +66,7 @@ def test_two_runs_of_one_seed_count_as_their_mean(tmp_path: Path, transfer_folde
     (study,), _ = chart_groups(read_runs([tmp_path]))
     mine = speeds(study)[1]
     assert (mine.gap, mine.paired) == ((20 + 60) / 2 - 90, 1)
-    assert study.notes == "Several runs of one seed, of weights that differ: gvsl."
+    assert study.notes == "Several runs of one seed, which count as their mean: gvsl."
 
 
 def test_a_score_that_never_rises_has_no_step() -> None:

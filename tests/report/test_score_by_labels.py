@@ -75,20 +75,23 @@ def test_all_cases_end_a_line_and_other_weights_and_settings_do_not_mix(runs: Pa
     assert curve.points[-1].mean == 0.78
 
 
-def test_curves_of_other_settings_are_told_apart_unless_they_repeat_a_longer_one(
+def test_curves_of_other_settings_are_separate_and_an_earlier_record_has_the_value_of_its_time(
     runs: Path, few: Callable[..., Path]
 ) -> None:
     few("gvsl", "linear", 20, 0, 0.78)
     for count in (5, 10):
         for seed in (0, 1):
             few("gvsl", "linear", count, seed, SCORES["gvsl", "linear", count][seed], augmentation="none")
-    (study,) = label_charts(read_runs([runs]))
-    assert [curve.name for curve in study.curves if curve.method == "gvsl"] == ["linear on gvsl features"]
-    few("gvsl", "linear", 5, 2, 0.9, augmentation="none")
-    (study,) = label_charts(read_runs([runs]))
-    assert sorted(curve.name for curve in study.curves if curve.method == "gvsl") == [
+    (chart,) = label_charts(read_runs([runs]))
+    (curve,) = [curve for curve in chart.curves if curve.arm == "gvsl"]
+    assert (curve.name, [len(point.runs) for point in curve.points]) == ("linear on gvsl features", [4, 4, 1])
+    assert [point.mean for point in curve.points] == pytest.approx([0.55, 0.72, 0.78])
+    for count in (5, 10):
+        few("gvsl", "linear", count, 2, 0.9, augmentation="both")
+    (chart,) = label_charts(read_runs([runs]))
+    assert sorted(curve.name for curve in chart.curves if curve.arm == "gvsl") == [
+        "linear on gvsl features (augmentation both)",
         "linear on gvsl features (augmentation none)",
-        "linear on gvsl features (augmentation not recorded)",
     ]
 
 

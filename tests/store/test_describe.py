@@ -62,7 +62,7 @@ def test_a_ct_without_air_is_reported(
     for preset, noted in (("ct", True), ("mr", False), ("none", False)):
         argv = ["prepare", str(tmp_path / "source"), str(tmp_path / preset), "--preset", preset, "--processes", "1"]
         assert main(argv) == 0
-        assert ("Volumes without air, stored with an offset perhaps: 1;" in capsys.readouterr().out) is noted
+        assert ("1 volumes have no voxel below -200 HU:" in capsys.readouterr().out) is noted
         notes = [line for line in describe(Store.open(tmp_path / preset)).splitlines() if line.startswith("note")]
         asked = "note      offset: no voxel lies below -200 HU; are its intensities offset by 1024?"
         assert notes == ([asked] if noted else [])

@@ -250,6 +250,7 @@ def test_ablations_train_and_log_what_they_have(
     assert not any(name.startswith(removed[ablation]) for name in heads)
 
 
+@pytest.mark.bf16
 def test_bf16_with_checkpointed_activations_trains_and_saves_float32(
     phantom_store: Store, tiny: PretrainSettings, tmp_path: Path
 ) -> None:

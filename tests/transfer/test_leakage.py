@@ -26,7 +26,7 @@ def pretrained(folder: Path, store: Store, cases: list[str] | None) -> Path:
 
 
 def words(store: Store, weights: Path, out: Path, mode: str = "linear") -> list[str]:
-    few = ["--max_steps", "1", "--validate_every", "1", "--clusters.points", "0", "--crop", "[16, 16, 16]"]
+    few = ["--max-steps", "1", "--validate-every", "1", "--clusters.points", "0", "--crop", "[16, 16, 16]"]
     return ["transfer", str(store.path), "--weights", str(weights), "--mode", mode, "--out", str(out), *few]
 
 

@@ -1,6 +1,6 @@
 """Random augmentation of a batch on its device: sampled first, from a generator that is passed in, then applied."""
 
-from gvsl.augment.appearance import AppearanceDraw, AppearanceSettings, change_appearance, draw_appearance
+from gvsl.augment.appearance import AppearanceSettings, change_appearance, draw_appearance
 from gvsl.augment.flip import draw_flip, flip
 from gvsl.augment.inpaint import InpaintDraw, draw_inpaint, inpaint
 from gvsl.augment.intensity import change_intensity, draw_intensity
@@ -8,15 +8,13 @@ from gvsl.augment.noise import add_noise, draw_noise
 from gvsl.augment.rotate import ROTATIONS, draw_rotation, rotate
 from gvsl.augment.shuffle import draw_shuffle, shuffle
 from gvsl.augment.spatial import SpatialSettings, draw_spatial
-from gvsl.augment.views import ViewDraw, ViewSettings, check_views, draw_views, make_view
+from gvsl.augment.views import ViewSettings, check_views, draw_views, make_view
 
 __all__ = [
     "ROTATIONS",
-    "AppearanceDraw",
     "AppearanceSettings",
     "InpaintDraw",
     "SpatialSettings",
-    "ViewDraw",
     "ViewSettings",
     "add_noise",
     "change_appearance",

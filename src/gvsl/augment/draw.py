@@ -15,30 +15,19 @@ def bernoulli(batch: int, rate: float, generator: torch.Generator) -> Tensor:
 
 
 def boxes(
-    batch: int,
-    count: int,
-    shape: tuple[int, int, int],
-    min_side: float,
-    max_side: float,
-    generator: torch.Generator,
+    batch: int, count: int, shape: tuple[int, int, int], sides: tuple[float, float], generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Sample random boxes inside a volume.
+    """Sample `count` random boxes inside each volume of `shape` (D, H, W).
 
-    Args:
-        batch: B.
-        count: K, boxes per volume.
-        shape: (D, H, W).
-        min_side: minimum side of a box, as a fraction of the volume's side; at least one voxel.
-        max_side: maximum side, as a fraction.
-        generator: source of the random numbers.
+    Each side is uniform between two fractions, `sides`, of the volume's side, and at least one voxel.
 
     Returns:
-        The first voxel and the one past the last, (B, K, 3), int64, each.
+        The first voxel and the one past the last, (B, count, 3), int64, each.
     """
     limits = torch.tensor(shape, device=generator.device, dtype=torch.float32)
-    sides = (uniform((batch, count, 3), min_side, max_side, generator) * limits).round().clamp(min=1)
-    start = (torch.rand((batch, count, 3), generator=generator, device=generator.device) * (limits - sides + 1)).floor()
-    return start.long(), (start + sides).long()
+    size = (uniform((batch, count, 3), *sides, generator) * limits).round().clamp(min=1)
+    start = (torch.rand((batch, count, 3), generator=generator, device=generator.device) * (limits - size + 1)).floor()
+    return start.long(), (start + size).long()
 
 
 def box_mask(start: Tensor, stop: Tensor, shape: tuple[int, int, int]) -> Tensor:

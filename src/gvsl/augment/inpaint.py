@@ -31,18 +31,13 @@ def draw_inpaint(
     sides: tuple[float, float] = SIDES,
     max_boxes: int = MAX_BOXES,
 ) -> InpaintDraw:
-    """Sample boxes to erase, each after the first with probability 0.95, and uniform noise.
+    """Sample boxes to erase in volumes of `shape` (D, H, W), each after the first with probability 0.95, and noise.
 
-    Args:
-        batch: B.
-        shape: (D, H, W).
-        rate: probability that a volume is changed.
-        generator: source of the random numbers.
-        sides: minimum and maximum side of a box, as fractions of the volume's side.
-        max_boxes: maximum number of boxes per volume.
+    A volume is changed with probability `rate`. `sides` are the minimum and the maximum side of a box, as fractions of
+    the volume's side.
     """
     device = generator.device
-    start, stop = boxes(batch, max_boxes, shape, *sides, generator)
+    start, stop = boxes(batch, max_boxes, shape, sides, generator)
     continues = torch.rand((batch, max_boxes), generator=generator, device=device) < NEXT_BOX
     continues[:, 0] = True
     exists = continues.cumprod(dim=1)[..., None]

@@ -23,13 +23,8 @@ class IntensityDraw(NamedTuple):
 def draw_intensity(batch: int, rate: float, generator: torch.Generator, falling: float = 0.0) -> IntensityDraw:
     """Sample Bezier curves from (0, 0) to (1, 1) with two random control points in the unit square.
 
-    Such a curve is monotone in both coordinates, so that different intensities stay different.
-
-    Args:
-        batch: B.
-        rate: probability that a volume is changed.
-        generator: source of the random numbers.
-        falling: fraction of decreasing curves, from (0, 1) to (1, 0): one half in Models Genesis, none in GVSL.
+    Such a curve is monotone in both coordinates, so that different intensities stay different. A volume is changed with
+    probability `rate`. `falling` is the fraction of decreasing curves: one half in Models Genesis, none in GVSL.
     """
     device = generator.device
     control = torch.rand((batch, 2, 2), generator=generator, device=device)

@@ -30,14 +30,9 @@ def draw_shuffle(
 ) -> ShuffleDraw:
     """Sample a local shuffling: one box of random position and sides in each tile of a randomly placed tiling.
 
-    Boxes in different tiles do not overlap, so that the shuffled volume is a permutation of the original.
-
-    Args:
-        batch: B.
-        shape: (D, H, W), each side at least 2.
-        rate: probability that a volume is shuffled.
-        generator: source of the random numbers.
-        max_side: maximum side of a box, as a fraction of the image's side.
+    Boxes in different tiles do not overlap, so that the shuffled volume is a permutation of the original. A volume of
+    `shape` (D, H, W), each side at least 2, is shuffled with probability `rate`. `max_side` is the maximum side of a
+    box, as a fraction of the image's side.
     """
     device = generator.device
     sides = [min(max(2, round(side * max_side)), side) for side in shape]

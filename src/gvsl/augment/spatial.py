@@ -37,13 +37,7 @@ class SpatialSettings:
 def draw_spatial(
     batch: int, shape: tuple[int, int, int], settings: SpatialSettings, generator: torch.Generator
 ) -> Tensor:
-    """Sample a spatial transform for each pair of a batch.
-
-    Args:
-        batch: B.
-        shape: (D, H, W).
-        settings: the ranges.
-        generator: source of the random numbers.
+    """Sample a spatial transform for each of B volumes of `shape` (D, H, W).
 
     Returns:
         A displacement vector field, (B, 3, D, H, W), in voxels, for `gvsl.geometry.warp`.

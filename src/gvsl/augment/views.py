@@ -1,6 +1,6 @@
 """Two views of a volume for the two-view methods: overlapping crops, each augmented in space and appearance."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -12,14 +12,8 @@ from gvsl.augment.spatial import SpatialSettings, draw_spatial
 from gvsl.geometry import identity_grid, warp
 
 BISECTIONS = 30
-
-
-def _view_appearance() -> AppearanceSettings:
-    return AppearanceSettings(shuffle_rate=0.2, intensity_rate=0.5, inpaint_rate=0.2)
-
-
-def _view_spatial() -> SpatialSettings:
-    return SpatialSettings(rotation=10.0, scale=0.0, translation=0.0, shear=0.0, elastic=0.01)
+APPEARANCE = AppearanceSettings(shuffle_rate=0.2, intensity_rate=0.5, inpaint_rate=0.2)
+SPATIAL = SpatialSettings(rotation=10.0, scale=0.0, translation=0.0, shear=0.0, elastic=0.01)
 
 
 @dataclass(frozen=True)
@@ -33,9 +27,9 @@ class ViewSettings:
     fraction of the volume's voxels."""
     largest: float = 1.0
     """Maximum side of a view's box, as a fraction of the volume's side."""
-    spatial: SpatialSettings = field(default_factory=_view_spatial)
+    spatial: SpatialSettings = SPATIAL
     """Spatial augmentation of each view about its centre; scale and position come from the box."""
-    appearance: AppearanceSettings = field(default_factory=_view_appearance)
+    appearance: AppearanceSettings = APPEARANCE
     """The transformation set T of GVSL (Appendix C), at our own rates."""
 
 

@@ -36,13 +36,12 @@ class UNet3D(nn.Module):
     Raises:
         ValueError: `width` is not a positive multiple of 8.
 
-    Example:
-        >>> network = UNet3D(width=8)
-        >>> features = network(torch.rand(1, 1, 16, 20, 24))
-        >>> features.global_.shape, features.local.shape
-        (torch.Size([1, 128, 1, 2, 2]), torch.Size([1, 8, 16, 20, 24]))
-        >>> network.global_channels, network.local_channels
-        (128, 8)
+    >>> network = UNet3D(width=8)
+    >>> features = network(torch.rand(1, 1, 16, 20, 24))
+    >>> features.global_.shape, features.local.shape
+    (torch.Size([1, 128, 1, 2, 2]), torch.Size([1, 8, 16, 20, 24]))
+    >>> network.global_channels, network.local_channels
+    (128, 8)
     """
 
     def __init__(self, in_channels: int = 1, width: int = 32, checkpoint_activations: bool = False) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gvsl.backbones.hub import fetch_weights, is_hub_name
 from gvsl.backbones.provenance import HASHES_NAME, format_hashes, read_hashes
-from gvsl.backbones.unet3d import UNet3D
+from gvsl.backbones.unet3d import UNet3D, UNet3DSettings
 from gvsl.errors import UserError
 from gvsl.files import whole_folder, write_text
 from gvsl.preprocessing import Preprocessing, parse_preprocessing, preprocessing_values
@@ -142,16 +142,15 @@ def load_backbone(path: str | Path, in_channels: int | None = None) -> Pretraine
         UserError: `path` is none of these, a file in it is broken or of a newer format, a key does not match, or the
             Hub can't be reached.
 
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> from gvsl.preprocessing import PRESETS
-        >>> with TemporaryDirectory() as folder:
-        ...     path = save_weights(
-        ...         Path(folder), UNet3D(width=8), method="gvsl", preprocessing=PRESETS["ct"], provenance={}
-        ...     )
-        ...     backbone = load_backbone(path, in_channels=2)
-        >>> backbone(torch.rand(1, 2, 16, 16, 16)).global_.shape
-        torch.Size([1, 128, 1, 1, 1])
+    >>> from tempfile import TemporaryDirectory
+    >>> from gvsl.preprocessing import PRESETS
+    >>> with TemporaryDirectory() as folder:
+    ...     path = save_weights(
+    ...         Path(folder), UNet3D(width=8), method="gvsl", preprocessing=PRESETS["ct"], provenance={}
+    ...     )
+    ...     backbone = load_backbone(path, in_channels=2)
+    >>> backbone(torch.rand(1, 2, 16, 16, 16)).global_.shape
+    torch.Size([1, 128, 1, 1, 1])
     """
     folder = find_weights(path)
     config = read_config(folder / CONFIG_NAME)
@@ -192,7 +191,7 @@ def read_width(path: str | Path) -> int:
         UserError: there are no weights, or the config can't be read.
     """
     folder = find_weights(path)
-    return _parse_shape(read_config(folder / CONFIG_NAME), folder)["width"]
+    return _parse_backbone(read_config(folder / CONFIG_NAME), folder).width
 
 
 def find_weights(path: str | Path) -> Path:
@@ -266,10 +265,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _build(config: dict[str, Any], folder: Path) -> PretrainedUNet3D:
     """Return the backbone that `config` describes, with random weights."""
-    shape = _parse_shape(config, folder)
+    settings = _parse_backbone(config, folder)
     try:
         with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
-            backbone = PretrainedUNet3D(**shape)
+            backbone = PretrainedUNet3D(settings.in_channels, settings.width)
         backbone.preprocessing = parse_preprocessing(config["preprocessing"])
         backbone.method = str(config["method"])
         backbone.provenance = dict(config["provenance"])
@@ -278,10 +277,9 @@ def _build(config: dict[str, Any], folder: Path) -> PretrainedUNet3D:
     return backbone
 
 
-def _parse_shape(config: dict[str, Any], folder: Path) -> dict[str, int]:
-    """Return the backbone's `in_channels` and `width`."""
+def _parse_backbone(config: dict[str, Any], folder: Path) -> UNet3DSettings:
     try:
-        return {name: int(config["backbone"][name]) for name in ("in_channels", "width")}
+        return UNet3DSettings(int(config["backbone"]["in_channels"]), int(config["backbone"]["width"]))
     except (KeyError, TypeError, ValueError) as error:
         raise _invalid_config(folder, error) from None
 

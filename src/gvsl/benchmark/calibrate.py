@@ -1,4 +1,4 @@
-"""How long a matrix should take here, and how much disk, from a few steps of each kind of run."""
+"""Estimates of the time and disk space that a matrix takes, from a few steps of each kind of run."""
 
 import tempfile
 import time
@@ -9,54 +9,51 @@ from statistics import median
 from typing import Literal
 
 from gvsl.benchmark.execute import execute
+from gvsl.benchmark.folder import RUNS
 from gvsl.benchmark.matrix import Run
-from gvsl.benchmark.places import RUNS
 from gvsl.errors import UserError
 from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.transfer import TransferSettings
 
 STEPS = {"adam": (2, 8), "lbfgs": (8, 20)}
-"""Steps of the two short runs whose difference tells the time of one step, set-up and testing apart; the first steps of
-L-BFGS search along their line for longer than those that follow."""
+"""Steps of the two short runs whose difference gives the time per step, without set-up and testing; the line searches
+of L-BFGS are longer in its first steps."""
 REPEATS = 3
-"""Short runs of a kind and length, of which the median counts."""
+"""Maximum number of short runs of a kind and length; their median is used."""
 ENOUGH = 6.0
-"""Seconds of short runs of a kind and length after which there are no more of them."""
+"""Seconds after which a short run of a kind and length is not repeated."""
 VALIDATIONS = 4
-"""Of the longer short run when it is done once more, to tell the time of one."""
+"""Validations of the longer short run when it is repeated to time one of them."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run should take."""
+    """Estimated time and disk space of a run."""
 
     seconds: float
     megabytes: float
 
 
 def kind_of(run: Run) -> Hashable:
-    """What runs that take as long have in common: what they do, on which store, by which settings."""
+    """Return a key of runs that take the same time: kind, store and settings, apart from the seed."""
     if isinstance(run.settings, PretrainSettings):
         return run.column.store, run.method
     return run.column.store, replace(_timed(run.settings), seed=0)
 
 
 def estimate(runs: Sequence[Run], advance: Callable[[], object] = lambda: None) -> dict[str, Estimate]:
-    """Time a few steps of each kind of run: of each method and mode on each store.
+    """Return the estimate of every run by its name, from a few steps of each method and mode on each store.
 
     Args:
         runs: those to estimate; transfers are timed from random weights.
         advance: called after each kind.
-
-    Returns:
-        the estimate of every run, by its name.
     """
     known: dict[Hashable, Estimate] = {}
     found: dict[str, Estimate] = {}
     for run in runs:
         kind = kind_of(run)
         if not known:
-            _time(_shortest(run))  # the first run of a process sets much up, and is not counted
+            _time(_shortest(run))  # the first run of a process includes set-up, so it is not counted
         if kind not in known:
             known[kind] = _measure(run)
             advance()
@@ -78,7 +75,7 @@ def _measure(run: Run) -> Estimate:
     second, _ = _median(_transfer(run, plain, more, more))
     often, _ = _median(_transfer(run, plain, more, more // VALIDATIONS))
     once = first
-    if settings.mode == "linear" and settings.clusters.points:  # t-SNE comes once, however long the run
+    if settings.mode == "linear" and settings.clusters.points:  # t-SNE runs once, whatever the number of steps
         once, size = _median(_transfer(run, _timed(settings), few, few))
     step, validation = max(0.0, second - first) / (more - few), max(0.0, often - second) / (VALIDATIONS - 1)
     validations = settings.max_steps // settings.validate_every
@@ -94,7 +91,7 @@ def _shortest(run: Run) -> Run:
 
 
 def _timed(settings: TransferSettings) -> TransferSettings:
-    """Fine-tuning takes as long as training from scratch, which needs no weights."""
+    """Return settings that take the same time without weights: training from scratch for fine-tuning."""
     mode: Literal["linear", "scratch"] = "linear" if settings.mode == "linear" else "scratch"
     return replace(settings, mode=mode)
 
@@ -108,7 +105,7 @@ def _transfer(run: Run, settings: TransferSettings, steps: int, validate_every: 
 
 
 def _median(short: Run) -> tuple[float, float]:
-    """Seconds and megabytes of a short run, done again while that is quick."""
+    """Return the median seconds, and the megabytes, of a short run that is repeated while it is quick."""
     taken: list[float] = []
     size = 0.0
     while len(taken) < REPEATS and sum(taken) < ENOUGH:

@@ -1,4 +1,4 @@
-"""The list of runs: who is trained on what, by which settings, and from whose weights."""
+"""The matrix of runs: which method is trained on which store, with which settings and from which weights."""
 
 import hashlib
 import json
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gvsl.errors import UserError
 from gvsl.settings import deciding_settings
+from gvsl.store import Store, refuse_seen
 from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.transfer import TransferSettings
 
@@ -19,58 +21,96 @@ SCRATCH = "scratch"
 
 @dataclass(frozen=True)
 class Column:
-    """A task on a store."""
+    """A task on a store, with a number of labelled cases."""
 
     task: str
     """A key of `gvsl.datasets.tasks.TASKS`."""
     store: Path
     store_hash: str
+    labels: int | None = None
+    """Number of labelled training cases; that of the recipe, or all, if None."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run, a function of its fields alone; where it lies follows from them."""
+    """One run; its name follows from its fields alone."""
 
     column: Column
     method: str
-    """That it pre-trains by, or that its weights come from, or `scratch`."""
+    """Method that it pre-trains with or that its weights come from, or `scratch`."""
     seed: int
     settings: PretrainSettings | TransferSettings
     weights: "Run | None" = None
-    """Of a transfer: the pre-training that it starts from; none for random weights."""
+    """Pre-training run whose weights a transfer run starts from; None for random weights."""
 
     @property
     def pretrains(self) -> bool:
-        """Whether it is a pre-training, not a transfer."""
+        """True for a pre-training run, False for a transfer run."""
         return isinstance(self.settings, PretrainSettings)
 
     @cached_property
     def key(self) -> str:
-        """A hash of all that decides the run: settings, store, and the weights' own key."""
+        """Hash of everything that decides the results: settings, store, and the key of the weights."""
+        # Clusters are written by linear runs alone.
+        extras = isinstance(self.settings, PretrainSettings) or self.settings.mode == "linear"
         decides = {
             "format": FORMAT,
             "method": self.method,
             "task": None if self.pretrains else self.column.task,
             "store": self.column.store_hash,
-            "settings": self._deciding(),
+            "settings": deciding_settings(self.settings, extras=extras),
             "weights": None if self.weights is None else self.weights.key,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
 
-    def _deciding(self) -> dict[str, object]:
-        """Return the settings that decide what the run writes; extras are written by pre-training and linear runs."""
-        extras = isinstance(self.settings, PretrainSettings) or self.settings.mode == "linear"
-        return deciding_settings(self.settings, extras=extras)
-
     @property
     def name(self) -> str:
-        """Of the run's folder."""
+        """Name of the run's folder."""
         what = "pretrain" if isinstance(self.settings, PretrainSettings) else self.settings.mode
         return f"{self.column.store.name}-{what}-{self.method}-{self.seed}-{self.key}"
 
 
 Matrix = list[Run]
-"""Every run after those it needs."""
+"""Runs, each after those that it needs."""
+
+
+def find_columns(stores: Sequence[tuple[str, Path]], labels: Sequence[int] = ()) -> list[Column]:
+    """Return the columns of a matrix.
+
+    Args:
+        stores: task and store of each; an empty task is classification if the store's cases have classes, else
+            segmentation.
+        labels: numbers of labelled cases, each a column of its own for every store; none for the recipe's number.
+
+    Raises:
+        UserError: a store can't be opened, or two have the same name.
+    """
+    columns = []
+    for task, path in stores:
+        store = Store.open(path)
+        kind = "classification" if any(case.target is not None for case in store.cases.values()) else "segmentation"
+        columns += [Column(task or kind, path, store.hash, count) for count in labels or (None,)]
+    names = [path.name for _, path in stores]
+    if len(set(names)) < len(names):
+        repeated = max(names, key=names.count)
+        raise UserError(f"two stores are called {repeated}: rename one, since the table names stores by their folder")
+    return columns
+
+
+def find_source(path: Path, columns: Sequence[Column]) -> Column:
+    """Return the store that all methods are pre-trained on, as a column.
+
+    Raises:
+        UserError: it is no store, has no case to pre-train on, or pre-trains on an image that a column holds out.
+    """
+    store = Store.open(path)
+    if not store.split("pretrain"):
+        raise UserError(f"{path} has no case in the split pretrain: name a store that has")
+    seen = [(case.id, case.splits, case.content) for case in store.cases.values()]
+    for column in columns:
+        others = Store.open(column.store).cases.values()
+        refuse_seen(seen, [(case.id, case.splits, case.content) for case in others])
+    return Column("segmentation", path, store.hash)
 
 
 def build_matrix(
@@ -82,17 +122,17 @@ def build_matrix(
     transfer_settings: Callable[[Column, str, int], TransferSettings],
     source: Column | None = None,
 ) -> Matrix:
-    """List the runs of a matrix: all pre-trainings, then all transfers; no run twice.
+    """List the runs of a matrix: all pre-trainings, then all transfers, each once.
 
     Args:
-        columns: each is transferred to its own labelled splits.
-        methods: keys of METHODS; the row without pre-training is always there.
-        modes: of `linear` and `finetune`; beside fine-tuning, `scratch` trains all from random weights.
-        seeds: a transfer has the seed of the pre-training that it starts from.
+        columns: tasks on stores with labelled splits.
+        methods: keys of METHODS; the row without pre-training is always added.
+        modes: `linear`, `finetune` or both; with fine-tuning, the row without pre-training trains from scratch.
+        seeds: each for a pre-training and the transfers that start from it.
         pretrain_settings: of a method and a seed.
         transfer_settings: of a column, a mode and a seed.
-        source: whose `pretrain` split all methods are pre-trained on (the paper has one cohort for all tasks); each
-            column's own if not given.
+        source: store that all methods are pre-trained on (the paper has one cohort for all tasks); each column's own
+            store if None.
     """
     pretrained = {
         (column, method, seed): Run(source or column, method, seed, pretrain_settings(method, seed))
@@ -100,23 +140,12 @@ def build_matrix(
         for column in columns
         for method in methods
     }
-    transfers = [
-        _transfer(column, method, mode, seed, pretrained.get((column, method, seed)), transfer_settings)
-        for seed in seeds
-        for column in columns
-        for mode in modes
-        for method in (SCRATCH, *methods)
-    ]
+    transfers = []
+    for seed in seeds:
+        for column in columns:
+            for mode in modes:
+                for method in (SCRATCH, *methods):
+                    weights = pretrained.get((column, method, seed))
+                    own = SCRATCH if weights is None and mode == "finetune" else mode
+                    transfers.append(Run(column, method, seed, transfer_settings(column, own, seed), weights))
     return [*{run.key: run for run in pretrained.values()}.values(), *transfers]
-
-
-def _transfer(
-    column: Column,
-    method: str,
-    mode: str,
-    seed: int,
-    weights: Run | None,
-    transfer_settings: Callable[[Column, str, int], TransferSettings],
-) -> Run:
-    trained_whole = weights is None and mode == "finetune"
-    return Run(column, method, seed, transfer_settings(column, SCRATCH if trained_whole else mode, seed), weights)

@@ -1,44 +1,46 @@
-"""Where the runs of a matrix are done: on this machine, on a Dask cluster, or as SLURM jobs."""
+"""Execution of a matrix on this machine, on a Dask cluster, or as SLURM jobs."""
 
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from gvsl.benchmark.execute import execute, is_finished
-from gvsl.benchmark.failures import keep_failure, was_failed
+from gvsl.benchmark.execute import execute
+from gvsl.benchmark.folder import JOBS, LOCK, LOGS, is_finished, keep_failure, was_failed
 from gvsl.benchmark.matrix import Matrix, Run
-from gvsl.benchmark.places import JOBS, LOCK, LOGS
 from gvsl.errors import UserError
 from gvsl.files import lock, make_writable
+from gvsl.settings import check_settings
 
 Outcome = tuple[Run, str | None]
 """A run, and the reason if it failed."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where runs are done; each setting but `processes` needs a package of its own."""
+class Executor:
+    """Where runs are executed: processes of this machine, a Dask cluster, or SLURM jobs.
+
+    Raises:
+        UserError: a value is out of its range, or both clusters are given.
+    """
 
     processes: int = 1
-    """Runs at once on this machine, which share its cores."""
+    """Runs to execute at once on this machine, sharing its cores."""
     dask: str | None = None
     """Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers see the same files; needs distributed."""
     slurm: str | None = None
-    """Partition to submit jobs to, one a run; needs submitit. `local` and `debug` stand for this machine."""
+    """SLURM partition to submit to, one job per run; needs submitit. `local` and `debug` run on this machine."""
     slurm_minutes: int = 240
-    """Time limit of a job."""
+    """Time limit of a job in minutes."""
     slurm_cores: int = 4
-    """Cores of a job."""
+    """CPU cores per job."""
     slurm_gpus: int = 0
-    """GPUs of a job."""
+    """GPUs per job."""
 
     def __post_init__(self) -> None:
-        if self.processes < 1:
-            raise UserError(f"processes is {self.processes}: give 1 or more")
+        check_settings(self, processes=1)
         if self.dask and self.slurm:
             raise UserError("dask and slurm are both given: choose one")
 
@@ -46,58 +48,51 @@ class Place:
 def run_matrix(
     matrix: Matrix,
     out: Path,
-    place: Place,
+    executor: Executor,
     *,
     retry_failed: bool = False,
     advance: Callable[[Run, str | None], object] = lambda run, reason: None,
 ) -> dict[str, str]:
-    """Do what is missing of a matrix, and return the reasons of the runs that failed now, by name.
+    """Execute the missing runs of a matrix, and return the reasons of those that failed now, by name.
 
     Args:
         matrix: pre-trainings before the transfers that need them.
-        out: the benchmark's folder; what is finished there is left alone.
-        place: where.
-        retry_failed: try runs again that failed before.
-        advance: called after each run that was done, with the reason if it failed.
+        out: the benchmark's folder; finished runs in it are left alone.
+        executor: where to execute them.
+        retry_failed: repeat runs that failed before.
+        advance: called after each executed run, with the reason if it failed.
 
     Raises:
-        UserError: the place can't be used, or another process does a matrix in `out`.
+        UserError: the executor can't be used, or another process runs a benchmark in `out`.
     """
     make_writable(out)
     with (out / LOCK).open("ab") as file:
         lock(file, f"another gvsl benchmark is writing {out}; wait until it has ended, or name another folder")
-        return _run_waves(matrix, out, place, retry_failed, advance)
+        failures: dict[str, str] = {}
+        for wave in ([run for run in matrix if run.pretrains], [run for run in matrix if not run.pretrains]):
+            missing = [run for run in wave if not is_finished(run, out) and (retry_failed or not was_failed(run, out))]
+            for run, reason in _outcomes(executor, missing, out):
+                if reason is not None:
+                    failures[run.name] = reason
+                advance(run, reason)
+        return failures
 
 
-def _run_waves(
-    matrix: Matrix, out: Path, place: Place, retry_failed: bool, advance: Callable[[Run, str | None], object]
-) -> dict[str, str]:
-    failures: dict[str, str] = {}
-    for wave in ([run for run in matrix if run.pretrains], [run for run in matrix if not run.pretrains]):
-        missing = [run for run in wave if not is_finished(run, out) and (retry_failed or not was_failed(run, out))]
-        for run, reason in _doing(place)(missing, out):
-            if reason is not None:
-                failures[run.name] = reason
-            advance(run, reason)
-    return failures
+def _outcomes(executor: Executor, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
+    if executor.slurm:
+        return _as_jobs(executor, runs, out)
+    if executor.dask:
+        return _on_dask(executor.dask, runs, out)
+    if executor.processes > 1:
+        return _in_processes(executor.processes, runs, out)
+    return (_execute(run, out, None) for run in runs)
 
 
-def _doing(place: Place) -> Callable[[Sequence[Run], Path], Iterable[Outcome]]:
-    if place.slurm:
-        return partial(_as_jobs, place)
-    if place.dask:
-        return partial(_on_dask, place.dask)
-    return partial(_here, place.processes)
-
-
-def _do(run: Run, out: Path, threads: int | None) -> Outcome:
+def _execute(run: Run, out: Path, threads: int | None) -> Outcome:
     return run, execute(run, out, threads)
 
 
-def _here(processes: int, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
-    if processes == 1:
-        yield from (_do(run, out, None) for run in runs)
-        return
+def _in_processes(processes: int, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     left = {run.name: run for run in runs}
@@ -107,7 +102,7 @@ def _here(processes: int, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
                 for run, reason in _in_pool(processes, list(left.values()), out, Path(marks)):
                     del left[run.name]
                     yield run, reason
-            except TerminatedWorkerError:  # nobody knows which of those that had begun it was
+            except TerminatedWorkerError:  # it may have been any of the runs that had begun
                 suspects = [run for name, run in left.items() if (Path(marks) / name).exists()]
             else:
                 return
@@ -120,31 +115,31 @@ def _in_pool(processes: int, runs: Sequence[Run], out: Path, marks: Path) -> Ite
     from joblib import Parallel, delayed
 
     parallel = Parallel(processes, return_as="generator_unordered", batch_size=1)
-    with warnings.catch_warnings():  # a process whose memory has grown is replaced between runs: nothing to be told
+    with warnings.catch_warnings():  # a process whose memory has grown is replaced between runs
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-        yield from parallel(delayed(_do_marked)(run, out, _threads(processes), marks) for run in runs)
+        yield from parallel(delayed(_execute_marked)(run, out, _threads(processes), marks) for run in runs)
 
 
 def _alone(run: Run, out: Path, threads: int) -> Outcome:
-    """Do a run in a process in which there is no other, so that it is known which run the process dies of."""
+    """Execute a run in a process of its own, so that a process that dies can be attributed to it."""
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     try:
-        (outcome,) = Parallel(2)([delayed(_do)(run, out, threads)])  # 1 would be this process
+        (outcome,) = Parallel(2)([delayed(_execute)(run, out, threads)])  # 1 would be this process
     except TerminatedWorkerError:
         return _lost(run, out, "its process was killed, as by the system where memory runs short")
     return outcome
 
 
-def _do_marked(run: Run, out: Path, threads: int, marks: Path) -> Outcome:
-    """Do a run, and have it known that it had begun."""
+def _execute_marked(run: Run, out: Path, threads: int, marks: Path) -> Outcome:
+    """Execute a run, after leaving a mark that it has begun."""
     (marks / run.name).touch()
-    return _do(run, out, threads)
+    return _execute(run, out, threads)
 
 
 def _lost(run: Run, out: Path, reason: str) -> Outcome:
-    """Keep the failure of a run whose process can't do so any more."""
+    """Record the failure of a run whose process died."""
     reason = f"{reason}; see {out / LOGS / run.name}.log"
     keep_failure(run, out, reason)
     return run, reason
@@ -165,34 +160,34 @@ def _on_dask(address: str, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
     except (OSError, TimeoutError, ValueError) as error:
         raise UserError(f"no Dask scheduler answers at {address} ({error}): start one, or name another") from None
     with client:
-        futures = {client.submit(_do, run, out.resolve(), None, pure=False): run for run in runs}
+        futures = {client.submit(_execute, run, out.resolve(), None, pure=False): run for run in runs}
         suspects = []
         for future in as_completed(futures):
             try:
                 yield future.result()
-            except KilledWorker:  # Dask blames all that the worker had been given, those that waited too
+            except KilledWorker:  # Dask blames every task of the worker, also those that were waiting
                 suspects.append(futures[future])
         for run in suspects:
             try:
-                yield client.submit(_do, run, out.resolve(), None, pure=False).result()
+                yield client.submit(_execute, run, out.resolve(), None, pure=False).result()
             except KilledWorker:
                 yield _lost(run, out, "the workers that it was given to died")
 
 
-def _as_jobs(place: Place, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
+def _as_jobs(executor: Executor, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
     try:
         import submitit
     except ImportError:
         raise UserError("slurm needs the package submitit: pip install 'gvsl[cluster]'") from None
-    stand_in = place.slurm if place.slurm in ("local", "debug") else None
-    executor = submitit.AutoExecutor(folder=out.resolve() / JOBS, cluster=stand_in or "slurm")
-    executor.update_parameters(
-        timeout_min=place.slurm_minutes,
-        cpus_per_task=place.slurm_cores,
-        gpus_per_node=place.slurm_gpus,
-        **({} if stand_in else {"slurm_partition": place.slurm}),
+    stand_in = executor.slurm if executor.slurm in ("local", "debug") else None
+    submitter = submitit.AutoExecutor(folder=out.resolve() / JOBS, cluster=stand_in or "slurm")
+    submitter.update_parameters(
+        timeout_min=executor.slurm_minutes,
+        cpus_per_task=executor.slurm_cores,
+        gpus_per_node=executor.slurm_gpus,
+        **({} if stand_in else {"slurm_partition": executor.slurm}),
     )
-    jobs = executor.map_array(_do, runs, [out.resolve()] * len(runs), [None] * len(runs)) if runs else []
+    jobs = submitter.map_array(_execute, runs, [out.resolve()] * len(runs), [None] * len(runs)) if runs else []
     for run, job in zip(runs, jobs, strict=True):
         try:
             yield job.result()

@@ -1,7 +1,7 @@
-"""The commands, nothing else: words on a command line -> typed settings -> one call into the package.
+"""The commands: arguments -> typed settings -> one call into the package.
 
-A file for each command or two. What is heavy (torch, Lightning) is imported by the command that needs it, so that help
-and mistakes answer at once.
+One or two commands per file. Heavy imports (torch, Lightning) are made by the command that needs them, so that help
+and error messages come at once.
 """
 
 from gvsl.cli.main import COMMANDS, main, run

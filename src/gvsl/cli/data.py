@@ -1,4 +1,4 @@
-"""gvsl phantom, prepare and inspect: volumes made up, prepared once, and looked through."""
+"""gvsl phantom, prepare and inspect: synthetic volumes, and stores of prepared ones."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from gvsl.arguments import add_path, new_parser, parse, peek, settings_of
+from gvsl.arguments import add_path, add_settings, new_parser, parse, peek, settings_of
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing, refuse_url
 from gvsl.progress import progress
-from gvsl.text import listed, one_of
+from gvsl.text import one_of
 
 if TYPE_CHECKING:
     from gvsl.datasets import Dataset
     from gvsl.preparation import PrepareSummary
 
 
-def phantom(words: Sequence[str]) -> None:
-    """Write made-up subjects as NIfTI files, with labels and splits: the whole way can be walked without data.
+def phantom(argv: Sequence[str]) -> None:
+    """Write synthetic subjects as NIfTI files, with labels and splits, to try every command without data.
 
     Every subject is a function of --seed and its number alone. gvsl prepare OUT STORE reads them.
     """
@@ -30,62 +30,62 @@ def phantom(words: Sequence[str]) -> None:
 
     parser = new_parser(phantom, "OUT [--task NAME] [--count N] [--seed N] [--size N]")
     add_path(parser, "out", "OUT", "the new folder to write")
-    what = f"what is asked of the subjects: {'; '.join(f'{name}, {TASKS[name].summary}' for name in ANATOMIES)}"
+    what = f"the task, which decides the anatomy: {'; '.join(f'{name}, {TASKS[name].summary}' for name in ANATOMIES)}"
     parser.add_argument("--task", default="shc", metavar="NAME", help=what)
-    parser.add_argument("--count", type=int, default=60, metavar="N", help="how many subjects")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the cohort")
-    parser.add_argument("--size", type=int, default=64, metavar="N", help="voxels a side, of 1 mm")
-    options = parse(parser, words)
+    parser.add_argument("--count", type=int, default=60, metavar="N", help="the number of subjects")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the seed of the cohort")
+    parser.add_argument("--size", type=int, default=64, metavar="N", help="voxels along each side, of 1 mm")
+    options = parse(parser, argv)
     refuse_existing(options.out)
     with progress(options.count, "phantom", "subjects") as advance:
         sides = (options.size, options.size, options.size)
         write_phantom(options.out, options.count, options.seed, sides, task=options.task, progress=advance)
     print(f"{options.out}: {options.count} subjects")
     preset = ANATOMIES[options.task].preset
-    print(f"gvsl prepare {shlex.quote(str(options.out))} STORE --preset {preset} goes on with them")
+    print(f"gvsl prepare {shlex.quote(str(options.out))} STORE --preset {preset} prepares them")
 
 
-def prepare(words: Sequence[str]) -> None:
+def prepare(argv: Sequence[str]) -> None:
     """Turn a folder of volumes or a public dataset into a store, once.
 
-    SOURCE is a folder with images/ (and labels/ of the same names, splits.json and labels.json where there are any),
-    or a folder of volumes: NIfTI, NRRD or MetaImage files, or DICOM series, at any depth. With --dataset it is the
-    official release of a public dataset (docs/datasets). A file that can't be
-    used is refused by name and the rest goes on; gvsl inspect lists what was refused and why, and which images are
-    there twice.
+    SOURCE is a folder with images/ (and optionally labels/ with the same names, splits.json and labels.json), or a
+    folder of volumes at any depth: NIfTI, NRRD or MetaImage files, or DICOM series. With --dataset it is the official
+    release of a public dataset (docs/datasets). A file that can't be used is refused by name and the others are
+    prepared; gvsl inspect lists the refused files with the reasons, and duplicate images.
 
-    Given again, it goes on where it was stopped; on a store that is there it does only what is missing or has
-    changed, and removes nothing.
+    Run again, the command continues where it was stopped. In an existing store it prepares only what is missing or
+    has changed, and removes nothing.
     """
     from gvsl.datasets import DATASETS
     from gvsl.preparation import PrepareSummary
     from gvsl.preparation import prepare as prepare_store
     from gvsl.preprocessing import PRESETS, Preprocessing
+    from gvsl.preprocessing.apply import AIR_HU
     from gvsl.store import describe_lungs, duplicates
 
-    preset = one_of(PRESETS, "preset", peek(words, "--preset") or "mr")
+    preset = one_of(PRESETS, "preset", peek(argv, "--preset") or "mr")
     usage = (
         "SOURCE STORE [--dataset NAME [--fold N]] [--preset NAME] [--processes N | --dask ADDRESS]"
-        " [--any.setting VALUE]"
+        " [--SETTING VALUE ...]"
     )
     parser = new_parser(prepare, usage)
-    add_path(parser, "source", "SOURCE", "the folder that holds the volumes")
-    add_path(parser, "store", "STORE", "the folder to write, or to add to")
-    how = f"how SOURCE is laid out: {listed(DATASETS)}"
+    add_path(parser, "source", "SOURCE", "the folder of the volumes")
+    add_path(parser, "store", "STORE", "the folder to write or to add to")
+    how = f"the layout of SOURCE: {', '.join(DATASETS)}"
     parser.add_argument("--dataset", default="folder", metavar="NAME", help=how)
-    which = "of a cross-validation, from 0, where the dataset has one; its usual splits if not given"
+    which = "the fold of a cross-validation, from 0, if the dataset has one; its usual splits if not given"
     parser.add_argument("--fold", type=int, default=None, metavar="N", help=which)
-    kinds = f"the kind of scan, which decides the defaults below: {listed(PRESETS)}"
+    kinds = f"the kind of scan, which sets the defaults below: {', '.join(PRESETS)}"
     parser.add_argument("--preset", default=preset, metavar="NAME", help=kinds)
-    how_many = "how many to prepare with; without it one a core, as far as there is memory"
+    how_many = "processes to prepare with; if not given, one per core as far as memory allows"
     parser.add_argument("--processes", type=int, default=None, metavar="N", help=how_many)
-    where = "the scheduler of a Dask cluster to prepare on, such as tcp://host:8786"
+    where = "address of a Dask scheduler to prepare on, such as tcp://host:8786"
     parser.add_argument("--dask", type=str, default=None, metavar="ADDRESS", help=where)
-    leak = "take a store in which an image is learnt from and held out, under one name or two, or in val and test"
+    leak = "accept an image, under one name or two, in both training and held-out splits, or in both val and test"
     parser.add_argument("--allow-leakage", action="store_true", help=leak)
     defaults = {name: value for name, value in asdict(PRESETS[preset]).items() if name != "preset"}
-    parser.add_class_arguments(Preprocessing, default=defaults, skip={"preset"})
-    options = parse(parser, words)
+    add_settings(parser, Preprocessing, default=defaults, skip={"preset"})
+    options = parse(parser, argv)
     load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
     settings = settings_of(Preprocessing, options)
     refuse_url(options.source, "a source")
@@ -105,22 +105,23 @@ def prepare(words: Sequence[str]) -> None:
             progress=lambda count: stack.enter_context(progress(count, "Prepare", "volumes")),
             tell=done.append,
         )
-    print(f"{options.store}: {_told(done[0])}")
-    for said in describe_lungs(store):
-        print(f"Lungs: {said}")
+    print(f"{options.store}: {_describe(done[0])}")
+    for line in describe_lungs(store):
+        print(f"Lungs: {line}")
     if store.refused:
-        print(f"gvsl inspect {shlex.quote(str(options.store))} says which were refused, and why")
+        print(f"gvsl inspect {shlex.quote(str(options.store))} lists the refused files with the reasons")
     cases = list(store.cases.values())
-    twice = duplicates((case.id, case.splits, case.content) for case in cases)
     airless = sum(case.without_air for case in cases)
     if airless:
-        print(f"Volumes without air, stored with an offset perhaps: {airless}; gvsl inspect says which")
-    if twice:
-        print(f"Images under more than one name: {len(twice)}; gvsl inspect says which")
+        offset = "their intensities may be offset by 1024; gvsl inspect lists them"
+        print(f"{airless} volumes have no voxel below {AIR_HU:g} HU: {offset}")
+    repeated = len(duplicates((case.id, case.splits, case.content) for case in cases))
+    if repeated:
+        print(f"{repeated} images are there under more than one name; gvsl inspect lists them")
 
 
 def _fold(load: Callable[..., "Dataset"], options: Namespace) -> dict[str, int]:
-    """The fold as a dataset takes it."""
+    """Return the fold as an argument of a dataset that has folds."""
     if options.fold is None:
         return {}
     if "fold" not in signature(load).parameters:
@@ -129,25 +130,25 @@ def _fold(load: Callable[..., "Dataset"], options: Namespace) -> dict[str, int]:
 
 
 def _leakage(load: Callable[..., "Dataset"], options: Namespace) -> dict[str, bool]:
-    """Whether leakage is allowed, for a dataset whose splits are the user's own."""
+    """Return the permission to leak as an argument of a dataset whose splits are the user's own."""
     return {"allow_leakage": options.allow_leakage} if "allow_leakage" in signature(load).parameters else {}
 
 
-def inspect(words: Sequence[str]) -> None:
-    """Say what is in a store, how it was prepared, and what was refused and why."""
+def inspect(argv: Sequence[str]) -> None:
+    """Show the contents of a store, how it was prepared, and the refused files with the reasons."""
     from gvsl.store import Store, describe
 
     parser = new_parser(inspect, "STORE")
     add_path(parser, "store", "STORE", "a folder that gvsl prepare made")
-    print(describe(Store.open(parse(parser, words).store)))
+    print(describe(Store.open(parse(parser, argv).store)))
 
 
-def _told(work: "PrepareSummary") -> str:
-    """What a run of prepare did."""
-    said = [f"{work.prepared} volumes prepared" + (f" ({work.changed} of them had changed)" if work.changed else "")]
-    said += [f"{work.resumed} prepared already by a run that was stopped"] if work.resumed else []
-    said += [f"{work.kept} kept as they are"] if work.kept else []
-    said.append(f"{work.refused} refused")
-    said += [f"{len(work.stale)} kept though their files can't be used any more"] if work.stale else []
-    said += [f"{len(work.gone)} kept though SOURCE doesn't have them any more"] if work.gone else []
-    return ", ".join(said)
+def _describe(work: "PrepareSummary") -> str:
+    """Summarise a run of prepare in one line."""
+    parts = [f"{work.prepared} volumes prepared" + (f" ({work.changed} of them had changed)" if work.changed else "")]
+    parts += [f"{work.resumed} prepared already by a run that was stopped"] if work.resumed else []
+    parts += [f"{work.kept} unchanged"] if work.kept else []
+    parts.append(f"{work.refused} refused")
+    parts += [f"{len(work.stale)} kept although their files can no longer be used"] if work.stale else []
+    parts += [f"{len(work.gone)} kept although SOURCE no longer has them"] if work.gone else []
+    return ", ".join(parts)

@@ -17,24 +17,20 @@ SIDE = 32
 SEEDS = (0, 1)
 
 
-def demo(words: Sequence[str]) -> None:
-    """Show everything on a phantom: store, pre-training, a linear probe against random features, report.
+def demo(argv: Sequence[str]) -> None:
+    """Run every step on a phantom: store, pre-training, linear probe against random features, report.
 
-    Prints each step as you would type it, and at the end where the report is and what it says. Takes under
+    Prints each step as you would type it, and at the end the results and the path of the report. Takes under
     five minutes on two cores; nothing is downloaded.
     """
     parser = new_parser(demo, "[--out DIR] [--recipe NAME|FILE]")
-    what = "the new folder for all of it"
+    what = "the new folder for everything"
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help=what)
     add_recipe(parser, default="demo")
-    options = parse(parser, words)
-    refuse_existing(options.out)
-    read_recipe(options.recipe, "pretrain")  # a recipe that isn't there is said before anything is made
-    _demo(options.out, options.recipe)
-
-
-def _demo(out: Path, recipe: str) -> None:
-    """Run the demo's steps in `out`, each shown as a user would type it."""
+    options = parse(parser, argv)
+    out, recipe = options.out, options.recipe
+    refuse_existing(out)
+    read_recipe(recipe, "pretrain")  # a missing recipe is reported before anything is made
     cohort, store, pretrained = out / "phantom", out / "store", out / "pretrain"
     size = ("--count", CASES, "--size", SIDE)
     _step(f"1. Make a phantom: {CASES} subjects, as NIfTI files", phantom, cohort, *size)
@@ -43,16 +39,16 @@ def _demo(out: Path, recipe: str) -> None:
     print("\n# 4. A linear probe: one convolution, trained with labels, on frozen features", flush=True)
     for seed in SEEDS:
         for name, weights in (("gvsl", pretrained), ("scratch", "scratch")):
-            options: list[object] = ["--task", "segmentation", "--weights", weights, "--mode", "linear"]
-            options += ["--out", out / f"linear-{name}-{seed}", "--seed", seed, "--recipe", recipe]
-            _step("", transfer, store, *options)
+            arguments: list[object] = ["--task", "segmentation", "--weights", weights, "--mode", "linear"]
+            arguments += ["--out", out / f"linear-{name}-{seed}", "--seed", seed, "--recipe", recipe]
+            _step("", transfer, store, *arguments)
     _step("5. Look at it", report, out, "--out", out / "report.html")
 
 
-def _step(title: str, command: Command, *words: object) -> None:
+def _step(title: str, command: Command, *arguments: object) -> None:
     """Show one command as a user would type it, and run it."""
-    typed = [str(word) for word in words]
+    argv = [str(argument) for argument in arguments]
     if title:
         print(f"\n# {title}")
-    print(f"$ gvsl {shlex.join([command.__name__, *typed])}", flush=True)
-    command(typed)
+    print(f"$ gvsl {shlex.join([command.__name__, *argv])}", flush=True)
+    command(argv)

@@ -1,4 +1,4 @@
-"""The way in: the commands by name, and what a mistake of the user's looks like."""
+"""Entry point: the commands by name, and the form of error messages."""
 
 import errno
 import os
@@ -20,15 +20,15 @@ from gvsl.cli.transfer import transfer
 from gvsl.errors import UserError
 from gvsl.text import nearest, one_line
 
-USUAL = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
-"""What a path or a disk may refuse: the user's to mend, so it is said in one line."""
+USER_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
+"""Errors of a path or a disk that the user can fix; they are reported in one line."""
 OVERVIEW = """usage: gvsl COMMAND ...
 
 Pre-train 3D medical image networks without labels, by matching scans of different subjects.
 
 {commands}
 
-gvsl COMMAND --help says how to use one. Start with: gvsl demo
+gvsl COMMAND --help shows how to use one. Start with: gvsl demo
 """
 COMMANDS: dict[str, Command] = {
     "demo": demo,
@@ -44,34 +44,33 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 after a user's mistake, 130 after Ctrl-C."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 after a user's error, 130 after Ctrl-C."""
     try:
-        run(words)
+        run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except UserError as error:
-        return _complain(str(error))
+        return _report_error(str(error))
     except OSError as error:
-        if error.errno == errno.EPIPE:  # the reader of a pipe, `| head` say, has seen enough
+        if error.errno == errno.EPIPE:  # the reader of a pipe, such as `| head`, has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        if error.errno not in USUAL:
+        if error.errno not in USER_ERRNOS:
             raise
-        return _complain(f"{error.filename or 'the output'}: {error.strerror}")
+        return _report_error(f"{error.filename or 'the output'}: {error.strerror}")
     except KeyboardInterrupt as stop:
         print("gvsl: stopped", *stop.args, file=sys.stderr)
         return 130
     return 0
 
 
-def run(words: Sequence[str]) -> None:
-    """Run the command that `words` spell.
+def run(argv: Sequence[str]) -> None:
+    """Run a command, given its name and its arguments.
 
     Raises:
-        UserError: there is no such command, its arguments are wrong, or it can't do what they ask.
+        UserError: there is no such command, its arguments are wrong, or it can't do what they ask for.
     """
-    name = words[0] if words else "--help"
+    name = argv[0] if argv else "--help"
     if name in ("-h", "--help"):
         lines = (f"  {command:<10} {summary(function)}" for command, function in COMMANDS.items())
         print(OVERVIEW.format(commands="\n".join(lines)), end="")
@@ -79,12 +78,12 @@ def run(words: Sequence[str]) -> None:
         print(f"gvsl {version('gvsl')}")
     elif name in COMMANDS:
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
-        COMMANDS[name](words[1:])
+        COMMANDS[name](argv[1:])
     else:
         raise UserError(f"there is no command {name}{nearest(name, COMMANDS)}; gvsl --help lists them")
 
 
-def _complain(message: str) -> int:
-    """Say on one line what a user did wrong, and return the exit code for it."""
+def _report_error(message: str) -> int:
+    """Print a user's error in one line, and return its exit code."""
     print(f"gvsl: error: {one_line(message)}", file=sys.stderr)
     return 2

@@ -1,39 +1,39 @@
-"""gvsl predict: a transfer run used on images."""
+"""gvsl predict: segmentation or classification of images by a transfer run."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from gvsl.arguments import add_path, new_parser, parse, settings_of
+from gvsl.arguments import add_path, add_settings, new_parser, parse, settings_of
 from gvsl.errors import UserError
 from gvsl.text import one_line, printable
 
 
-def predict(words: Sequence[str]) -> None:
-    """Segment or classify images by a run of gvsl transfer, each in its own geometry.
+def predict(argv: Sequence[str]) -> None:
+    """Segment or classify images with a run of gvsl transfer, each in its own geometry.
 
-    Writes DIR/NAME.nii.gz for each image, on its own grid and with its header if that is NIfTI, and DIR/labels.json; a
-    classification writes DIR/scores.csv. An image that can't be used is listed with the reason, and the rest is
-    done; the exit code is then 2. Stopped, the same command goes on with what is not there yet.
+    Writes DIR/NAME.nii.gz for each image, on the image's grid and with its header if it is NIfTI, and DIR/labels.json;
+    a classification writes DIR/scores.csv. An image that can't be used is listed with the reason and the others are
+    done; the exit code is then 2. After a stop, the same command continues with the missing images.
     """
     from gvsl.memory import keep_freed_memory
     from gvsl.prediction import PredictSettings, find_images
     from gvsl.prediction import predict as predict_images
 
-    parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror true]")
+    parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror]")
     add_path(parser, "run", "RUN", "the folder of a gvsl transfer run")
     what = "NIfTI, NRRD or MetaImage files, folders of them, or folders of DICOM series"
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
-    add_path(parser, "--out", "DIR", "the folder to write into, made if need be")
-    parser.add_class_arguments(PredictSettings)
-    options = parse(parser, words)
+    add_path(parser, "--out", "DIR", "the folder to write into, created if missing")
+    add_settings(parser, PredictSettings)
+    options = parse(parser, argv)
     images = find_images(options.images)
     keep_freed_memory()
     try:
         outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{options.out}: the same command goes on with it") from None
-    there = f", {len(outcome.present)} were there already" if outcome.present else ""
-    print(f"{options.out}: {len(outcome.done)} of {len(images)} images done{there}")
+        raise KeyboardInterrupt(f"{options.out}: the same command continues it") from None
+    present = f", {len(outcome.present)} were there already" if outcome.present else ""
+    print(f"{options.out}: {len(outcome.done)} of {len(images)} images done{present}")
     for image, reason in outcome.failed:
         print(f"  {image.id} ({printable(str(image.image))}): {one_line(reason)}")
     if outcome.failed:

@@ -1,4 +1,4 @@
-"""gvsl pretrain, and gvsl methods: what it can learn from."""
+"""gvsl pretrain, and gvsl methods, which lists its methods."""
 
 import logging
 from collections.abc import Sequence
@@ -9,26 +9,29 @@ from jsonargparse import Namespace
 from gvsl.arguments import (
     add_path,
     add_recipe,
+    add_settings,
     default_settings,
     for_method,
     new_parser,
     parse,
     peek,
+    print_note,
     recipe_setting,
     settings_of,
 )
+from gvsl.argv import Note
 from gvsl.cli.output import print_record, summary
 from gvsl.files import refuse_existing
-from gvsl.text import listed, one_of
+from gvsl.text import one_of
 
 
-def pretrain(words: Sequence[str]) -> None:
+def pretrain(argv: Sequence[str]) -> None:
     """Pre-train a backbone on a store's `pretrain` split, without labels.
 
-    Writes RUN/weights (safetensors, and a config that says where they come from), RUN/record.json,
-    RUN/curves.csv and the checkpoints that --resume goes on from.
+    Writes RUN/weights (safetensors, and a config with their provenance), RUN/record.json, RUN/curves.csv and the
+    checkpoints for --resume.
     """
-    options = pretrain_options(words)
+    options = pretrain_options(argv)
     if not options.resume:
         refuse_existing(options.out)
 
@@ -38,7 +41,7 @@ def pretrain(words: Sequence[str]) -> None:
     from gvsl.training import pretrain as train
     from gvsl.training.trainer import CHECKPOINT
 
-    # Lightning announces hardware that isn't there and services that nobody asked for.
+    # Lightning announces missing hardware and services that are not used.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     keep_freed_memory()
     store = Store.open(options.store)
@@ -47,13 +50,13 @@ def pretrain(words: Sequence[str]) -> None:
             train(store, options.out, options.settings, options.method, options.resume)
     except KeyboardInterrupt:
         resumable = (options.out / CHECKPOINT).is_file()
-        mend = "--resume goes on with it" if resumable else "there is no checkpoint yet, so start again"
-        raise KeyboardInterrupt(f"{options.out}: {mend}") from None
+        fix = "--resume continues it" if resumable else "there is no checkpoint yet, so start again"
+        raise KeyboardInterrupt(f"{options.out}: {fix}") from None
     print_record(options.out, evaluate_pretraining(options.out, store))
 
 
-def pretrain_options(words: Sequence[str]) -> Namespace:
-    """What `gvsl pretrain` was told: store, out, method, resume, and PretrainSettings as `settings`.
+def pretrain_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
+    """Return the options of `gvsl pretrain`: store, out, method, resume, and PretrainSettings as `settings`.
 
     Raises:
         UserError: an option is unknown, missing or of another type.
@@ -61,29 +64,29 @@ def pretrain_options(words: Sequence[str]) -> Namespace:
     from gvsl.methods import METHODS
     from gvsl.training.pretrain_settings import PretrainSettings
 
-    asked = peek(words, "--method") or recipe_setting(words, "pretrain", "method") or "gvsl"
+    asked = peek(argv, "--method") or recipe_setting(argv, "pretrain", "method") or "gvsl"
     method = one_of(METHODS, "method", asked)
-    usage = "STORE --out RUN [--method NAME] [--recipe NAME|FILE] [--resume] [--any.setting VALUE]"
+    usage = "STORE --out RUN [--method NAME] [--recipe NAME|FILE] [--resume] [--SETTING VALUE ...]"
     parser = new_parser(pretrain, usage)
     add_path(parser, "store", "STORE", "a folder that gvsl prepare made")
     add_path(parser, "--out", "RUN", "the new folder of this run")
-    what = f"how to learn: {listed(METHODS)}"
+    what = f"the method: {', '.join(METHODS)}"
     parser.add_argument("--method", default=method, metavar="NAME", help=what)
     add_recipe(parser)
-    parser.add_argument("--resume", action="store_true", help="go on with RUN where it stopped")
-    parser.add_class_arguments(PretrainSettings, skip={"pretext"})
+    parser.add_argument("--resume", action="store_true", help="continue RUN from its last checkpoint")
+    add_settings(parser, PretrainSettings, skip={"pretext"})
     default = default_settings(METHODS[method])
-    parser.add_class_arguments(type(default), "pretext", default=asdict(default))
-    options = parse(parser, words, lambda settings: for_method(settings, method, METHODS))
+    add_settings(parser, type(default), "pretext", default=asdict(default))
+    options = parse(parser, argv, lambda settings: for_method(settings, method, METHODS), note)
     options.settings = settings_of(PretrainSettings, options)
     return options
 
 
-def methods(words: Sequence[str]) -> None:
+def methods(argv: Sequence[str]) -> None:
     """List the methods of gvsl pretrain, with what each learns from."""
     from gvsl.methods import METHODS
 
-    parse(new_parser(methods, ""), words)
+    parse(new_parser(methods, ""), argv)
     width = max(len(name) for name in METHODS)
     for name, factory in METHODS.items():
         print(f"{name:<{width}}  {summary(factory)}")

@@ -1,4 +1,4 @@
-"""gvsl report: what runs found, as one page."""
+"""gvsl report: the results of runs as one page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +7,15 @@ from gvsl.arguments import add_path, new_parser, parse
 from gvsl.files import refuse_existing
 
 
-def report(words: Sequence[str]) -> None:
-    """Write what runs found as one HTML file that opens without a network."""
+def report(argv: Sequence[str]) -> None:
+    """Write the results of runs as one HTML file that opens without a network."""
     from gvsl.report import read_report, summary_lines, write_report
 
     parser = new_parser(report, "DIR... --out FILE.html")
-    what = "folders of runs, or folders with such folders in them"
+    what = "folders of runs, or folders that contain such folders"
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help=what)
     add_path(parser, "--out", "FILE.html", "the new file to write")
-    options = parse(parser, words)
+    options = parse(parser, argv)
     refuse_existing(options.out)
     data = read_report(options.folders)
     page = write_report(data, options.out)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from gvsl.data.crop import Centre, Shape, aligned_centres, centre_crop, centre_in_volume, fit_crop
 from gvsl.data.order import EpochPairs, independent_pairs
 from gvsl.errors import UserError
-from gvsl.settings import NOTHING
+from gvsl.settings import NOTHING, check_settings
 from gvsl.store import Store, StoredCase
 from gvsl.types import PairBatch
 
@@ -24,25 +24,32 @@ CENTRE_STREAM = 0x706C616365
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Sampling of pairs from a store."""
+    """Pairs of volumes of different subjects, drawn from a store.
+
+    Raises:
+        UserError: there is no such order or pairing; `PairStream` checks the other values.
+    """
 
     split: str = "pretrain"
-    """Split whose volumes are used; labels are never read."""
+    """Split of the store to draw from; labels are never read."""
     batch_size: int = 2
     """Pairs per step (Appendix D.2: 2)."""
     crop: tuple[int, int, int] | None = None
-    """Voxels along each axis; by default, the sides of the store's median volume, in multiples of 16."""
+    """Crop in voxels, one side or three; if not given, the multiples of 16 that fit the store's median volume."""
     most_voxels: int = 128**3
-    """Maximum number of voxels of the default crop."""
+    """Maximum size in voxels of the crop that is chosen if none is given."""
     order: Literal["independent", "epoch"] = "independent"
-    """Order of pairs: sampled independently at each step, or in epochs, in which each volume is seen once."""
+    """Order of the pairs: drawn independently at each step, or in epochs that use each volume once."""
     pairing: Literal["whole", "aligned"] = "whole"
-    """Centres of the crops of larger volumes: the centres of their foregrounds ("whole"), or a random position that is
-    equal in both foregrounds ("aligned")."""
+    """Position of crops in larger volumes: at the centre of each foreground, or at the same relative position in both
+    foregrounds."""
     jitter: float = 0.05
-    """Maximum offset of the moving crop of aligned pairs, in either direction, as a fraction of its sides."""
+    """For aligned pairs, the maximum offset of the moving crop, as a fraction of its sides."""
     workers: int = field(default=1, metadata=NOTHING)
-    """Processes that read volumes; with 0, the training process does."""
+    """Processes that read volumes; 0 reads in the training process."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, "data.")
 
 
 def crop_for(store: Store, settings: DataSettings) -> Shape:

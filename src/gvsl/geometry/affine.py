@@ -20,10 +20,9 @@ def affine_matrix(rotation: Tensor, translation: Tensor, scale: Tensor, shear: T
     Returns:
         (B, 4, 4), acting on homogeneous column vectors of voxel coordinates relative to the volume's centre.
 
-    Example:
-        >>> zero, one = torch.zeros(1, 3), torch.ones(1, 3)
-        >>> affine_matrix(zero, zero + 2, 1.5 * one, torch.zeros(1, 6))[0, 0]
-        tensor([1.5000, 0.0000, 0.0000, 3.0000])
+    >>> zero, one = torch.zeros(1, 3), torch.ones(1, 3)
+    >>> affine_matrix(zero, zero + 2, 1.5 * one, torch.zeros(1, 6))[0, 0]
+    tensor([1.5000, 0.0000, 0.0000, 3.0000])
     """
     sin, cos = rotation.sin(), rotation.cos()
     zero, one = torch.zeros_like(sin[:, 0]), torch.ones_like(sin[:, 0])
@@ -56,9 +55,8 @@ def affine_positions(matrix: Tensor, positions: Tensor, shape: tuple[int, int, i
     Returns:
         (B, 3, D, H, W), in voxels.
 
-    Example:
-        >>> affine_positions(2 * torch.eye(4)[None], torch.zeros(1, 3, 1, 1, 1), (5, 5, 5)).flatten()
-        tensor([-2., -2., -2.])
+    >>> affine_positions(2 * torch.eye(4)[None], torch.zeros(1, 3, 1, 1, 1), (5, 5, 5)).flatten()
+    tensor([-2., -2., -2.])
     """
     centre = positions.new_tensor([(side - 1) / 2 for side in shape]).view(1, 3, 1, 1, 1)
     about_centre = (positions - centre).flatten(2)
@@ -76,9 +74,8 @@ def affine_dvf(matrix: Tensor, shape: tuple[int, int, int]) -> Tensor:
     Returns:
         (B, 3, D, H, W), in voxels.
 
-    Example:
-        >>> affine_dvf(torch.eye(4)[None], (4, 4, 4)).any()
-        tensor(False)
+    >>> affine_dvf(torch.eye(4)[None], (4, 4, 4)).any()
+    tensor(False)
     """
     grid = identity_grid(shape, dtype=matrix.dtype, device=matrix.device)
     return affine_positions(matrix, grid, shape) - grid

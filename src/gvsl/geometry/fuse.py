@@ -31,11 +31,10 @@ def fuse(matrix: Tensor, local: Tensor, fusion: Fusion = "compose") -> Tensor:
     Raises:
         ValueError: `fusion` is neither.
 
-    Example:
-        >>> import torch
-        >>> local = torch.rand(1, 3, 4, 4, 4)
-        >>> torch.allclose(fuse(torch.eye(4)[None], local), local, atol=1e-5)
-        True
+    >>> import torch
+    >>> local = torch.rand(1, 3, 4, 4, 4)
+    >>> torch.allclose(fuse(torch.eye(4)[None], local), local, atol=1e-5)
+    True
     """
     shape = spatial_shape(local)
     if fusion == "compose":

@@ -10,9 +10,8 @@ ALIGN_CORNERS = True
 def spatial_shape(volumes: Tensor) -> tuple[int, int, int]:
     """Return (D, H, W) of a batch, (B, C, D, H, W).
 
-    Example:
-        >>> spatial_shape(torch.zeros(1, 3, 4, 5, 6))
-        (4, 5, 6)
+    >>> spatial_shape(torch.zeros(1, 3, 4, 5, 6))
+    (4, 5, 6)
     """
     return volumes.shape[2], volumes.shape[3], volumes.shape[4]
 
@@ -28,9 +27,8 @@ def identity_grid(shape: tuple[int, int, int], *, dtype: torch.dtype, device: to
     Returns:
         (1, 3, D, H, W), components in axis order.
 
-    Example:
-        >>> identity_grid((2, 3, 4), dtype=torch.float32, device="cpu")[0, :, 1, 2, 3]
-        tensor([1., 2., 3.])
+    >>> identity_grid((2, 3, 4), dtype=torch.float32, device="cpu")[0, :, 1, 2, 3]
+    tensor([1., 2., 3.])
     """
     axes = [torch.arange(side, dtype=dtype, device=device) for side in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
@@ -46,9 +44,8 @@ def normalised_grid(positions: Tensor, shape: tuple[int, int, int]) -> Tensor:
     Returns:
         (B, D, H, W, 3) in [-1, 1] inside the volume, components in reverse axis order.
 
-    Example:
-        >>> normalised_grid(torch.tensor([0.0, 1.0, 4.0]).view(1, 3, 1, 1, 1), (5, 5, 5)).flatten()
-        tensor([ 1.0000, -0.5000, -1.0000])
+    >>> normalised_grid(torch.tensor([0.0, 1.0, 4.0]).view(1, 3, 1, 1, 1), (5, 5, 5)).flatten()
+    tensor([ 1.0000, -0.5000, -1.0000])
     """
     sides = positions.new_tensor([max(side - 1, 1) for side in shape]).view(1, 3, 1, 1, 1)
     return (positions * (2 / sides) - 1).flip(1).permute(0, 2, 3, 4, 1)

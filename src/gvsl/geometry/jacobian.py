@@ -14,9 +14,8 @@ def jacobian_determinant(dvf: Tensor) -> Tensor:
         (B, D - 1, H - 1, W - 1): 1 where volume is preserved, below 1 where the sampled region is smaller, 0 or less
         where the field folds.
 
-    Example:
-        >>> jacobian_determinant(torch.zeros(1, 3, 2, 2, 2)).flatten()
-        tensor([1.])
+    >>> jacobian_determinant(torch.zeros(1, 3, 2, 2, 2)).flatten()
+    tensor([1.])
     """
     corner = dvf[:, :, :-1, :-1, :-1]
     a, b, c = (
@@ -40,8 +39,7 @@ def nonpositive_jacobian_fraction(dvf: Tensor) -> Tensor:
     Returns:
         A scalar in [0, 1].
 
-    Example:
-        >>> nonpositive_jacobian_fraction(torch.zeros(1, 3, 4, 4, 4))
-        tensor(0.)
+    >>> nonpositive_jacobian_fraction(torch.zeros(1, 3, 4, 4, 4))
+    tensor(0.)
     """
     return (jacobian_determinant(dvf) <= 0).float().mean()

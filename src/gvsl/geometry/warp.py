@@ -30,12 +30,11 @@ def warp(
     Returns:
         (B, C, D', H', W'), in the image's type.
 
-    Example:
-        >>> image = torch.arange(4.0).view(1, 1, 4, 1, 1)
-        >>> dvf = torch.zeros(1, 3, 4, 1, 1)
-        >>> dvf[:, 0] = 1  # sample one voxel further along the first axis
-        >>> warp(image, dvf).flatten()
-        tensor([1., 2., 3., 0.])
+    >>> image = torch.arange(4.0).view(1, 1, 4, 1, 1)
+    >>> dvf = torch.zeros(1, 3, 4, 1, 1)
+    >>> dvf[:, 0] = 1  # sample one voxel further along the first axis
+    >>> warp(image, dvf).flatten()
+    tensor([1., 2., 3., 0.])
     """
     min_dtype = torch.float64 if exact and image.device.type != "mps" else torch.float32
     dtype = torch.promote_types(dvf.dtype, min_dtype)
@@ -55,9 +54,8 @@ def inside(dvf: Tensor, shape: tuple[int, int, int] | None = None) -> Tensor:
     Returns:
         (B, 1, D, H, W), True where p + dvf(p) is in the volume.
 
-    Example:
-        >>> inside(torch.full((1, 3, 2, 1, 1), 0.0), (1, 1, 1)).flatten()
-        tensor([ True, False])
+    >>> inside(torch.full((1, 3, 2, 1, 1), 0.0), (1, 1, 1)).flatten()
+    tensor([ True, False])
     """
     grid_shape = spatial_shape(dvf)
     positions = identity_grid(grid_shape, dtype=dvf.dtype, device=dvf.device) + dvf

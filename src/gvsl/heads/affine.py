@@ -24,10 +24,9 @@ class AffineHead(nn.Module):
     3 translations, 3 scales and 6 shears. The published code clamps the values, which leaves a saturated head without
     a gradient; here tanh bounds them to 20 degrees, 0.25 of a side, 0.75 to 1.25 and tan 10 degrees.
 
-    Example:
-        >>> features = torch.rand(2, 16, 2, 2, 2)
-        >>> AffineHead(channels=16)(features, features, shape=(32, 32, 32)).shape
-        torch.Size([2, 4, 4])
+    >>> features = torch.rand(2, 16, 2, 2, 2)
+    >>> AffineHead(channels=16)(features, features, shape=(32, 32, 32)).shape
+    torch.Size([2, 4, 4])
     """
 
     def __init__(self, channels: int) -> None:

@@ -12,10 +12,9 @@ INITIAL_SCALE = 1e-5
 class DeformableHead(nn.Module):
     """Map two volumes' local features to the local field: two convolution groups and a convolution.
 
-    Example:
-        >>> features = torch.rand(1, 8, 6, 6, 6)
-        >>> DeformableHead(channels=8)(features, features).shape
-        torch.Size([1, 3, 6, 6, 6])
+    >>> features = torch.rand(1, 8, 6, 6, 6)
+    >>> DeformableHead(channels=8)(features, features).shape
+    torch.Size([1, 3, 6, 6, 6])
     """
 
     def __init__(self, channels: int) -> None:

@@ -15,10 +15,9 @@ class ProjectionHead(nn.Module):
 
     Unlike ReLU, it keeps a gradient for units that are negative on every row of a small batch.
 
-    Example:
-        >>> import torch
-        >>> ProjectionHead(128, 64, 32)(torch.rand(4, 128)).shape
-        torch.Size([4, 32])
+    >>> import torch
+    >>> ProjectionHead(128, 64, 32)(torch.rand(4, 128)).shape
+    torch.Size([4, 32])
     """
 
     def __init__(self, channels: int, *sizes: int, norm: HeadNorm = "layer", normalise_last: bool = False) -> None:

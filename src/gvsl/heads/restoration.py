@@ -8,10 +8,9 @@ from gvsl.backbones.blocks import Convolution, conv_group
 class RestorationHead(nn.Module):
     """Map local features to intensities: a convolution group and a convolution.
 
-    Example:
-        >>> import torch
-        >>> RestorationHead(channels=8)(torch.rand(1, 8, 6, 6, 6)).shape
-        torch.Size([1, 1, 6, 6, 6])
+    >>> import torch
+    >>> RestorationHead(channels=8)(torch.rand(1, 8, 6, 6, 6)).shape
+    torch.Size([1, 1, 6, 6, 6])
     """
 
     def __init__(self, channels: int, out_channels: int = 1) -> None:

@@ -28,10 +28,9 @@ class ZMatchingHead(nn.Module):
     The moving volume's local features are warped by the affine map before they enter the deformable head. The affine
     map and the local field are then fused, so that the image is interpolated only once (Eq. 12).
 
-    Example:
-        >>> features = Features(torch.rand(1, 128, 2, 2, 2), torch.rand(1, 8, 16, 16, 16))
-        >>> ZMatchingHead(128, 8)(features, features).dvf.shape
-        torch.Size([1, 3, 16, 16, 16])
+    >>> features = Features(torch.rand(1, 128, 2, 2, 2), torch.rand(1, 8, 16, 16, 16))
+    >>> ZMatchingHead(128, 8)(features, features).dvf.shape
+    torch.Size([1, 3, 16, 16, 16])
     """
 
     def __init__(

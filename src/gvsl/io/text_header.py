@@ -1,4 +1,4 @@
-"""What NRRD and MetaImage have in common: a header in text, and a block of voxels behind it or in a file of its own."""
+"""The common reader of NRRD and MetaImage: a text header, and voxels behind it or in a separate data file."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -31,9 +31,8 @@ def nt_xent(
     Raises:
         ValueError: all views are of one subject, so that there are no negatives.
 
-    Example:
-        >>> round(float(nt_xent(torch.eye(2), torch.eye(2), torch.arange(2), temperature=0.5)), 4)
-        0.2395
+    >>> round(float(nt_xent(torch.eye(2), torch.eye(2), torch.arange(2), temperature=0.5)), 4)
+    0.2395
     """
     dtype = torch.promote_types(first.dtype, torch.float32)
     all_first, all_second, all_keys = gathered or (first, second, keys)
@@ -63,9 +62,8 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     Returns:
         A scalar in [-1, 1].
 
-    Example:
-        >>> negative_cosine(torch.eye(2), 3 * torch.eye(2))
-        tensor(-1.)
+    >>> negative_cosine(torch.eye(2), 3 * torch.eye(2))
+    tensor(-1.)
     """
     dtype = torch.promote_types(prediction.dtype, torch.float32)
     return -functional.cosine_similarity(prediction.to(dtype), target.detach().to(dtype), dim=1).mean()
@@ -83,10 +81,9 @@ def symmetric_negative_cosine(predictions: Tensor, targets: Tensor) -> Tensor:
     Returns:
         A scalar in [-1, 1].
 
-    Example:
-        >>> views = torch.eye(4)  # two volumes, two views each
-        >>> symmetric_negative_cosine(views, views.roll(2, 0))
-        tensor(-1.)
+    >>> views = torch.eye(4)  # two volumes, two views each
+    >>> symmetric_negative_cosine(views, views.roll(2, 0))
+    tensor(-1.)
     """
     predicted_first, predicted_second = predictions.chunk(2)
     first, second = targets.chunk(2)

@@ -37,10 +37,9 @@ def local_ncc_loss(
     Raises:
         ValueError: the shapes differ, or the window is not a positive odd number.
 
-    Example:
-        >>> image = torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
-        >>> bool(local_ncc_loss(image, 0.5 - 2 * image) < 1e-6)
-        True
+    >>> image = torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> bool(local_ncc_loss(image, 0.5 - 2 * image) < 1e-6)
+    True
     """
     if fixed.shape != warped.shape:
         raise ValueError(f"fixed {tuple(fixed.shape)} and warped {tuple(warped.shape)} differ in shape")
@@ -121,9 +120,8 @@ def box_sum(values: Tensor, window: int) -> Tensor:
     Returns:
         (B, C, D, H, W).
 
-    Example:
-        >>> box_sum(torch.ones(1, 1, 3, 1, 1), 3).flatten()
-        tensor([2., 3., 2.])
+    >>> box_sum(torch.ones(1, 1, 3, 1, 1), 3).flatten()
+    tensor([2., 3., 2.])
     """
     for axis in (4, 3, 2):
         values = _line_sum(values, axis, window)

@@ -17,11 +17,10 @@ def smoothness_loss(dvf: Tensor) -> Tensor:
     Returns:
         A scalar; 0 for a constant field.
 
-    Example:
-        >>> ramp = torch.zeros(1, 3, 2, 2, 2)
-        >>> ramp[:, 0, 1] = 3  # one of nine differences is 3
-        >>> smoothness_loss(ramp)
-        tensor(1.)
+    >>> ramp = torch.zeros(1, 3, 2, 2, 2)
+    >>> ramp[:, 0, 1] = 3  # one of nine differences is 3
+    >>> smoothness_loss(ramp)
+    tensor(1.)
     """
     field = dvf.to(torch.promote_types(dvf.dtype, torch.float32))
     differences = (field.diff(dim=axis) for axis in (2, 3, 4))

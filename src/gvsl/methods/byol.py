@@ -45,9 +45,8 @@ class BYOL(TwoViewMethod):
     Raises:
         ValueError: the momentum is out of range, or the views can't be drawn.
 
-    Example:
-        >>> list(BYOL(UNet3D(width=8)).parts())  # the target is not trained
-        ['encoder', 'projector', 'predictor']
+    >>> list(BYOL(UNet3D(width=8)).parts())  # the target is not trained
+    ['encoder', 'projector', 'predictor']
     """
 
     heads = ("projector", "predictor")
@@ -82,9 +81,8 @@ class BYOL(TwoViewMethod):
 def momentum_schedule(step: int, max_steps: int, initial: float) -> float:
     """Return the momentum after a step: 1 - (1 - initial) (cos(pi step / max_steps) + 1) / 2, from `initial` to 1.
 
-    Example:
-        >>> momentum_schedule(50, 100, initial=0.9)
-        0.95
+    >>> momentum_schedule(50, 100, initial=0.9)
+    0.95
     """
     return 1 - (1 - initial) * (math.cos(math.pi * min(1.0, step / max_steps)) + 1) / 2
 
@@ -93,11 +91,10 @@ def momentum_schedule(step: int, max_steps: int, initial: float) -> float:
 def ema_update(targets: Iterable[Tensor], sources: Iterable[Tensor], momentum: float) -> None:
     """Update an exponential moving average in place: target = momentum * target + (1 - momentum) * source.
 
-    Example:
-        >>> target = torch.zeros(2)
-        >>> ema_update([target], [torch.ones(2)], momentum=0.75)
-        >>> target
-        tensor([0.2500, 0.2500])
+    >>> target = torch.zeros(2)
+    >>> ema_update([target], [torch.ones(2)], momentum=0.75)
+    >>> target
+    tensor([0.2500, 0.2500])
     """
     for target, source in zip(targets, sources, strict=True):
         target.lerp_(source.detach(), 1 - momentum)

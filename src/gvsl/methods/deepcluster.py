@@ -52,12 +52,11 @@ class DeepCluster(EncoderMethod):
     Raises:
         ValueError: a setting is out of range.
 
-    Example:
-        >>> method = DeepCluster(UNet3D(width=8), DeepClusterSettings(clusters=2, components=2))
-        >>> volumes = [(name, torch.rand(1, 16, 16, 16)) for name in "abcd"]
-        >>> logged = method.start_epoch(volumes, torch.Generator().manual_seed(0))
-        >>> sorted(set(method.labels.values()))
-        [0, 1]
+    >>> method = DeepCluster(UNet3D(width=8), DeepClusterSettings(clusters=2, components=2))
+    >>> volumes = [(name, torch.rand(1, 16, 16, 16)) for name in "abcd"]
+    >>> logged = method.start_epoch(volumes, torch.Generator().manual_seed(0))
+    >>> sorted(set(method.labels.values()))
+    [0, 1]
     """
 
     heads = ("top",)

@@ -24,9 +24,8 @@ def embedding_metrics(embeddings: Tensor) -> dict[str, Tensor]:
         of d: 1 for uniform directions, 0 for equal embeddings. `effective_rank`: exponential of the entropy of the
         singular values of the same embeddings about their mean (Roy and Vetterli, 2007), from 1 to N - 1.
 
-    Example:
-        >>> round(float(embedding_metrics(torch.eye(8))["effective_rank"]), 2)
-        7.0
+    >>> round(float(embedding_metrics(torch.eye(8))["effective_rank"]), 2)
+    7.0
     """
     units = functional.normalize(embeddings.float(), dim=1)
     centred = units - units.mean(dim=0)
@@ -48,9 +47,8 @@ def retrieval_accuracy(first: Tensor, second: Tensor, keys: Tensor) -> Tensor:
     Returns:
         A scalar in [0, 1]; the chance level is 1 / (2 N - 1).
 
-    Example:
-        >>> retrieval_accuracy(torch.eye(3), torch.eye(3), torch.arange(3))
-        tensor(1.)
+    >>> retrieval_accuracy(torch.eye(3), torch.eye(3), torch.arange(3))
+    tensor(1.)
     """
     units = functional.normalize(torch.cat([first, second]).float(), dim=1)
     nearest = (units @ units.T).fill_diagonal_(-torch.inf).argmax(dim=1)

@@ -54,9 +54,8 @@ def global_features(backbone: UNet3D, images: Tensor, chunk: int | None = None) 
     Returns:
         (B, global_channels).
 
-    Example:
-        >>> global_features(UNet3D(width=8), torch.rand(3, 1, 16, 16, 16), chunk=2).shape
-        torch.Size([3, 128])
+    >>> global_features(UNet3D(width=8), torch.rand(3, 1, 16, 16, 16), chunk=2).shape
+    torch.Size([3, 128])
     """
     if chunk is None or chunk >= len(images):
         return _pooled(backbone, images)

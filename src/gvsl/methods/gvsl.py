@@ -63,11 +63,10 @@ class GVSL(Method):
     Raises:
         ValueError: both matching and restoration are switched off.
 
-    Example:
-        >>> method = GVSL(UNet3D(width=8))
-        >>> batch = PairBatch(torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16), ["a"], ["b"])
-        >>> list(method.training_step(batch, torch.Generator().manual_seed(0)))
-        ['loss', 'ncc', 'smoothness', 'ncc_affine', 'ncc_identity', 'folded', 'restoration']
+    >>> method = GVSL(UNet3D(width=8))
+    >>> batch = PairBatch(torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16), ["a"], ["b"])
+    >>> list(method.training_step(batch, torch.Generator().manual_seed(0)))
+    ['loss', 'ncc', 'smoothness', 'ncc_affine', 'ncc_identity', 'folded', 'restoration']
     """
 
     logs = (
@@ -217,9 +216,8 @@ def gvsl_no_matching(backbone: UNet3D, settings: GVSLSettings | None = NO_MATCHI
 
     Reference: He et al. (2023), https://arxiv.org/abs/2303.00874
 
-    Example:
-        >>> list(gvsl_no_matching(UNet3D(width=8)).parts())
-        ['backbone', 'restoration']
+    >>> list(gvsl_no_matching(UNet3D(width=8)).parts())
+    ['backbone', 'restoration']
     """
     return GVSL(backbone, settings or NO_MATCHING)
 
@@ -229,9 +227,8 @@ def gvsl_no_restoration(backbone: UNet3D, settings: GVSLSettings | None = NO_RES
 
     Reference: He et al. (2023), https://arxiv.org/abs/2303.00874
 
-    Example:
-        >>> list(gvsl_no_restoration(UNet3D(width=8)).parts())
-        ['backbone', 'affine', 'deformable']
+    >>> list(gvsl_no_restoration(UNet3D(width=8)).parts())
+    ['backbone', 'affine', 'deformable']
     """
     return GVSL(backbone, settings or NO_RESTORATION)
 
@@ -241,9 +238,8 @@ def gvsl_no_affine(backbone: UNet3D, settings: GVSLSettings | None = NO_AFFINE) 
 
     Reference: He et al. (2023), https://arxiv.org/abs/2303.00874
 
-    Example:
-        >>> list(gvsl_no_affine(UNet3D(width=8)).parts())
-        ['backbone', 'restoration', 'deformable']
+    >>> list(gvsl_no_affine(UNet3D(width=8)).parts())
+    ['backbone', 'restoration', 'deformable']
     """
     return GVSL(backbone, settings or NO_AFFINE)
 

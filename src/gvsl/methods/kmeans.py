@@ -22,9 +22,8 @@ def whiten(features: Array, components: int) -> Array:
         features: (N, d).
         components: fewer are kept if N - 1 or d is smaller, or for components without variance.
 
-    Example:
-        >>> whiten(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]]), components=2).shape
-        (4, 1)
+    >>> whiten(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]]), components=2).shape
+    (4, 1)
     """
     if not np.ptp(features, axis=0).any():  # all rows are equal
         return np.zeros((len(features), 1))
@@ -42,10 +41,9 @@ def cluster(features: Array, clusters: int, seed: int) -> Labels:
 
     No cluster is empty, unless there are fewer distinct rows than clusters: each of them is then a cluster.
 
-    Example:
-        >>> first, second, third = cluster(np.array([[0.0], [0.1], [9.0]]), clusters=2, seed=0)
-        >>> bool(first == second != third)
-        True
+    >>> first, second, third = cluster(np.array([[0.0], [0.1], [9.0]]), clusters=2, seed=0)
+    >>> bool(first == second != third)
+    True
     """
     if len(np.unique(features, axis=0)) < clusters:  # k-means can't find more clusters than there are points
         return np.unique(features, axis=0, return_inverse=True)[1].astype(np.int64).reshape(-1)
@@ -56,8 +54,7 @@ def cluster(features: Array, clusters: int, seed: int) -> Labels:
 def mutual_information(first: Labels, second: Labels) -> float:
     """Return the normalised mutual information of two assignments: 1 if equal up to names, 0 if independent.
 
-    Example:
-        >>> mutual_information(np.array([0, 0, 1]), np.array([1, 1, 0]))
-        1.0
+    >>> mutual_information(np.array([0, 0, 1]), np.array([1, 1, 0]))
+    1.0
     """
     return float(normalized_mutual_info_score(first, second))

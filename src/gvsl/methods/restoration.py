@@ -135,9 +135,8 @@ class Denoising(Restoration):
     Raises:
         ValueError: `sigma` is not positive.
 
-    Example:
-        >>> Denoising(UNet3D(width=8)).restore(torch.rand(1, 1, 16, 16, 16)).shape
-        torch.Size([1, 1, 16, 16, 16])
+    >>> Denoising(UNet3D(width=8)).restore(torch.rand(1, 1, 16, 16, 16)).shape
+    torch.Size([1, 1, 16, 16, 16])
     """
 
     def __init__(self, backbone: UNet3D, settings: DenoisingSettings | None = None) -> None:
@@ -161,11 +160,10 @@ class Inpainting(Restoration):
     Raises:
         ValueError: the boxes can't be drawn.
 
-    Example:
-        >>> image = torch.zeros(1, 1, 16, 16, 16)
-        >>> damaged, original = Inpainting(UNet3D(width=8)).damage(image, torch.Generator().manual_seed(0))
-        >>> bool((damaged != original).any())
-        True
+    >>> image = torch.zeros(1, 1, 16, 16, 16)
+    >>> damaged, original = Inpainting(UNet3D(width=8)).damage(image, torch.Generator().manual_seed(0))
+    >>> bool((damaged != original).any())
+    True
     """
 
     def __init__(self, backbone: UNet3D, settings: InpaintingSettings | None = None) -> None:
@@ -189,11 +187,10 @@ class ModelsGenesis(Restoration):
     Raises:
         ValueError: the boxes can't be drawn.
 
-    Example:
-        >>> image = torch.rand(1, 1, 16, 16, 16)
-        >>> damaged, original = ModelsGenesis(UNet3D(width=8)).damage(image, torch.Generator().manual_seed(0))
-        >>> damaged.shape == original.shape == image.shape
-        True
+    >>> image = torch.rand(1, 1, 16, 16, 16)
+    >>> damaged, original = ModelsGenesis(UNet3D(width=8)).damage(image, torch.Generator().manual_seed(0))
+    >>> damaged.shape == original.shape == image.shape
+    True
     """
 
     def __init__(self, backbone: UNet3D, settings: ModelsGenesisSettings | None = None) -> None:
@@ -225,9 +222,8 @@ def restoration_errors(
 ) -> dict[str, float]:
     """Return the mean squared errors of restored and of damaged volumes, averaged over (damaged, original) pairs.
 
-    Example:
-        >>> restoration_errors(torch.zeros_like, [(torch.ones(2), torch.zeros(2))])
-        {'restoration': 0.0, 'restoration_identity': 1.0}
+    >>> restoration_errors(torch.zeros_like, [(torch.ones(2), torch.zeros(2))])
+    {'restoration': 0.0, 'restoration_identity': 1.0}
     """
     errors = [
         [float(functional.mse_loss(image, original)) for image in (restore(damaged), damaged)]

@@ -21,14 +21,13 @@ class RotationSettings:
 
 
 class Rotation(EncoderMethod):
-    """Classify which of ten rotations was applied to a volume: none, or 90, 180 or 270 degrees about each axis.
+    """Classify which of ten rotations was applied to a volume: none, 90, 180 or 270 degrees about an axis.
 
     Reference: S. Gidaris, P. Singh and N. Komodakis. Unsupervised Representation Learning by Predicting Image
     Rotations. ICLR 2018. https://arxiv.org/abs/1803.07728
 
-    Example:
-        >>> Rotation(UNet3D(width=8)).classify(torch.rand(2, 1, 16, 16, 16)).shape
-        torch.Size([2, 10])
+    >>> Rotation(UNet3D(width=8)).classify(torch.rand(2, 1, 16, 16, 16)).shape
+    torch.Size([2, 10])
     """
 
     cubic = True

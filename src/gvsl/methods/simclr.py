@@ -40,10 +40,9 @@ class SimCLR(TwoViewMethod):
     Raises:
         ValueError: the temperature is not positive, or the views can't be drawn.
 
-    Example:
-        >>> import torch
-        >>> SimCLR(UNet3D(width=8)).embed(torch.rand(4, 1, 16, 16, 16)).shape
-        torch.Size([4, 128])
+    >>> import torch
+    >>> SimCLR(UNet3D(width=8)).embed(torch.rand(4, 1, 16, 16, 16)).shape
+    torch.Size([4, 128])
     """
 
     heads = ("projector",)

@@ -37,9 +37,8 @@ class SimSiam(TwoViewMethod):
     Raises:
         ValueError: the views can't be drawn.
 
-    Example:
-        >>> list(SimSiam(UNet3D(width=8)).parts())
-        ['encoder', 'projector', 'predictor']
+    >>> list(SimSiam(UNet3D(width=8)).parts())
+    ['encoder', 'projector', 'predictor']
     """
 
     heads = ("projector", "predictor")

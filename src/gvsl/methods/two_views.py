@@ -75,9 +75,8 @@ class TwoViewMethod(EncoderMethod):
 def two_views(images: Tensor, settings: ViewSettings, generator: torch.Generator) -> Tensor:
     """Return the first views of all volumes, then the second ones: (B, C, D, H, W) to (2 B, C, d, h, w).
 
-    Example:
-        >>> two_views(torch.rand(3, 1, 20, 20, 20), ViewSettings(), torch.Generator()).shape
-        torch.Size([6, 1, 16, 16, 16])
+    >>> two_views(torch.rand(3, 1, 20, 20, 20), ViewSettings(), torch.Generator()).shape
+    torch.Size([6, 1, 16, 16, 16])
     """
     draws = draw_views(len(images), spatial_shape(images), settings, generator)
     return torch.cat([make_view(images, draw) for draw in draws])
@@ -86,10 +85,9 @@ def two_views(images: Tensor, settings: ViewSettings, generator: torch.Generator
 def subject_keys(ids: Sequence[str], device: torch.device) -> Tensor:
     """Return an integer for each id, equal in every process: (N,), int64.
 
-    Example:
-        >>> first, second, again = subject_keys(["a", "b", "a"], torch.device("cpu")).tolist()
-        >>> first == again != second
-        True
+    >>> first, second, again = subject_keys(["a", "b", "a"], torch.device("cpu")).tolist()
+    >>> first == again != second
+    True
     """
     digests = (blake2b(name.encode(), digest_size=8).digest() for name in ids)
     return torch.tensor([int.from_bytes(digest, "big") >> 1 for digest in digests], device=device)

@@ -21,7 +21,7 @@ from gvsl.preprocessing.spec import Preprocessing
 AIR_HU = -400.0
 """Upper limit for air and lung: half way from lung to soft tissue."""
 MIN_FRACTION = 0.1
-"""Minimum size of a cavity as a fraction of the largest; smaller ones are bowel gas, or the windpipe."""
+"""Minimum size of a cavity as a fraction of the largest; smaller ones are bowel gas, or the trachea."""
 WEIGHTS_NAME = "unet_r231-d5d2fc3d.pth"
 """Weights of lungmask's default model, R231, as torch.hub names them."""
 OTHERWISE = "or give --lungs threshold"

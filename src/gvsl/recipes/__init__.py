@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from gvsl.errors import UserError
-from gvsl.text import listed, nearest, one_line
+from gvsl.text import nearest, one_line
 
 RECIPE_COMMANDS = ("pretrain", "transfer")
 
@@ -25,16 +25,16 @@ def read_recipe(recipe: str, command: str) -> dict[str, Any]:
     place = files("gvsl").joinpath("recipes", f"{recipe}.yaml") if recipe in shipped else Path(recipe)
     if not place.is_file():
         guess = nearest(recipe, shipped)
-        raise UserError(f"there is no recipe {recipe}{guess}: name one of {listed(shipped)}, or a YAML file")
+        raise UserError(f"there is no recipe {recipe}{guess}: name one of {', '.join(shipped)}, or a YAML file")
     try:
         sections = yaml.safe_load(place.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"recipe {recipe} is not YAML: {one_line(str(error))}") from None
     if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
-        raise UserError(f"recipe {recipe} must have sections ({listed(RECIPE_COMMANDS)}), each of settings")
+        raise UserError(f"recipe {recipe} must have sections ({', '.join(RECIPE_COMMANDS)}), each of settings")
     for name in sections:
         if name not in RECIPE_COMMANDS:
-            raise UserError(f"recipe {recipe} has a section {name}: there may be {listed(RECIPE_COMMANDS)}")
+            raise UserError(f"recipe {recipe} has a section {name}: there may be {', '.join(RECIPE_COMMANDS)}")
     if command not in sections:
         raise UserError(f"recipe {recipe} has no section {command}, so it says nothing about gvsl {command}")
     return dict(_flat(sections[command]))

@@ -80,10 +80,10 @@ def deciding(record: RunRecord) -> dict[str, str]:
         for name, value in flatten(record.config).items()
         if name not in NOT_SETTINGS and effect_of(name, effects) is None
     }
+    settings.pop(LABELS, None)
     if settings:  # a run that failed early may have recorded none
         earlier = (name for name in ADDED_LATER if name.startswith("data.") == (record.kind == "pretrain"))
         settings = {name: ADDED_LATER[name] for name in earlier} | settings
-    settings.pop(LABELS, None)
     count = labels_of(record)
     found = {name: _text(value) for name, value in settings.items()}
     return found if count is None else found | {LABELS: str(count)}

@@ -1,4 +1,4 @@
-"""RunRecord: what a run was, on what, and what came out, as one JSON file that the report reads. Imports no torch."""
+"""RunRecord: the settings, environment and results of a run, as a JSON file that the report reads. Imports no torch."""
 
 import csv
 import json
@@ -23,53 +23,53 @@ RECORDED_PACKAGES = ("gvsl", "torch", "lightning", "monai", "numpy", "nibabel", 
 
 @dataclass
 class RunRecord:
-    """One run: its settings, surroundings, figures and files. File names are relative to the record's folder."""
+    """One run: its settings, environment, metrics and files. File names are relative to the record's folder."""
 
     kind: Literal["pretrain", "transfer"]
     name: str
     seed: int
     config: dict[str, Any]
-    """The resolved settings, every default written out."""
+    """The resolved settings, including defaults."""
     store: dict[str, str]
-    """The store the run used: `name` and `hash`."""
+    """`name` and `hash` of the store."""
     status: Literal["running", "finished", "failed"] = "running"
     created: str = ""
-    """When the run began, ISO 8601 in UTC."""
+    """Start of the run, ISO 8601 in UTC."""
     seconds: float = 0.0
     environment: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
-    """The run's summary figures by name."""
+    """Summary metrics by name."""
     cases: list[dict[str, Any]] = field(default_factory=list)
-    """One row a case or a pair: its `id` and its figures."""
+    """A row for each case or pair: its `id` and its metrics."""
     labels: dict[str, str] = field(default_factory=dict)
-    """Label value to the structure's name."""
+    """Names of the structures by label value."""
     curves: str | None = None
     """A CSV file with a `step` column."""
     pictures: list[dict[str, str]] = field(default_factory=list)
     """`file` (npz), `kind` (pair, restoration, segmentation) and `title` of each picture."""
     volumes: list[dict[str, str]] = field(default_factory=list)
-    """The same of whole volumes for the viewer (pair, segmentation)."""
+    """`file`, `kind` (pair, segmentation) and `title` of each volume for the viewer."""
     clusters: str | None = None
-    """A JSON file of how the features cluster by structure (`gvsl.transfer.feature_clusters` has its layout)."""
+    """A JSON file of the features' clusters by structure; see `gvsl.transfer.feature_clusters` for its layout."""
     pretraining: dict[str, Any] = field(default_factory=dict)
-    """Of a transfer from weights: the `steps`, `seed` and `store` (a hash) of their training, as far as they tell."""
+    """`steps`, `seed` and `store` (a hash) of the pre-training of a transfer's weights, as far as known."""
     effects: dict[str, str] = field(default_factory=dict)
-    """Of settings that do not decide the result: `nothing`, `extras` or `arm` (`gvsl.settings`), by dotted name."""
+    """Effects of the settings that do not decide the result: `nothing`, `extras` or `arm` (`gvsl.settings`)."""
     logged: list[dict[str, str | None]] = field(default_factory=list)
     """The metrics that the method declares: `name`, `title` and `better` ("higher", "lower" or None) of each."""
     format: int = FORMAT
 
 
 def utc_now() -> str:
-    """The time now, ISO 8601 in UTC, to the second."""
+    """Return the current time, ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def environment(device: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The hardware and the versions that a figure depends on.
+    """Return the hardware and the versions that a result depends on.
 
     Args:
-        device: what was computed on, as `gvsl.hardware.device_facts` tells it; nothing where no run got so far.
+        device: the compute device (`gvsl.hardware.device_facts`); none if the run failed before it had one.
     """
     found = {
         "python": platform.python_version(),
@@ -119,10 +119,10 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def write_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write a run's curves as CSV, whole or not at all: one row a logged step, blank where a value was not logged.
+    """Write a run's curves as CSV, whole or not at all: a row for each logged step, blank if a value was not logged.
 
     Args:
-        path: the file, which is replaced if it is there.
+        path: the file; replaced if it exists.
         rows: each with a `step` and the values logged then; the columns are all names in order of appearance.
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -133,7 +133,7 @@ def write_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 def find_records(folders: Iterable[Path]) -> list[tuple[Path, RunRecord]]:
-    """All records in or below `folders`, each with its folder, sorted by folder.
+    """Return all records in or below `folders`, each with its folder, sorted by folder.
 
     Raises:
         UserError: a folder is missing, or holds no record at any depth.
@@ -148,7 +148,7 @@ def find_records(folders: Iterable[Path]) -> list[tuple[Path, RunRecord]]:
 
 
 def _processor_name() -> str:
-    """The processor's own name where the system tells it."""
+    """Return the name of the processor, or its architecture if the name is unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -158,7 +158,7 @@ def _processor_name() -> str:
 
 
 def _memory_size() -> str:
-    """The machine's memory."""
+    """Return the size of the main memory."""
     try:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # not on every system

@@ -109,10 +109,8 @@ class ChartGroup:
 
     @property
     def notes(self) -> str:
-        """The note, and the arms with several weights of one seed."""
-        repeated = [name for name, runs in self.arms.items() if several_weights(runs)]
-        text = f"Several runs of one seed, of weights that differ: {', '.join(repeated)}." if repeated else ""
-        return f"{self.note} {text}".strip()
+        """The note, and the arms with several runs of one seed."""
+        return f"{self.note} {repeats_note(self.arms)}".strip()
 
     @property
     def title(self) -> str:
@@ -244,10 +242,10 @@ def members(runs: Sequence[Run]) -> list[Member]:
     return [Member(run, arm) for run, arm in zip(runs, arms, strict=True)]
 
 
-def several_weights(runs: Iterable[Run]) -> bool:
-    """Return True if there are runs of one seed with different weights; pre-trainings always differ."""
-    known = {(run.record.seed, str(run.record.config.get("weights", run.folder))) for run in runs}
-    return len({seed for seed, _ in known}) < len(known)
+def repeats_note(arms: Mapping[str, Sequence[Run]]) -> str:
+    """Return a sentence on the arms with several runs of one seed; empty if there are none."""
+    repeated = [name for name, runs in arms.items() if len({run.record.seed for run in runs}) < len(runs)]
+    return f"Several runs of one seed, which count as their mean: {', '.join(repeated)}." if repeated else ""
 
 
 def arm_of(run: Run) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from gvsl.records.comparability import differences
-from gvsl.report.grouping import RANDOM, Group, several_weights
+from gvsl.report.grouping import RANDOM, Group
 from gvsl.report.numbers import number, percent, plural
 from gvsl.report.run_metrics import curve_end, held_out, mean_of_cases
 from gvsl.report.runs import Run
@@ -231,7 +231,8 @@ def _of_group(group: Group, compared: Sequence[Group]) -> Iterable[Finding]:
         text = f"{plural(len(lost), 'case')} left out: not scored in every run"
         yield caution(text, "cases left out: not scored in every run")
     for method in group.methods:
-        if several_weights(group.arms[method]):
+        weights = {(run.record.seed, str(run.record.config["weights"])) for run in group.arms[method]}
+        if len(weights) > len({seed for seed, _ in weights}):
             text = f"{method}: several weights of one seed, whose mean is taken"
             yield caution(text, "several weights of one seed, whose mean is taken")
     seeds = {name: len(seeds_of(runs)) for name, runs in group.arms.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from gvsl.records.comparability import LABELS, labels_of
-from gvsl.report.grouping import RANDOM, SCRATCH, chart_groups, several_weights
+from gvsl.report.grouping import RANDOM, SCRATCH, chart_groups
 from gvsl.report.runs import Run
 from gvsl.report.verdicts import feature_name
 
@@ -28,13 +28,11 @@ class Point:
 
     @property
     def mean(self) -> float:
-        """The mean test score."""
-        return fmean(self.scores)
-
-    @property
-    def repeats(self) -> bool:
-        """True if there are several weights of one seed."""
-        return several_weights(self.runs)
+        """The mean over seeds; several runs of one seed count as their mean."""
+        by_seed: dict[int, list[float]] = defaultdict(list)
+        for run, score in zip(self.runs, self.scores, strict=True):
+            by_seed[run.record.seed].append(score)
+        return fmean(map(fmean, by_seed.values()))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from gvsl.preprocessing.presets import PRESETS
 from gvsl.preprocessing.spec import Preprocessing
 from gvsl.store.audit import describe_pair, duplicates, find_leakage
 from gvsl.store.store import Store
-from gvsl.text import listed, printable
+from gvsl.text import printable
 
 
 def describe(store: Store) -> str:
@@ -40,7 +40,7 @@ def describe(store: Store) -> str:
     lines += [f"label     {value} {name}, in {holding[value]} volumes" for value, name in store.label_names.items()]
     lines += [f"class     {target}, {classes[target]} volumes" for target in sorted(classes)]
     lines += notes
-    lines += [f"same      {listed(case for case, _, _ in group)}: the same image" for group in duplicates(entries)]
+    lines += [f"same      {', '.join(case for case, _, _ in group)}: the same image" for group in duplicates(entries)]
     lines += [f"leakage   {describe_pair(*pair)}" for pair in find_leakage(entries)]
     lines.append(f"refused   {len(store.refused) or 'none'}")
     lines += [f"  {printable(f'{file}: {reason}')}" for file, reason in store.refused]

@@ -15,7 +15,7 @@ from gvsl.backbones.weights import save_weights
 from gvsl.data import PairStream, crop_for
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
-from gvsl.hardware import device_facts
+from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.methods import METHODS, Method
 from gvsl.records import CURVES_NAME, RunRecord, environment, read_record, utc_now, write_record
 from gvsl.records.comparability import changes
@@ -48,6 +48,7 @@ def pretrain(
         UserError: the method or the pairs don't exist, `out` exists, or there is nothing to resume.
         KeyboardInterrupt: the run was stopped; it can be resumed from its last checkpoint.
     """
+    settings = replace(settings, trainer=resolve_precision(settings.trainer))
     network = build_method(method, settings)
     settings = _resolve(network, store, settings)
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
@@ -59,7 +60,6 @@ def pretrain(
         network.check(stream.crop, len(stream.ids))
     except ValueError as error:
         raise UserError(f"{method}: {error}") from error
-    on_gpu = settings.trainer.device != "cpu" and torch.cuda.is_available()
     record = RunRecord(
         kind="pretrain",
         name=out.name,
@@ -67,7 +67,7 @@ def pretrain(
         config=config,
         store={"name": store.path.name, "hash": store.hash},
         created=utc_now(),
-        environment=environment(device_facts("cuda" if on_gpu else "cpu", settings.trainer.devices)),
+        environment=environment(device_facts(find_device(settings.trainer.device), settings.trainer.devices)),
         curves=CURVES_NAME,
         effects=effects,
         logged=[asdict(metric) for metric in network.logs],

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from gvsl.data import PairStream, pair_loader, read_crop
+from gvsl.hardware import find_device
 from gvsl.methods import Method
 from gvsl.records import CURVES_NAME
 from gvsl.training.metrics_logger import MetricsLogger, Row, read_curves
@@ -41,7 +42,7 @@ def fit(method: Method, stream: PairStream, out: Path, settings: PretrainSetting
     method.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     trainer = lightning.Trainer(
         max_steps=chosen.max_steps,
-        accelerator={"cuda": "gpu"}.get(chosen.device, chosen.device),
+        accelerator="gpu" if find_device(chosen.device).type == "cuda" else "cpu",
         devices=chosen.devices,
         # Spawned processes don't run the command line again; some methods don't use the decoder.
         strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",

@@ -1,7 +1,7 @@
 """Backbones with a linear head on some of their features (Appendix E.3)."""
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ class AdaptedNetwork(nn.Module):
 
     head: StandardisedHead
 
-    def __init__(self, backbone: UNet3D, *, frozen: bool, precision: Literal["fp32", "bf16"]) -> None:
+    def __init__(self, backbone: UNet3D, *, frozen: bool, precision: str) -> None:
         super().__init__()
         self.backbone = backbone
         self.frozen = frozen
@@ -127,7 +127,7 @@ class SegmentationNetwork(AdaptedNetwork):
         *,
         kernel: int = 3,
         frozen: bool = False,
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: str = "fp32",
     ) -> None:
         super().__init__(backbone, frozen=frozen, precision=precision)
         self.head = SegmentationHead(backbone.local_channels, classes, kernel)
@@ -146,7 +146,7 @@ class ClassificationNetwork(AdaptedNetwork):
 
     head: ClassificationHead
 
-    def __init__(self, backbone: UNet3D, *, frozen: bool = False, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+    def __init__(self, backbone: UNet3D, *, frozen: bool = False, precision: str = "fp32") -> None:
         super().__init__(backbone, frozen=frozen, precision=precision)
         self.head = ClassificationHead(backbone.global_channels)
         self.train()

@@ -14,7 +14,7 @@ from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone
 from gvsl.datasets.tasks import TASKS
 from gvsl.files import refuse_existing, whole_folder
-from gvsl.hardware import device_facts, find_device
+from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.metrics.bootstrap import steps_to_fraction
 from gvsl.records import CURVES_NAME, RunRecord, environment, utc_now, write_curves, write_record
 from gvsl.settings import deciding_settings, effects_of
@@ -80,7 +80,7 @@ def run_transfer(
     refuse_existing(out)
     check_mode(weights, settings)
     check_splits(store)
-    device = find_device(settings.device)
+    device, settings = find_device(settings.device), resolve_precision(settings)
     task = open_task(store, settings, name)
     source = None if weights is None else find_weights(weights)
     with torch.random.fork_rng(devices=[]):

@@ -1,125 +1,106 @@
-"""What a transfer run can be told (Appendix E.3)."""
+"""Settings of a transfer run; the defaults are the paper's (Appendix E.3)."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 from gvsl.errors import UserError
-from gvsl.settings import ARM, EXTRAS, NOTHING
+from gvsl.settings import ARM, EXTRAS, NOTHING, check_settings
 
 MODES = ("scratch", "linear", "finetune")
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """How the frozen local features of each structure are drawn and looked at (Figure 7).
+    """Clustering of frozen local features by structure, for Figure 7; linear segmentation only, no effect on scores.
 
     Raises:
         UserError: a value is out of its range.
     """
 
     points: int = 1000
-    """Voxels at most, all structures together, as many of each; 0 leaves it out."""
+    """Maximum number of voxels over all structures, as many of each; 0 switches the figure off."""
     cases: int = 20
-    """Validation cases at most that they are drawn from."""
+    """Maximum number of validation cases that voxels are sampled from."""
     neighbours: int = 10
-    """That vote on a voxel's structure, none of them of its own case."""
+    """Nearest neighbours, from other cases, that vote on a voxel's structure."""
     perplexity: float = 30.0
-    """Of t-SNE: about how many neighbours a voxel has in the plane."""
+    """Perplexity of t-SNE: roughly the number of neighbours of a voxel in the plane."""
     margin: int = 5
-    """Voxels round a single structure from which background is drawn as the second group."""
+    """Voxels around a single structure from which background is sampled as the second group."""
 
     def __post_init__(self) -> None:
-        for name, least in (("points", 0), ("cases", 1), ("neighbours", 1), ("margin", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"clusters.{name} is {getattr(self, name)}: give {least} or more")
-        if not self.perplexity >= 1:
-            raise UserError(f"clusters.perplexity is {self.perplexity}: give 1 or more")
+        check_settings(self, "clusters.", points=0, cases=1, neighbours=1, margin=1, perplexity=1)
 
 
 @dataclass(frozen=True)
 class TransferSettings:
-    """How a backbone is put to use on labelled cases; the defaults are the paper's (Appendix E.3).
+    """Training on labelled cases; the defaults are the paper's (Appendix E.3).
 
     Raises:
         UserError: a value is out of its range.
     """
 
     mode: Literal["scratch", "linear", "finetune"] = field(default="linear", metadata=ARM)
-    """`linear`: a head on frozen features; `finetune`: all; `scratch`: all, from random weights."""
+    """What is trained: `linear`, a head on frozen features; `finetune`, the whole network from pre-trained weights;
+    `scratch`, the whole network from random weights."""
     seed: int = field(default=0, metadata=ARM)
-    """Decides the labelled cases drawn, their order, the crops and every random weight."""
+    """Seed of the sample of labelled cases, their order, the crops and all random weights."""
     allow_preprocessing_mismatch: bool = field(default=False, metadata=NOTHING)
-    """Take weights that were trained on volumes prepared otherwise than the store's, such as CT's for MR; without it
-    they are refused."""
+    """Accept weights that were trained on volumes with other preprocessing than the store's, such as CT for MR; they
+    are refused otherwise."""
     allow_leakage: bool = field(default=False, metadata=NOTHING)
-    """Take weights that were learnt from images of the store's val or test split; without it they are refused."""
+    """Accept weights that were trained on images of the store's val or test split; they are refused otherwise."""
     kernel: int = 3
-    """Side of the head's convolution, odd; 1 asks what each voxel's features tell by themselves (the paper has "a
+    """Side of the head's convolution, odd; 1 makes the head a classifier of single voxels (the paper has "a
     convolutional layer")."""
     labels: int | None = None
-    """How many labelled training cases to draw with the seed, of a classification the classes in turn; all of them if
-    not given."""
+    """Number of labelled training cases to draw, for a classification stratified by class; all if not given."""
     optimiser: Literal["adam", "lbfgs"] = "adam"
-    """`adam`, as the paper has it, or for `linear` alone `lbfgs`: all training windows at once on standardised
-    features, which finds the head's optimum in tens of steps and has no learning rate to tune."""
+    """`adam` (the paper), or for `linear` alone `lbfgs`: full-batch on standardised features, which reaches the head's
+    optimum in tens of steps and has no learning rate to tune."""
     loss: Literal["dice", "dice_ce"] = "dice"
-    """Soft Dice as the paper has it, or with cross-entropy added, which has no plateaus."""
+    """Soft Dice (the paper), or `dice_ce`: with cross-entropy added, which has no plateaus."""
     weight_penalty: float = 0.0
-    """Times the sum of the head's squared weights, added to the loss of `lbfgs`."""
+    """Factor of the L2 penalty on the head's weights in the loss of `lbfgs`."""
     learning_rate: float = 1e-4
-    """Of Adam."""
+    """Learning rate of Adam."""
     max_steps: int = 40_000
-    """Optimiser steps; a step of `lbfgs` sees every training window."""
+    """Number of optimiser steps; a step of `lbfgs` uses every training window."""
     batch_size: int = 1
-    """Cases a step, their losses averaged; they may differ in size."""
+    """Cases per step, which may differ in size; their losses are averaged."""
     validate_every: int = 200
-    """Steps between two scores on the validation split, by which the best weights are kept."""
+    """Steps between two validations; the weights with the best score are kept."""
     crop: tuple[int, int, int] = (128, 128, 128)
-    """Voxels a side at most seen at once; a volume that fits is taken whole."""
+    """Maximum input size in voxels, one side or three; a smaller volume is used whole."""
     overlap: float = 0.5
-    """Share of a window that its neighbour covers too, where a volume is larger than the crop."""
+    """Fraction of a window that overlaps the next one, where a volume is larger than the crop."""
     width: int = 32
-    """First-level channels of a backbone with random weights; loaded weights bring their own, and on the command line
-    another one beside them is refused."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Number format of the backbone's passes; head and loss are always float32."""
+    """Channels of the first level of a randomly initialised backbone; pre-trained weights have their own."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """Number format of the backbone's passes; head and loss are always float32. `auto` is bf16 where the hardware
+    computes in it, else fp32."""
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=NOTHING)
-    """Where to compute; `auto` takes a GPU if there is one."""
+    """Device to compute on; `auto` is the GPU if there is one, else the CPU."""
     cache_gigabytes: float = field(default=4.0, metadata=NOTHING)
-    """Memory for frozen features (float16, on the CPU); what does not fit is computed anew at each use."""
+    """Memory for frozen features (float16, on the CPU); features that do not fit are computed at each use."""
     augmentation: Literal["none", "spatial", "intensity", "both"] = "none"
-    """Random changes of the training cases: `spatial` moves image and label map, `intensity` bends the grey values;
+    """Augmentation of the training cases: `spatial` warps image and label map, `intensity` changes the grey values;
     not for `linear`, whose features are computed once."""
     checkpoint_every: int = field(default=200, metadata=NOTHING)
-    """Steps between two states that --resume can go on from, kept in RUN.part until RUN is there; 0 keeps none."""
+    """Steps between two checkpoints for --resume, kept in RUN.part until RUN is complete; 0 keeps none."""
     clusters: ClusterSettings = field(default_factory=ClusterSettings, metadata=EXTRAS)
-    """Of `linear` segmentation: how the features cluster by structure; it decides nothing about the scores."""
+    """Clustering of frozen local features by structure."""
 
     def __post_init__(self) -> None:
-        choices = {
-            "mode": MODES,
-            "optimiser": ("adam", "lbfgs"),
-            "loss": ("dice", "dice_ce"),
-            "precision": ("fp32", "bf16"),
-            "device": ("auto", "cpu", "cuda"),
-            "augmentation": ("none", "spatial", "intensity", "both"),
-        }
-        for name, values in choices.items():
-            if getattr(self, name) not in values:
-                raise UserError(f"{name} {getattr(self, name)!r} does not exist: choose of {', '.join(values)}")
-        for name in ("max_steps", "batch_size", "validate_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: give 1 or more")
+        check_settings(
+            self,
+            **dict.fromkeys(("max_steps", "batch_size", "validate_every", "labels"), 1),
+            **dict.fromkeys(("weight_penalty", "seed", "cache_gigabytes", "checkpoint_every"), 0),
+        )
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise UserError(f"kernel is {self.kernel}: give an odd number")
         if self.optimiser == "lbfgs" and self.mode != "linear":
-            raise UserError(f"optimiser lbfgs trains a head on frozen features: not mode {self.mode}; give adam")
-        if self.weight_penalty < 0:
-            raise UserError(f"weight_penalty is {self.weight_penalty}: give 0 or more")
-        if self.labels is not None and self.labels < 1:
-            raise UserError(f"labels is {self.labels}: give 1 or more, or leave it out for all")
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}: give 0 or more")
+            raise UserError(f"optimiser lbfgs trains a head on frozen features, not mode {self.mode}: give adam")
         if not self.learning_rate > 0:
             raise UserError(f"learning_rate is {self.learning_rate}: give more than 0")
         if min(self.crop) < 1:
@@ -128,12 +109,8 @@ class TransferSettings:
             raise UserError(f"overlap is {self.overlap}: give 0 or more and less than 1")
         if self.width < 8 or self.width % 8:
             raise UserError(f"width is {self.width}: give a multiple of 8")
-        if self.cache_gigabytes < 0:
-            raise UserError(f"cache_gigabytes is {self.cache_gigabytes}: give 0 or more")
         if self.augmentation != "none" and self.mode == "linear":
             raise UserError(
                 f"augmentation is {self.augmentation}, but mode linear computes its features once: "
                 "give augmentation none, or mode finetune or scratch"
             )
-        if self.checkpoint_every < 0:
-            raise UserError(f"checkpoint_every is {self.checkpoint_every}: give 1 or more, or 0 to keep none")

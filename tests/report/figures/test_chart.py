@@ -54,5 +54,8 @@ def test_the_colours_are_the_style_sheets_light_ones() -> None:
 
 
 def test_a_colour_that_is_not_the_pages_is_refused() -> None:
+    def drawing(axes: Axes) -> None:
+        axes.axhline(0, color="#123456")
+
     with pytest.raises(KeyError):
-        chart_svg(lambda axes: axes.axhline(0, color="#123456"), "x")
+        chart_svg(drawing, "x")

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from gvsl.report import write_figures, write_report
 from gvsl.report.figures.chart import chart_svg
-from gvsl.report.figures.pdf import panels_figure
+from gvsl.report.panels_pdf import panels_figure
 from gvsl.report.runs import read_runs
 from gvsl.report.sections.paper_figures import paper_figures
 

@@ -35,12 +35,22 @@ INK, MUTED, RULE, CARD = list(_VARIABLES)[:4]
 SERIES = tuple(list(_VARIABLES)[4:])
 """Colours of data series in order of use, from Okabe and Ito's colour-blind-safe palette."""
 
-DASHES: dict[str, tuple[object, str]] = {
+DASHES: dict[str, tuple[Any, str]] = {
     "solid": ("solid", ""),
     "dashed": ((0, (5, 2.5)), "7 3.5"),
     "dotted": ((0, (1, 1.8)), "1.5 3"),
 }
 """Line styles: as matplotlib writes them, and as an SVG legend does."""
+
+MARKERS = {
+    "o": "M12 2.6a3.4 3.4 0 1 0 .01 0z",
+    "^": "M12 2L16 9H8z",
+    "s": "M9 3H15V9H9z",
+    "D": "M12 1.6L16.4 6L12 10.4L7.6 6z",
+    "v": "M12 10L16 3H8z",
+    "P": "M10.5 2H13.5V4.5H16V7.5H13.5V10H10.5V7.5H8V4.5H10.5z",
+}
+"""Markers by their matplotlib name, each with its outline in a legend key of 24 by 12."""
 
 MAX_LINKED = 64
 """Maximum number of legend entries that can highlight their series."""

@@ -71,7 +71,7 @@ def curves_drawing(
                 faint = 0.28 if drawn is curve else 0.15  # an outline covers more area than a line
                 axes.plot(drawn.steps, drawn.values, color=line.colour, alpha=faint, linewidth=0.9, gid=name)
             thin = _thinned(Curve(curve.steps, mean))
-            look = {"color": line.colour, "linewidth": 2.1, "linestyle": DASHES[line.dash][0]}
+            look: dict[str, Any] = {"color": line.colour, "linewidth": 2.1, "linestyle": DASHES[line.dash][0]}
             marker = "o" if mean.size == 1 else None  # a single value draws no line
             axes.plot(thin.steps, thin.values, marker=marker, zorder=4, gid=name, **look)
         if limit is not None:
@@ -79,6 +79,9 @@ def curves_drawing(
         axes.set_yscale("log" if logarithmic else "linear")
         axes.set_ylim(low, high)
         axes.margins(x=0.01)
+        steps = np.unique(np.concatenate([curve.steps for curve in logged]))
+        if steps.size == 1:
+            axes.set_xlim(steps[0] - 1, steps[0] + 1)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=NICE_STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _step_text(value)))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -100,7 +101,8 @@ def dots_chart(columns: Sequence[Column], limits: tuple[float, float], alt: str,
 
 def _write_mean(axes: Axes, place: int, mean: float, digits: int, outwards: int) -> None:
     """Write a mean to the left (-1) or right (1) of its column, or below the column's name (0)."""
-    text, font = number(mean, digits), {"textcoords": "offset points", "fontweight": "bold", "zorder": 6}
+    text = number(mean, digits)
+    font: dict[str, Any] = {"textcoords": "offset points", "fontweight": "bold", "zorder": 6}
     if outwards:
         spot, side = (place + outwards * (SPREAD + 0.14), mean), "right" if outwards < 0 else "left"
         axes.annotate(text, spot, (outwards * 8, 0), ha=side, va="center", fontsize=13, **font)

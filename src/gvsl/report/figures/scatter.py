@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from gvsl.report.figures.chart import SERIES, gid
-from gvsl.report.figures.panels import MARKERS
+from gvsl.report.figures.chart import MARKERS, SERIES, gid
 
 LOOKS = tuple((colour, marker) for marker, colour in product(MARKERS, SERIES))
 """Colour and marker of each group: all colours with the first marker, then with the next."""

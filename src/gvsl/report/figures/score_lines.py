@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ def draw_scores_by_step(axes: Axes, lines: Sequence[ScoreLine], limits: tuple[fl
         _draw_line(axes, line, marker="o" if line.x.size == 1 else None)  # a single score draws no line
         if line.reached is not None and line.x.size:
             height = float(np.interp(line.reached, line.x, line.mean))
-            diamond = {"markersize": 7.5, "color": line.colour, "markeredgecolor": CARD}
+            diamond: dict[str, Any] = {"markersize": 7.5, "color": line.colour, "markeredgecolor": CARD}
             axes.plot([line.reached], [height], marker="D", zorder=5, gid=gid(line.place), **diamond)
     axes.set_ylim(*limits)
     axes.margins(x=0.02)
@@ -65,5 +66,10 @@ def _draw_line(axes: Axes, line: ScoreLine, marker: str | None) -> None:
     """Draw the mean, and the range over seeds as a band around it."""
     name = gid(line.place)
     axes.fill_between(line.x, line.low, line.high, color=line.colour, alpha=0.18, linewidth=0, gid=name)
-    look = {"color": line.colour, "linestyle": DASHES[line.dash][0], "linewidth": 2.1, "markersize": 4.5}
-    axes.plot(line.x, line.mean, marker=marker, zorder=4, gid=name, **look)
+    look: dict[str, Any] = {
+        "color": line.colour,
+        "linestyle": DASHES[line.dash][0],
+        "linewidth": 2.1,
+        "markersize": 4.5,
+    }
+    axes.plot(line.x, line.mean, marker=marker, markersize=4.5, zorder=4, gid=name, **look)

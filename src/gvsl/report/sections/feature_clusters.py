@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 from statistics import fmean
 
-from gvsl.report.figures.panels import Block, Entry, Panel, block_html
 from gvsl.report.figures.scatter import LOOKS, draw_scatter
 from gvsl.report.grouping import ChartGroup, chart_groups
 from gvsl.report.numbers import capital, number, percent, plural
 from gvsl.report.page import Html, mean_and_spread, table
+from gvsl.report.panels import Block, Entry, Panel, block_html
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import seed_links
 

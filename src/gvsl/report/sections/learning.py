@@ -8,11 +8,11 @@ import numpy as np
 
 from gvsl.report.convergence import Speed, mean_curve, mean_of, score_name, speeds, validation
 from gvsl.report.figures.chart import SERIES
-from gvsl.report.figures.panels import Block, Entry, Panel, block_html
 from gvsl.report.figures.score_lines import ScoreLine, draw_scores_by_step
 from gvsl.report.grouping import OURS, SCRATCH, ChartGroup, chart_groups
 from gvsl.report.numbers import MISSING, number, plural
 from gvsl.report.page import Html, element, table, value_cell
+from gvsl.report.panels import Block, Entry, Panel, block_html
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import seed_links
 

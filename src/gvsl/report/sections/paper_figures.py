@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gvsl.report.figures.panels import Block
 from gvsl.report.page import Html, section
+from gvsl.report.panels import Block
 from gvsl.report.runs import Run
 from gvsl.report.sections import feature_clusters, learning, restoration_ablation
 

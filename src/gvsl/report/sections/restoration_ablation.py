@@ -5,10 +5,10 @@ from statistics import fmean
 
 from gvsl.report.figures.chart import SERIES
 from gvsl.report.figures.curves import Line, curves_drawing
-from gvsl.report.figures.panels import Block, Entry, Panel, block_html
 from gvsl.report.grouping import OURS, ChartGroup, chart_groups
 from gvsl.report.numbers import number
 from gvsl.report.page import Html, mean_and_spread, table
+from gvsl.report.panels import Block, Entry, Panel, block_html
 from gvsl.report.run_metrics import curve_end, held_out
 from gvsl.report.runs import Run
 from gvsl.report.sections.learning import left_out

@@ -5,10 +5,11 @@ from functools import partial
 
 import numpy as np
 
-from gvsl.report.figures.panels import Block, Entry, Panel, block_html
 from gvsl.report.figures.score_lines import ScoreLine, draw_scores_by_labels
+from gvsl.report.grouping import repeats_note
 from gvsl.report.numbers import MISSING, number, plural
 from gvsl.report.page import Html, section, table, value_cell
+from gvsl.report.panels import Block, Entry, Panel, block_html
 from gvsl.report.runs import Run
 from gvsl.report.score_by_labels import LabelChart, Point, label_charts
 from gvsl.report.sections.names import arm_colours, seed_links
@@ -44,8 +45,8 @@ def _block(chart: LabelChart) -> Block:
     ]
     alt = f"Test {chart.score} over the number of labels on {chart.store}: {', '.join(entry.name for entry in entries)}"
     draw = partial(draw_scores_by_labels, lines=lines, score=chart.score)
-    repeats = [curve.name for curve in chart.curves if any(point.repeats for point in curve.points)]
-    note = f"Several runs of one seed, of weights that differ: {', '.join(repeats)}." if repeats else ""
+    points = [(curve.name, point) for curve in chart.curves for point in curve.points]
+    note = repeats_note({f"{name}, {plural(point.labels, 'label')}": point.runs for name, point in points})
     return Block(chart.store, note, entries, [Panel(chart.score, draw, alt, "The axis doubles in equal steps.")])
 
 

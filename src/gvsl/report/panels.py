@@ -3,18 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gvsl.report.figures.chart import DASHES, Drawing, chart_svg, css_colour
+from gvsl.report.figures.chart import DASHES, MARKERS, Drawing, chart_svg, css_colour
 from gvsl.report.page import Html, element, figure
-
-MARKERS = {
-    "o": "M12 2.6a3.4 3.4 0 1 0 .01 0z",
-    "^": "M12 2L16 9H8z",
-    "s": "M9 3H15V9H9z",
-    "D": "M12 1.6L16.4 6L12 10.4L7.6 6z",
-    "v": "M12 10L16 3H8z",
-    "P": "M10.5 2H13.5V4.5H16V7.5H13.5V10H10.5V7.5H8V4.5H10.5z",
-}
-"""Markers by their matplotlib name, each with its outline in a legend key of 24 by 12."""
 
 
 @dataclass(frozen=True)

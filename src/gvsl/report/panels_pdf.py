@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -12,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from gvsl.files import whole_file
 from gvsl.report.figures.chart import DASHES, MUTED, STYLE
-from gvsl.report.figures.panels import Block, Entry
+from gvsl.report.panels import Block, Entry
 
 COLUMNS = 3
 PANEL_WIDTH, PANEL_HEIGHT, HEAD_HEIGHT = 3.4, 3.2, 1.0
@@ -68,7 +69,7 @@ def _draw_block(part: SubFigure, block: Block, columns: int) -> None:
 
 def _handle(entry: Entry) -> Line2D:
     """Draw a legend entry."""
-    dash = "none" if entry.marker else DASHES[entry.dash][0]
+    dash: Any = "none" if entry.marker else DASHES[entry.dash][0]
     return Line2D([], [], color=entry.colour, linestyle=dash, marker=entry.marker or None)
 
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from gvsl.report.figures.chart import RULES, SERIES, STYLE, gid
-from gvsl.report.figures.panels import Block, Entry, Panel, block_html
-from gvsl.report.figures.pdf import COLUMNS, panels_figure, write_pdf
+from gvsl.report.panels import Block, Entry, Panel, block_html
+from gvsl.report.panels_pdf import COLUMNS, panels_figure, write_pdf
 
 EVIL = "</text><script>alert(1)</script>&\"'$x^2_$"
 ENTRIES = [Entry(EVIL, SERIES[0]), Entry("b", SERIES[1], "dashed"), Entry("c", SERIES[2], marker="^")]
@@ -74,7 +74,7 @@ def test_panels_of_a_file_lie_side_by_side_and_none_on_another() -> None:
     with mpl.rc_context(STYLE):
         figure = panels_figure([block(COLUMNS + 2, words="words " * 40)])
         figure.draw_without_rendering()
-        boxes = [axes.get_tightbbox() for axes in figure.axes if axes.has_data()]
+        boxes = [box for axes in figure.axes if axes.has_data() and (box := axes.get_tightbbox())]
     assert len(boxes) == COLUMNS + 2
     for place, box in enumerate(boxes):
         assert box.x0 >= -1 and box.y0 >= -1

@@ -1,0 +1,109 @@
+"""The command line as a whole: help, exit codes, and the form of errors."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gvsl.cli import COMMANDS, main
+from gvsl.methods import METHODS
+
+
+def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert main([]) == 0
+    assert capsys.readouterr().out == shown
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} +[A-Z].+\.$", shown, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_exits_well_and_explains_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: gvsl {name} ")
+    options = re.split(r"^  (?=-)", shown, flags=re.MULTILINE)[1:]
+    for option in options:
+        text = " ".join(option.split("\n\n")[0].split())
+        text = re.sub(r"\(default: .*?\)$", "", text).strip()
+        assert len(text.split(" ")) > 3, f"{name} doesn't say what this is for: {text}"
+
+
+def test_methods_are_listed_with_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(METHODS)
+    assert all(re.fullmatch(r"\S+ +[A-Z].+\.", line) and len(line) < 120 for line in lines)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"gvsl \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["prepare", "--help"], ["prepare", "nowhere", "store"], ["demoo"]])
+def test_what_needs_no_torch_answers_without_it(words: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from gvsl.cli import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "finally:\n"
+        "    heavy = {'torch', 'lightning', 'monai', 'matplotlib'} & set(sys.modules)\n"
+        "    assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert "AssertionError" not in done.stderr, done.stderr
+
+
+def test_installed_command_fails_with_one_line_and_code_2(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("gvsl")
+    done = subprocess.run(
+        [command, "prepare", tmp_path / "nowhere", tmp_path / "store"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(r"gvsl: error: .*nowhere.*\n", done.stderr)
+
+
+def test_ctrl_c_is_one_line_and_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(words: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, "inspect", interrupted)
+    assert main(["inspect", "store"]) == 130
+    assert capsys.readouterr().err == "gvsl: stopped\n"
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(words: object) -> None:
+        raise ValueError("ours")
+
+    monkeypatch.setitem(COMMANDS, "inspect", broken)
+    with pytest.raises(ValueError, match="ours"):
+        main(["inspect", "store"])
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake(store: Path) -> None:
+    command = f"{sys.executable} -c 'from gvsl.cli import main; raise SystemExit(main())' inspect {store}"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | true"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    module = [sys.executable, "-m", "gvsl"]
+    done = subprocess.run([*module, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("gvsl ")
+    done = subprocess.run([*module, "inspect", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("gvsl: error: ")

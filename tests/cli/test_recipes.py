@@ -1,0 +1,132 @@
+"""Recipes, and the command line over them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gvsl.arguments import default_settings
+from gvsl.cli import COMMANDS
+from gvsl.cli.pretrain import pretrain_options
+from gvsl.cli.transfer import transfer_options
+from gvsl.methods import METHODS
+from gvsl.recipes import RECIPE_COMMANDS, recipe_names
+from gvsl.transfer.transfer_settings import MODES, TransferSettings
+
+Complaint = Callable[..., str]
+
+
+def test_the_promised_recipes_are_there() -> None:
+    assert {"demo", "quick", "paper"} <= set(recipe_names())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_parse_into_settings(name: str) -> None:
+    pretrain_options(["store", "--out", "run", "--recipe", name])
+    transfer_options(["store", "--out", "run", "--weights", "scratch", "--recipe", name])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_go_with_every_method(name: str, method: str) -> None:
+    options = pretrain_options(["store", "--out", "run", "--recipe", name, "--method", method])
+    default = default_settings(METHODS[method])
+    assert type(options.settings.pretext) is type(default)
+    if not method.startswith("gvsl"):
+        assert options.settings.pretext == default
+
+
+def test_a_methods_section_holds_for_it_and_its_ablations_alone(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "pretrain: {pretext: {gvsl: {ncc_weight: 3}, simclr: {views: {smallest: 0.9}, hidden: 9}}}\n", encoding="utf-8"
+    )
+
+    def pretext(method: str, *more: str) -> Any:
+        words = ["store", "--out", "run", "--recipe", str(recipe), "--method", method, *more]
+        return pretrain_options(words).settings.pretext
+
+    assert pretext("gvsl").ncc_weight == pretext("gvsl-no-affine").ncc_weight == 3
+    assert (pretext("gvsl").affine, pretext("gvsl-no-affine").affine) == (True, False)
+    assert pretext("gvsl-no-affine", "--pretext.affine").affine
+    assert (pretext("simclr").views.smallest, pretext("simclr").hidden) == (0.9, 9)
+    assert pretext("simclr", "--pretext.hidden", "8").hidden == 8
+    assert pretext("byol").views.smallest == 0.8
+
+
+def test_a_modes_section_holds_for_it_alone(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("transfer: {seed: 3, linear: {optimiser: lbfgs}, finetune: {max_steps: 7}}\n", encoding="utf-8")
+
+    def settings(*more: str) -> TransferSettings:
+        words = ["store", "--out", "run", "--weights", "scratch", "--recipe", str(recipe), *more]
+        found: TransferSettings = transfer_options(words).settings
+        return found
+
+    assert (settings().optimiser, settings().max_steps, settings().seed) == ("lbfgs", 40_000, 3)
+    assert (settings("--mode", "finetune").optimiser, settings("--mode", "finetune").max_steps) == ("adam", 7)
+    assert settings("--mode", "finetune", "--max-steps", "8").max_steps == 8
+    assert settings("--mode", "scratch") == TransferSettings(mode="scratch", seed=3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_go_with_every_mode(name: str, mode: str) -> None:
+    words = ["store", "--out", "run", "--weights", "scratch", "--recipe", name, "--mode", mode]
+    assert transfer_options(words).settings.mode == mode
+
+
+def test_the_papers_recipe_is_the_papers() -> None:
+    options = pretrain_options(["store", "--out", "run", "--recipe", "paper"])
+    assert options.settings.trainer.max_steps == 200_000
+    assert options.settings.backbone.width == 32
+    assert options.settings.optimiser.learning_rate == 1e-4
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_command_line_goes_before_the_recipe_wherever_that_stands(before: bool, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "pretrain: {seed: 5, trainer: {max_steps: 70}, optimiser: {learning_rate: 1e-3}}\n", encoding="utf-8"
+    )
+    given, named = ["--trainer.max-steps", "9"], ["--recipe", str(recipe)]
+    words = ["store", "--out", "run", *(named + given if before else given + named)]
+    settings = pretrain_options(words).settings
+    assert settings.trainer.max_steps == 9
+    assert settings.seed == 5
+    assert settings.optimiser.learning_rate == 1e-3
+    assert settings.backbone == pretrain_options(["store", "--out", "run"]).settings.backbone
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "pretrain: {trainer: {max_step: 3}}",
+            "sets trainer.max_step, which gvsl pretrain doesn't have (did you",
+        ),
+        ("pretrain: {trainer: {max_steps: many}}", "--trainer.max-steps is many: give a whole number"),
+        ("pretrain: {pretext: {colour: 3}}", "pretext.colour"),
+        ("pretrain: {pretext: {gvsl: {colour: 3}}}", "pretext.colour"),
+        ("pretrain: {pretext: {simsam: {hidden: 3}}}", "pretext.simsam.hidden"),
+        ("pretrain: {method: gvls}", "no method gvls"),
+        ("pretrain: {method: 3}", "no method 3"),
+        ("pretrain: {out: here}", "sets out, which"),
+        ("pretrain: {}\npredict: {}", "a section predict"),
+        ("transfer: {}", "no section pretrain"),
+        ("pretrain: 3", "must have sections"),
+        ("just words", "must have sections"),
+        ("pretrain: {", "is not YAML"),
+    ],
+)
+def test_a_recipes_mistake_is_one_line_that_names_it(
+    text: str, expected: str, tmp_path: Path, complaint: Complaint
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(text, encoding="utf-8")
+    assert expected in complaint("pretrain", "store", "--out", "run", "--recipe", recipe)
+
+
+def test_every_command_with_recipes_is_a_command() -> None:
+    assert set(RECIPE_COMMANDS) <= set(COMMANDS)

@@ -1,0 +1,64 @@
+"""Which runs may be compared."""
+
+from typing import Any, Literal
+
+from gvsl.records import RunRecord
+from gvsl.records.comparability import NOT_RECORDED, changes, deciding, differences, labels_of
+
+
+def record(kind: Literal["pretrain", "transfer"] = "transfer", **config: Any) -> RunRecord:
+    return RunRecord(kind, "run", 0, config, {"name": "hearts", "hash": "1"})
+
+
+def test_settings_that_follow_from_others_or_decide_nothing_are_left_out() -> None:
+    made = record(
+        "pretrain",
+        seed=1,
+        weights="w",
+        method="gvsl",
+        clusters={"points": 9},
+        data={"workers": 2, "order": "independent", "pairing": "whole", "jitter": 0.05},
+        optimiser={"rate": 0.1},
+    )
+    assert deciding(made) == {
+        "optimiser.rate": "0.1",
+        "data.order": "independent",
+        "data.pairing": "whole",
+        "data.jitter": "0.05",
+    }
+
+
+def test_all_labels_are_as_many_as_there_were() -> None:
+    whole, drawn = record(labels=None, train_cases=["a", "b"]), record(labels=2)
+    assert labels_of(whole) == labels_of(drawn) == 2
+    assert labels_of(record(labels=None)) is None
+    assert deciding(whole) == {"labels": "2"}
+    assert deciding(record(labels=None)) == {}
+    assert differences(whole, drawn) == []
+    assert [change.name for change in differences(whole, record(labels=3))] == ["labels"]
+
+
+def test_an_older_record_has_the_value_that_held_before_the_setting() -> None:
+    older = record(max_steps=9)
+    assert deciding(older)["augmentation"] == "none"
+    assert differences(older, record(max_steps=9, augmentation="none")) == []
+    (change,) = differences(older, record(max_steps=9, augmentation="both"))
+    assert str(change) == "augmentation none, now both"
+
+
+def test_a_record_without_settings_is_given_none() -> None:
+    assert deciding(record(method="gvsl", reason="no memory")) == {}
+
+
+def test_the_effects_in_a_record_are_those_that_count() -> None:
+    made = record(max_steps=9, device="cpu", new=1)
+    assert deciding(made).keys() == {"max_steps", "new", "augmentation"}
+    made.effects = {"new": "nothing"}
+    assert deciding(made).keys() == {"max_steps", "device", "augmentation"}
+
+
+def test_a_change_names_the_setting_and_both_values() -> None:
+    (change,) = changes({"a": {"b": 1}, "device": "cpu"}, {"a": {"b": 2}, "device": "cuda"}, {"device": "nothing"})
+    assert str(change) == "a.b 1, now 2"
+    (change,) = changes({}, {"new": 3}, {})
+    assert str(change) == f"new {NOT_RECORDED}, now 3"
