@@ -15,11 +15,11 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 def device_facts(device: torch.device | str, count: int = 1) -> dict[str, str]:
-    """The device, and of a GPU its name, memory and CUDA version.
+    """Describe the compute device for a run record; for a GPU with its name, memory and CUDA version.
 
     Args:
-        device: that a run computes on.
-        count: how many of them.
+        device: on which the run computes.
+        count: number of such devices.
     """
     device = torch.device(device)
     if device.type != "cuda":
@@ -34,10 +34,10 @@ def device_facts(device: torch.device | str, count: int = 1) -> dict[str, str]:
 
 
 def find_device(name: str) -> torch.device:
-    """The device to compute on: `cpu`, `cuda`, or with `auto` a GPU if there is one.
+    """Return the device named `cpu` or `cuda`, or for `auto` a GPU if there is one.
 
     Raises:
-        UserError: `cuda` was asked for, and there is none.
+        UserError: `cuda` was requested, but there is no CUDA device.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device is cuda, but torch finds no CUDA device here: choose cpu or auto")

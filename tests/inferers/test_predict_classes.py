@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gvsl.inferers import predict_classes
-from gvsl.store.arrays import Box
+from gvsl.io import Box
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gvsl.inferers import sliding_window as sliding
 from gvsl.inferers.sliding_window import likeliest, sliding_window
-from gvsl.store.arrays import Box
+from gvsl.io import Box
 
 SHAPES = [((21, 9, 14), (8, 8, 8)), ((30, 17, 11), (12, 10, 16)), ((9, 26, 33), (9, 10, 12))]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gvsl.backbones import UNet3D
 from gvsl.errors import UserError
+from gvsl.io import Box
 from gvsl.store import Store
-from gvsl.store.arrays import Box
 from gvsl.transfer import Checkpoint, FitResult, FrozenFeatures, SegmentationNetwork, Task, TransferSettings, fit
 from gvsl.transfer.segmentation import segmentation_loss
 

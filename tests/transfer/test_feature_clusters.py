@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
+from gvsl.io import Box
 from gvsl.records import read_record
 from gvsl.store import Store
-from gvsl.store.arrays import Box
 from gvsl.transfer import ClusterSettings, LabelledCases, TransferSettings, run_task
 from gvsl.transfer.feature_clusters import (
     BACKGROUND,

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from gvsl.backbones import UNet3D
-from gvsl.store.arrays import Box
+from gvsl.io import Box
 from gvsl.transfer import FrozenFeatures, SegmentationNetwork
 
 WINDOW_BYTES = 2 * 8 * 16**3

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from gvsl.backbones import UNet3D
 from gvsl.errors import UserError
-from gvsl.store.arrays import Box
+from gvsl.io import Box
 from gvsl.transfer import (
     FitResult,
     FrozenFeatures,

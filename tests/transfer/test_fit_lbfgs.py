@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from gvsl.backbones import UNet3D
 from gvsl.errors import UserError
-from gvsl.store.arrays import Box
+from gvsl.io import Box
 from gvsl.transfer import (
     Checkpoint,
     FitResult,

@@ -39,7 +39,7 @@ def test_weights_that_saw_what_is_held_out_are_refused_unless_asked_for(
     assert f"{weights} was trained on images that {store.path} holds out in val or test: s6, s8; remove them" in said
     assert said.endswith("or give --allow-leakage")
     assert not (tmp_path / "run").exists()
-    assert main([*words(store, weights, tmp_path / "run"), "--allow_leakage", "true"]) == 0
+    assert main([*words(store, weights, tmp_path / "run"), "--allow-leakage"]) == 0
     assert f"{weights}: held out but trained on: s6, s8" in capsys.readouterr().out.splitlines()
     config = read_record(tmp_path / "run").config
     assert (config["leakage"], config["allow_leakage"]) == ("held out but trained on: s6, s8", True)

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from gvsl.backbones import UNet3D
 from gvsl.errors import UserError
+from gvsl.io import Box
 from gvsl.records import read_record
 from gvsl.store import Store
-from gvsl.store.arrays import Box
 from gvsl.transfer import (
     Cases,
     ClassificationNetwork,

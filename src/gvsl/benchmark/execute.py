@@ -14,8 +14,8 @@ from gvsl.errors import UserError
 from gvsl.memory import keep_freed_memory
 from gvsl.store import Store
 from gvsl.training import awaits_evaluation, evaluate_pretraining, pretrain
-from gvsl.training.pretrain import CHECKPOINT
 from gvsl.training.pretrain_settings import PretrainSettings
+from gvsl.training.trainer import CHECKPOINT
 from gvsl.transfer import part_folder, run_task
 
 

@@ -38,7 +38,7 @@ def pretrain(argv: Sequence[str]) -> None:
     from gvsl.store import Store
     from gvsl.training import awaits_evaluation, evaluate_pretraining
     from gvsl.training import pretrain as train
-    from gvsl.training.pretrain import CHECKPOINT
+    from gvsl.training.trainer import CHECKPOINT
 
     # Lightning announces missing hardware and services that are not used.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gvsl.inferers.windows import window_size, windows
-from gvsl.store.arrays import Box
+from gvsl.io import Box
 
 MIN_WEIGHT = 1e-3
 """Lower bound of the Gaussian weights, MONAI's: a voxel in the corner of its only window still has a mean."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from monai.data.utils import dense_patch_slices
 
-from gvsl.store.arrays import Box
+from gvsl.io import Box
 
 
 def window_size(shape: Sequence[int], crop: Sequence[int]) -> tuple[int, int, int]:

@@ -5,15 +5,15 @@ from torch import Tensor
 
 
 def dice_per_structure(prediction: Tensor, truth: Tensor, classes: int) -> list[float]:
-    """The DSC of each structure of one case, 0 to 1, the background left out.
+    """Return the DSC of each structure of one case, 0 to 1, without the background.
 
-    A structure absent in both truth and prediction was rightly left out and counts 1; one absent in the truth
-    alone counts 0 (MONAI's `ignore_empty=False`). So every case has a score for every structure.
+    A structure absent in both truth and prediction scores 1, one absent in truth alone 0 (MONAI's
+    `ignore_empty=False`), so that every case has a score for every structure.
 
     Args:
         prediction: class indices, (1, 1, D, H, W).
         truth: class indices, (1, 1, D, H, W).
-        classes: how many there are, background included; 2 or more.
+        classes: their number, background included; at least 2.
     """
     scores = compute_dice(prediction, truth, include_background=False, ignore_empty=False, num_classes=classes)
     return [float(score) for score in scores[0]]

@@ -9,17 +9,17 @@ from torch import Tensor
 
 
 def hd95_per_structure(prediction: Tensor, truth: Tensor, classes: int, spacing: Sequence[float]) -> list[float]:
-    """The HD95 of each structure of one case in millimetres, the background left out.
+    """Return the HD95 of each structure of one case in millimetres, without the background.
 
-    The larger of the two directions' 95th percentiles of the distances between surface voxels. A structure absent
-    in both truth and prediction counts 0; one absent in one of them alone has no distance and counts the diagonal
-    of the volume, the longest that any could be. So every case has a figure for every structure.
+    It is the larger of the two directions' 95th percentiles of the distances between surface voxels. A structure
+    absent in both truth and prediction scores 0; one absent in one of them scores the diagonal of the volume, the
+    upper bound of any distance. So every case has a value for every structure.
 
     Args:
         prediction: class indices, (1, 1, D, H, W).
         truth: class indices, (1, 1, D, H, W).
-        classes: how many there are, background included; 2 or more.
-        spacing: of the voxels along each axis, in millimetres.
+        classes: their number, background included; at least 2.
+        spacing: of the voxels along each axis, in mm.
     """
     diagonal = hypot(*(side * step for side, step in zip(truth.shape[2:], spacing, strict=True)))
     distances = []
@@ -29,7 +29,7 @@ def hd95_per_structure(prediction: Tensor, truth: Tensor, classes: int, spacing:
         if not all(present):
             distances.append(diagonal if any(present) else 0.0)
             continue
-        with warnings.catch_warnings():  # MONAI 1.6 calls itself in a way that it warns of
+        with warnings.catch_warnings():  # MONAI 1.6 calls a deprecated function of its own
             warnings.simplefilter("ignore", FutureWarning)
             distance = compute_hausdorff_distance(
                 found.float(), wanted.float(), include_background=True, percentile=95, spacing=list(spacing)

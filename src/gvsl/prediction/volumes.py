@@ -15,9 +15,8 @@ from torch import Tensor
 
 from gvsl.inferers import windows
 from gvsl.inferers.sliding_window import likeliest, sliding_window
-from gvsl.io import Volume, resample_onto
+from gvsl.io import Box, Volume, resample_onto
 from gvsl.preprocessing import Preprocessing, preprocess
-from gvsl.store.arrays import Box
 from gvsl.transfer import AdaptedNetwork, Classifier, Segmenter
 
 BLOCK_BYTES = 2**20

@@ -2,6 +2,7 @@
 
 from gvsl.records.metrics import LoggedMetric
 from gvsl.records.record import (
+    CURVES_NAME,
     RECORD_NAME,
     RunRecord,
     environment,
@@ -13,6 +14,7 @@ from gvsl.records.record import (
 )
 
 __all__ = [
+    "CURVES_NAME",
     "RECORD_NAME",
     "LoggedMetric",
     "RunRecord",

@@ -16,6 +16,7 @@ from gvsl.files import whole_file, write_text
 from gvsl.settings import current_names
 
 RECORD_NAME = "record.json"
+CURVES_NAME = "curves.csv"
 FORMAT = 1
 RECORDED_PACKAGES = ("gvsl", "torch", "lightning", "monai", "numpy", "nibabel", "blosc2")
 

@@ -1,4 +1,4 @@
-"""Pre-training runs by Lightning, and what they leave behind."""
+"""Pre-training runs by Lightning, and their evaluation on held-out volumes."""
 
 from gvsl.training.evaluate import awaits_evaluation, evaluate_pretraining
 from gvsl.training.pretrain import build_method, pretrain

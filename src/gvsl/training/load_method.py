@@ -1,4 +1,4 @@
-"""A finished run's method, with its heads, ready to be used."""
+"""Load the method of a finished pre-training with its heads."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -38,20 +38,20 @@ def load_method(run: Path) -> Method:
 
 
 def _settings_type(factory: Callable[..., Method]) -> type[Any]:
-    """The dataclass of a method's settings, from its factory's signature."""
+    """Return the dataclass of a method's settings, from its factory's signature."""
     hint = signature(factory, eval_str=True).parameters["settings"].annotation
     return next(kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and is_dataclass(kind))
 
 
 def _from_values(kind: type[Any], values: dict[str, Any]) -> Any:
-    """The dataclass that `dataclasses.asdict` made `values` from.
+    """Return the dataclass whose `dataclasses.asdict` is `values`.
 
-    A setting that came later has its default: what was done before there was a choice.
+    A setting that was added later has its default, which reproduces earlier behaviour.
     """
     hints = get_type_hints(kind)
-    odd = values.keys() - {item.name for item in fields(kind)}
-    if odd:
-        raise ValueError(f"it sets {', '.join(sorted(odd))}")
+    unknown = values.keys() - {item.name for item in fields(kind)}
+    if unknown:
+        raise ValueError(f"it sets {', '.join(sorted(unknown))}")
     return kind(
         **{
             name: _from_values(hints[name], value) if is_dataclass(hints[name]) else value

@@ -1,4 +1,4 @@
-"""The run's logbook: every step's values to a table and TensorBoard, and progress to the terminal."""
+"""Logging of a pre-training: every step's values to a table and TensorBoard, and progress to the terminal."""
 
 import csv
 from contextlib import ExitStack
@@ -17,20 +17,20 @@ from gvsl.training.module import PretrainModule
 Row = dict[str, float]
 
 
-class Logbook(Callback):
-    """Keeps what each step logged, and writes it from time to time; a resumed run's table goes on."""
+class MetricsLogger(Callback):
+    """Collect the values of each step and write them at intervals; a resumed run continues its table."""
 
     def __init__(self, path: Path, log_every: int, title: str) -> None:
         self.path = path
         self.log_every = log_every
         self.title = title
         self.rows: list[Row] = []
-        self.waiting: list[tuple[int, dict[str, Tensor]]] = []
+        self.pending: list[tuple[int, dict[str, Tensor]]] = []
         self.stack = ExitStack()
         self.advance: Advance | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Take up the table where the checkpoint is, and open the progress."""
+        """Read the table up to the checkpoint's step, and open the progress."""
         self.rows = [row for row in read_curves(self.path) if row["step"] < trainer.global_step]
         if trainer.is_global_zero:
             left = int(trainer.max_steps) - trainer.global_step
@@ -44,11 +44,11 @@ class Logbook(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Keep the step's values on the device; fetch them together once in `log_every` steps."""
+        """Keep the step's values on the device, and fetch them together every `log_every` steps."""
         assert isinstance(pl_module, PretrainModule)
         if not trainer.is_global_zero:
             return
-        self.waiting.append((trainer.global_step - 1, pl_module.latest))
+        self.pending.append((trainer.global_step - 1, pl_module.latest))
         if self.advance is not None:
             self.advance()
         if trainer.global_step % self.log_every == 0:
@@ -57,38 +57,38 @@ class Logbook(Callback):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Have the table reach as far as the checkpoint."""
+        """Write the table up to the checkpoint's step."""
         self.flush(trainer)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Write what is left and close the progress."""
+        """Write the remaining values and close the progress."""
         self.stack.close()
         self.flush(trainer)
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        """The same for a run that stops early, which Lightning doesn't tear down."""
+        """Do the same for a run that fails, which Lightning doesn't tear down."""
         self.stack.close()
         self.flush(trainer)
 
     def flush(self, trainer: lightning.Trainer) -> None:
-        """Fetch and write the values that wait."""
-        if not self.waiting:
+        """Fetch and write the pending values."""
+        if not self.pending:
             return
-        for step, values in self.waiting:
+        for step, values in self.pending:
             names = list(values)
             numbers = torch.stack([values[name].float() for name in names]).tolist()
             row = dict(zip(names, numbers, strict=True))
             if trainer.logger is not None:
                 trainer.logger.log_metrics(row, step)
             self.rows.append({"step": float(step), **row})
-        self.waiting.clear()
+        self.pending.clear()
         write_curves(self.path, self.rows)
 
 
 def read_curves(path: Path) -> list[Row]:
-    """The rows of a table that `gvsl.records.record.write_curves` wrote; none if there is no file."""
+    """Return the rows of a table that `gvsl.records.write_curves` wrote; none if there is no file."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:

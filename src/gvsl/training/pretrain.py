@@ -1,42 +1,32 @@
-"""One pre-training run, from a store to a folder of weights, curves and checkpoints."""
+"""A pre-training run, from a store to a folder of weights, curves and checkpoints."""
 
-import signal
 import time
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.data import DataLoader
 
 from gvsl.backbones import UNet3D
 from gvsl.backbones.provenance import image_hashes
 from gvsl.backbones.weights import save_weights
-from gvsl.data import PairStream, crop_for, pair_loader, read_crop
+from gvsl.data import PairStream, crop_for
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
 from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.methods import METHODS, Method
-from gvsl.records import RunRecord, environment, read_record, utc_now, write_record
+from gvsl.records import CURVES_NAME, RunRecord, environment, read_record, utc_now, write_record
 from gvsl.records.comparability import changes
 from gvsl.settings import effects_of
 from gvsl.store import Store
-from gvsl.training.metrics_logger import Logbook, read_curves
-from gvsl.training.module import Epoch, PretrainModule
+from gvsl.training.metrics_logger import Row
 from gvsl.training.pretrain_settings import PretrainSettings
-from gvsl.types import PairBatch
+from gvsl.training.trainer import CHECKPOINT, fit
 
-CURVES_NAME = "curves.csv"
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
 LAST_STEPS = 100
-"""Steps over which the record's final values are averaged."""
+"""Number of steps over which the record's final values are averaged."""
 
 
 def pretrain(
@@ -44,23 +34,23 @@ def pretrain(
 ) -> RunRecord:
     """Pre-train a backbone on a store's volumes, without labels.
 
-    Writes `out`/record.json, curves.csv, weights/, checkpoints/ and tensorboard/. The same seed gives the same
-    weights on the CPU, also when the run was stopped and resumed.
+    Writes `out`/record.json, curves.csv, weights/, checkpoints/ and tensorboard/. On the CPU the same seed gives the
+    same weights, also if the run was stopped and resumed.
 
     Args:
-        store: at least two volumes in the split that the settings name.
+        store: with at least two volumes in the split that the settings name.
         out: the run's folder, which must not exist unless `resume`.
-        settings: every setting; `pretext` is the method's own.
+        settings: of the run; `pretext` holds the method's own.
         method: a name in `gvsl.methods.METHODS`.
-        resume: go on from the last checkpoint in `out`.
+        resume: continue from the last checkpoint in `out`.
 
     Raises:
         UserError: the method or the pairs don't exist, `out` exists, or there is nothing to resume.
-        KeyboardInterrupt: the run was stopped; with `resume` it goes on from its last checkpoint.
+        KeyboardInterrupt: the run was stopped; it can be resumed from its last checkpoint.
     """
     settings = replace(settings, trainer=resolve_precision(settings.trainer))
     network = build_method(method, settings)
-    settings = _fitted(network, store, settings)
+    settings = _resolve(network, store, settings)
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
     effects = effects_of(settings)
     first_step = _first_step(out, config, effects, resume)
@@ -77,7 +67,7 @@ def pretrain(
         config=config,
         store={"name": store.path.name, "hash": store.hash},
         created=utc_now(),
-        environment=environment(_device(settings)),
+        environment=environment(device_facts(find_device(settings.trainer.device), settings.trainer.devices)),
         curves=CURVES_NAME,
         effects=effects,
         logged=[asdict(metric) for metric in network.logs],
@@ -90,13 +80,13 @@ def pretrain(
     write_record(record, out)
     began = time.monotonic()
     try:
-        logbook = _fit(network, stream, out, settings, resume)
+        rows = fit(network, stream, out, settings, resume)
     except BaseException:
         record.status, record.seconds = "failed", before + time.monotonic() - began
         write_record(record, out)
         raise
     record.seconds = before + time.monotonic() - began
-    record.metrics = _final_values(logbook)
+    record.metrics = _final_values(rows)
     save_weights(
         out,
         network.backbone,
@@ -118,10 +108,10 @@ def pretrain(
 
 
 def build_method(method: str, settings: PretrainSettings) -> Method:
-    """The method on its backbone, with the weights that the seed gives.
+    """Return the method on a new backbone, its random weights drawn with the seed.
 
     Raises:
-        UserError: there is no such method, or the settings don't make one.
+        UserError: there is no such method, or it can't be built from the settings.
     """
     if method not in METHODS:
         raise UserError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
@@ -133,8 +123,8 @@ def build_method(method: str, settings: PretrainSettings) -> Method:
         raise UserError(f"{method}: {error}") from error
 
 
-def _fitted(network: Method, store: Store, settings: PretrainSettings) -> PretrainSettings:
-    """The settings with a cube for a crop, where the method needs one and nobody gave a crop.
+def _resolve(network: Method, store: Store, settings: PretrainSettings) -> PretrainSettings:
+    """Return the settings with a cubic crop if the method requires one and none is given.
 
     Raises:
         UserError: the method can't be compiled.
@@ -149,96 +139,12 @@ def _fitted(network: Method, store: Store, settings: PretrainSettings) -> Pretra
     return replace(settings, data=replace(settings.data, crop=(side, side, side)))
 
 
-def _epoch(stream: PairStream, least: int) -> Epoch:
-    """As many steps as show as many volumes as the split has, or `least`, and its volumes, cropped as in pairs."""
-    return Epoch(max(least, -(-len(stream.ids) // (2 * stream.settings.batch_size))), partial(_volumes, stream))
-
-
-def _volumes(stream: PairStream, rank: int, processes: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """A process's share of the split; a function of the module's, since it is sent to other processes."""
-    for case in stream.ids[rank::processes]:
-        yield case, read_crop(stream.store, case, stream.crop)
-
-
-def _device(settings: PretrainSettings) -> dict[str, str]:
-    """Describe the devices that the trainer computes on."""
-    return device_facts(find_device(settings.trainer.device), settings.trainer.devices)
-
-
-def _fit(network: Method, stream: PairStream, out: Path, settings: PretrainSettings, resume: bool) -> Logbook:
-    chosen = settings.trainer
-    logbook = Logbook(out / CURVES_NAME, chosen.log_every, "pre-training")
-    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    trainer = lightning.Trainer(
-        max_steps=chosen.max_steps,
-        accelerator="gpu" if find_device(chosen.device).type == "cuda" else "cpu",
-        devices=chosen.devices,
-        # Spawned, since a second run of the command line would find its output there; some methods leave the decoder.
-        strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",
-        precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
-        gradient_clip_val=settings.optimiser.clip_norm,
-        logger=TensorBoardLogger(out, name="", version="tensorboard"),
-        callbacks=[
-            logbook,
-            *([_Compile()] if chosen.compile else []),
-            ModelCheckpoint(
-                out / CHECKPOINT.parent,
-                filename="last",
-                every_n_train_steps=chosen.checkpoint_every,
-                save_on_train_epoch_end=False,
-                enable_version_counter=False,
-            ),
-        ],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=out,
-    )
-    epoch = None if network.min_epoch_steps is None else _epoch(stream, network.min_epoch_steps)
-    module = PretrainModule(network, settings.optimiser, settings.seed, chosen.max_steps, epoch)
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    with warnings.catch_warnings():
-        # The stream starts at the checkpoint's step by itself, and one reading process is enough for small crops.
-        known = "resuming from a checkpoint|Checkpoint directory|does not have many workers|LeafSpec"
-        warnings.filterwarnings("ignore", message=f".*({known}).*")
-        try:
-            trainer.fit(
-                module,
-                datamodule=_Pairs(stream),
-                ckpt_path=out / CHECKPOINT if resume else None,
-                weights_only=True if resume else None,
-            )
-        except SystemExit:  # Lightning makes an exit of Ctrl-C and SIGTERM, and has Ctrl-C ignored from then on
-            signal.signal(signal.SIGINT, on_interrupt)
-            raise KeyboardInterrupt from None
-    if chosen.devices > 1:  # the logbook was kept in another process
-        logbook.rows = read_curves(logbook.path)
-    return logbook
-
-
-class _Pairs(lightning.LightningDataModule):
-    """The stream, of which each process takes its share."""
-
-    def __init__(self, stream: PairStream) -> None:
-        super().__init__()
-        self.stream = stream
-
-    def train_dataloader(self) -> DataLoader[PairBatch]:
-        """This process's share of each step's pairs."""
-        assert self.trainer is not None
-        return pair_loader(self.stream.shard(self.trainer.global_rank, self.trainer.world_size))
-
-
-class _Compile(Callback):
-    """Compiles the backbone in the process that trains: what is compiled can't be sent to another."""
-
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Do it once."""
-        assert isinstance(pl_module, PretrainModule)
-        pl_module.method.backbone.compile()
-
-
 def _first_step(out: Path, config: dict[str, Any], effects: Mapping[str, str], resume: bool) -> int:
-    """The step that a run starts at, once it is sure that it may."""
+    """Check that a run may start or resume, and return the step that it starts at.
+
+    Raises:
+        UserError: `out` exists or can't be resumed, or it was begun with other settings.
+    """
     if not resume:
         refuse_existing(out)
         return 0
@@ -248,7 +154,7 @@ def _first_step(out: Path, config: dict[str, Any], effects: Mapping[str, str], r
     if not (out / CHECKPOINT).is_file():
         raise UserError(f"{out} holds no {CHECKPOINT} to resume from; remove {out} and start again")
     chosen = earlier.config.get("data", {}).get("crop") if config["data"]["crop"] is None else config["data"]["crop"]
-    now = config | {"data": config["data"] | {"crop": chosen}}  # a crop that is not given is chosen by the store
+    now = config | {"data": config["data"] | {"crop": chosen}}  # without a crop, the store determines it
     changed = changes(earlier.config, now, effects)
     if changed:
         raise UserError(
@@ -257,10 +163,10 @@ def _first_step(out: Path, config: dict[str, Any], effects: Mapping[str, str], r
     return int(torch.load(out / CHECKPOINT, map_location="cpu", weights_only=True)["global_step"])
 
 
-def _final_values(logbook: Logbook) -> dict[str, float]:
-    """Each logged value's mean over those of the last steps that have it."""
+def _final_values(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the mean of each logged value over the last steps, where it was logged."""
     values: dict[str, list[float]] = {}
-    for row in logbook.rows[-LAST_STEPS:]:
+    for row in rows[-LAST_STEPS:]:
         for name in row.keys() - {"step"}:  # some are logged once an epoch
             values.setdefault(name, []).append(row[name])
     return {f"train/{name}": fmean(found) for name, found in sorted(values.items())}

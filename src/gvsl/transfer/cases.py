@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gvsl.errors import UserError
 from gvsl.inferers.windows import random_box, windows
+from gvsl.io import Box
 from gvsl.store import Store
-from gvsl.store.arrays import Box
 from gvsl.transfer.transfer_settings import TransferSettings
 
 DRAW_LABELS, DRAW_ORDER = 0, 1

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from gvsl.backbones import UNet3D
+from gvsl.io import Box
 from gvsl.metrics.bootstrap import bootstrap, draw_counts, percentile_interval
 from gvsl.metrics.ranking import auc_of_draws, average_precision
 from gvsl.progress import progress
 from gvsl.store import Store
-from gvsl.store.arrays import Box
 from gvsl.transfer.augmentation import augment
 from gvsl.transfer.cases import Cases, draw_labelled
 from gvsl.transfer.features import PooledFeatures

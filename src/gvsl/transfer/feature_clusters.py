@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from gvsl.files import write_text
 from gvsl.inferers import windows
-from gvsl.store.arrays import Box
+from gvsl.io import Box
 from gvsl.transfer.cases import LabelledCases
 from gvsl.transfer.features import Represent
 from gvsl.transfer.transfer_settings import TransferSettings

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gvsl.inferers.windows import windows
-from gvsl.store.arrays import Box
+from gvsl.io import Box
 from gvsl.transfer.cases import Cases
 from gvsl.transfer.networks import ClassificationNetwork, SegmentationNetwork
 from gvsl.transfer.transfer_settings import TransferSettings

@@ -16,7 +16,7 @@ from gvsl.datasets.tasks import TASKS
 from gvsl.files import refuse_existing, whole_folder
 from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.metrics.bootstrap import steps_to_fraction
-from gvsl.records import RunRecord, environment, utc_now, write_curves, write_record
+from gvsl.records import CURVES_NAME, RunRecord, environment, utc_now, write_curves, write_record
 from gvsl.settings import deciding_settings, effects_of
 from gvsl.store import Store
 from gvsl.text import one_of
@@ -32,7 +32,6 @@ from gvsl.transfer.task import Task
 from gvsl.transfer.transfer_settings import TransferSettings
 from gvsl.transfer.weights import save_adapted
 
-CURVES_NAME = "curves.csv"
 OpenTask = Callable[[Store, TransferSettings, str], Task]
 """Opens a task, by its name, on a store."""
 KINDS: dict[str, OpenTask] = {"segmentation": Segmentation, "classification": Classification}

@@ -13,6 +13,7 @@ from gvsl.backbones import UNet3D
 from gvsl.datasets.tasks import check_labels
 from gvsl.inferers.sliding_window import predict_classes
 from gvsl.inferers.windows import windows
+from gvsl.io import Box
 from gvsl.metrics.bootstrap import mean_with_interval
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.metrics.hausdorff import hd95_per_structure
@@ -20,7 +21,6 @@ from gvsl.progress import progress
 from gvsl.records.pictures import Slices, segmentation_slices, write_segmentations
 from gvsl.records.volumes import BestAndWorst
 from gvsl.store import Store
-from gvsl.store.arrays import Box
 from gvsl.transfer.augmentation import augment
 from gvsl.transfer.cases import LabelledCases, draw_labelled
 from gvsl.transfer.feature_clusters import CLUSTERS_NAME, find_clusters, write_clusters

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from gvsl.backbones import UNet3D
-from gvsl.store.arrays import Box
+from gvsl.io import Box
 from gvsl.transfer.networks import AdaptedNetwork
 
 Example = tuple[str, Box]
@@ -39,10 +39,10 @@ class Task(Protocol):
 
     score_name: str
     """Name of the validation score, such as "dice"; higher is better."""
-    train: Sequence[str]
+    train: list[str]
     """Ids of the training cases that were drawn."""
-    val: Sequence[str]
-    test_cases: Sequence[str]
+    val: list[str]
+    test_cases: list[str]
     """Ids of the test cases that are scored."""
 
     def build(self, backbone: UNet3D) -> AdaptedNetwork:

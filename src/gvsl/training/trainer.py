@@ -1,0 +1,117 @@
+"""The Lightning trainer of a pre-training: device, checkpoints, callbacks and interruption."""
+
+import signal
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from gvsl.data import PairStream, pair_loader, read_crop
+from gvsl.hardware import find_device
+from gvsl.methods import Method
+from gvsl.records import CURVES_NAME
+from gvsl.training.metrics_logger import MetricsLogger, Row, read_curves
+from gvsl.training.module import Epoch, PretrainModule
+from gvsl.training.pretrain_settings import PretrainSettings
+from gvsl.types import PairBatch
+
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+
+
+def fit(method: Method, stream: PairStream, out: Path, settings: PretrainSettings, resume: bool) -> list[Row]:
+    """Train a method on a stream of pairs, and return the values logged at each step.
+
+    Args:
+        method: is trained in place.
+        stream: from the first step of this call on.
+        out: the run's folder, for curves, checkpoints and TensorBoard.
+        settings: optimiser and trainer.
+        resume: continue from the checkpoint in `out`.
+
+    Raises:
+        KeyboardInterrupt: the run was stopped by Ctrl-C or SIGTERM.
+    """
+    chosen = settings.trainer
+    logger = MetricsLogger(out / CURVES_NAME, chosen.log_every, "pre-training")
+    method.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    trainer = lightning.Trainer(
+        max_steps=chosen.max_steps,
+        accelerator="gpu" if find_device(chosen.device).type == "cuda" else "cpu",
+        devices=chosen.devices,
+        # Spawned processes don't run the command line again; some methods don't use the decoder.
+        strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",
+        precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
+        gradient_clip_val=settings.optimiser.clip_norm,
+        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        callbacks=[
+            logger,
+            *([_Compile()] if chosen.compile else []),
+            ModelCheckpoint(
+                out / CHECKPOINT.parent,
+                filename=CHECKPOINT.stem,
+                every_n_train_steps=chosen.checkpoint_every,
+                save_on_train_epoch_end=False,
+                enable_version_counter=False,
+            ),
+        ],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=out,
+    )
+    epoch = None if method.min_epoch_steps is None else _epoch(stream, method.min_epoch_steps)
+    module = PretrainModule(method, settings.optimiser, settings.seed, chosen.max_steps, epoch)
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    with warnings.catch_warnings():
+        # The stream itself starts at the checkpoint's step, and small crops need only one reading process.
+        known = "resuming from a checkpoint|Checkpoint directory|does not have many workers|LeafSpec"
+        warnings.filterwarnings("ignore", message=f".*({known}).*")
+        try:
+            trainer.fit(
+                module,
+                datamodule=_Pairs(stream),
+                ckpt_path=out / CHECKPOINT if resume else None,
+                weights_only=True if resume else None,
+            )
+        except SystemExit:  # Lightning turns Ctrl-C and SIGTERM into an exit, and ignores Ctrl-C from then on
+            signal.signal(signal.SIGINT, on_interrupt)
+            raise KeyboardInterrupt from None
+    return read_curves(logger.path) if chosen.devices > 1 else logger.rows  # several: logged in another process
+
+
+def _epoch(stream: PairStream, min_steps: int) -> Epoch:
+    """Return an epoch of as many steps as show as many volumes as the split has, at least `min_steps`."""
+    return Epoch(max(min_steps, -(-len(stream.ids) // (2 * stream.settings.batch_size))), partial(_volumes, stream))
+
+
+def _volumes(stream: PairStream, rank: int, processes: int) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield a process's shard of the split, cropped as in pairs; a module-level function, since it is pickled."""
+    for case in stream.ids[rank::processes]:
+        yield case, read_crop(stream.store, case, stream.crop)
+
+
+class _Pairs(lightning.LightningDataModule):
+    """The stream, sharded over processes."""
+
+    def __init__(self, stream: PairStream) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def train_dataloader(self) -> DataLoader[PairBatch]:
+        """Return the loader of this process's shard of each step's pairs."""
+        assert self.trainer is not None
+        return pair_loader(self.stream.shard(self.trainer.global_rank, self.trainer.world_size))
+
+
+class _Compile(Callback):
+    """Compile the backbone in the process that trains: a compiled module can't be pickled."""
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Compile once, before training."""
+        assert isinstance(pl_module, PretrainModule)
+        pl_module.method.backbone.compile()
