@@ -131,6 +131,16 @@ def test_all_of_two_cases_are_two_labels_everywhere() -> None:
     assert [group.note for group in chart_groups(runs)[0]] == [""]
 
 
+def test_segmentation_and_classification_of_one_store_are_separate_everywhere() -> None:
+    runs = [transfer(TRANSFER, "scratch"), transfer(TRANSFER, "w")]
+    for row in runs[1].record.cases:
+        row |= {"score": row.pop("dice"), "target": int(row["id"]) % 2}
+    data = ReportData(runs)
+    assert {key.metric for key in data.table1.columns} == {"DSC", "AUC"}
+    assert [group.can_be_compared for group in data.groups] == [False, False]
+    assert chart_groups(runs) == ([], runs)
+
+
 def test_the_results_page_reads_the_same_groups() -> None:
     spec = importlib.util.spec_from_file_location("results_table", DOCS / "results_table.py")
     assert spec is not None

@@ -169,8 +169,8 @@ def chart_groups(
 ) -> tuple[list[ChartGroup], list[Run]]:
     """Sort runs into groups that share a chart.
 
-    Of the runs of one store and protocol, those that agree in every deciding setting share a group if it has enough
-    arms. The others are charted together, with a note of the settings in which they differ.
+    Of the runs of one store, protocol and metric, those that agree in every deciding setting share a group if it has
+    enough arms. The others are charted together, with a note of the settings in which they differ.
 
     Args:
         runs: all runs, also the pre-trainings that the arms are named by.
@@ -183,8 +183,8 @@ def chart_groups(
     """
     found, alone = [], []
     usable = [Member(run, SCRATCH if arm == RANDOM else arm) for run, arm in members(list(runs)) if shown(run)]
-    kinds = _sorted_into(usable, lambda member: (member.run.store, protocol_of(member.run)))
-    for (store, mode), alike in sorted(kinds.items()):
+    kinds = _sorted_into(usable, lambda member: (member.run.store, protocol_of(member.run), metric_of(member.run)))
+    for (store, mode, _), alike in sorted(kinds.items()):
         parts = partition(alike, vary)
         whole = [part for part in parts if len({arm for _, arm in part[1]}) >= min_arms]
         varying = _varying([settings for settings, _ in whole])
@@ -273,8 +273,8 @@ def protocol_of(run: Run) -> str:
 
 
 def metric_of(run: Run) -> str:
-    """Return the metric of a transfer run, `DSC` or `AUC`; a record without cases or task is of segmentation."""
-    if run.record.cases:
+    """Return the test metric of a run, `DSC` or `AUC`; a record without cases or task is of segmentation."""
+    if run.record.kind == "transfer" and run.record.cases:
         return "DSC" if mean_of_cases(run, "dice") is not None else "AUC"
     return "AUC" if run.record.config.get("task") in CLASSIFICATIONS else "DSC"
 

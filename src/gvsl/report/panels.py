@@ -32,7 +32,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Block:
-    """Panels that share their legend entries."""
+    """Panels with common legend entries."""
 
     title: str
     note: str

@@ -44,7 +44,7 @@ def curves_drawing(
     lines: Sequence[Line],
     *,
     may_be_logarithmic: bool = False,
-    share: bool = False,
+    as_percentage: bool = False,
     limit: float | None = None,
     raw: bool = True,
 ) -> tuple[Drawing, str]:
@@ -53,7 +53,7 @@ def curves_drawing(
     Args:
         lines: to draw.
         may_be_logarithmic: use a logarithmic axis if the values span decades.
-        share: label values from 0 to 1 as percentages.
+        as_percentage: label values from 0 to 1 as percentages.
         limit: draw a horizontal line at this value.
         raw: draw the logged values too, not the running means alone.
     """
@@ -85,7 +85,7 @@ def curves_drawing(
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=NICE_STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _step_text(value)))
-        if share:
+        if as_percentage:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
         if logarithmic:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -18,7 +18,7 @@ from PIL import Image
 Array = NDArray[np.float64]
 
 NOT_FINITE = (213, 94, 0)
-"""Colour of a pixel that is not finite: vermillion, to be told from black."""
+"""Colour of a pixel that is not finite: vermillion, to stand out from black."""
 GRID_LINES = 16
 """Approximate number of grid lines along the longer side."""
 

@@ -4,7 +4,7 @@ const number = (cell) => {
   return given === "" ? NaN : Number(given);
 };
 
-/** What is moved when a table is sorted: its bodies if it has several, else its rows. */
+/** The parts that sorting rearranges: the bodies of a table if it has several, else its rows. */
 const units = (table) => (table.tBodies.length > 1 ? [...table.tBodies] : [...table.tBodies[0].rows]);
 const cellOf = (unit, place) => (unit.rows ? unit.rows[0] : unit).cells[place];
 
@@ -15,7 +15,7 @@ function sort(table, place, descending) {
     const [one, other] = [cellOf(first, place), cellOf(second, place)];
     if (!numeric) return one.textContent.trim().localeCompare(other.textContent.trim(), undefined, { numeric: true });
     const [left, right] = [number(one), number(other)];
-    // What has no figure comes last, whichever way it is sorted.
+    // Cells without a number come last in either order.
     if (Number.isNaN(left) || Number.isNaN(right)) return (Number.isNaN(left) - Number.isNaN(right)) * (descending ? -1 : 1);
     return left - right;
   };

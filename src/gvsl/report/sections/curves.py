@@ -95,7 +95,7 @@ def _panel(run: Run, title: str, caption: str, entries: Sequence[tuple[str, str,
         lines,
         f"{title} of {run.label} over the steps: {', '.join(name for name, _, _ in entries)}",
         may_be_logarithmic=first in LOGARITHMIC or first.startswith(GRADIENTS),
-        share=first == "folded",
+        as_percentage=first == "folded",
         limit=0.01 if first == "folded" else None,
     )
     keys = legend((entry_key(Entry(*line)), line[0].removeprefix(GRADIENTS)) for line in entries)

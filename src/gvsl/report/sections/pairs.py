@@ -102,7 +102,7 @@ def _pair(picture: Picture) -> Html:
     stages = [
         Stage("moving", moving, limits, before, outlines("moving", same_grid)),
         Stage("after affine", affine, limits, _note(picture, "ncc_affine"), outlines(None)),
-        Stage("after the whole DVF", warped, limits, _note(picture, "ncc", "dice_after"), outlines("warped")),
+        Stage("after full DVF", warped, limits, _note(picture, "ncc", "dice_after"), outlines("warped")),
         Stage("fixed", fixed, limits, "the target", outlines(None)),
         Stage("grid", moving, limits, "on the moving image", grids),
     ]
