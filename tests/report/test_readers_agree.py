@@ -138,7 +138,8 @@ def test_segmentation_and_classification_of_one_store_are_separate_everywhere() 
     data = ReportData(runs)
     assert {key.metric for key in data.table1.columns} == {"DSC", "AUC"}
     assert [group.can_be_compared for group in data.groups] == [False, False]
-    assert chart_groups(runs) == ([], runs)
+    charts, alone = chart_groups(runs)
+    assert (charts, {run.label for run in alone}) == ([], {"scratch", "w"})
 
 
 def test_the_results_page_reads_the_same_groups() -> None:
