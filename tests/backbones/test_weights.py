@@ -183,7 +183,7 @@ def test_truncated_weights_are_refused(run: Path) -> None:
         ({"method": None}, "method"),
         ({"backbone": {"in_channels": 1}}, "width"),
         ({"backbone": {"in_channels": 1, "width": 12}}, "multiple of 8"),
-        ({"preprocessing": {"spacing": 1.0}}, "lacks or adds"),
+        ({"preprocessing": {"spacing": 1.0}}, "lack or add"),
         ({"preprocessing": []}, "config"),
     ],
 )
