@@ -21,7 +21,8 @@ from gvsl.report import read_report, write_report
 from gvsl.store import Store
 from gvsl.store.store import image_path
 from gvsl.store.table import CaseTable
-from gvsl.transfer import LabelledCases, TransferSettings, load_segmenter, run_task
+from gvsl.transfer import TransferSettings, load_segmenter, run_task
+from gvsl.transfer.cases import LabelledCases
 
 transfer = partial(run_task, "segmentation")
 
