@@ -30,8 +30,8 @@ def segment_volume(
     """Return the label value of each voxel of a volume, on the volume's own grid, (D, H, W).
 
     The volume is preprocessed as the run's training data, segmented, and its label map resampled onto the volume's
-    grid: each voxel gets the label with the largest weight in linear interpolation. What the crop removed is
-    background.
+    grid: each voxel gets the label with the largest weight in linear interpolation. Voxels outside the
+    preprocessing's crop are background.
 
     Args:
         model: of a transfer run.

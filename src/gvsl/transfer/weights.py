@@ -154,16 +154,16 @@ def load_adapted(folder: Path, kind: str | None = None) -> Segmenter | Classifie
     try:
         if found not in ("segmentation", "classification"):
             raise ValueError(f"kind {found!r} is unknown")
-        precision, contract = config["precision"], backbone.preprocessing
+        precision, spec = config["precision"], backbone.preprocessing
         crop, overlap = _windows(config)
         if found == "classification":
-            model = Classifier(ClassificationNetwork(backbone, precision=precision), contract, crop, overlap)
+            model = Classifier(ClassificationNetwork(backbone, precision=precision), spec, crop, overlap)
         else:
             labels = {int(value): str(name) for value, name in config["labels"].items()}
             network = SegmentationNetwork(backbone, 1 + len(labels), kernel=config["kernel"], precision=precision)
             kept = config.get("colours", label_colours(labels))  # runs from before there were colours have none
             colours = {int(value): (int(red), int(green), int(blue)) for value, (red, green, blue) in kept.items()}
-            model = Segmenter(network, labels, contract, crop, overlap, colours)
+            model = Segmenter(network, labels, spec, crop, overlap, colours)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is no config of a head ({error}); copy it from the run again") from None
     tensors = read_tensors(folder / HEAD_NAME)
