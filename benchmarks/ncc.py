@@ -1,6 +1,6 @@
-"""The local NCC's forward and backward pass beside MONAI's, in one run: python benchmarks/ncc.py [--size 96].
+"""Forward and backward pass of the local NCC compared with MONAI's: python benchmarks/ncc.py [--size 96].
 
-Prints the median and the range of the seconds of both, their ratio, and each one's peak memory above the images'.
+Prints the median and range of the time of both, their ratio, and the peak memory of each beyond the images.
 """
 
 import argparse
@@ -22,7 +22,7 @@ WINDOW = 9
 
 
 def losses() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    """Both losses by name, as functions of fixed and moved."""
+    """Return both losses by name, as functions of the fixed and the warped image."""
     from monai.losses import LocalNormalizedCrossCorrelationLoss
 
     monai = LocalNormalizedCrossCorrelationLoss(spatial_dims=3, kernel_size=WINDOW)
@@ -33,7 +33,7 @@ def losses() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
 
 
 def seconds(loss: Callable[[Tensor, Tensor], Tensor], fixed: Tensor, moved: Tensor) -> float:
-    """One forward and backward pass."""
+    """Return the seconds of one forward and backward pass."""
     moved.grad = None
     began = time.perf_counter()
     loss(fixed, moved).backward()
@@ -41,33 +41,33 @@ def seconds(loss: Callable[[Tensor, Tensor], Tensor], fixed: Tensor, moved: Tens
 
 
 def images(size: int) -> tuple[Tensor, Tensor]:
-    """Two random volumes; the second wants a gradient, as the warped image does."""
+    """Return two random volumes; the second requires a gradient, as the warped image does."""
     generator = torch.Generator().manual_seed(0)
     fixed, moved = torch.rand((2, 1, 1, size, size, size), generator=generator)
     return fixed, moved.requires_grad_()
 
 
 def peak_mebibytes(name: str, size: int) -> float:
-    """The peak memory that one pass adds, in a process of its own."""
+    """Return the peak memory that one pass adds; call it in a process of its own."""
     loss = losses()[name]
     seconds(loss, *images(8))
     fixed, moved = images(size)
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # Linux: forget the peak so far
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # Linux: reset the peak
     before = peak_kibibytes()
     seconds(loss, fixed, moved)
     return (peak_kibibytes() - before) / 1024
 
 
 def peak_kibibytes() -> int:
-    """The process's peak resident memory since it was last forgotten."""
+    """Return the process's peak resident memory since the last reset."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
 
 
 def main() -> None:
-    """Measure both in turns, so that a busy machine slows both."""
+    """Measure both alternately, so that a busy machine slows both."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=96, help="voxels a side")
+    parser.add_argument("--size", type=int, default=96, help="voxels along each side")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     found = environment()
@@ -77,7 +77,7 @@ def main() -> None:
     for turn in range(options.repeats + 1):
         for name, loss in losses().items():
             taken = seconds(loss, fixed, moved)
-            if turn:  # the first warms up
+            if turn:  # the first turn is a warm-up
                 times[name].append(taken)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         memory = {name: pool.submit(peak_mebibytes, name, options.size).result() for name in times}
@@ -86,7 +86,7 @@ def main() -> None:
         spread = f"{min(taken):.3f} to {max(taken):.3f}"
         print(f"  {name:6} {statistics.median(taken):.3f} s ({spread}), {memory[name]:.0f} MiB")
     ratio = statistics.median(times["gvsl"]) / statistics.median(times["monai"])
-    print(f"  gvsl / monai: {ratio:.2f} of the time (asked for: at most 0.5)")
+    print(f"  gvsl / monai: {ratio:.2f} of the time (target: at most 0.5)")
 
 
 if __name__ == "__main__":

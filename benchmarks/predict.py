@@ -1,11 +1,11 @@
 """Time and peak memory to segment one large volume: python benchmarks/predict.py.
 
-`window` and `monai` are the sliding step alone, gvsl's beside MONAI's inferer used plainly: both slide the same windows
-of the same U-Net with random weights over the same array, half overlapping, with Gaussian weights, and end with the
-likeliest class of each voxel. `command` is all of `gvsl predict` as a user waits for it: it starts, loads a run of the
-same network, reads a NIfTI file of 1 mm, prepares it, slides, takes the label map back and writes it compressed. Each
-runs in a process of its own, in turn. `--passes false` leaves the U-Net out of the sliding step, since its passes take
-the same time in both: the windows' logits are then noise.
+`window` and `monai` are the sliding window alone, gvsl's and MONAI's inferer with default use: both slide the same
+half-overlapping windows with Gaussian weights and the same randomly initialised U-Net over the same array, and end with
+the most probable class of each voxel. `command` is the whole of `gvsl predict`: it starts, loads a run of the same
+network, reads a NIfTI file of 1 mm, preprocesses it, slides, maps the label map back and writes it compressed. Each
+runs in a process of its own, one after the other. `--passes false` replaces the U-Net by noise in the sliding window,
+since its passes take the same time in both.
 """
 
 import argparse
@@ -36,17 +36,17 @@ OVERLAP = 0.5
 SLIDING = {"window": "the sliding window of `gvsl predict`", "monai": "MONAI's inferer"}
 COMMAND = "command"
 COARSE = 16
-"""Voxels a side of the blobs in the image that the command reads."""
+"""Side in voxels of the blobs in the image that the command reads."""
 
 
 def kibibytes(what: str) -> int:
-    """Resident memory of this process: VmRSS, now, or VmHWM, at its peak."""
+    """Return the resident memory of this process: VmRSS for now, VmHWM for the peak."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith(f"{what}:")).split()[1])
 
 
 def measure(name: str, classes: int, shape: tuple[int, int, int], width: int, passes: bool) -> tuple[float, float]:
-    """Seconds, and GiB at the peak above the volume and the network."""
+    """Return the seconds, and the peak memory in GiB beyond the volume and the network."""
     keep_freed_memory()
     torch.manual_seed(0)
     network = SegmentationNetwork(UNet3D(width=width), classes, precision="bf16").eval()
@@ -75,7 +75,7 @@ def measure(name: str, classes: int, shape: tuple[int, int, int], width: int, pa
 
 
 def make_run(folder: Path, classes: int, width: int) -> Path:
-    """The folder of a run of the network that `measure` has."""
+    """Write the folder of a run with the network that `measure` uses."""
     torch.manual_seed(0)
     network = SegmentationNetwork(UNet3D(width=width), classes, precision="bf16")
     folder.mkdir()
@@ -92,34 +92,34 @@ def make_run(folder: Path, classes: int, width: int) -> Path:
 
 
 def make_image(path: Path, shape: tuple[int, int, int]) -> Path:
-    """Blobs and noise in Hounsfield units, int16, 1 mm, compressed; nothing of it is air, so nothing is cropped."""
+    """Write blobs and noise in Hounsfield units, int16, 1 mm, compressed; without air, so that nothing is cropped."""
     generator = np.random.default_rng(0)
     coarse = generator.normal(40, 200, [-(-side // COARSE) for side in shape]).astype(np.float32)
     array = zoom(coarse, COARSE, order=1)[tuple(slice(side) for side in shape)]
-    for plane in array:  # one at a time: this process is to stay small
+    for plane in array:  # one at a time, to keep this process small
         plane += generator.normal(0, 20, plane.shape).astype(np.float32)
     write_nifti(path, Volume(array.clip(-900, 900).astype(np.int16), np.eye(4)))
     return path
 
 
 def measure_command(run: Path, image: Path, out: Path) -> tuple[float, float, float]:
-    """Seconds of `gvsl predict` on one image, those that it had a core, and GiB at the peak of its process."""
-    words = [sys.executable, "-c", "import sys; from gvsl.cli import main; sys.exit(main())"]
-    words += ["predict", str(run), str(image), "--out", str(out), "--device", "cpu"]
+    """Return wall seconds, processor seconds and peak GiB of `gvsl predict` on one image."""
+    argv = [sys.executable, "-m", "gvsl"]
+    argv += ["predict", str(run), str(image), "--out", str(out), "--device", "cpu"]
     began = time.perf_counter()
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, words)
+        raise subprocess.CalledProcessError(process.returncode, argv)
     return time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
 
 
 def slide(options: argparse.Namespace, classes: int, name: str) -> None:
-    """Measure the sliding step in a process of its own, and print its row."""
-    words = [sys.executable, __file__, "--only", name, "--classes", str(classes), "--width", str(options.width)]
-    words += ["--passes", options.passes, "--shape", *map(str, options.shape)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    """Measure the sliding window in a process of its own, and print its row."""
+    argv = [sys.executable, __file__, "--only", name, "--classes", str(classes), "--width", str(options.width)]
+    argv += ["--passes", options.passes, "--shape", *map(str, options.shape)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         print(
             f"| {classes} | {SLIDING[name]} | failed (exit code {done.returncode}, -9: out of memory) | |", flush=True
@@ -130,13 +130,15 @@ def slide(options: argparse.Namespace, classes: int, name: str) -> None:
 
 
 def main() -> None:
-    """Measure the rows that are asked for, and print a table of the sliding step and one of the command."""
+    """Measure the chosen rows, and print a table of the sliding window and one of the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 300), help="voxels, at 1 mm")
     parser.add_argument("--width", type=int, default=16, help="first-level channels of the U-Net")
-    parser.add_argument("--classes", type=int, nargs="+", default=[8, 29], help="background included")
+    parser.add_argument("--classes", type=int, nargs="+", default=[8, 29], help="with background")
     parser.add_argument("--rows", nargs="+", choices=(*SLIDING, COMMAND), default=[*SLIDING, COMMAND])
-    parser.add_argument("--passes", choices=("true", "false"), default="true", help="of the sliding step")
+    parser.add_argument(
+        "--passes", choices=("true", "false"), default="true", help="use the U-Net in the sliding window"
+    )
     parser.add_argument("--only", choices=SLIDING, help=argparse.SUPPRESS)
     options = parser.parse_args()
     shape = tuple(options.shape)

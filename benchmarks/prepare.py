@@ -1,7 +1,7 @@
-"""Preparing large CT volumes: python benchmarks/prepare.py [--volumes 2] [--shape 512 512 400] [--processes 1 2].
+"""Preparation of large CT volumes: python benchmarks/prepare.py [--volumes 2] [--shape 512 512 400] [--processes 1 2].
 
-Each volume is a body with organs, lungs and noise, 0.4 x 0.4 x 0.75 mm, as .nii.gz in 16 bits; prepared by the preset
-ct into a store of 1 mm. The peak memory is that of all processes together at most: the sum of what each had.
+Each volume is a body with organs, lungs and noise, 0.4 x 0.4 x 0.75 mm, as .nii.gz in 16 bits, prepared with the preset
+ct into a store of 1 mm. The peak memory is an upper bound for all processes together: the sum of their peaks.
 """
 
 import argparse
@@ -31,7 +31,7 @@ began = time.perf_counter()
 prepare(cases, out, PRESETS["ct"], source="benchmark", processes=processes)
 wall = time.perf_counter() - began
 if processes > 1:
-    get_reusable_executor().shutdown(wait=True)  # what its processes used is known once they have ended
+    get_reusable_executor().shutdown(wait=True)  # the usage of its processes is known once they have ended
 used = [resource.getrusage(kind) for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 print(json.dumps({"wall": wall, "cpu": sum(item.ru_utime + item.ru_stime for item in used),
                   "own": used[0].ru_maxrss, "child": used[1].ru_maxrss}))
@@ -39,7 +39,7 @@ print(json.dumps({"wall": wall, "cpu": sum(item.ru_utime + item.ru_stime for ite
 
 
 def body(shape: tuple[int, int, int], seed: int) -> Volume:
-    """A CT in HU, its first axis the fastest in memory, as files have it."""
+    """Return a CT in HU, with the first axis the fastest in memory, as in files."""
     draw = np.random.default_rng(seed)
     axes = [np.linspace(-1, 1, size, dtype=np.float32) for size in shape]
     array = np.empty(shape, np.int16, order="F")
@@ -53,7 +53,7 @@ def body(shape: tuple[int, int, int], seed: int) -> Volume:
 
 
 def measure(source: Path, out: Path, processes: int) -> dict[str, float]:
-    """Wall time, processor time and peak memory of one preparation."""
+    """Return wall time, processor time, peak memory and store size of one preparation."""
     done = subprocess.run(
         [sys.executable, "-c", WORK, str(source), str(out), str(processes)], capture_output=True, text=True, check=True
     )
@@ -65,7 +65,7 @@ def measure(source: Path, out: Path, processes: int) -> dict[str, float]:
 def main() -> None:
     """Write the volumes and prepare them with each number of processes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--volumes", type=int, default=2, help="a process")
+    parser.add_argument("--volumes", type=int, default=2, help="volumes per process")
     parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 400), metavar="N")
     parser.add_argument("--processes", type=int, nargs="+", default=(1, 2))
     options = parser.parse_args()
@@ -84,10 +84,10 @@ def main() -> None:
             size = first.stat().st_size
             print(
                 f"  {processes} process(es), {count} volumes of {' x '.join(map(str, options.shape))}: "
-                f"{60 * count / result['wall']:.1f} volumes a minute by the clock, "
-                f"{60 * count / result['cpu']:.1f} a minute and a core by processor time, "
+                f"{60 * count / result['wall']:.1f} volumes per minute of wall time, "
+                f"{60 * count / result['cpu']:.1f} per minute and core of processor time, "
                 f"peak memory {result['peak'] / 2**30:.2f} GiB, "
-                f"store {result['store'] / count / size:.2f} of the source's {size / 2**20:.0f} MiB a volume",
+                f"store {result['store'] / count / size:.2f} of the source's {size / 2**20:.0f} MiB per volume",
                 flush=True,
             )
 

@@ -1,7 +1,7 @@
-"""One whole GVSL step beside the bare U-Net's forward and backward pass: python benchmarks/step.py [--size 64].
+"""A GVSL training step compared with the U-Net's forward and backward pass: python benchmarks/step.py [--size 64].
 
-The step is all of it: augmentation, both images, heads, losses, backward pass, optimiser. The U-Net's share is the
-forward and backward pass of the same two images. Both are measured in turns in one process, in fp32 and in bf16.
+The step is the whole of it: augmentation, both images, heads, losses, backward pass, optimiser. The U-Net's part is the
+forward and backward pass of the same two images. Both are measured alternately in one process, in fp32 and in bf16.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from gvsl.types import PairBatch
 
 
 def pair(size: int, batch: int, device: torch.device) -> PairBatch:
-    """A batch of smooth random volumes."""
+    """Return a batch of smooth random volumes."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand((2 * batch, 1, 9, 9, 9), generator=generator)
     volumes = torch.nn.functional.interpolate(coarse, size=(size, size, size), mode="trilinear").to(device)
@@ -31,7 +31,7 @@ def pair(size: int, batch: int, device: torch.device) -> PairBatch:
 
 
 def timed(work: Callable[[], Tensor], device: torch.device, after: Callable[[], object]) -> float:
-    """Seconds of a forward pass, its backward pass, and what comes after."""
+    """Return the seconds of a forward pass, its backward pass, and `after`."""
     began = time.perf_counter()
     work().backward()
     after()
@@ -41,12 +41,12 @@ def timed(work: Callable[[], Tensor], device: torch.device, after: Callable[[], 
 
 
 def measure(precision: str, options: argparse.Namespace, device: torch.device) -> tuple[list[float], list[float]]:
-    """Seconds of the whole step and of the U-Net alone."""
+    """Return the seconds of whole steps and of the U-Net alone."""
     torch.manual_seed(0)
     method = GVSL(UNet3D(width=options.width))
     method.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(method.parameters(), lr=1e-4, fused=True)
-    batch = pair(options.size, options.batch, device)
+    batch = pair(options.size, options.batch_size, device)
     both = channels_last(torch.cat([batch.moving, batch.fixed]))
     generator = torch.Generator(device).manual_seed(0)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
@@ -65,7 +65,7 @@ def measure(precision: str, options: argparse.Namespace, device: torch.device) -
     steps, passes = [], []
     for turn in range(options.repeats + 1):
         taken = timed(whole, device, optimiser.step), timed(bare, device, lambda: None)
-        if turn:  # the first warms up
+        if turn:  # the first turn is a warm-up
             steps.append(taken[0])
             passes.append(taken[1])
     return steps, passes
@@ -74,9 +74,9 @@ def measure(precision: str, options: argparse.Namespace, device: torch.device) -
 def main() -> None:
     """Measure fp32 and bf16."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=64, help="voxels a side")
+    parser.add_argument("--size", type=int, default=64, help="voxels along each side")
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=1, help="pairs")
+    parser.add_argument("--batch-size", type=int, default=1, help="pairs per step")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     keep_freed_memory()
@@ -84,7 +84,7 @@ def main() -> None:
     found = environment()
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{found['processor']}, {found['cores']} cores"
     print(f"{utc_now()}, {where}, torch {found['torch']}")
-    print(f"width {options.width}, {options.batch} pair(s) of {options.size} cubed")
+    print(f"width {options.width}, {options.batch_size} pair(s) of {options.size} cubed")
     medians = {}
     for precision in ("fp32", "bf16"):
         steps, passes = measure(precision, options, device)
@@ -93,9 +93,9 @@ def main() -> None:
         print(
             f"  {precision}: step {medians[precision]:.2f} s ({min(steps):.2f} to {max(steps):.2f}), "
             f"U-Net {statistics.median(passes):.2f} s ({min(passes):.2f} to {max(passes):.2f}), "
-            f"ratio {ratio:.2f} (asked for: at most 1.35)"
+            f"ratio {ratio:.2f} (target: at most 1.35)"
         )
-    print(f"  fp32 / bf16: {medians['fp32'] / medians['bf16']:.2f} (asked for: at least 1.5 with bf16 units)")
+    print(f"  fp32 / bf16: {medians['fp32'] / medians['bf16']:.2f} (target: at least 1.5 with bf16 units)")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What the store costs and gives, one table each; the figures of docs/store.md come from here.
+"""Speed and size of the store, one table each; the numbers of docs/store.md come from here.
 
     python benchmarks/store.py formats     random crops out of Blosc2, Zarr 3, a memory map and NIfTI
     python benchmarks/store.py manifest    a store of 100,000 cases: seconds to open, memory, an epoch's order
 
-The volumes are phantoms, so no data is needed. Rates are a second of a core's own work (processor time), so that
-another program on the machine does not lower them; what the file cache holds is read from memory. `formats` needs
+The volumes are phantoms, so no data is needed. Rates are per second of processor time, so that other programs on the
+machine do not lower them; files in the page cache are read from memory. `formats` needs
 `pip install "gvsl[benchmarks]"`.
 """
 
@@ -46,7 +46,7 @@ WINDOW_HU = 2048
 
 
 def header(title: str) -> None:
-    """What ran where, above every table."""
+    """Print the title, time and hardware above a table."""
     found = environment()
     print(f"{title}: {utc_now()}, {found['processor']}, {found['cores']} cores", flush=True)
 
@@ -55,14 +55,14 @@ def header(title: str) -> None:
 
 
 def blosc(path: Path, array: Array, chunk: int, block: int, codec: blosc2.Codec) -> None:
-    """Blosc2 with other chunks and another codec than the store's."""
+    """Write Blosc2 with other chunks and another codec than the store's."""
     chunks, blocks = ((side,) * 3 for side in (chunk, block))
     settings = blosc2.CParams(codec=codec, clevel=1, nthreads=1)
     blosc2.asarray(array, chunks=chunks, blocks=blocks, urlpath=str(path), mode="w", cparams=settings)
 
 
 def zarr_write(path: Path, array: Array, chunk: int, codec: str) -> None:
-    """Zarr 3: one shard a volume, so one file as in the store, and blosc with a byte shuffle, as Blosc2 has it."""
+    """Write Zarr 3 with one shard per volume, so one file as in the store, and blosc with byte shuffle as in Blosc2."""
     import zarr
 
     inner = zarr.codecs.BloscCodec(cname=codec, clevel=1, shuffle="shuffle", typesize=2)
@@ -74,35 +74,35 @@ def zarr_write(path: Path, array: Array, chunk: int, codec: str) -> None:
 
 
 def zarr_read(path: Path, box: Box) -> NDArray[Any]:
-    """A crop out of Zarr 3."""
+    """Read a crop from Zarr 3."""
     import zarr
 
     return np.asarray(zarr.open_array(path, mode="r")[box])
 
 
 def blosc_read(path: Path, box: Box) -> NDArray[Any]:
-    """A crop as the store reads it."""
+    """Read a crop as the store does."""
     return read_array(path, SHAPE, box)
 
 
 def map_write(path: Path, array: Array) -> None:
-    """Uncompressed."""
+    """Write an uncompressed array."""
     np.save(path, array)
 
 
 def map_read(path: Path, box: Box) -> NDArray[Any]:
-    """A crop copied out of a memory map."""
+    """Read a crop from a memory map."""
     return np.array(np.load(path, mmap_mode="r")[box])
 
 
 def nifti_write(path: Path, array: Array) -> None:
-    """As hospitals hand it out: whole HU, gzipped."""
+    """Write integer HU, gzipped, as hospitals export it."""
     values = np.rint(array.astype(np.float32) * WINDOW_HU - WINDOW_HU / 2).astype(np.int16)
     nibabel.Nifti1Image(values, np.eye(4)).to_filename(path)
 
 
 def nifti_read(path: Path, box: Box) -> NDArray[Any]:
-    """The whole volume decompressed and scaled, and a crop taken, as code without a store does at every step."""
+    """Decompress and scale the whole volume and take a crop, as code without a store does at every step."""
     values = np.asanyarray(nibabel.load(path).dataobj)
     return ((values + WINDOW_HU / 2) / WINDOW_HU).astype(np.float16)[box]
 
@@ -119,11 +119,11 @@ FORMATS: dict[str, tuple[str, Write, Read]] = {
     "NIfTI, gzipped, read whole": (".nii.gz", nifti_write, nifti_read),
 }
 SHAPE = (1, 1, 1)
-"""Of the volumes; the reading processes set it."""
+"""Shape of the volumes; the reading processes set it."""
 
 
 def quiet_libraries() -> None:
-    """One thread each: loaders read in many processes at once."""
+    """Limit Zarr to one thread, since loaders read in many processes at once."""
     import numcodecs.blosc
     import zarr
 
@@ -134,7 +134,7 @@ def quiet_libraries() -> None:
 def reading(
     names: list[str], folder: Path, shape: tuple[int, int, int], options: argparse.Namespace, place: int, start: Barrier
 ) -> list[tuple[str, float, float]]:
-    """Crops a second of this process's own work, and of the clock, for each format in turn, several times over."""
+    """Return crops per second of processor time and of wall time, for each format and repeat."""
     global SHAPE
     SHAPE = shape
     quiet_libraries()
@@ -157,7 +157,7 @@ def reading(
 
 
 def formats(options: argparse.Namespace) -> None:
-    """Write and read the same volumes in every format."""
+    """Write and read the same volumes in every format, and print the table."""
     quiet_libraries()
     shape = (options.side, options.side, options.side)
     volumes = []
@@ -198,7 +198,7 @@ def formats(options: argparse.Namespace) -> None:
 def read_in(
     processes: int, names: list[str], folder: Path, shape: tuple[int, int, int], options: argparse.Namespace
 ) -> dict[str, tuple[float, float]]:
-    """Median over turns: crops a second of a core's work in the mean process, and of the clock in all of them."""
+    """Return medians over repeats: crops per processor second of the mean process, and per wall second of all."""
     context = get_context("spawn")
     with context.Manager() as manager:
         start = manager.Barrier(processes)
@@ -220,7 +220,7 @@ def read_in(
 
 
 def simulate(folder: Path, count: int) -> None:
-    """A store of so many cases, of which the first two have real arrays and the others empty files."""
+    """Write a store of `count` cases; the first two have real arrays, the others empty files."""
     draw = np.random.default_rng(0)
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True)
@@ -268,18 +268,18 @@ def simulate(folder: Path, count: int) -> None:
 
 
 def peak_mebibytes() -> float:
-    """Of this process so far."""
+    """Return the peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def resident_mebibytes() -> float:
-    """Of this process now."""
+    """Return the memory of this process now."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
 def opened(folder: Path) -> None:
-    """Open the store in a process of its own, and say what it took."""
+    """Open the store, and print the time and memory; call it in a process of its own."""
     before = resident_mebibytes()
     taken = []
     for _ in range(3):
@@ -319,11 +319,11 @@ def manifest(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Choose the table and print it."""
+    """Print the chosen table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=["formats", "manifest"])
     parser.add_argument(
-        "--folder", type=Path, default=None, help="where to write; the system's temporary folder if not"
+        "--folder", type=Path, default=None, help="where to write; the system's temporary folder if not given"
     )
     parser.add_argument("--side", type=int, default=288, help="formats: voxels a side")
     parser.add_argument("--volumes", type=int, default=4, help="formats: how many")

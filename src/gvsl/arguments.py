@@ -137,11 +137,10 @@ def peek(argv: Sequence[str], option: str) -> str | None:
     return value
 
 
-def recipe_setting(argv: Sequence[str], command: str, key: str) -> str | None:
-    """Return a setting of the command line's recipe that must be known before the others, or None."""
+def early_setting(argv: Sequence[str], command: str, key: str, default: str) -> str:
+    """Return a setting that decides which others there are, from the command line or else from its recipe."""
     recipe = peek(argv, "--recipe")
-    found = read_recipe(recipe, command).get(key) if recipe else None
-    return None if found is None else str(found)
+    return peek(argv, f"--{key}") or str((read_recipe(recipe, command) if recipe else {}).get(key, default))
 
 
 def settings_of(kind: type[Settings], options: Namespace) -> Settings:
@@ -222,7 +221,7 @@ class _Formatter(DefaultHelpFormatter):
 def _plain(message: str, options: Options) -> str:
     """Return the parser's error message in a user's terms."""
     text = one_line(message)
-    found = re.match(r'Parser key "([^"]+)": .*(?:Got|Given) value: (.*)$', text)
+    found = re.match(r'Parser key "([^"]+)"[^:]*: .*(?:Got|Given) value: (.*)$', text)
     if found is None:
         return re.sub(r"--[\w.]+", lambda option: option[0].replace("_", "-"), text)
     name = found[1].replace("_", "-")

@@ -1,8 +1,8 @@
-"""The one exception that a user is meant to read."""
+"""The exception for errors that the user can fix."""
 
 
 class UserError(Exception):
-    """A mistake of the user's: one line that names the thing and the mend.
+    """An error that the user can fix: one line that names the cause and the fix.
 
     The command line prints it without a traceback and exits with code 2.
     """

@@ -8,6 +8,7 @@ from typing import TextIO
 
 Advance = Callable[[], None]
 """To be called after each unit of work."""
+Show = Callable[[int, str], None]
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -19,43 +20,40 @@ def progress(total: int, title: str, unit: str, stream: TextIO | None = None) ->
     Yields a function to call after each unit.
     """
     out = sys.stderr if stream is None else stream
-    shown = _bar(total, title, unit, out) if out.isatty() else _lines(total, title, unit, out)
-    with shown as advance:
+    began, done = time.monotonic(), 0
+    with (_bar if out.isatty() else _lines)(total, title, unit, out) as show:
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            show(done, _pace(done, total, unit, time.monotonic() - began))
+
         yield advance
 
 
 @contextmanager
-def _bar(total: int, title: str, unit: str, out: TextIO) -> Iterator[Advance]:
+def _bar(total: int, title: str, unit: str, out: TextIO) -> Iterator[Show]:
     from rich.console import Console  # only needed on a terminal
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
     with Progress(*columns, console=Console(file=out)) as bar:
         task = bar.add_task(title, total=total, pace=unit)
-        began, done = time.monotonic(), 0
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            bar.update(task, advance=1, pace=_pace(done, total, unit, time.monotonic() - began))
-
-        yield advance
+        yield lambda done, pace: bar.update(task, completed=done, pace=pace)
 
 
 @contextmanager
-def _lines(total: int, title: str, unit: str, out: TextIO) -> Iterator[Advance]:
-    began = last = time.monotonic()
-    done = 0
+def _lines(total: int, title: str, unit: str, out: TextIO) -> Iterator[Show]:
+    last = time.monotonic()
 
-    def advance() -> None:
-        nonlocal done, last
-        done += 1
+    def show(done: int, pace: str) -> None:
+        nonlocal last
         now = time.monotonic()
         if done >= total or now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            print(f"{title} {done}/{total} {_pace(done, total, unit, now - began)}", file=out, flush=True)
+            print(f"{title} {done}/{total} {pace}", file=out, flush=True)
 
-    yield advance
+    yield show
 
 
 def _pace(done: int, total: int, unit: str, seconds: float) -> str:

@@ -35,7 +35,7 @@ DEVICE_ALIASES: Mapping[Any, str] = {"gpu": "cuda"}
 """Other names for the values of `device`."""
 
 
-def check_settings(settings: "DataclassInstance", prefix: str = "", **least: float) -> None:
+def check_settings(settings: "DataclassInstance", prefix: str = "", /, **least: float) -> None:
     """Check that each setting of a Literal type is one of its choices, and that others are not too small.
 
     Args:

@@ -11,7 +11,6 @@ from gvsl.errors import UserError
 from gvsl.io import read_label, read_volume
 from gvsl.phantom.cohort import (
     ANATOMIES,
-    FIELD_OF_VIEW,
     HEART_LABELS,
     anatomical_points,
     appearance,
@@ -143,7 +142,7 @@ def test_the_deformation_never_folds(shape: tuple[int, int, int]) -> None:
         points, _ = anatomical_points(11, index, shape)
         jacobian = np.stack([np.stack(np.gradient(part)) for part in points])
         volume = np.linalg.det(np.moveaxis(jacobian, (0, 1), (-2, -1)))
-        average = (FIELD_OF_VIEW / min(shape)) ** 3
+        average = (ANATOMIES["shc"].field_of_view / min(shape)) ** 3
         assert volume.min() > 0.15 * average
         assert volume.max() < 5 * average
 

@@ -1,4 +1,4 @@
-"""AUCs in words: those of Table 1, told beside a random start, and no run of them is taken for broken."""
+"""Comparisons of AUC, which are those of Table 1; runs of classification are not broken segmentations."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def run(method: str, scores: list[float], mode: str = "linear", **config: Any) -
     return Run(Path(name), name, "lungs", record, {}, [], [])
 
 
-def test_methods_are_set_against_random_features_of_their_protocol() -> None:
+def test_methods_are_compared_with_random_features_of_their_protocol() -> None:
     runs = [run("gvsl", GOOD), run("scratch", MIXED), run("gvsl", MIXED, "finetune"), run("scratch", GOOD, "scratch")]
     data = ReportData(runs)
     linear, fine = data.aucs
@@ -45,7 +45,7 @@ def test_methods_are_set_against_random_features_of_their_protocol() -> None:
     )
 
 
-def test_random_features_alone_are_set_against_nothing() -> None:
+def test_random_features_alone_are_not_compared() -> None:
     (alone,) = ReportData([run("scratch", MIXED)]).aucs
     assert alone.arm == RANDOM
     assert alone.outcome == "there is nothing to compare with"

@@ -1,4 +1,4 @@
-"""Which runs are set side by side."""
+"""Groups of runs that share a chart."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_scratch_belongs_to_fine_tuning_and_to_linear_by_its_mode(tmp_path: Path
     assert not alone
 
 
-def test_settings_tell_studies_apart_and_a_run_with_no_other_is_named(tmp_path: Path, transfer_folder: Maker) -> None:
+def test_settings_separate_groups_and_a_run_with_no_other_is_named(tmp_path: Path, transfer_folder: Maker) -> None:
     for labels in (5, 10):
         for method in ("gvsl", "scratch"):
             cases = [f"{method}{number}" for number in range(labels)]

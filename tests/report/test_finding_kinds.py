@@ -1,4 +1,4 @@
-"""Findings of one kind are told once."""
+"""Findings of one kind are grouped."""
 
 from gvsl.report.run_findings import Finding, by_kind
 

@@ -1,4 +1,4 @@
-"""Which transfer runs are set against each other, and that the repository's own records are set alike for alike."""
+"""Groups of comparable transfer runs, also among the repository's own records."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_random_features_and_the_protocol_are_recognised() -> None:
     assert protocol_of(probe(0, {"a": 0.1}, config={"mode": "finetune"})) == "finetune"
 
 
-def test_training_from_scratch_is_set_against_fine_tuning_alone() -> None:
+def test_training_from_scratch_is_the_baseline_of_fine_tuning_alone() -> None:
     """A linear probe on random features and a network trained whole from random weights are two baselines."""
     tuned = probe(0, {"a": 0.3}, config={"mode": "finetune"})
     whole = probe(0, {"a": 0.9}, "scratch", config={"mode": "scratch"})
@@ -72,8 +72,8 @@ def test_runs_of_different_settings_are_never_compared() -> None:
     first, second = groups(runs)
     assert comparisons([first, second]) == []
     assert headline(runs, [first, second]) == "Nothing to compare yet"
-    said = " | ".join(finding.text for finding in findings(runs, [first, second]))
-    assert "no finished run on random features to compare gvsl with: max_steps is 5 against 9" in said
+    text = " | ".join(finding.text for finding in findings(runs, [first, second]))
+    assert "no finished run on random features to compare gvsl with: max_steps is 5 against 9" in text
 
 
 def test_numbers_of_labels_are_never_mixed() -> None:

@@ -1,4 +1,4 @@
-"""How figures are written."""
+"""Formats of numbers."""
 
 import math
 

@@ -16,7 +16,7 @@ def test_html_passes_as_it_is() -> None:
     assert element("p", Html("<i></i>"), "a").code == "<p><i></i>a</p>"
 
 
-def test_figures_of_a_table_are_marked() -> None:
+def test_numbers_in_a_table_are_marked() -> None:
     code = table(["name", "value"], [["a", "1"]], 1, EVIL).code
     assert '<td>a</td><td class="figure">1</td>' in code
     assert SAFE in code

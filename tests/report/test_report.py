@@ -204,7 +204,7 @@ def test_the_repositorys_own_records_make_a_page_without_the_files_that_they_nam
     assert re.search(r"<details><summary>all \d+ runs</summary>", text)
     findings = text[text.index("What to mind") : text.index('class="cards wide"')]
     kinds = re.findall(r'chip (?:broken|caution)">', findings)
-    assert findings.count("as matching that works has it: broken") == 1  # of several runs, told in one line
+    assert findings.count("as matching that works has it: broken") == 1  # of several runs, in one line
     assert 0 < len(kinds) < 15
 
 
@@ -220,7 +220,7 @@ def test_failed_and_unfinished_runs_show_as_such(
     assert "dice" not in page.ids
 
 
-def test_a_broken_run_is_said_to_be_broken(tmp_path: Path, pretrain_folder: Maker) -> None:
+def test_a_broken_run_is_marked(tmp_path: Path, pretrain_folder: Maker) -> None:
     pretrain_folder(tmp_path / "a", metrics={"val/ncc": 0.5, "val/ncc_affine": 0.4, "val/ncc_identity": 0.6})
     page = Page(write_report([tmp_path], tmp_path / "report.html"))
     assert "1 run broken" in page.words
@@ -290,7 +290,7 @@ def test_a_broken_picture_is_refused_by_name(tmp_path: Path, pretrain_folder: Ma
     assert not (tmp_path / "out").exists()
 
 
-def test_summary_lines_say_the_figures(study: list[Path]) -> None:
+def test_summary_lines_have_the_metrics(study: list[Path]) -> None:
     lines = summary_lines(study)
     assert len(lines) == 2
     assert lines[0].startswith("hippocampus: Linear on gvsl features: DSC 0.69")

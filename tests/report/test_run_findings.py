@@ -46,7 +46,7 @@ def test_matching_losses_in_order_or_not_known() -> None:
         ({"val/dice_before": 0.5, "val/dice_after": 0.5}, "caution", "no better after matching"),
     ],
 )
-def test_bad_figures_of_pretraining(
+def test_bad_metrics_of_pretraining(
     tmp_path: Path, pretrain_folder: Maker, metrics: dict[str, float], level: str, words: str
 ) -> None:
     pretrain_folder(tmp_path, metrics=GOOD | metrics, pictures=[])
@@ -107,7 +107,7 @@ def test_comparisons_that_are_not_sound(tmp_path: Path, transfer_folder: Maker) 
     rows = [{"id": "case_00", "dice": 0.1}, {"id": "case_01", "dice": 0.2}]
     transfer_folder(tmp_path / "a", 0, True, config=config, cases=rows, metrics={"test/dice": 0.4}, pictures=[])
     transfer_folder(tmp_path / "b", 0, False, pictures=[])
-    said = " | ".join(finding.text for finding in of(tmp_path))
+    texts = " | ".join(finding.text for finding in of(tmp_path))
     for words in (
         "test DSC 0.400 is not the mean of its cases, 0.150",
         "10 cases left out",
@@ -115,17 +115,17 @@ def test_comparisons_that_are_not_sound(tmp_path: Path, transfer_folder: Maker) 
         "fewer than 3 seeds: every arm has 1",
         "gvsl (−0.388 DSC) is not ahead of a random start",
     ):
-        assert words in said, words
+        assert words in texts, words
 
 
-def test_one_side_alone_is_said(tmp_path: Path, transfer_folder: Maker) -> None:
+def test_an_arm_without_baseline_is_mentioned(tmp_path: Path, transfer_folder: Maker) -> None:
     transfer_folder(tmp_path, 0, False, pictures=[])
     (finding,) = of(tmp_path)
     assert "no finished run on pre-trained features" in finding.text
 
 
 def pretext_run(pretrain_folder: Callable[..., Path], tmp_path: Path, **ends: float) -> list[str]:
-    """What is found in a run of another pretext whose logged figures end as given."""
+    """The findings about a run of another pretext whose logged metrics end as given."""
     count = 40
     curves = {"loss": np.linspace(2, 1, count)} | {name: np.linspace(0.8, end, count) for name, end in ends.items()}
     for name, end in ends.items():

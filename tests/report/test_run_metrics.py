@@ -1,4 +1,4 @@
-"""Single figures of single runs."""
+"""Metrics of single runs."""
 
 from pathlib import Path
 from statistics import fmean

@@ -85,7 +85,7 @@ def test_an_unknown_kind_of_picture_is_refused(tmp_path: Path) -> None:
         read_picture(tmp_path / "x.npz", "hologram", "x")
 
 
-def test_scalars_and_planes_are_told_apart(study: list[Path]) -> None:
+def test_scalars_and_planes_are_kept_apart(study: list[Path]) -> None:
     run = next(run for run in read_runs(study) if run.record.kind == "pretrain")
     picture = run.pictures_of("pair")[0]
     assert picture.scalars["dice_after"] == 0.72
@@ -95,7 +95,7 @@ def test_scalars_and_planes_are_told_apart(study: list[Path]) -> None:
     assert picture.planes("nothing") is None
 
 
-def test_runs_of_the_same_name_are_told_apart_by_folder(tmp_path: Path, transfer_folder: Maker) -> None:
+def test_runs_of_the_same_name_are_distinguished_by_folder(tmp_path: Path, transfer_folder: Maker) -> None:
     for place in ("a/x", "b/x", "b/y"):
         transfer_folder(tmp_path / place, 0, True, name="probe", pictures=[])
     transfer_folder(tmp_path / "z", 0, True, name="other", pictures=[])
@@ -110,10 +110,12 @@ def test_a_transfer_record_must_state_its_features(tmp_path: Path, transfer_fold
 
 
 def test_a_run_that_failed_need_not_state_them_and_its_reason_is_shown(tmp_path: Path) -> None:
-    told = {"method": "gvsl", "task": "shc", "mode": "linear", "reason": "no <memory> left"}
-    write_record(RunRecord("transfer", "lost", 0, told, {"name": "s", "hash": "h"}, status="failed"), tmp_path / "lost")
+    settings = {"method": "gvsl", "task": "shc", "mode": "linear", "reason": "no <memory> left"}
+    write_record(
+        RunRecord("transfer", "lost", 0, settings, {"name": "s", "hash": "h"}, status="failed"), tmp_path / "lost"
+    )
     (run,) = read_runs([tmp_path])
-    assert run.record.config == {**told, "weights": "not recorded"}
+    assert run.record.config == {**settings, "weights": "not recorded"}
     page = write_report([tmp_path], tmp_path / "page.html").read_text(encoding="utf-8")
     assert "the run failed: no &lt;memory&gt; left;" in page
 
@@ -124,7 +126,7 @@ def test_cases_need_ids_of_their_own(tmp_path: Path, transfer_folder: Maker) -> 
         read_runs([tmp_path])
 
 
-def test_stores_of_the_same_name_are_told_apart_by_hash(tmp_path: Path, transfer_folder: Maker) -> None:
+def test_stores_of_the_same_name_are_distinguished_by_hash(tmp_path: Path, transfer_folder: Maker) -> None:
     for place, name, mark in (("a", "store", "111111aa"), ("b", "store", "222222bb"), ("c", "hearts", "33")):
         transfer_folder(tmp_path / place, 0, True, name=place, store={"name": name, "hash": mark}, pictures=[])
     assert [run.store for run in read_runs([tmp_path])] == ["store (111111)", "store (222222)", "hearts"]

@@ -1,4 +1,4 @@
-"""The figure of scores over the number of labels, from records alone."""
+"""The chart of scores by the number of labels, from records alone."""
 
 import re
 from collections.abc import Callable
@@ -53,14 +53,14 @@ def cells(html: str, name: str) -> list[str]:
 
 
 def test_a_line_is_a_method_in_a_mode_with_several_numbers(runs: Path) -> None:
-    (study,) = label_charts(read_runs([runs]))
-    assert (study.store, study.score) == ("hippocampus", "DSC")
-    assert {curve.name: [point.labels for point in curve.points] for curve in study.curves} == {
+    (chart,) = label_charts(read_runs([runs]))
+    assert (chart.store, chart.score) == ("hippocampus", "DSC")
+    assert {curve.name: [point.labels for point in curve.points] for curve in chart.curves} == {
         "linear on random features": [5, 10],
         "linear on gvsl features": [5, 10],
         "trained from scratch": [5, 10],
     }
-    means = {curve.name: [point.mean for point in curve.points] for curve in study.curves}
+    means = {curve.name: [point.mean for point in curve.points] for curve in chart.curves}
     assert means["linear on gvsl features"] == pytest.approx([0.55, 0.72])
 
 
@@ -69,8 +69,8 @@ def test_all_cases_end_a_line_and_other_weights_and_settings_do_not_mix(runs: Pa
     few("gvsl", "linear", None, 0, 0.78, train_cases=ids)
     few("gvsl", "linear", None, 0, 0.10, train_cases=ids, weights="runs/gvsl-of-an-ablation")
     few("gvsl", "linear", 5, 0, 0.11, max_steps=9)
-    (study,) = label_charts(read_runs([runs]))
-    curve = next(curve for curve in study.curves if curve.name == "linear on gvsl features")
+    (chart,) = label_charts(read_runs([runs]))
+    curve = next(curve for curve in chart.curves if curve.name == "linear on gvsl features")
     assert [(point.labels, len(point.runs)) for point in curve.points] == [(5, 2), (10, 2), (20, 1)]
     assert curve.points[-1].mean == 0.78
 

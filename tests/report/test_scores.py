@@ -1,4 +1,4 @@
-"""Scores over cases and seeds, each figure against its plain recomputation."""
+"""Scores over cases and seeds, each against its plain recomputation."""
 
 from pathlib import Path
 from statistics import fmean, stdev
@@ -40,7 +40,7 @@ def test_difference_is_paired_by_case_and_by_seed() -> None:
     assert outcome(difference(OTHER, MINE, ["a", "b", "c"], "dice")) == "pre-training is not ahead (in 1 of 3 cases)"
 
 
-def test_only_seeds_of_both_sides_count() -> None:
+def test_only_seeds_of_both_arms_count() -> None:
     more = [*OTHER, probe(2, {"a": 0.0, "b": 0.0, "c": 0.0}, "scratch"), probe(3, {"a": 1, "b": 1, "c": 1}, "scratch")]
     assert difference(MINE, more, ["a", "b", "c"], "dice") == difference(MINE, OTHER, ["a", "b", "c"], "dice")
     apart = difference(MINE, more[2:], ["a", "b", "c"], "dice")
@@ -55,7 +55,7 @@ def test_two_runs_of_a_seed_are_one_seed() -> None:
     assert spread(table).seeds == 2
 
 
-def test_a_case_without_a_figure_counts_for_nothing() -> None:
+def test_a_case_without_a_score_is_ignored() -> None:
     runs = [probe(0, {"a": 0.7}), probe(1, {"a": 0.5, "b": 0.2})]
     runs[1].record.cases.append({"id": "c", "dice": None})
     found = spread(scores(runs, ["a", "b", "c"], "dice"))

@@ -1,4 +1,4 @@
-"""What the comparisons say."""
+"""Comparisons in words."""
 
 from gvsl.report.grouping import groups
 from gvsl.report.verdicts import feature_name, headline, verdict
@@ -8,29 +8,29 @@ from .probes import MINE, OTHER, probe
 
 def test_verdict_and_headline_state_both_means_and_the_difference() -> None:
     (group,) = groups([*MINE, *OTHER])
-    said = verdict(group, "gvsl")
+    text = verdict(group, "gvsl")
     for part in ("DSC 0.583", "random features: 0.450", "+0.133", "3 cases", "2 seeds", "2 of 3 cases"):
-        assert part in said, part
+        assert part in text, part
     assert headline([*MINE, *OTHER], [group]) == "Linear on gvsl features: DSC 0.583, against 0.450 from random ones"
     (alone,) = groups(MINE)
     assert "no run on random features" in verdict(alone, "gvsl")
     assert headline(MINE, [alone]) == "Nothing to compare yet"
 
 
-def test_sides_without_a_common_seed_are_not_compared() -> None:
+def test_arms_without_a_common_seed_are_not_compared() -> None:
     runs = [MINE[0], OTHER[1]]
     (group,) = groups(runs)
     assert "No run on random features has the same seed" in verdict(group, "gvsl")
     assert headline(runs, [group]) == "Nothing to compare yet"
 
 
-def test_each_side_is_shown_over_the_seeds_that_both_have() -> None:
+def test_each_arm_is_shown_over_the_seeds_that_both_have() -> None:
     (group,) = groups([*MINE, *OTHER, probe(2, {"a": 0.9, "b": 0.9, "c": 0.9}, "scratch")])
-    said = verdict(group, "gvsl")
-    assert "random features: 0.450" in said
-    assert said.count("2 seeds") == 3
+    text = verdict(group, "gvsl")
+    assert "random features: 0.450" in text
+    assert text.count("2 seeds") == 3
 
 
-def test_a_side_that_differs_in_its_pre_training_is_named_readably() -> None:
+def test_an_arm_that_differs_in_its_pre_training_is_named_readably() -> None:
     assert feature_name("gvsl (2400 steps)", "linear") == "linear on gvsl features (2400 steps)"
     assert feature_name("gvsl", "finetune") == "fine-tuned from gvsl weights"

@@ -49,59 +49,48 @@ def estimate(runs: Sequence[Run], advance: Callable[[], object] = lambda: None) 
         advance: called after each kind.
     """
     known: dict[Hashable, Estimate] = {}
-    found: dict[str, Estimate] = {}
     for run in runs:
         kind = kind_of(run)
         if not known:
-            _time(_shortest(run))  # the first run of a process includes set-up, so it is not counted
+            _time(_short(run, STEPS["adam"][0], clusters=True))  # the first run of a process includes set-up
         if kind not in known:
             known[kind] = _measure(run)
             advance()
-        found[run.name] = known[kind]
-    return found
+    return {run.name: known[kind_of(run)] for run in runs}
 
 
 def _measure(run: Run) -> Estimate:
     settings = run.settings
+    few, more = STEPS["adam" if isinstance(settings, PretrainSettings) else settings.optimiser]
+    first, size = _median(_short(run, few))
+    second, _ = _median(_short(run, more))
+    step = max(0.0, second - first) / (more - few)
     if isinstance(settings, PretrainSettings):
-        few, more = STEPS["adam"]
-        first, size = _median(_pretraining(run, settings, few))
-        second, _ = _median(_pretraining(run, settings, more))
-        step = max(0.0, second - first) / (more - few)
         return Estimate(first + step * max(0, settings.trainer.max_steps - few), size)
-    few, more = STEPS[settings.optimiser]
-    plain = replace(_timed(settings), clusters=replace(settings.clusters, points=0))
-    first, size = _median(_transfer(run, plain, few, few))
-    second, _ = _median(_transfer(run, plain, more, more))
-    often, _ = _median(_transfer(run, plain, more, more // VALIDATIONS))
-    once = first
+    often, _ = _median(_short(run, more, more // VALIDATIONS))
     if settings.mode == "linear" and settings.clusters.points:  # t-SNE runs once, whatever the number of steps
-        once, size = _median(_transfer(run, _timed(settings), few, few))
-    step, validation = max(0.0, second - first) / (more - few), max(0.0, often - second) / (VALIDATIONS - 1)
-    validations = settings.max_steps // settings.validate_every
-    seconds = once + step * max(0, settings.max_steps - few) + validation * max(0, validations - 1)
-    return Estimate(seconds, size)
+        first, size = _median(_short(run, few, clusters=True))
+    validation = max(0.0, often - second) / (VALIDATIONS - 1)
+    validations = max(0, settings.max_steps // settings.validate_every - 1)
+    return Estimate(first + step * max(0, settings.max_steps - few) + validation * validations, size)
 
 
-def _shortest(run: Run) -> Run:
-    few = STEPS["adam"][0]
-    if isinstance(run.settings, PretrainSettings):
-        return _pretraining(run, run.settings, few)
-    return _transfer(run, _timed(run.settings), few, few)
+def _short(run: Run, steps: int, validate_every: int | None = None, *, clusters: bool = False) -> Run:
+    """Return a run of a few steps, a transfer from random weights."""
+    settings = run.settings
+    if isinstance(settings, PretrainSettings):
+        return replace(run, settings=replace(settings, trainer=replace(settings.trainer, max_steps=steps)))
+    points = settings.clusters.points if clusters else 0
+    settings = replace(_timed(settings), clusters=replace(settings.clusters, points=points))
+    return replace(
+        run, settings=replace(settings, max_steps=steps, validate_every=validate_every or steps), weights=None
+    )
 
 
 def _timed(settings: TransferSettings) -> TransferSettings:
     """Return settings that take the same time without weights: training from scratch for fine-tuning."""
     mode: Literal["linear", "scratch"] = "linear" if settings.mode == "linear" else "scratch"
     return replace(settings, mode=mode)
-
-
-def _pretraining(run: Run, settings: PretrainSettings, steps: int) -> Run:
-    return replace(run, settings=replace(settings, trainer=replace(settings.trainer, max_steps=steps)))
-
-
-def _transfer(run: Run, settings: TransferSettings, steps: int, validate_every: int) -> Run:
-    return replace(run, settings=replace(settings, max_steps=steps, validate_every=validate_every), weights=None)
 
 
 def _median(short: Run) -> tuple[float, float]:

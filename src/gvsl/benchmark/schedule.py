@@ -88,7 +88,10 @@ def _outcomes(executor: Executor, runs: Sequence[Run], out: Path) -> Iterator[Ou
     return (_execute(run, out, None) for run in runs)
 
 
-def _execute(run: Run, out: Path, threads: int | None) -> Outcome:
+def _execute(run: Run, out: Path, threads: int | None, marks: Path | None = None) -> Outcome:
+    """Execute a run, after leaving a mark in `marks` that it has begun."""
+    if marks is not None:
+        (marks / run.name).touch()
     return run, execute(run, out, threads)
 
 
@@ -117,7 +120,7 @@ def _in_pool(processes: int, runs: Sequence[Run], out: Path, marks: Path) -> Ite
     parallel = Parallel(processes, return_as="generator_unordered", batch_size=1)
     with warnings.catch_warnings():  # a process whose memory has grown is replaced between runs
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-        yield from parallel(delayed(_execute_marked)(run, out, _threads(processes), marks) for run in runs)
+        yield from parallel(delayed(_execute)(run, out, _threads(processes), marks) for run in runs)
 
 
 def _alone(run: Run, out: Path, threads: int) -> Outcome:
@@ -130,12 +133,6 @@ def _alone(run: Run, out: Path, threads: int) -> Outcome:
     except TerminatedWorkerError:
         return _lost(run, out, "its process was killed, as by the system where memory runs short")
     return outcome
-
-
-def _execute_marked(run: Run, out: Path, threads: int, marks: Path) -> Outcome:
-    """Execute a run, after leaving a mark that it has begun."""
-    (marks / run.name).touch()
-    return _execute(run, out, threads)
 
 
 def _lost(run: Run, out: Path, reason: str) -> Outcome:

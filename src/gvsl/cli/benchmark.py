@@ -83,7 +83,7 @@ def benchmark_options(argv: Sequence[str]) -> Namespace:
     )
     parser.add_argument("--pretrain", type=Path, default=None, metavar="STORE", help=what)
     what = f"the rows besides scratch: {', '.join(METHODS)}; all if not given"
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), metavar="NAME", help=what)
+    parser.add_argument("--methods", nargs="+", default=[], metavar="NAME", help=what)
     what = "linear, finetune or both"
     parser.add_argument("--modes", nargs="+", default=["linear", "finetune"], metavar="MODE", help=what)
     what = "numbers of labelled training cases, each a column of its own; the recipe's, or all, if not given"
@@ -100,6 +100,7 @@ def benchmark_options(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--retry-failed", action="store_true", help="repeat runs that failed before")
     add_settings(parser, Executor)
     options = parse(parser, argv)
+    options.methods = options.methods or list(METHODS)
     for method in options.methods:
         one_of(METHODS, "method", method)
     for mode in options.modes:

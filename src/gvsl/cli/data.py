@@ -89,7 +89,7 @@ def prepare(argv: Sequence[str]) -> None:
     load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
     settings = settings_of(Preprocessing, options)
     refuse_url(options.source, "a source")
-    dataset = load(options.source, **_fold(load, options), **_leakage(load, options))
+    dataset = load(options.source, **_arguments_of(load, options))
     done: list[PrepareSummary] = []
     with ExitStack() as stack:
         store = prepare_store(
@@ -120,18 +120,13 @@ def prepare(argv: Sequence[str]) -> None:
         print(f"{repeated} images are there under more than one name; gvsl inspect lists them")
 
 
-def _fold(load: Callable[..., "Dataset"], options: Namespace) -> dict[str, int]:
-    """Return the fold as an argument of a dataset that has folds."""
-    if options.fold is None:
-        return {}
-    if "fold" not in signature(load).parameters:
+def _arguments_of(load: Callable[..., "Dataset"], options: Namespace) -> dict[str, int | bool]:
+    """Return the fold and the permission to leak as arguments of a dataset, as far as it takes them."""
+    known = signature(load).parameters
+    if options.fold is not None and "fold" not in known:
         raise UserError(f"{options.dataset} has no folds: leave out --fold")
-    return {"fold": options.fold}
-
-
-def _leakage(load: Callable[..., "Dataset"], options: Namespace) -> dict[str, bool]:
-    """Return the permission to leak as an argument of a dataset whose splits are the user's own."""
-    return {"allow_leakage": options.allow_leakage} if "allow_leakage" in signature(load).parameters else {}
+    found = {} if options.fold is None else {"fold": options.fold}
+    return found | ({"allow_leakage": options.allow_leakage} if "allow_leakage" in known else {})
 
 
 def inspect(argv: Sequence[str]) -> None:

@@ -11,12 +11,11 @@ from gvsl.arguments import (
     add_recipe,
     add_settings,
     default_settings,
+    early_setting,
     for_method,
     new_parser,
     parse,
-    peek,
     print_note,
-    recipe_setting,
     settings_of,
 )
 from gvsl.argv import Note
@@ -64,8 +63,7 @@ def pretrain_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     from gvsl.methods import METHODS
     from gvsl.training.pretrain_settings import PretrainSettings
 
-    asked = peek(argv, "--method") or recipe_setting(argv, "pretrain", "method") or "gvsl"
-    method = one_of(METHODS, "method", asked)
+    method = one_of(METHODS, "method", early_setting(argv, "pretrain", "method", "gvsl"))
     usage = "STORE --out RUN [--method NAME] [--recipe NAME|FILE] [--resume] [--SETTING VALUE ...]"
     parser = new_parser(pretrain, usage)
     add_path(parser, "store", "STORE", "a folder that gvsl prepare made")

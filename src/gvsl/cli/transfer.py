@@ -8,12 +8,12 @@ from gvsl.arguments import (
     add_path,
     add_recipe,
     add_settings,
+    early_setting,
     for_mode,
     new_parser,
     parse,
     peek,
     print_note,
-    recipe_setting,
     settings_of,
 )
 from gvsl.argv import Note
@@ -62,7 +62,7 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     from gvsl.datasets.tasks import TASKS
     from gvsl.transfer.transfer_settings import MODES, TransferSettings
 
-    mode = peek(argv, "--mode") or recipe_setting(argv, "transfer", "mode") or TransferSettings.mode
+    mode = early_setting(argv, "transfer", "mode", TransferSettings.mode)
     usage = (
         "STORE --task NAME --weights RUN|scratch --mode linear|finetune|scratch --out RUN"
         " [--recipe NAME|FILE] [--resume] [--SETTING VALUE ...]"

@@ -21,7 +21,7 @@ class RotationSettings:
 
 
 class Rotation(EncoderMethod):
-    """Classify which of ten rotations was applied to a volume: none, 90, 180 or 270 degrees about an axis.
+    """Classify the rotation applied to a volume: none, or 90, 180 or 270 degrees about one axis.
 
     Reference: S. Gidaris, P. Singh and N. Komodakis. Unsupervised Representation Learning by Predicting Image
     Rotations. ICLR 2018. https://arxiv.org/abs/1803.07728

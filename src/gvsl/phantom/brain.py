@@ -10,14 +10,10 @@ import numpy as np
 from numpy.random import Generator
 
 from gvsl.datasets.candi import MIDDLE, SIDES, STRUCTURES
-from gvsl.phantom.heart import Array, Layer, Node, Vector, ellipsoid, inside, tube, union
+from gvsl.phantom.heart import Array, Layer, Node, ellipsoid, inside, tube, union
 
 BRAIN_LABELS: dict[int, str] = dict(STRUCTURES)
 """CANDI's label values, so that a model trained on one can be tested on the other."""
-BRAIN_CENTRE: Vector = (0.0, -15.0, 2.0)
-"""Mean centre of the field of view."""
-BRAIN_FIELD_OF_VIEW = 232.0
-"""Mean extent of the shortest side, in millimetres of the adult head."""
 
 TISSUES: dict[str, tuple[float, float]] = {
     "fat": (980, 40),

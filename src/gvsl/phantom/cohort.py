@@ -17,11 +17,11 @@ from scipy.spatial.transform import Rotation
 from gvsl.errors import UserError
 from gvsl.files import whole_folder, write_text
 from gvsl.io import Volume, format_sizes, write_nifti
-from gvsl.phantom.brain import BRAIN_CENTRE, BRAIN_FIELD_OF_VIEW, BRAIN_LABELS, brain_appearance, brain_layers
-from gvsl.phantom.coronaries import CORONARY_CENTRE, CORONARY_FIELD_OF_VIEW, CORONARY_LABELS, coronary_layers
+from gvsl.phantom.brain import BRAIN_LABELS, brain_appearance, brain_layers
+from gvsl.phantom.coronaries import CORONARY_LABELS, coronary_layers
 from gvsl.phantom.fields import Shape, displacement, sample
-from gvsl.phantom.heart import CENTRE, CLEAR, HEART_LABELS, Array, Layer, Vector, as_column, layers
-from gvsl.phantom.lungs import BLOOD, LESION_LABELS, LESION_TISSUES, LUNGS_CENTRE, LUNGS_FIELD_OF_VIEW, lung_layers
+from gvsl.phantom.heart import CLEAR, HEART_LABELS, Array, Layer, Vector, as_column, layers
+from gvsl.phantom.lungs import BLOOD, LESION_LABELS, LESION_TISSUES, lung_layers
 from gvsl.phantom.scanner import ct, mr
 from gvsl.progress import Advance
 from gvsl.text import one_of
@@ -30,8 +30,6 @@ __all__ = ["ANATOMIES", "HEART_LABELS", "anatomical_points", "subject", "target_
 
 MIN_SIDE = 16
 """Minimum number of voxels; below, structures are thinner than a voxel."""
-FIELD_OF_VIEW = 205.0
-"""Mean extent of the shortest side, in millimetres of the adult body; files have 1 mm voxels regardless."""
 
 ROTATION_DEGREES = 10.0
 LOG_ZOOM = (0.10, 0.07)
@@ -225,22 +223,37 @@ def appearance_without_contrast(generator: Generator) -> dict[str, float]:
 
 ANATOMIES: dict[str, Anatomy] = {
     "shc": Anatomy(
-        lambda points, _, __: layers(points), HEART_LABELS, appearance, CENTRE, FIELD_OF_VIEW, preset="cardiac-ct"
+        lambda points, _, __: layers(points),
+        HEART_LABELS,
+        appearance,
+        centre=(-4.0, -8.0, 10.0),
+        field_of_view=205.0,
+        preset="cardiac-ct",
     ),
     "sac": Anatomy(
-        coronary_layers, CORONARY_LABELS, appearance, CORONARY_CENTRE, CORONARY_FIELD_OF_VIEW, preset="cardiac-ct"
+        coronary_layers,
+        CORONARY_LABELS,
+        appearance,
+        centre=(-10.0, 0.0, -4.0),
+        field_of_view=165.0,
+        preset="cardiac-ct",
     ),
     "sbm": Anatomy(
         lambda points, _, __: brain_layers(points),
         BRAIN_LABELS,
         brain_appearance,
-        BRAIN_CENTRE,
-        BRAIN_FIELD_OF_VIEW,
+        centre=(0.0, -15.0, 2.0),
+        field_of_view=232.0,
         scan=mr,
         preset="brain-mr",
     ),
     "ccc": Anatomy(
-        lung_layers, LESION_LABELS, appearance_without_contrast, LUNGS_CENTRE, LUNGS_FIELD_OF_VIEW, classes=True
+        lung_layers,
+        LESION_LABELS,
+        appearance_without_contrast,
+        centre=(0.0, -14.0, 5.0),
+        field_of_view=290.0,
+        classes=True,
     ),
 }
 """The anatomies by task."""

@@ -27,10 +27,6 @@ from gvsl.phantom.heart import (
 )
 
 CORONARY_LABELS: dict[int, str] = {1: "coronary artery"}
-CORONARY_CENTRE: Vector = (-10.0, 0.0, -4.0)
-"""Centre of the tree."""
-CORONARY_FIELD_OF_VIEW = 165.0
-"""Mean extent of the shortest side, in millimetres of the adult body."""
 
 LEFT_DOMINANT = 0.15
 """Fraction of subjects whose inferior wall is supplied by the circumflex artery, as in humans."""

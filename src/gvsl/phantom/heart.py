@@ -27,9 +27,6 @@ HEART_LABELS: dict[int, str] = {
 }
 """The structures of MM-WHS by label value: blood pools, and the myocardium of the left ventricle."""
 
-CENTRE: Vector = (-4.0, -8.0, 10.0)
-"""Mean centre of the field of view."""
-
 CLEAR = -1
 
 

@@ -9,10 +9,6 @@ from scipy.spatial.transform import Rotation
 from gvsl.phantom.heart import CLEAR, Array, Layer, Vector, chest_wall, ellipsoid, inside, layers
 
 LESION_LABELS: dict[int, str] = {1: "lesion"}
-LUNGS_CENTRE: Vector = (0.0, -14.0, 5.0)
-"""Centre of both lungs."""
-LUNGS_FIELD_OF_VIEW = 290.0
-"""Mean extent of the shortest side, in millimetres of the adult body."""
 
 LESION_TISSUES: dict[str, tuple[float, float]] = {"ground glass": (-480, 50), "consolidation": (-20, 35)}
 """Mean and standard deviation over subjects in Hounsfield units."""

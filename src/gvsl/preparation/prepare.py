@@ -88,7 +88,7 @@ def prepare(
                 preprocessing=preprocessing,
                 label_values=values,
             )
-            advance = progress(len(todo)) if progress is not None else _do_nothing
+            advance = progress(len(todo)) if progress is not None else lambda: None
             refused = [*duplicates, *_work_through(work, todo, staging, processes, dask, advance)]
             refused.sort(key=lambda item: item["file"])
             if not staging.done and not kept and not existing.ids:
@@ -198,7 +198,3 @@ def _wrap_write_errors(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{out} can't be written: {error.strerror or error}") from None
-
-
-def _do_nothing() -> None:
-    """Replace a missing progress callback."""

@@ -7,6 +7,7 @@ group is a method; if runs of one method were pre-trained differently, each pre-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from gvsl.records.comparability import LABELS, NOT_RECORDED, deciding, labels_of
 from gvsl.report.numbers import plural
 from gvsl.report.run_metrics import mean_of_cases
 from gvsl.report.runs import Run
+from gvsl.report.scores import Difference, case_ids, difference
 
 RANDOM = "random"
 """The arm of features that were never trained."""
@@ -69,6 +71,15 @@ class Group:
     def runs(self) -> list[Run]:
         """All finished runs of the group."""
         return [run for runs in self.arms.values() for run in runs]
+
+    @property
+    def cases(self) -> list[str]:
+        """The cases that all runs have scored."""
+        return case_ids(self.runs)
+
+    def lead(self, method: str, key: str = "dice") -> Difference:
+        """Return the difference of a method to random features in a metric, over common cases and seeds."""
+        return difference(self.arms[method], self.arms[RANDOM], self.cases, key)
 
     @property
     def can_be_compared(self) -> bool:
@@ -277,14 +288,13 @@ def pretraining_of(run: Run, pretrained: Iterable[Run]) -> Run | None:
     while wanted and wanted[-1] in WEIGHTS_FILES:
         wanted = wanted[:-1]
     method = run.record.config["method"]
-    shared = [
-        (_common_end(other.folder.parts, wanted), other)
-        for other in pretrained
-        if other.record.config.get("method", method) == method
-    ]
-    longest = max((length for length, _ in shared), default=0)
-    best = [other for length, other in shared if length == longest]
-    return best[0] if longest and len(best) == 1 else None
+    by_length: dict[int, list[Run]] = defaultdict(list)
+    for other in pretrained:
+        if other.record.config.get("method", method) == method:
+            ends = zip(reversed(other.folder.parts), reversed(wanted), strict=False)
+            by_length[len(list(takewhile(lambda pair: pair[0] == pair[1], ends)))].append(other)
+    longest = max(by_length, default=0)
+    return by_length[longest][0] if longest and len(by_length[longest]) == 1 else None
 
 
 def _pretraining(run: Run, pretrained: Iterable[Run], stores: Mapping[str, str]) -> tuple[str, Settings]:
@@ -358,13 +368,3 @@ def _sorted_into(items: Iterable[Member], key: Callable[[Member], Any]) -> dict[
     for item in items:
         found.setdefault(key(item), []).append(item)
     return found
-
-
-def _common_end(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return how many parts two paths share at their ends."""
-    count = 0
-    for one, other in zip(reversed(first), reversed(second), strict=False):
-        if one != other:
-            break
-        count += 1
-    return count

@@ -8,7 +8,7 @@ from importlib.resources import files
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from gvsl.report.figures.chart import DASHES, RULES, css_colour
+from gvsl.report.figures.chart import RULES
 from gvsl.report.numbers import MISSING, number, plural, plus_minus
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {scripts}"
@@ -57,32 +57,20 @@ def figure(drawing: Html, caption: str, title: str = "", legend: Html | None = N
     return element("figure", head, legend or element("span"), drawing, element("figcaption", caption), css=css)
 
 
-def line_legend(entries: Sequence[tuple[str, str, str]]) -> Html:
-    """Return a legend of lines, each with name, chart colour and dash."""
-    keys = []
-    for name, colour, dash in entries:
-        swatch = (
-            f'<svg class="key" viewBox="0 0 24 8" aria-hidden="true"><path d="M1 4H23" '
-            f'style="stroke:{css_colour(colour)};stroke-dasharray:{DASHES[dash][1] or "none"}"/></svg>'
-        )
-        keys.append(element("li", Html(swatch), name))
-    return element("ul", *keys, css="legend")
+def legend(entries: Iterable[tuple[Html, str]]) -> Html:
+    """Return a legend of keys, each with its name."""
+    return element("ul", *(element("li", key, name) for key, name in entries), css="legend")
 
 
-def patch_legend(entries: Sequence[tuple[str, str]]) -> Html:
-    """Return a legend of filled patches, each with name and CSS colour."""
-    keys = [element("li", element("i", css="patch", style=f"--fill:{fill}"), name) for name, fill in entries]
-    return element("ul", *keys, css="legend")
+def patch_key(fill: str) -> Html:
+    """Return the legend key of an area in a CSS colour."""
+    return element("i", css="patch", style=f"--fill:{fill}")
 
 
-def outline_legend(entries: Sequence[tuple[str, str]]) -> Html:
-    """Return a legend of outlines over slices, each with name and class in the style sheet."""
-    keys = []
-    for name, css in entries:
-        line = f'<path class="outline {css}" d="M3 6H21"/>'
-        swatch = f'<svg class="key on-image" viewBox="0 0 24 12" aria-hidden="true">{line}</svg>'
-        keys.append(element("li", Html(swatch), name))
-    return element("ul", *keys, css="legend")
+def outline_key(css: str) -> Html:
+    """Return the legend key of an outline over slices, by its class in the style sheet."""
+    line = f'<path class="outline {css}" d="M3 6H21"/>'
+    return Html(f'<svg class="key on-image" viewBox="0 0 24 12" aria-hidden="true">{line}</svg>')
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Html | str]], numeric_from: int, caption: str = "") -> Html:
@@ -102,10 +90,9 @@ def scrolling(inner: Html, name: str) -> Html:
     return element("div", inner, css="scroll", tabindex="0", role="region", aria_label=name)
 
 
-def details(summary: Html | str, *body: Html, open_at_first: bool = False) -> Html:
+def details(summary: Html | str, *body: Html) -> Html:
     """Return a part that opens at a click."""
-    inner = element("summary", summary).code + join(body).code
-    return Html(f"<details{' open' if open_at_first else ''}>{inner}</details>")
+    return element("details", element("summary", summary), *body)
 
 
 def unfolded(blocks: Sequence[tuple[str, Html]], shown: int) -> list[Html]:
@@ -119,14 +106,11 @@ def unfolded(blocks: Sequence[tuple[str, Html]], shown: int) -> list[Html]:
     return [block for _, block in blocks[:first]] + ([details(f"{len(folded)} more", *folded)] if many else folded)
 
 
-def shown_first(blocks: Sequence[Html], shown: int, thing: str, css: str = "") -> list[Html]:
-    """Return the first blocks, and the others behind "3 more THINGs"; each part is a div if `css` is given."""
-
-    def part(some: Sequence[Html]) -> Html:
-        return element("div", *some, css=css) if css else join(some)
-
-    folded = blocks[shown:]
-    return [part(blocks[:shown]), *([details(plural(len(folded), f"more {thing}"), part(folded))] if folded else [])]
+def shown_first(blocks: Sequence[Html], shown: int, thing: str, css: str) -> list[Html]:
+    """Return a div of the first blocks, and one of the others behind a click on "3 more THINGs"."""
+    first, folded = (element("div", *part, css=css) for part in (blocks[:shown], blocks[shown:]))
+    more = plural(len(blocks) - shown, f"more {thing}")
+    return [first, details(more, folded)] if len(blocks) > shown else [first]
 
 
 def value_cell(value: str, *beside: Html | str) -> Html:

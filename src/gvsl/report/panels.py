@@ -1,6 +1,6 @@
 """Panels with a common legend, as a part of the page: an entry of the legend highlights its series without a script."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gvsl.report.figures.chart import DASHES, MARKERS, Drawing, chart_svg, css_colour
@@ -60,18 +60,19 @@ def block_html(block: Block, *tables: Html) -> Html:
     return element("div", element("h3", block.title), *note, charts, *tables)
 
 
-def _legend(entries: Sequence[Entry], places: Sequence[int]) -> Html:
-    items = [
-        element("li", _key(entries[place]), entries[place].name, css=f"k{place}", tabindex="0") for place in places
-    ]
-    return element("ul", *items, css="legend keys")
-
-
-def _key(entry: Entry) -> Html:
-    """Draw a legend key of 24 by 12."""
+def entry_key(entry: Entry) -> Html:
+    """Draw the legend key of an entry."""
     colour = css_colour(entry.colour)
     if entry.marker:
         path, style = MARKERS[entry.marker], f"fill:{colour};stroke:none"
     else:
         path, style = "M1 6H23", f"stroke:{colour};stroke-dasharray:{DASHES[entry.dash][1] or 'none'}"
     return Html(f'<svg class="key" viewBox="0 0 24 12" aria-hidden="true"><path d="{path}" style="{style}"/></svg>')
+
+
+def _legend(entries: Sequence[Entry], places: Iterable[int]) -> Html:
+    """Return a legend whose entries highlight their series."""
+    items = [
+        element("li", entry_key(entries[place]), entries[place].name, css=f"k{place}", tabindex="0") for place in places
+    ]
+    return element("ul", *items, css="legend keys")

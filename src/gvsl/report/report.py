@@ -27,19 +27,6 @@ from gvsl.report.verdicts import verdict
 
 Source = ReportData | Sequence[Path]
 """Folders of runs, or what was read from them."""
-SECTIONS = {
-    "summary": "Summary",
-    "table1": "All methods",
-    "viewer": "Volumes",
-    "curves": "Curves",
-    "pairs": "Pairs",
-    "restorations": "Restorations",
-    "dice": "DSC",
-    "labels": "Labels",
-    "segmentations": "Segmentations",
-    "runs": "Runs",
-}
-"""The names of the sections in the page's contents."""
 
 
 def write_report(source: Source, out: Path) -> Path:
@@ -51,27 +38,26 @@ def write_report(source: Source, out: Path) -> Path:
     refuse_existing(out)
     data = _data(source)
     runs = data.runs
-    figures = paper_figures(runs)
-    sections = {
-        "summary": overview(data),
-        "table1": all_methods(data.table1),
-        "viewer": viewer(runs),
-        "curves": curves(runs),
-        "pairs": pairs(runs),
-        "restorations": restorations(runs),
-        "dice": dice(data.compared),
-        "labels": score_by_labels(runs),
-        **{figure.anchor: figure.html for figure in figures},
-        "segmentations": segmentations(runs),
-        "runs": runs_table(runs),
-    }
-    names = SECTIONS | {figure.anchor: figure.name for figure in figures}
-    crowded = sum(len(group.methods) for group in data.compared) > MAX_CARDS
-    order = sorted(sections, key=lambda anchor: anchor != "table1") if crowded else list(sections)
-    shown = {anchor: part for anchor in order if (part := sections[anchor]) is not None}
-    contents = [(anchor, names[anchor]) for anchor in shown]
+    figures = [(figure.anchor, figure.name, figure.html) for figure in paper_figures(runs)]
+    sections = [
+        ("summary", "Summary", overview(data)),
+        ("table1", "All methods", all_methods(data.table1)),
+        ("viewer", "Volumes", viewer(runs)),
+        ("curves", "Curves", curves(runs)),
+        ("pairs", "Pairs", pairs(runs)),
+        ("restorations", "Restorations", restorations(runs)),
+        ("dice", "DSC", dice(data.compared)),
+        ("labels", "Labels", score_by_labels(runs)),
+        *figures,
+        ("segmentations", "Segmentations", segmentations(runs)),
+        ("runs", "Runs", runs_table(runs)),
+    ]
+    if sum(len(group.methods) for group in data.compared) > MAX_CARDS:
+        sections.sort(key=lambda section: section[0] != "table1")
+    shown = [(anchor, name, html) for anchor, name, html in sections if html is not None]
+    contents = [(anchor, name) for anchor, name, _ in shown]
     head = top(data, utc_now()[:10])
-    write_text(out, page(f"gvsl report: {data.headline}", contents, head, *shown.values()))
+    write_text(out, page(f"gvsl report: {data.headline}", contents, head, *(html for *_, html in shown)))
     return out
 
 

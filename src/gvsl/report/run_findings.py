@@ -1,6 +1,6 @@
 """Findings: what a reader must know about runs and comparisons before trusting a number."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,7 @@ from gvsl.report.grouping import RANDOM, Group
 from gvsl.report.numbers import number, percent, plural
 from gvsl.report.run_metrics import curve_end, held_out, mean_of_cases
 from gvsl.report.runs import Run
-from gvsl.report.scores import case_ids, difference, seeds_of
+from gvsl.report.scores import seeds_of
 
 MAX_FOLDED = 0.01
 """The fraction of folded voxels above which a run gets a caution."""
@@ -30,6 +30,8 @@ NAMED = 3
 """The number of subjects that a line about several names."""
 
 Level = Literal["failed", "broken", "caution"]
+Problem = tuple[Level, str, str]
+"""A finding about a run: level, text and kind."""
 SEVERITY: dict[Level, int] = {"failed": 0, "broken": 1, "caution": 2}
 
 
@@ -119,98 +121,91 @@ def wrong_order(
 
 
 def _of_run(run: Run) -> list[Finding]:
+    checks = _pretraining_problems if run.record.kind == "pretrain" else _transfer_problems
+    problems = [*_status_problems(run), *_curve_problems(run), *checks(run)]
+    return [Finding(level, run.label, text, kind) for level, text, kind in problems]
+
+
+def _status_problems(run: Run) -> Iterator[Problem]:
     status = run.record.status
-    found = []
     if status == "failed":
         reason = run.record.config.get("reason")
         text = f"the run failed: {reason}" if reason else "the run failed"
-        text += "; what it wrote before is shown, and counts for nothing"
-        found.append(
-            Finding("failed", run.label, text, "failed; what they wrote before is shown, and counts for nothing")
-        )
+        ignored = "what {} wrote before is shown, and counts for nothing"
+        yield "failed", f"{text}; {ignored.format('it')}", f"failed; {ignored.format('they')}"
     elif status != "finished":
         text = f"the run is {status}: its numbers are of an unfinished run"
-        found.append(Finding("caution", run.label, text, f"{status}: their numbers are of unfinished runs"))
-    found += _of_curves(run)
-    check = _of_pretraining if run.record.kind == "pretrain" else _of_transfer
-    return found + list(check(run))
+        yield "caution", text, f"{status}: their numbers are of unfinished runs"
 
 
-def _of_curves(run: Run) -> Iterable[Finding]:
+def _curve_problems(run: Run) -> Iterator[Problem]:
     for name, curve in run.curves.items():
         bad = int((~np.isfinite(curve.values)).sum())
         if bad:
-            text = f"{plural(bad, 'logged value')} of {name} not finite"
-            yield Finding("broken", run.label, text, "logged values that are not finite")
+            yield "broken", f"{plural(bad, 'logged value')} of {name} not finite", "logged values that are not finite"
         elif name.startswith("gradient_norm_") and not curve.values.any():
+            text = "part never had a gradient: it was not trained"
             part = name.removeprefix("gradient_norm_")
-            text = f"the {part} part never had a gradient: it was not trained"
-            yield Finding("broken", run.label, text, "a part that never had a gradient: it was not trained")
+            yield "broken", f"the {part} {text}", f"a {text.replace('part', 'part that')}"
 
 
-def _of_pretraining(run: Run) -> Iterable[Finding]:
+def _pretraining_problems(run: Run) -> Iterator[Problem]:
     names = ("ncc", "ncc_affine", "ncc_identity")
     affine = bool((run.record.config.get("pretext") or {}).get("affine", True))
-    ends = [curve_end(run.curves[name]) if name in run.curves else None for name in names]
-    held = [held_out(run, name) for name in names]
-    for where, values in (("at the end of training", ends), ("on held-out pairs", held)):
-        problem = wrong_order(*values, has_affine=affine)
+    ends = {name: curve_end(curve) for name, curve in run.curves.items()}
+    held = {name: held_out(run, name) for name in (*names, "folded", *PRETEXT_METRICS)}
+    for where, found in (("at the end of training", ends), ("on held-out pairs", held)):
+        problem = wrong_order(*(found.get(name) for name in names), has_affine=affine)
         if problem:
             kind = f"{where} not ncc < ncc_affine < ncc_identity, as matching that works has it: broken"
-            yield Finding("broken", run.label, f"{where} {problem}", kind)
-    end = curve_end(run.curves["folded"]) if "folded" in run.curves else None
-    for folded, where in ((held_out(run, "folded"), "on held-out pairs"), (end, "at the end of training")):
+            yield "broken", f"{where} {problem}", kind
+    for where, folded in (("on held-out pairs", held["folded"]), ("at the end of training", ends.get("folded"))):
         if folded is not None and folded > MAX_FOLDED:
             limit = percent(MAX_FOLDED, 0)
             text = f"{percent(folded)} of voxels folded {where}, above {limit}"
-            yield Finding("caution", run.label, text, f"more than {limit} of voxels folded {where}")
+            yield "caution", text, f"more than {limit} of voxels folded {where}"
     before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
     if before is not None and after is not None and after <= before:
         kind = "labels overlap no better after matching than before"
         text = f"labels overlap no better after matching ({number(after, 4)}) than before ({number(before, 4)})"
-        yield Finding("caution", run.label, text, kind)
+        yield "caution", text, kind
     measured = run.record.cases or any(name.startswith("val/") for name in run.record.metrics)
     if run.record.status == "finished" and not measured:
-        text = "nothing held out was measured: all its numbers are of training"
-        yield Finding("caution", run.label, text, "nothing held out was measured: all numbers are of training")
-    yield from _of_pretext(run)
+        text = "nothing held out was measured: all {}numbers are of training"
+        yield "caution", text.format("its "), text.format("")
+    for where, values in (("at the end of training", ends), ("on held-out volumes", held)):
+        yield from _pretext_problems(where, {name: value for name, value in values.items() if value is not None})
 
 
-def _of_pretext(run: Run) -> Iterable[Finding]:
+def _pretext_problems(where: str, found: Mapping[str, float]) -> Iterator[Problem]:
     """Check the metrics of pretexts other than matching."""
-    ends = {name: curve_end(run.curves[name]) for name in PRETEXT_METRICS if name in run.curves}
-    held = {name: value for name in PRETEXT_METRICS if (value := held_out(run, name)) is not None}
-    for where, found in (("at the end of training", ends), ("on held-out volumes", held)):
-        if found.get("embedding_std", 1.0) < COLLAPSED_STD:
-            yield _collapsed(
-                run, f"{where} all embeddings are nearly one (spread {number(found['embedding_std'], 4)} of 1)"
-            )
-        elif found.get("effective_rank", 9.0) < COLLAPSED_RANK:
-            yield _collapsed(run, f"{where} the embeddings spread over {number(found['effective_rank'], 2)} directions")
-        if found.get("clusters_used", 9.0) < 2:
-            yield _collapsed(run, f"{where} all volumes are in one cluster")
-        elif found.get("cluster_largest", 0.0) > COLLAPSED_CLUSTER:
-            yield _collapsed(run, f"{where} one cluster holds {percent(found['cluster_largest'], 0)} of the volumes")
-        restored, untouched = found.get("restoration"), found.get("restoration_identity")
-        if restored is not None and untouched is not None and restored >= untouched:
-            kind = f"{where} restoring is no better than returning the damage"
-            text = f"{where} restoring ({number(restored, 4)}) is no better than returning the damage"
-            yield Finding("caution", run.label, f"{text} ({number(untouched, 4)})", kind)
+    collapsed = []
+    if found.get("embedding_std", 1.0) < COLLAPSED_STD:
+        collapsed.append(f"all embeddings are nearly one (spread {number(found['embedding_std'], 4)} of 1)")
+    elif found.get("effective_rank", 9.0) < COLLAPSED_RANK:
+        collapsed.append(f"the embeddings spread over {number(found['effective_rank'], 2)} directions")
+    if found.get("clusters_used", 9.0) < 2:
+        collapsed.append("all volumes are in one cluster")
+    elif found.get("cluster_largest", 0.0) > COLLAPSED_CLUSTER:
+        collapsed.append(f"one cluster holds {percent(found['cluster_largest'], 0)} of the volumes")
+    for text in collapsed:
+        yield "broken", f"the run has collapsed: {where} {text}", "collapsed"
+    restored, untouched = found.get("restoration"), found.get("restoration_identity")
+    if restored is not None and untouched is not None and restored >= untouched:
+        kind = f"{where} restoring is no better than returning the damage"
+        text = f"{where} restoring ({number(restored, 4)}) is no better than returning the damage"
+        yield "caution", f"{text} ({number(untouched, 4)})", kind
 
 
-def _collapsed(run: Run, text: str) -> Finding:
-    return Finding("broken", run.label, f"the run has collapsed: {text}", "collapsed")
-
-
-def _of_transfer(run: Run) -> Iterable[Finding]:
+def _transfer_problems(run: Run) -> Iterator[Problem]:
     mean = mean_of_cases(run, "dice")
     recorded = run.record.metrics.get("test/dice")
     if run.record.status == "finished" and mean is None and mean_of_cases(run, "score") is None:
         text = "finished without a DSC or a score for any test case"
-        yield Finding("broken", run.label, f"the run {text}", text)
+        yield "broken", f"the run {text}", text
     if mean is not None and recorded is not None and abs(mean - recorded) > MEAN_TOLERANCE:
         text = f"the recorded test DSC {number(recorded)} is not the mean of its cases, {number(mean)}"
-        yield Finding("broken", run.label, text, "the recorded test DSC is not the mean of the cases")
+        yield "broken", text, "the recorded test DSC is not the mean of the cases"
 
 
 def _of_group(group: Group, compared: Sequence[Group]) -> Iterable[Finding]:
@@ -225,8 +220,7 @@ def _of_group(group: Group, compared: Sequence[Group]) -> Iterable[Finding]:
     if group.partly_recorded:
         text = f"not recorded in every run, and taken to agree: {', '.join(group.partly_recorded)}"
         yield caution(text, "settings that not every run records, and which are taken to agree")
-    shared = set(case_ids(group.runs))
-    lost = {str(row["id"]) for run in group.runs for row in run.record.cases} - shared
+    lost = {str(row["id"]) for run in group.runs for row in run.record.cases} - set(group.cases)
     if lost:
         text = f"{plural(len(lost), 'case')} left out: not scored in every run"
         yield caution(text, "cases left out: not scored in every run")
@@ -243,18 +237,16 @@ def _of_group(group: Group, compared: Sequence[Group]) -> Iterable[Finding]:
         verb = "has" if whose == "every arm" or len(few) == 1 else "have"
         kind = f"arms with fewer than {MIN_SEEDS} seeds: their uncertainty is not known"
         yield caution(f"fewer than {MIN_SEEDS} seeds: {whose} {verb} {counts}", kind)
-    gaps = {
-        method: difference(group.arms[method], group.arms[RANDOM], sorted(shared), "dice") for method in group.methods
-    }
+    gaps = {method: group.lead(method) for method in group.methods}
     apart = [method for method, gap in gaps.items() if not gap.seeds]
     if apart:
         text = f"no seed in common with random features, so not compared: {', '.join(apart)}"
         yield caution(text, "arms with no seed in common with random features, which are not compared")
     behind = [f"{method} ({number(gap.mean, signed=True)} DSC)" for method, gap in gaps.items() if gap.mean <= 0]
     if behind:
-        verb = "is" if len(behind) == 1 else "are"
+        ahead = "not ahead of a random start"
         yield caution(
-            f"{', '.join(behind)} {verb} not ahead of a random start", "some features are not ahead of a random start"
+            f"{', '.join(behind)} {'is' if len(behind) == 1 else 'are'} {ahead}", f"some features are {ahead}"
         )
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import zipfile
 import zlib
 from collections import Counter
@@ -68,9 +67,14 @@ def read_curves(path: Path) -> dict[str, "Curve"]:
         if len(row) != len(header):
             raise UserError(f"{path}, line {line + 2}: {len(row)} cells where the first line has {len(header)}")
         for column, cell in enumerate(row):
-            if cell.strip():
-                table[line, column] = _cell_number(cell, path, line + 2)
-                logged[line, column] = True
+            if not cell.strip():
+                continue
+            try:
+                table[line, column] = float(cell)
+            except ValueError:
+                raise UserError(f"{path}, line {line + 2}: {cell[:40]!r} is not a number") from None
+            logged[line, column] = True
+    table[np.isinf(table)] = np.nan
     steps = table[:, header.index("step")]
     if not np.isfinite(steps).all():
         raise UserError(f"{path} has a row without a step")
@@ -180,21 +184,22 @@ def _read_run(folder: Path, record: RunRecord, label: str, store: str) -> Run:
 
 
 def _side_file(folder: Path, what: str, entry: dict[str, str]) -> Path:
-    """Return the path of a file that a record names."""
+    """Return the path of a file that a record names; a name that leads out of the run's folder is refused."""
     if what in ("pictures", "volumes") and not {"file", "kind", "title"} <= entry.keys():
         raise UserError(f"{folder}: a {what.removesuffix('s')} in the record lacks its file, kind or title")
-    return _inside(folder, entry["file"])
+    path = folder / entry["file"]
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{folder}: the record names {entry['file']}, which is not in the run's folder")
+    return path
 
 
 def _labels(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
     """Return the runs' names, made unique by as little of the folder as possible."""
-    short = [f"{name} ({folder.name})" for folder, name in zip(folders, names, strict=True)]
-    long = [f"{name} ({folder})" for folder, name in zip(folders, names, strict=True)]
-    counts, short_counts = Counter(names), Counter(short)
-    return [
-        name if counts[name] == 1 else tail if short_counts[tail] == 1 else whole
-        for name, tail, whole in zip(names, short, long, strict=True)
+    candidates = [
+        (name, f"{name} ({folder.name})", f"{name} ({folder})") for folder, name in zip(folders, names, strict=True)
     ]
+    counts = Counter(label for labels in candidates for label in labels[:2])
+    return [next((label for label in labels[:2] if counts[label] == 1), labels[2]) for labels in candidates]
 
 
 def store_names(records: Sequence[RunRecord]) -> list[str]:
@@ -205,27 +210,11 @@ def store_names(records: Sequence[RunRecord]) -> list[str]:
     return [name if counts[name] == 1 else f"{name} ({mark[:6]})" for name, mark in zip(names, hashes, strict=True)]
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """Return the path of a file in the run's folder; a name that leads out of it is refused."""
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{folder}: the record names {name}, which is not in the run's folder")
-    return path
-
-
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} is named by its run's record but can't be read: {error.strerror}") from None
-
-
-def _cell_number(cell: str, path: Path, line: int) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        raise UserError(f"{path}, line {line}: {cell[:40]!r} is not a number") from None
-    return value if math.isfinite(value) else math.nan
 
 
 def _array_problems(arrays: dict[str, Array], kind: str) -> list[str]:

@@ -85,13 +85,11 @@ def label_charts(runs: Sequence[Run]) -> list[LabelChart]:
 def _points(runs: Sequence[Run]) -> list[Point]:
     """Return the points of a curve; none if there is only one number of labels.
 
-    Runs on all cases, with no number drawn, count if they start from the weights of the others and add a number.
+    Runs on all cases, with no number drawn, count if they start from the weights of the others.
     """
-    drawn = [run for run in runs if isinstance(run.record.config.get(LABELS), int)]
-    weights = {run.record.config["weights"] for run in drawn}
-    counts = {labels_of(run.record) for run in drawn}
-    whole = [run for run in runs if run.record.config["weights"] in weights and labels_of(run.record) not in counts]
+    weights = {run.record.config["weights"] for run in runs if isinstance(run.record.config.get(LABELS), int)}
     found: dict[int, list[Run]] = defaultdict(list)
-    for run in [*drawn, *whole]:
-        found[labels_of(run.record) or 0].append(run)
+    for run in runs:
+        if run.record.config["weights"] in weights:
+            found[labels_of(run.record) or 0].append(run)
     return [Point(labels, found[labels]) for labels in sorted(found)] if len(found) > 1 else []

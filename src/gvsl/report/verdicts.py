@@ -7,7 +7,7 @@ from gvsl.report.grouping import RANDOM, SCRATCH, Group
 from gvsl.report.numbers import capital, number, plural, plus_minus
 from gvsl.report.run_metrics import held_out
 from gvsl.report.runs import Run
-from gvsl.report.scores import Difference, Spread, case_ids, difference, of_common_seeds, scores, spread
+from gvsl.report.scores import Difference, Spread, of_common_seeds, scores, spread
 from gvsl.report.table1.table import Cell, Table
 
 PROTOCOLS = {"finetune": "fine-tuned"}
@@ -76,9 +76,8 @@ def auc_comparisons(table: Table) -> list[AucComparison]:
 
 def verdict(group: Group, method: str) -> str:
     """State the DSC of a method's features and of random ones of the same seeds, and the outcome."""
-    cases = case_ids(group.runs)
     mine, other = of_common_seeds(group.arms[method], group.arms.get(RANDOM, []))
-    shown = spread(scores(mine or group.arms[method], cases, "dice"))
+    shown = spread(scores(mine or group.arms[method], group.cases, "dice"))
     named = capital(feature_name(method, group.protocol))
     labels = "" if group.labels is None else f", {plural(group.labels, 'label')}"
     text = f"{named}{labels}: DSC {number(shown.mean)}{_spread_text(shown)}"
@@ -86,8 +85,8 @@ def verdict(group: Group, method: str) -> str:
         return f"{text}. There is no run on random features with the same settings to compare with."
     if not mine:
         return f"{text}. No run on random features has the same seed: there is nothing to compare with."
-    against = spread(scores(other, cases, "dice"))
-    gap = difference(mine, other, cases, "dice")
+    against = spread(scores(other, group.cases, "dice"))
+    gap = group.lead(method)
     return (
         f"{text}; {feature_name(RANDOM, group.protocol)}: {number(against.mean)}{_spread_text(against)}. "
         f"Difference {number(gap.mean, signed=True)}{_gap_text(gap)}: {outcome(gap)}."
@@ -108,13 +107,8 @@ def outcome(gap: Difference) -> str:
 
 def comparisons(compared: Sequence[Group]) -> list[tuple[Group, str, Difference]]:
     """Return each arm with pre-trained features that has a seed in common with random ones, and its difference."""
-    found = [
-        (group, method, difference(group.arms[method], group.arms[RANDOM], case_ids(group.runs), "dice"))
-        for group in compared
-        if group.can_be_compared
-        for method in group.methods
-    ]
-    return [item for item in found if item[2].seeds]
+    found = [(group, method) for group in compared if group.can_be_compared for method in group.methods]
+    return [(group, method, gap) for group, method in found if (gap := group.lead(method)).seeds]
 
 
 def headline(runs: Sequence[Run], compared: Sequence[Group], aucs: Sequence[AucComparison] = ()) -> str:
@@ -130,7 +124,7 @@ def headline(runs: Sequence[Run], compared: Sequence[Group], aucs: Sequence[AucC
     if len(gaps) == 1 and not auc_gaps:
         group, method, _ = gaps[0]
         arms = of_common_seeds(group.arms[method], group.arms[RANDOM])
-        means = [spread(scores(each, case_ids(group.runs), "dice")).mean for each in arms]
+        means = [spread(scores(each, group.cases, "dice")).mean for each in arms]
         start = capital(feature_name(method, group.protocol))
         other = "from scratch" if group.protocol == "finetune" else "from random ones"
         return f"{start}: DSC {number(means[0])}, against {number(means[1])} {other}"

@@ -1,4 +1,4 @@
-"""Figures of many draws at once."""
+"""Means of many draws at once."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from gvsl.report.table1.cell_scores import Scores
 
 
-def test_many_draws_at_once_are_the_figure_of_each() -> None:
+def test_many_draws_at_once_equal_each_by_itself() -> None:
     generator = np.random.default_rng(1)
     targets = np.array([0.0, 1.0] * 6)
     values = generator.integers(4, size=(2, 12)).astype(float)  # with ties

@@ -170,7 +170,7 @@ def test_features_of_more_pre_training_have_a_row_of_their_own_beside_scratch() 
     assert [table.cells[name, LINEAR].to_scratch for name in table.methods[1:]] == pytest.approx([30, 50])
 
 
-def test_stores_of_one_name_are_told_apart_by_their_hash() -> None:
+def test_stores_of_one_name_are_distinguished_by_their_hash() -> None:
     made = [
         record("gvsl", 0, cases=rows([value] * 6), store={"name": "hearts", "hash": mark})
         for mark, value in (("aaaaaaaa", 0.2), ("bbbbbbbb", 0.6))
@@ -187,7 +187,7 @@ def test_a_setting_that_older_records_lack_is_what_it_stood_at() -> None:
     assert table1([old, new], ORDER).columns == [LINEAR]
 
 
-def test_several_runs_of_one_seed_count_as_their_mean_and_are_told() -> None:
+def test_several_runs_of_one_seed_count_as_their_mean_with_a_note() -> None:
     made = [record("gvsl", seed, cases=rows([value] * 6)) for seed, value in ((0, 0.2), (0, 0.4), (1, 0.6))]
     scratch = [record("scratch", seed, cases=rows([value] * 6)) for seed, value in ((0, 0.1), (1, 0.1))]
     table = table1([*made, *scratch], ORDER)
@@ -206,7 +206,7 @@ def test_scores_are_paired_by_case_and_not_by_place() -> None:
     assert table.cells["byol", LINEAR].p_value == pytest.approx(wilcoxon(gaps).pvalue)
 
 
-def test_cases_that_not_every_run_has_are_left_out_and_told() -> None:
+def test_cases_that_not_every_run_has_are_left_out_with_a_note() -> None:
     made = [record("gvsl", 0, cases=rows([0.2, 0.4, 0.9])), record("gvsl", 1, cases=rows([0.4, 0.6]))]
     table = table1([*made, record("byol", 0, cases=[{"id": "other", "dice": 0.5}])], ORDER)
     cell = table.cells["gvsl", LINEAR]
@@ -220,7 +220,7 @@ def test_cases_that_not_every_run_has_are_left_out_and_told() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_an_auc_of_one_class_is_said_to_be_none() -> None:
+def test_an_auc_of_one_class_is_missing() -> None:
     cases = [{"id": str(n), "target": 0, "score": n / 6} for n in range(6)]
     table = table1([record(method, 0, task="ccc", cases=cases) for method in ("scratch", "gvsl")], ORDER)
     (key,) = table.columns
@@ -233,10 +233,10 @@ def test_an_auc_of_one_class_is_said_to_be_none() -> None:
 
 
 def test_markdown_says_what_its_signs_mean_and_which_seeds(records: list[RunRecord]) -> None:
-    said = as_markdown(table1(records, ORDER))
+    text = as_markdown(table1(records, ORDER))
     for words in ("square brackets its 95 % interval", "Bold: the best", "Star: differs from gvsl", "in the CSV"):
-        assert words in said
-    assert "- hearts, linear: n = 20 cases, seeds 0, 1\n" in said
+        assert words in text
+    assert "- hearts, linear: n = 20 cases, seeds 0, 1\n" in text
     fewer = [made for made in records if made.name != "byol-1"]
     assert "seeds 0, 1 (scratch, gvsl, simclr); n = 20 cases, seed 0 (byol)" in as_markdown(table1(fewer, ORDER))
 
@@ -250,25 +250,25 @@ def test_a_name_with_a_bar_stays_in_its_cell() -> None:
 
 def test_what_latex_would_take_for_its_own_is_escaped() -> None:
     made = record("[a_b&{c}\\d%", 0, cases=rows([0.5, 0.6]), store={"name": 'x|<y>~^#$"', "hash": "ab"})
-    said = as_latex(table1([made], ORDER))
-    assert r"{[}a\_b\&\{c\}\textbackslash{}d\%" in said
-    assert r"x\textbar{}\textless{}y\textgreater{}\textasciitilde{}\textasciicircum{}\#\$\textquotedbl{}" in said
+    text = as_latex(table1([made], ORDER))
+    assert r"{[}a\_b\&\{c\}\textbackslash{}d\%" in text
+    assert r"x\textbar{}\textless{}y\textgreater{}\textasciitilde{}\textasciicircum{}\#\$\textquotedbl{}" in text
 
 
 def test_latex_has_intervals_stars_seeds_and_whole_rows(records: list[RunRecord]) -> None:
     table = table1(records, ORDER)
-    said = as_latex(table)
+    text = as_latex(table)
     cell = table.cells["scratch", LINEAR]
     assert cell.differs
-    assert rf"scratch & {cell.mean:.1f} {{\scriptsize [{cell.low:.1f}, {cell.high:.1f}]}}$^{{*}}$ \\" in said
+    assert rf"scratch & {cell.mean:.1f} {{\scriptsize [{cell.low:.1f}, {cell.high:.1f}]}}$^{{*}}$ \\" in text
     best = table.best(LINEAR)
     assert best is not None
-    assert rf"\textbf{{{table.cells[best, LINEAR].mean:.1f}}}" in said
-    assert "hearts, linear: n = 20 cases, seeds 0, 1." in said
-    body = said.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
+    assert rf"\textbf{{{table.cells[best, LINEAR].mean:.1f}}}" in text
+    assert "hearts, linear: n = 20 cases, seeds 0, 1." in text
+    body = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
     assert {line.count("&") for line in body.splitlines() if line.endswith(r"\\")} == {len(table.columns)}
-    bare = re.sub(r"\\[\\{}%&$#_]", "", said.partition("\n")[2])
+    bare = re.sub(r"\\[\\{}%&$#_]", "", text.partition("\n")[2])
     assert bare.count("{") == bare.count("}")
     assert bare.count("$") % 2 == 0
     assert "%" not in bare
-    assert [said.count(f"\\{word}{{table}}") for word in ("begin", "end")] == [1, 1]
+    assert [text.count(f"\\{word}{{table}}") for word in ("begin", "end")] == [1, 1]

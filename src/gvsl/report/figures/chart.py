@@ -56,7 +56,7 @@ MAX_LINKED = 64
 """Maximum number of legend entries that can highlight their series."""
 RULES = (
     ".series{transition:opacity .12s}.keys [tabindex]{cursor:default;outline-offset:2px}"
-    ".linked>.keys{margin:10px 0 14px}.keys{align-content:start}.keys .key{height:12px}"
+    ".linked>.keys{margin:10px 0 14px}.keys{align-content:start}"
 ) + "".join(
     f".linked:has(.k{place}:hover,.k{place}:focus,.s{place}:hover) .series:not(.s{place}){{opacity:.1}}"
     for place in range(MAX_LINKED)

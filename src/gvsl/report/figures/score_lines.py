@@ -66,10 +66,5 @@ def _draw_line(axes: Axes, line: ScoreLine, marker: str | None) -> None:
     """Draw the mean, and the range over seeds as a band around it."""
     name = gid(line.place)
     axes.fill_between(line.x, line.low, line.high, color=line.colour, alpha=0.18, linewidth=0, gid=name)
-    look: dict[str, Any] = {
-        "color": line.colour,
-        "linestyle": DASHES[line.dash][0],
-        "linewidth": 2.1,
-        "markersize": 4.5,
-    }
+    look: dict[str, Any] = {"color": line.colour, "linestyle": DASHES[line.dash][0], "linewidth": 2.1}
     axes.plot(line.x, line.mean, marker=marker, markersize=4.5, zorder=4, gid=name, **look)

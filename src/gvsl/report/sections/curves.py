@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from gvsl.report.figures.chart import DASHES, SERIES
 from gvsl.report.figures.curves import Line, curves_chart
 from gvsl.report.grouping import RANDOM, arm_of, protocol_of
-from gvsl.report.page import Html, element, figure, line_legend, section, unfolded
+from gvsl.report.page import Html, element, figure, legend, section, unfolded
+from gvsl.report.panels import Entry, entry_key
 from gvsl.report.run_metrics import better_of, title_of
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import arm_colours, run_heading
@@ -97,9 +98,8 @@ def _panel(run: Run, title: str, caption: str, entries: Sequence[tuple[str, str,
         share=first == "folded",
         limit=0.01 if first == "folded" else None,
     )
-    named = [(name.removeprefix(GRADIENTS), colour, dash) for name, colour, dash in entries]
-    legend = line_legend(named) if len(entries) > 1 else None
-    return figure(Html(svg), f"{caption} {note}".strip(), title, legend, "chart")
+    keys = legend((entry_key(Entry(*line)), line[0].removeprefix(GRADIENTS)) for line in entries)
+    return figure(Html(svg), f"{caption} {note}".strip(), title, keys if len(entries) > 1 else None, "chart")
 
 
 def _transfer(runs: Sequence[Run]) -> list[Html]:
@@ -108,14 +108,15 @@ def _transfer(runs: Sequence[Run]) -> list[Html]:
     for store, mode in sorted({(run.store, protocol_of(run)) for run in runs}):
         members = [run for run in runs if (run.store, protocol_of(run)) == (store, mode)]
         colours = arm_colours({arm_of(run) for run in members})
-        legend = line_legend([(feature_name(name, mode), colour, _dash(name)) for name, colour in colours.items()])
+        looks = [Entry(feature_name(name, mode), colour, _dash(name)) for name, colour in colours.items()]
+        keys = legend((entry_key(entry), entry.name) for entry in looks)
         panels = []
         for column, title, caption in TRANSFER:
             shown = [run for run in members if column in run.curves]
             if shown:
                 lines = [Line(run.curves[column], colours[arm_of(run)], _dash(arm_of(run))) for run in shown]
                 svg, note = curves_chart(lines, f"{title} of {len(shown)} runs on {store}")
-                panels.append(figure(Html(svg), f"{caption} {note}".strip(), title, legend, "chart"))
+                panels.append(figure(Html(svg), f"{caption} {note}".strip(), title, keys, "chart"))
         if panels:
             heading = element("h3", f"{store}: transfer, {mode}")
             blocks.append(element("div", heading, element("div", *panels, css="charts")))

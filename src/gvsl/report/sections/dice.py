@@ -9,7 +9,7 @@ from gvsl.report.grouping import RANDOM, Group
 from gvsl.report.numbers import MINUS, number, plural, plus_minus
 from gvsl.report.page import Html, element, figure, section, shown_first, table, unfolded, value_cell
 from gvsl.report.runs import Run
-from gvsl.report.scores import case_ids, difference, of_common_seeds, scores, spread, structures
+from gvsl.report.scores import of_common_seeds, scores, spread, structures
 from gvsl.report.sections.names import arm_colours, seed_links
 from gvsl.report.verdicts import feature_name
 
@@ -34,7 +34,7 @@ def dice(compared: Sequence[Group]) -> Html | None:
 
 def mean_chart(group: Group, method: str) -> Html:
     """Return the chart of the mean over structures of one method and of random features, for the summary."""
-    caption = f"Test DSC, {plural(len(case_ids(group.runs)), 'case')}, a dot each."
+    caption = f"Test DSC, {plural(len(group.cases), 'case')}, a dot each."
     return figure(_chart(group, "dice", _limits(group, ["dice"]), compared_arms(group, method)), caption, css="chart")
 
 
@@ -52,16 +52,12 @@ def _block(group: Group) -> Html:
     if len(names) != 1:  # the mean of one structure is that structure
         keys = {MEAN: "dice"} | keys
     limits = _limits(group, list(keys.values()))
-    cases = case_ids(group.runs)
     charts = []
     for name, key in keys.items():
-        counts = [spread(scores(runs, cases, key)).cases for runs in group.arms.values()]
-        fewer = " and ".join(str(count) for count in dict.fromkeys(counts))
-        caption = (
-            f"{fewer} of {plural(len(cases), 'case')}."
-            if min(counts) < len(cases)
-            else f"{plural(len(cases), 'case')}."
-        )
+        counts = dict.fromkeys(spread(scores(runs, group.cases, key)).cases for runs in group.arms.values())
+        caption = f"{plural(len(group.cases), 'case')}."
+        if min(counts) < len(group.cases):
+            caption = f"{' and '.join(map(str, counts))} of {caption}"
         charts.append(figure(_chart(group, key, limits, group.arms), caption, name, css="chart"))
     many = len(group.arms) > NAMED_AT_MOST
     runs = [
@@ -79,24 +75,19 @@ def _title(group: Group) -> str:
 
 
 def _chart(group: Group, key: str, limits: tuple[float, float], arms: Mapping[str, list[Run]]) -> Html:
-    cases = case_ids(group.runs)
     colours = arm_colours(group.arms)
-    columns = [Column(name, colours[name], scores(runs, cases, key)) for name, runs in arms.items()]
+    columns = [Column(name, colours[name], scores(runs, group.cases, key)) for name, runs in arms.items()]
     means = ", ".join(f"{column.name} {number(spread(column.table).mean)}" for column in columns)
-    return Html(dots_chart(columns, limits, f"DSC of {len(cases)} cases on {group.store}, {key}: {means}"))
+    return Html(dots_chart(columns, limits, f"DSC of {len(group.cases)} cases on {group.store}, {key}: {means}"))
 
 
 def _limits(group: Group, keys: Sequence[str]) -> tuple[float, float]:
-    cases = case_ids(group.runs)
-    tables = [scores(runs, cases, key) for runs in group.arms.values() for key in keys]
-    return (
-        common_limits(tables) if np.isfinite(np.concatenate([table.ravel() for table in tables])).any() else (0.0, 1.0)
-    )
+    tables = [scores(runs, group.cases, key) for runs in group.arms.values() for key in keys]
+    return common_limits(tables) if any(np.isfinite(table).any() for table in tables) else (0.0, 1.0)
 
 
 def _table(group: Group, keys: dict[str, str]) -> Html:
     """Return mean and spread over cases of each arm, then each method's difference to random features."""
-    cases = case_ids(group.runs)
     leads = group.methods if group.can_be_compared else []
     header = ["Structure", *(f"{name} features" for name in group.arms)]
     for name in leads:
@@ -104,9 +95,8 @@ def _table(group: Group, keys: dict[str, str]) -> Html:
     rows = []
     for name, key in keys.items():
         row: list[Html | str] = [name]
-        row += [_mean_and_spread(runs, cases, key) for runs in group.arms.values()]
-        for method in leads:
-            gap = difference(group.arms[method], group.arms[RANDOM], cases, key)
+        row += [_score(group, arm, key) for arm in group.arms]
+        for gap in (group.lead(method, key) for method in leads):
             gap_cell = value_cell(number(gap.mean, signed=True), plus_minus(gap.over_cases))
             row += [gap_cell, f"{gap.cases_ahead} of {gap.cases}"]
         rows.append(row)
@@ -115,14 +105,13 @@ def _table(group: Group, keys: dict[str, str]) -> Html:
 
 def _row_per_arm(group: Group, keys: dict[str, str]) -> Html:
     """Return mean and spread of each arm in a row of its own, for more arms than fit in columns."""
-    cases = case_ids(group.runs)
     rows: list[list[Html | str]] = [
-        [f"{name} features", seed_links(runs), *(_mean_and_spread(runs, cases, key) for key in keys.values())]
+        [f"{name} features", seed_links(runs), *(_score(group, name, key) for key in keys.values())]
         for name, runs in group.arms.items()
     ]
     return table(["Features", "Seeds", *keys], rows, 1, CAPTION)
 
 
-def _mean_and_spread(runs: Sequence[Run], cases: Sequence[str], key: str) -> Html:
-    value = spread(scores(runs, cases, key))
+def _score(group: Group, arm: str, key: str) -> Html:
+    value = spread(scores(group.arms[arm], group.cases, key))
     return value_cell(number(value.mean), plus_minus(value.over_cases))

@@ -10,7 +10,7 @@ from gvsl.report.page import Html, chip, details, element, join, section, text
 from gvsl.report.run_findings import Finding, FindingKind, by_kind
 from gvsl.report.run_metrics import held_out, pretext_metrics, title_of
 from gvsl.report.runs import Run
-from gvsl.report.scores import case_ids, difference, scores, spread
+from gvsl.report.scores import scores, spread
 from gvsl.report.sections.dice import compared_arms, mean_chart
 from gvsl.report.sections.names import arm_colours, run_heading, seed_links
 from gvsl.report.table1.table import Cell
@@ -67,12 +67,11 @@ def overview(data: ReportData) -> Html:
 
 
 def _comparison(group: Group, method: str) -> Html:
-    cases = case_ids(group.runs)
     arms = compared_arms(group, method)
-    stats = [_score(name, group, arms[name], cases) for name in dict.fromkeys((method, RANDOM)) if name in arms]
+    stats = [_score(name, group, arms[name]) for name in dict.fromkeys((method, RANDOM)) if name in arms]
     words = "There is nothing with the same settings and seeds to compare with."
     if len(arms) == 2:
-        gap = difference(group.arms[method], group.arms[RANDOM], cases, "dice")
+        gap = group.lead(method)
         spreads = [(gap.over_cases, "over cases"), (gap.over_seeds, f"over {plural(gap.seeds, 'seed')}")]
         notes = [f"{plus_minus(value)} {where}" for value, where in spreads if value is not None]
         stats.append(_stat(number(gap.mean, signed=True), "difference in DSC", notes, INK))
@@ -107,71 +106,44 @@ def _auc(name: str, cell: Cell, made: Sequence[Run], colour: str) -> Html:
     return _stat(number(cell.mean / 100), name, [interval, counted, join([text("seed "), seed_links(made)])], colour)
 
 
-def _score(name: str, group: Group, runs: Sequence[Run], cases: Sequence[str]) -> Html:
-    value = spread(scores(runs, cases, "dice"))
-    cases_text = f"{plus_minus(value.over_cases)} over {plural(value.cases, 'case')}"
-    seeds = [f"{plus_minus(value.over_seeds)} over {plural(value.seeds, 'seed')}"] if value.seeds > 1 else []
-    colour = arm_colours(group.arms)[name]
-    made = join([text("seed "), seed_links(runs)])
-    return _stat(number(value.mean), feature_name(name, group.protocol), [cases_text, *seeds, made], colour)
+def _score(name: str, group: Group, runs: Sequence[Run]) -> Html:
+    value = spread(scores(runs, group.cases, "dice"))
+    notes: list[Html | str] = [f"{plus_minus(value.over_cases)} over {plural(value.cases, 'case')}"]
+    notes += [f"{plus_minus(value.over_seeds)} over {plural(value.seeds, 'seed')}"] if value.seeds > 1 else []
+    notes.append(join([text("seed "), seed_links(runs)]))
+    return _stat(number(value.mean), feature_name(name, group.protocol), notes, arm_colours(group.arms)[name])
 
 
 def _stat(value: str, name: str, notes: Sequence[Html | str], colour: str) -> Html:
-    return element(
-        "div",
-        element("b", value),
-        element("span", name),
-        *(element("small", note) for note in notes),
-        css="stat",
-        style=f"--mark:{css_colour(colour)}",
-    )
+    small = [element("small", note) for note in notes]
+    mark = f"--mark:{css_colour(colour)}"
+    return element("div", element("b", value), element("span", name), *small, css="stat", style=mark)
 
 
 def _pretraining(run: Run) -> Html:
     """Return how well a pre-training run matches its held-out pairs, or its other metrics on held-out volumes."""
-    bars = []
-    for key, name, colour in MATCHING:
-        value = held_out(run, key)
-        width = 0.0 if value is None else 100 * min(max(value, 0.0), 1.0)
-        bar = element("i", style=f"width:{width:.1f}%;--mark:{css_colour(colour)}")
-        bars.append(
-            join(
-                [
-                    element("dt", name),
-                    element("dd", element("span", bar, css="track"), element("b", number(value))),
-                ]
-            )
-        )
-    before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
-    facts = []
-    if before is not None or after is not None:
-        facts.append(_stat(number(after), "label overlap (DSC)", [f"{number(before)} before matching"], SERIES[0]))
-    facts.append(_stat(percent(held_out(run, "folded")), "of voxels folded", ["at most 1 % is acceptable"], MUTED))
-    title = run_heading(run)
     if all(held_out(run, key) is None for key, _, _ in MATCHING):
         own = pretext_metrics(run)
         method = str(run.record.config.get("method", "the method"))
         words = f"{method} on held-out volumes" if own else "There are no metrics of held-out volumes."
         stats = [_stat(number(value), title_of(run, name), [], SERIES[0]) for name, value in own]
-        return element(
-            "article",
-            title,
-            element("p", words, css="quiet"),
-            *([element("div", *stats, css="stats")] if stats else []),
-            css="card whole",
-        )
-    pairs = plural(len(run.record.cases), "held-out pair")
-    return element(
-        "article",
-        element(
-            "div",
-            title,
-            element("p", f"ncc over {pairs}, lower is better", css="quiet"),
-            element("dl", *bars, css="bars"),
-        ),
-        element("div", *facts, css="stats"),
-        css="card matching",
-    )
+        shown = [element("div", *stats, css="stats")] if stats else []
+        return element("article", run_heading(run), element("p", words, css="quiet"), *shown, css="card whole")
+    bars = [bar for key, name, colour in MATCHING for bar in _bar(name, held_out(run, key), colour)]
+    before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
+    facts = []
+    if before is not None or after is not None:
+        facts.append(_stat(number(after), "label overlap (DSC)", [f"{number(before)} before matching"], SERIES[0]))
+    facts.append(_stat(percent(held_out(run, "folded")), "of voxels folded", ["at most 1 % is acceptable"], MUTED))
+    pairs = element("p", f"ncc over {plural(len(run.record.cases), 'held-out pair')}, lower is better", css="quiet")
+    matching = element("div", run_heading(run), pairs, element("dl", *bars, css="bars"))
+    return element("article", matching, element("div", *facts, css="stats"), css="card matching")
+
+
+def _bar(name: str, value: float | None, colour: str) -> tuple[Html, Html]:
+    width = 0.0 if value is None else 100 * min(max(value, 0.0), 1.0)
+    bar = element("i", style=f"width:{width:.1f}%;--mark:{css_colour(colour)}")
+    return element("dt", name), element("dd", element("span", bar, css="track"), element("b", number(value)))
 
 
 def _findings(found: Sequence[Finding]) -> Html:

@@ -8,7 +8,7 @@ from gvsl.report.figures.chart import SERIES
 from gvsl.report.figures.dots import Column, common_limits, dots_chart
 from gvsl.report.figures.slices import grid_layer, outline_layer, window
 from gvsl.report.numbers import MINUS, number, plural
-from gvsl.report.page import Html, element, figure, outline_legend, section, shown_first, unfolded
+from gvsl.report.page import Html, element, figure, legend, outline_key, section, shown_first, unfolded
 from gvsl.report.runs import AXES, Array, Picture, Run
 from gvsl.report.scores import scores
 from gvsl.report.sections.names import run_heading
@@ -57,9 +57,10 @@ def _run_block(run: Run) -> Html | None:
     body: list[Html] = []
     if pictures:
         switches = [_switch("t-outlines", "label outlines"), _switch("t-grid", "grid")]
-        keys = outline_legend([("label of the moving image", "moving"), ("label of the fixed image", "truth")])
+        classes = {"label of the moving image": "moving", "label of the fixed image": "truth"}
+        keys = [(outline_key(css), name) for name, css in classes.items()]
         labelled = any(picture.planes("fixed_label") for picture in pictures)
-        body.append(element("div", *([keys] if labelled else []), *switches, css="tools"))
+        body.append(element("div", *([legend(keys)] if labelled else []), *switches, css="tools"))
         body += shown_first([_pair(picture) for picture in pictures], SHOWN_AT_ONCE, "pair", "cards")
         body.append(element("p", CAPTION, css="caption"))
     charts = _charts(run)

@@ -12,6 +12,7 @@ from gvsl.report.sections.names import run_anchor
 HEADER = ("Run", "Status", "Seed", "Steps", "Store", "Versions", "Hardware", "Began (UTC)", "Took")
 SHOWN_AT_ONCE = 24
 """The number of runs up to which the table is shown unfolded."""
+HARDWARE = {"processor": "{}", "cores": "{} cores"}
 NUMERIC = ("Seed", "Steps", "Took")
 
 
@@ -42,24 +43,17 @@ def missing_files(runs: Sequence[Run]) -> str:
 
 
 def _row(run: Run) -> Html:
-    record, found = run.record, run.record.environment
+    record, store, found = run.record, run.record.store, run.record.environment
     versions = [element("span", f"{name} {found[name]}") for name in ("gvsl", "torch") if name in found]
-    hardware = ", ".join(
-        text.format(found[name]) for name, text in (("processor", "{}"), ("cores", "{} cores")) if name in found
-    )
+    hardware = [text.format(found[name]) for name, text in HARDWARE.items() if name in found]
     cells: list[Html | str] = [
         join([element("b", run.label), element("small", _kind(run))]),
         chip(record.status, record.status),
         str(record.seed),
         _last_step(run),
-        join(
-            [
-                element("span", record.store.get("name", MISSING)),
-                element("code", record.store.get("hash", MISSING)[:12]),
-            ]
-        ),
+        join([element("span", store.get("name", MISSING)), element("code", store.get("hash", MISSING)[:12])]),
         join(versions) if versions else MISSING,
-        hardware or MISSING,
+        ", ".join(hardware) or MISSING,
         record.created.replace("T", " ").replace("+00:00", "")[:16] or MISSING,
         duration(record.seconds),
     ]
@@ -92,12 +86,8 @@ def _more(run: Run) -> Html:
         _facts("Environment", record.environment),
         _facts("Location", {"folder": str(run.folder), "store hash": record.store.get("hash", MISSING)}),
     ]
-    body = element(
-        "div",
-        element("div", element("h4", "Resolved settings"), settings),
-        element("div", *lists),
-        css="more",
-    )
+    resolved = element("div", element("h4", "Resolved settings"), settings)
+    body = element("div", resolved, element("div", *lists), css="more")
     cell = details("settings, versions and metrics", body)
     return element("tr", element("td", cell, colspan=str(len(HEADER))), css="more-row")
 

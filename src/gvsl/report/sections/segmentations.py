@@ -9,7 +9,7 @@ import numpy as np
 from gvsl.report.figures.slices import fill_layer, outline_layer, window
 from gvsl.report.grouping import RANDOM, arm_of, protocol_of
 from gvsl.report.numbers import number, plural
-from gvsl.report.page import Html, details, element, outline_legend, patch_legend, section, shown_first, text
+from gvsl.report.page import Html, details, element, legend, outline_key, patch_key, section, shown_first, text
 from gvsl.report.runs import AXES, Array, Picture, Run
 from gvsl.report.sections.names import run_link, structure_colours, structure_names
 from gvsl.report.sections.pictures import Stage, stage_row, view_switch
@@ -38,12 +38,12 @@ def _store_block(name: str, found: Sequence[Shown]) -> Html:
     planes = [plane for _, picture in found for part in ("truth", "prediction") for plane in _planes(picture, part)]
     values = {int(value) for plane in planes for value in np.unique(plane)}
     colours = structure_colours((values | names.keys()) - {0})
-    legend = patch_legend([(names.get(value, f"label {value}"), colour) for value, colour in colours.items()])
+    keys = [(patch_key(colour), names.get(value, f"label {value}")) for value, colour in colours.items()]
     examples: dict[str, list[Shown]] = {}
     for run, picture in found:
         examples.setdefault(_slices_key(picture), []).append((run, picture))
     cards = [_example(shown, colours) for shown in examples.values()]
-    tools = element("div", legend, outline_legend([("truth", "truth")]), css="tools")
+    tools = element("div", legend([*keys, (outline_key("truth"), "truth")]), css="tools")
     return element("div", element("h3", name), tools, *shown_first(cards, SHOWN_AT_ONCE, "case", "cards"))
 
 

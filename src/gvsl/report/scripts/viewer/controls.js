@@ -35,7 +35,7 @@ function buildPane(role, plane) {
   canvas.dataset.role = role;
   canvas.dataset.plane = plane.name;
   canvas.style.aspectRatio = `${shape[plane.across]} / ${shape[plane.up]}`;
-  const pane = { role, plane, canvas, slice: 0, scale: 1, shape, slider: null };
+  const pane = { role, plane, canvas, shape, slice: 0, scale: 1, slider: null };
   panes.push(pane);
   const frame = make("div", { className: "viewer-frame" }, canvas);
   const ends = [...ENDS[plane.across], ...ENDS[plane.up]];

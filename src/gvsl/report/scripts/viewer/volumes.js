@@ -26,6 +26,8 @@ async function open(number) {
     const text = document.getElementById(`volume-${number}-${name}`).textContent;
     loaded[name] = { data: await unpack(text, type), shape };
   }
+  const rgb = (hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
+  next.colours = new Map(next.labels.map((label) => [label.value, rgb(label.colour)]));
   entry = next;
   arrays = loaded;
   at = centre();
