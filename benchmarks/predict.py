@@ -28,7 +28,8 @@ from gvsl.memory import keep_freed_memory
 from gvsl.preprocessing import PRESETS
 from gvsl.records import environment, utc_now
 from gvsl.store.arrays import Box
-from gvsl.transfer import SegmentationNetwork, TransferSettings, save_adapted, segmenter_config
+from gvsl.transfer import SegmentationNetwork, TransferSettings, save_adapted
+from gvsl.transfer.weights import segmenter_config
 
 CROP = (128, 128, 128)
 OVERLAP = 0.5

@@ -22,7 +22,7 @@ from gvsl.phantom.cohort import write_phantom
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS, Preprocessing
 from gvsl.store import Store
-from gvsl.transfer import Checkpoint
+from gvsl.transfer.checkpoint import Checkpoint
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

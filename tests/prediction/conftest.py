@@ -5,15 +5,8 @@ import torch
 
 from gvsl.backbones import UNet3D
 from gvsl.store import Store
-from gvsl.transfer import (
-    CLASSIFIER_CONFIG,
-    ClassificationNetwork,
-    SegmentationNetwork,
-    TransferSettings,
-    run_task,
-    save_adapted,
-    segmenter_config,
-)
+from gvsl.transfer import ClassificationNetwork, SegmentationNetwork, TransferSettings, run_task, save_adapted
+from gvsl.transfer.weights import CLASSIFIER_CONFIG, segmenter_config
 
 
 @pytest.fixture(scope="session")

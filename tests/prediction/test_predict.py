@@ -20,13 +20,8 @@ from gvsl.io import Volume
 from gvsl.prediction import PredictSettings, find_images, predict
 from gvsl.records import read_record
 from gvsl.store import Store
-from gvsl.transfer import (
-    CLASSIFIER_CONFIG,
-    ClassificationNetwork,
-    TransferSettings,
-    run_task,
-    save_adapted,
-)
+from gvsl.transfer import ClassificationNetwork, TransferSettings, run_task, save_adapted
+from gvsl.transfer.weights import CLASSIFIER_CONFIG
 
 from .grids import GRIDS, affine_of, changed_fields, phantom, source
 

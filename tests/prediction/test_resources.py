@@ -14,12 +14,8 @@ from gvsl.backbones import UNet3D
 from gvsl.prediction import PredictSettings, find_images, predict
 from gvsl.prediction.predict import _resource_error
 from gvsl.store import Store
-from gvsl.transfer import (
-    SegmentationNetwork,
-    TransferSettings,
-    save_adapted,
-    segmenter_config,
-)
+from gvsl.transfer import SegmentationNetwork, TransferSettings, save_adapted
+from gvsl.transfer.weights import segmenter_config
 
 
 def test_only_a_lack_is_taken_for_one() -> None:

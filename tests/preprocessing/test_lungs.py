@@ -15,7 +15,8 @@ from gvsl.io import UnusableFile, Volume
 from gvsl.preprocessing import PRESETS, parse_preprocessing, preprocess, preprocessing_values
 from gvsl.preprocessing.lungs import WEIGHTS_NAME, find_weights, lungs_by_network
 from gvsl.store import Store, describe
-from gvsl.transfer import CLASSIFIER_CONFIG, ClassificationNetwork, TransferSettings, save_adapted
+from gvsl.transfer import ClassificationNetwork, TransferSettings, save_adapted
+from gvsl.transfer.weights import CLASSIFIER_CONFIG
 
 # Replaces the package: its network finds a bright marker instead of lungs, and saves its input.
 PACKAGE = """

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gvsl.transfer import augment
+from gvsl.transfer.augmentation import augment
 
 
 def example() -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,8 @@ from gvsl.errors import UserError
 from gvsl.preparation import prepare
 from gvsl.preprocessing import Preprocessing
 from gvsl.store import Store
-from gvsl.transfer import LabelledCases, TransferSettings, draw_boxes, draw_labelled
+from gvsl.transfer import TransferSettings
+from gvsl.transfer.cases import LabelledCases, draw_boxes, draw_labelled
 
 IDS = [f"case{number:02d}" for number in range(12)]
 LABELS = {3: "left", 200: "right"}

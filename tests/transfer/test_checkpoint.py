@@ -13,7 +13,11 @@ from gvsl.backbones import UNet3D
 from gvsl.errors import UserError
 from gvsl.io import Box
 from gvsl.store import Store
-from gvsl.transfer import Checkpoint, FitResult, FrozenFeatures, SegmentationNetwork, Task, TransferSettings, fit
+from gvsl.transfer import SegmentationNetwork, Task, TransferSettings
+from gvsl.transfer.checkpoint import Checkpoint
+from gvsl.transfer.features import FrozenFeatures
+from gvsl.transfer.fit import fit
+from gvsl.transfer.monitor import FitResult
 from gvsl.transfer.segmentation import segmentation_loss
 
 IDENTITY: dict[str, Any] = {"store": "abc", "crop": (8, 8, 8), "seed": 0}

@@ -1,13 +1,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from gvsl.backbones import UNet3D
@@ -34,13 +35,18 @@ TRAINED = replace(LINEAR, mode="scratch", max_steps=10, validate_every=4, augmen
 Change = Callable[[dict[str, int]], dict[str, int]]
 
 
+@cache
+def phantom(number: int) -> NDArray[np.float32]:
+    return subject(0, number, (16, 16, 20))[0]
+
+
 def write_source(root: Path, change: Change = lambda classes: classes) -> Path:
     """Phantoms, every other one with bright spots strewn over it, and their classes."""
     (root / "images").mkdir(parents=True)
     classes: dict[str, int] = {}
     splits: dict[str, list[str]] = {}
     for number, split in enumerate(SPLITS):
-        image = subject(0, number, (16, 16, 20))[0]
+        image = phantom(number).copy()
         name = f"p{number:02d}"
         classes[name] = number % 2
         if classes[name]:

@@ -12,7 +12,8 @@ from gvsl.errors import UserError
 from gvsl.io import Box
 from gvsl.records import read_record
 from gvsl.store import Store
-from gvsl.transfer import ClusterSettings, LabelledCases, TransferSettings, run_task
+from gvsl.transfer import ClusterSettings, TransferSettings, run_task
+from gvsl.transfer.cases import LabelledCases
 from gvsl.transfer.feature_clusters import (
     BACKGROUND,
     Clusters,

@@ -4,7 +4,8 @@ from torch import Tensor
 
 from gvsl.backbones import UNet3D
 from gvsl.io import Box
-from gvsl.transfer import FrozenFeatures, SegmentationNetwork
+from gvsl.transfer import SegmentationNetwork
+from gvsl.transfer.features import FrozenFeatures
 
 WINDOW_BYTES = 2 * 8 * 16**3
 

@@ -7,16 +7,11 @@ from torch import Tensor
 from gvsl.backbones import UNet3D
 from gvsl.errors import UserError
 from gvsl.io import Box
-from gvsl.transfer import (
-    FitResult,
-    FrozenFeatures,
-    Represent,
-    SegmentationNetwork,
-    TrainingMonitor,
-    TransferSettings,
-    fit_adam,
-    segmentation_loss,
-)
+from gvsl.transfer import SegmentationNetwork, TransferSettings
+from gvsl.transfer.features import FrozenFeatures, Represent
+from gvsl.transfer.fit import fit_adam
+from gvsl.transfer.monitor import FitResult, TrainingMonitor
+from gvsl.transfer.segmentation import segmentation_loss
 
 BOX: Box = (slice(0, 16), slice(0, 16), slice(0, 16))
 

@@ -12,15 +12,11 @@ from torch.nn import functional
 from gvsl.backbones import UNet3D
 from gvsl.errors import UserError
 from gvsl.io import Box
-from gvsl.transfer import (
-    Checkpoint,
-    FitResult,
-    SegmentationNetwork,
-    TrainingMonitor,
-    TransferSettings,
-    fit_lbfgs,
-    segmentation_loss,
-)
+from gvsl.transfer import SegmentationNetwork, TransferSettings
+from gvsl.transfer.checkpoint import Checkpoint
+from gvsl.transfer.fit import fit_lbfgs
+from gvsl.transfer.monitor import FitResult, TrainingMonitor
+from gvsl.transfer.segmentation import segmentation_loss
 
 BOX: Box = (slice(0, 12), slice(0, 12), slice(0, 12))
 BOXES = [("1", BOX), ("2", BOX)]

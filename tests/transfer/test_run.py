@@ -14,16 +14,9 @@ from gvsl.errors import UserError
 from gvsl.io import Box
 from gvsl.records import read_record
 from gvsl.store import Store
-from gvsl.transfer import (
-    Cases,
-    ClassificationNetwork,
-    Outcome,
-    PooledFeatures,
-    TransferSettings,
-    draw_labelled,
-    load_adapted,
-    run_transfer,
-)
+from gvsl.transfer import ClassificationNetwork, Outcome, TransferSettings, load_adapted, run_task
+from gvsl.transfer.cases import Cases, draw_labelled
+from gvsl.transfer.features import PooledFeatures
 from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.task import Example
 
@@ -95,12 +88,12 @@ class MeanIntensity:
 def test_a_third_kind_of_task_is_trained_resumed_and_recorded(
     tmp_path: Path, store: Store, settings: TransferSettings, stop_after: Any
 ) -> None:
-    whole = run_transfer(MeanIntensity, "mean", store, None, tmp_path / "whole", settings)
+    whole = run_task("mean", store, None, tmp_path / "whole", settings, open_task=MeanIntensity)
     stop_after(5)
     with pytest.raises(KeyboardInterrupt):
-        run_transfer(MeanIntensity, "mean", store, None, tmp_path / "run", settings)
+        run_task("mean", store, None, tmp_path / "run", settings, open_task=MeanIntensity)
     stop_after(None)
-    resumed = run_transfer(MeanIntensity, "mean", store, None, tmp_path / "run", settings, resume=True)
+    resumed = run_task("mean", store, None, tmp_path / "run", settings, open_task=MeanIntensity, resume=True)
     assert resumed.cases == whole.cases == read_record(tmp_path / "run").cases
     assert [row["id"] for row in whole.cases] == store.split("test")
     assert list(whole.metrics) == ["test/error", "val/fit", "best_step"]  # no step reaches 95 % of a negative score

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,8 @@ from gvsl.report import read_report, write_report
 from gvsl.store import Store
 from gvsl.store.store import image_path
 from gvsl.store.table import CaseTable
-from gvsl.transfer import LabelledCases, TransferSettings, load_segmenter, run_task
+from gvsl.transfer import TransferSettings, load_segmenter, run_task
+from gvsl.transfer.cases import LabelledCases
 
 transfer = partial(run_task, "segmentation")
 
@@ -52,10 +53,21 @@ def weights(tmp_path: Path, store: Store) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
-    out = tmp_path_factory.mktemp("plain") / "run"
-    transfer(store, None, out, LINEAR)
-    return out
+def trained(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Callable[[TransferSettings], Path]:
+    """Train from scratch, once for the same settings, and return the run's folder."""
+
+    @cache
+    def train(settings: TransferSettings) -> Path:
+        out = tmp_path_factory.mktemp("trained") / "run"
+        transfer(store, None, out, settings)
+        return out
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def plain(trained: Callable[[TransferSettings], Path]) -> Path:
+    return trained(LINEAR)
 
 
 def scores(record: RunRecord) -> list[float]:
@@ -144,28 +156,35 @@ def test_the_same_seed_gives_the_same_scores_and_weights(
 
 @pytest.mark.parametrize("settings", [TRAINED, CONVERGED], ids=["all", "lbfgs"])
 def test_a_run_stopped_and_resumed_ends_where_an_unbroken_one_does(
-    tmp_path: Path, store: Store, settings: TransferSettings, stop_after: Callable[[int | None], None]
+    tmp_path: Path,
+    store: Store,
+    settings: TransferSettings,
+    stop_after: Callable[[int | None], None],
+    trained: Callable[[TransferSettings], Path],
 ) -> None:
-    whole = transfer(store, None, tmp_path / "whole", settings)
+    whole = trained(settings)
     stop_after(7)
     with pytest.raises(KeyboardInterrupt):
         transfer(store, None, tmp_path / "run", settings)
     assert not (tmp_path / "run").exists()
     stop_after(None)
     resumed = transfer(store, None, tmp_path / "run", settings, resume=True)
-    assert resumed.cases == whole.cases
-    assert (tmp_path / "run" / "curves.csv").read_text(encoding="utf-8") == (
-        tmp_path / "whole" / "curves.csv"
-    ).read_text(encoding="utf-8")
-    assert same(tmp_path / "run", tmp_path / "whole")
+    assert resumed.cases == read_record(whole).cases
+    assert (tmp_path / "run" / "curves.csv").read_text(encoding="utf-8") == (whole / "curves.csv").read_text(
+        encoding="utf-8"
+    )
+    assert same(tmp_path / "run", whole)
     assert not (tmp_path / "run.part").exists()
 
 
 def test_a_mistake_on_resuming_keeps_the_state_and_a_diverged_loss_does_not(
-    tmp_path: Path, build_store: Callable[..., Store], stop_after: Callable[[int | None], None]
+    tmp_path: Path,
+    build_store: Callable[..., Store],
+    stop_after: Callable[[int | None], None],
+    trained: Callable[[TransferSettings], Path],
 ) -> None:
     store = build_store()
-    whole = transfer(store, None, tmp_path / "whole", TRAINED)
+    whole = read_record(trained(TRAINED))
     stop_after(7)
     with pytest.raises(KeyboardInterrupt):
         transfer(store, None, tmp_path / "run", TRAINED)
@@ -181,7 +200,7 @@ def test_a_mistake_on_resuming_keeps_the_state_and_a_diverged_loss_does_not(
     diverging = replace(TRAINED, learning_rate=1e30, checkpoint_every=1)
     with pytest.raises(UserError, match="no longer a number at step 4: give a lower learning_rate"):
         transfer(store, None, tmp_path / "other", diverging)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "run", "whole"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "run"]
 
 
 def test_what_is_kept_and_what_is_computed_anew_give_the_same(tmp_path: Path, store: Store, plain: Path) -> None:

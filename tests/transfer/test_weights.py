@@ -9,7 +9,8 @@ from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import load_backbone
 from gvsl.errors import UserError
 from gvsl.preprocessing import PRESETS
-from gvsl.transfer import SegmentationNetwork, TransferSettings, load_segmenter, save_adapted, segmenter_config
+from gvsl.transfer import SegmentationNetwork, TransferSettings, load_segmenter, save_adapted
+from gvsl.transfer.weights import segmenter_config
 
 LABELS = {2: "anterior", 5: "posterior"}
 

@@ -19,7 +19,7 @@ class Ledger:
 
     path: Path
     identity: dict[str, str]
-    """What a result depends on besides its image: the run, and how it is used."""
+    """The run and the settings that a result depends on besides its image."""
     images: dict[str, str] = field(default_factory=dict)
     """A result's name to its image's path; listed before it is written, so that no result is unlisted."""
 
@@ -65,10 +65,10 @@ def open_ledger(folder: Path, identity: dict[str, str]) -> Ledger:
         images = {str(name): str(image) for name, image in found["images"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} can't be read ({error}): name another folder") from None
-    odd = [key for key in before.keys() | identity.keys() if before.get(key) != identity.get(key)]
-    if "weights" in odd:
+    changed = [key for key in before.keys() | identity.keys() if before.get(key) != identity.get(key)]
+    if "weights" in changed:
         raise UserError(f"{folder} holds the predictions of another run: name another folder")
-    if odd:
-        was, now = before.get(odd[0]), identity.get(odd[0])
-        raise UserError(f"{folder} holds predictions with {odd[0]} {was}, not {now}: name another folder")
+    if changed:
+        was, now = before.get(changed[0]), identity.get(changed[0])
+        raise UserError(f"{folder} holds predictions with {changed[0]} {was}, not {now}: name another folder")
     return Ledger(path, identity, images)

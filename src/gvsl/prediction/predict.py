@@ -16,10 +16,11 @@ from gvsl.hardware import find_device
 from gvsl.io import UnusableFile, read_volume
 from gvsl.prediction.ledger import Ledger, open_ledger
 from gvsl.prediction.results import Maps, Scores
-from gvsl.prediction.volumes import segment_volume as segment_volume  # its documented place before there was volumes.py
+from gvsl.prediction.volumes import segment_volume as segment_volume  # also importable from here
 from gvsl.preprocessing import require_lungmask
 from gvsl.progress import progress
-from gvsl.transfer import Classifier, fingerprint, load_adapted
+from gvsl.transfer import Classifier, load_adapted
+from gvsl.transfer.weights import fingerprint
 
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 """Message of the plain RuntimeError that torch raises when the system is out of memory."""

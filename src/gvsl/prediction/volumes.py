@@ -30,8 +30,8 @@ def segment_volume(
     """Return the label value of each voxel of a volume, on the volume's own grid, (D, H, W).
 
     The volume is preprocessed as the run's training data, segmented, and its label map resampled onto the volume's
-    grid: each voxel gets the label with the largest weight in linear interpolation. What the crop removed is
-    background.
+    grid: each voxel gets the label with the largest weight in linear interpolation. Voxels outside the
+    preprocessing's crop are background.
 
     Args:
         model: of a transfer run.
@@ -56,16 +56,8 @@ def segment_probabilities(
 ) -> Generator[tuple[int, NDArray[np.float32]]]:
     """Yield label value and probability map of each structure, on the volume's own grid, (D, H, W).
 
-    A map is the softmax of the mean logits, resampled linearly; the maps of all structures are kept on disk.
-
-    Args:
-        model: of a transfer run.
-        volume: in any orientation and spacing.
-        mirror: average over mirror images.
-        scratch: the folder for the maps and for intermediate sums; the system's if not given.
-
-    Raises:
-        UnusableFile: the volume can't be preprocessed.
+    A map is the softmax of the mean logits, resampled linearly; the maps of all structures are kept on disk, in
+    `scratch`. The arguments and errors are those of `segment_volume`.
     """
     ready = prepared(volume, model.preprocessing)
     logits = windowed_logits(model.network, ready.array, mirror)

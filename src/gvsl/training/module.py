@@ -25,7 +25,7 @@ class Epoch:
     """When and how a method processes the whole split (`Method.start_epoch`)."""
 
     steps: int
-    """Steps between two passes over the split, at least as many as show as many volumes as it has."""
+    """Steps between two passes over the split; together they show at least as many volumes as it has."""
     volumes: Callable[[int, int], Iterable[tuple[str, Tensor]]]
     """Returns ids and images of a process's shard of the split, for its rank and the number of processes."""
 

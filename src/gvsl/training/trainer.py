@@ -85,7 +85,7 @@ def fit(method: Method, stream: PairStream, out: Path, settings: PretrainSetting
 
 
 def _epoch(stream: PairStream, min_steps: int) -> Epoch:
-    """Return an epoch of as many steps as show as many volumes as the split has, at least `min_steps`."""
+    """Return an epoch whose steps show as many volumes as the split has, but at least `min_steps` of them."""
     return Epoch(max(min_steps, -(-len(stream.ids) // (2 * stream.settings.batch_size))), partial(_volumes, stream))
 
 

@@ -61,7 +61,9 @@ class Classification:
         self.pooled = PooledFeatures(network, self.cases, self.settings)
         if self.pooled.cached:
             with progress(len(self.train) + len(self.val), "features", unit="cases") as advance:
-                self.pooled.compute((*self.train, *self.val), advance)
+                for case in (*self.train, *self.val):
+                    self.pooled(case)
+                    advance()
 
     def examples(self) -> list[Example]:
         """Return the training cases, each as a whole."""

@@ -72,7 +72,7 @@ class Clusters:
     metrics: dict[str, float] = field(default_factory=dict)
     """`silhouette` and `knn_accuracy`, unless they are undefined."""
     notes: list[str] = field(default_factory=list)
-    """What is missing or unusual, and why."""
+    """Notes on results that are missing or unusual, and why."""
     settings: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 

@@ -96,9 +96,3 @@ class PooledFeatures:
     def logits(self, cases: Iterable[str]) -> Tensor:
         """Return the head's outputs for some cases, (cases,)."""
         return torch.cat([self.network.head(self(case)) for case in cases])[:, 0]
-
-    def compute(self, cases: Iterable[str], advance: Callable[[], object] = lambda: None) -> None:
-        """Fill the cache, if there is one."""
-        for case in cases:
-            self(case)
-            advance()

@@ -91,12 +91,11 @@ def fit_lbfgs(
     still improved after 2,000 steps where those on random features had converged (docs/results.md).
 
     Args:
-        monitor: a network with a frozen backbone and a standardised head, and its validation, with the settings:
-            steps and weight penalty.
+        monitor: the network, whose head is standardised, and its validation, with the settings: steps, weight penalty.
         loss_of: returns the loss of an example by its number.
         examples: how many there are; all have the same weight.
         advance: called after each step.
-        checkpoint: saves the state, and restores it if there is one.
+        checkpoint: see `fit_adam`.
 
     Raises:
         DivergedError: the loss is no longer finite.

@@ -45,6 +45,7 @@ def run_task(
     settings: TransferSettings,
     *,
     resume: bool = False,
+    open_task: OpenTask | None = None,
 ) -> RunRecord:
     """Train a task on a store's `train` split, keep the weights best on `val`, and score `test` once.
 
@@ -58,24 +59,14 @@ def run_task(
         out: the new folder of this run.
         settings: the protocol; `linear` with random weights is the linear row of "Scratch" in Table 1.
         resume: continue from the checkpoint of a stopped run.
+        open_task: opens a task of another kind; then `name` need not be a key of `TASKS`.
 
     Raises:
         UserError: there is no such task, `out` exists, the weights do not fit the store or the mode, a split or what
             the task needs is missing, there is no checkpoint to resume from, or the loss is no longer finite.
     """
-    return run_transfer(KINDS[TASKS[one_of(TASKS, "task", name)].kind], name, store, weights, out, settings, resume)
-
-
-def run_transfer(
-    open_task: OpenTask,
-    name: str,
-    store: Store,
-    weights: str | Path | None,
-    out: Path,
-    settings: TransferSettings,
-    resume: bool = False,
-) -> RunRecord:
-    """Do what `run_task` does for a task of any kind, opened by `open_task`."""
+    if open_task is None:
+        open_task = KINDS[TASKS[one_of(TASKS, "task", name)].kind]
     created = utc_now()
     refuse_existing(out)
     check_mode(weights, settings)
@@ -87,7 +78,8 @@ def run_transfer(
         torch.manual_seed(settings.seed)
         backbone = UNet3D(width=settings.width) if source is None else _load(source, weights, store, settings)
         network = task.build(backbone).to(device)
-    identity = {"task": name, "store": store.hash, "weights": _hash(source), **deciding_settings(settings)}
+    start = "scratch" if source is None else hashlib.sha256((source / MODEL_NAME).read_bytes()).hexdigest()
+    identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
     checkpoint = Checkpoint(
         part_folder(out), identity, settings.checkpoint_every, effects=effects_of(settings), resume=resume
     )
@@ -148,11 +140,6 @@ def _load(source: Path, name: str | Path | None, store: Store, settings: Transfe
     return backbone
 
 
-def _hash(source: Path | None) -> str:
-    """Return the SHA-256 of the weights in a folder, or `scratch`."""
-    return "scratch" if source is None else hashlib.sha256((source / MODEL_NAME).read_bytes()).hexdigest()
-
-
 @contextmanager
 def _run_folder(out: Path, checkpoint: Checkpoint) -> Iterator[Path]:
     """Yield a run's folder, which becomes `out` whole or not at all, as `gvsl.files.whole_folder` does.
@@ -201,13 +188,9 @@ def _pretraining(backbone: UNet3D) -> dict[str, Any]:
     """Return steps, seed and the store's hash of a backbone's pre-training, as far as its weights record them."""
     if not isinstance(backbone, PretrainedUNet3D):
         return {}
-    past = backbone.provenance
-    store = past.get("store")
-    found = {
-        "steps": past.get("steps"),
-        "seed": past.get("seed"),
-        "store": store.get("hash") if isinstance(store, dict) else None,
-    }
+    past, store = backbone.provenance, backbone.provenance.get("store")
+    found = {"steps": past.get("steps"), "seed": past.get("seed")}
+    found["store"] = store.get("hash") if isinstance(store, dict) else None
     return {name: value for name, value in found.items() if value is not None}
 
 

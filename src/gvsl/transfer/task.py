@@ -17,7 +17,7 @@ Example = tuple[str, Box]
 
 @dataclass
 class Outcome:
-    """What a task found on the test split."""
+    """Result of the test split."""
 
     cases: list[dict[str, Any]]
     """One row a case: its `id` and scores."""

@@ -132,35 +132,61 @@ def save_adapted(
     write_text(folder / CONFIG_NAME, json.dumps(config, indent=1) + "\n")
 
 
-def load_segmenter(folder: Path) -> Segmenter:
-    """Load the network of a segmentation run.
+def load_adapted(folder: Path, kind: str | None = None) -> Segmenter | Classifier:
+    """Load the network of a transfer run.
+
+    Args:
+        folder: of the run.
+        kind: "segmentation" or "classification"; either if not given.
 
     Raises:
         UserError: `folder` is not such a run's, a file in it is broken or of a newer format, or a key does not match.
     """
-    model = _load(folder, "segmentation")
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise UserError(f"{folder} holds no {CONFIG_NAME}: name the folder of a run of gvsl transfer")
+    config = read_config(path)
+    found = config.get("kind", "segmentation")  # runs from before there was a second kind have no entry
+    if kind not in (None, found):
+        raise UserError(f"{folder} holds a run of {found}, not of {kind}: name another")
+    backbone = load_backbone(folder)
+    model: Segmenter | Classifier
+    try:
+        if found not in ("segmentation", "classification"):
+            raise ValueError(f"kind {found!r} is unknown")
+        precision, spec = config["precision"], backbone.preprocessing
+        crop, overlap = _windows(config)
+        if found == "classification":
+            model = Classifier(ClassificationNetwork(backbone, precision=precision), spec, crop, overlap)
+        else:
+            labels = {int(value): str(name) for value, name in config["labels"].items()}
+            network = SegmentationNetwork(backbone, 1 + len(labels), kernel=config["kernel"], precision=precision)
+            kept = config.get("colours", label_colours(labels))  # runs from before there were colours have none
+            colours = {int(value): (int(red), int(green), int(blue)) for value, (red, green, blue) in kept.items()}
+            model = Segmenter(network, labels, spec, crop, overlap, colours)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is no config of a head ({error}); copy it from the run again") from None
+    tensors = read_tensors(folder / HEAD_NAME)
+    report = compare_keys(model.network.head.state_dict(), tensors)
+    if not report.complete:
+        raise UserError(f"{folder / HEAD_NAME} does not fit its {CONFIG_NAME} ({report}): copy both from one run")
+    model.network.head.load_state_dict(tensors)
+    model.network.eval()
+    return model
+
+
+def load_segmenter(folder: Path) -> Segmenter:
+    """Load the network of a segmentation run, see `load_adapted`."""
+    model = load_adapted(folder, "segmentation")
     assert isinstance(model, Segmenter)
     return model
 
 
 def load_classifier(folder: Path) -> Classifier:
-    """Load the network of a classification run.
-
-    Raises:
-        UserError: `folder` is not such a run's, a file in it is broken or of a newer format, or a key does not match.
-    """
-    model = _load(folder, "classification")
+    """Load the network of a classification run, see `load_adapted`."""
+    model = load_adapted(folder, "classification")
     assert isinstance(model, Classifier)
     return model
-
-
-def load_adapted(folder: Path) -> Segmenter | Classifier:
-    """Load the network of a transfer run of either kind.
-
-    Raises:
-        UserError: `folder` is not such a run's, a file in it is broken or of a newer format, or a key does not match.
-    """
-    return _load(folder, None)
 
 
 def fingerprint(folder: Path) -> str:
@@ -175,54 +201,10 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _load(folder: Path, wanted: str | None) -> Segmenter | Classifier:
-    """Load the network of a transfer run, of the wanted kind if one is given."""
-    path = folder / CONFIG_NAME
-    if not path.is_file():
-        raise UserError(f"{folder} holds no {CONFIG_NAME}: name the folder of a run of gvsl transfer")
-    config = read_config(path)
-    kind = config.get("kind", "segmentation")  # runs from before there was a second kind have no entry
-    if wanted not in (None, kind):
-        raise UserError(f"{folder} holds a run of {kind}, not of {wanted}: name another")
-    backbone = load_backbone(folder)
-    model: Segmenter | Classifier
-    try:
-        if kind not in ("segmentation", "classification"):
-            raise ValueError(f"kind {kind!r} is unknown")
-        precision, contract = config["precision"], backbone.preprocessing
-        crop, overlap = _windows(config)
-        if kind == "classification":
-            model = Classifier(ClassificationNetwork(backbone, precision=precision), contract, crop, overlap)
-        else:
-            labels = {int(value): str(name) for value, name in config["labels"].items()}
-            network = SegmentationNetwork(backbone, 1 + len(labels), kernel=config["kernel"], precision=precision)
-            colours = _parse_colours(config.get("colours"), labels)
-            model = Segmenter(network, labels, contract, crop, overlap, colours)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no config of a head ({error}); copy it from the run again") from None
-    tensors = read_tensors(folder / HEAD_NAME)
-    report = compare_keys(model.network.head.state_dict(), tensors)
-    if not report.complete:
-        raise UserError(f"{folder / HEAD_NAME} does not fit its {CONFIG_NAME} ({report}): copy both from one run")
-    model.network.head.load_state_dict(tensors)
-    model.network.eval()
-    return model
-
-
 def _windows(config: dict[str, Any]) -> tuple[tuple[int, int, int], float]:
-    """Return crop and overlap."""
+    """Return the crop and overlap of a head's config."""
     depth, height, width = (int(side) for side in config["crop"])
     overlap = float(config["overlap"])
     if min(depth, height, width) < 1 or not 0 <= overlap < 1:
         raise ValueError(f"crop {config['crop']} or overlap {overlap:g} is out of its range")
     return (depth, height, width), overlap
-
-
-def _parse_colours(values: dict[str, list[int]] | None, labels: Iterable[int]) -> dict[int, Colour]:
-    """Return the colours of a config, or new ones for a run whose config predates them."""
-    if values is None:
-        return label_colours(labels)
-    colours: dict[int, Colour] = {}
-    for value, (red, green, blue) in values.items():
-        colours[int(value)] = (int(red), int(green), int(blue))
-    return colours
