@@ -64,5 +64,5 @@ def test_a_ct_without_air_is_noted(
         assert main(words) == 0
         assert ("1 volumes have no voxel below -200 HU:" in capsys.readouterr().out) is noted
         notes = [line for line in describe(Store.open(tmp_path / preset)).splitlines() if line.startswith("note")]
-        asked = "note      offset: no voxel lies below -200 HU: is air at 0, stored with an offset of 1024?"
+        asked = "note      offset: no voxel lies below -200 HU; is air at 0, stored with an offset of 1024?"
         assert notes == ([asked] if noted else [])
