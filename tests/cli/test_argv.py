@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gvsl.arguments import add_settings, new_parser, parse
-from gvsl.cli import main
+from gvsl.cli import COMMANDS, main
 from gvsl.cli.pretrain import pretrain_options
 from gvsl.cli.transfer import transfer_options
 from gvsl.errors import UserError
@@ -209,7 +209,7 @@ def test_a_short_name_of_several_settings_lists_them() -> None:
     both = make_dataclass(
         "Both", [("first", one, field(default_factory=one)), ("second", one, field(default_factory=one))]
     )
-    parser = new_parser(pretrain, "")
+    parser = new_parser(COMMANDS["methods"], "")
     add_settings(parser, both)
     with pytest.raises(UserError, match=r"has several settings --rate: choose one of --first\.rate, --second\.rate"):
         parse(parser, ["--rate", "1"])

@@ -100,7 +100,9 @@ def benchmark_options(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--retry-failed", action="store_true", help="repeat runs that failed before")
     add_settings(parser, Executor)
     options = parse(parser, argv)
-    options.methods = options.methods or list(METHODS)
+    options.methods = options.methods or METHODS
+    for axis in ("methods", "modes", "labels", "seeds"):
+        options[axis] = list(dict.fromkeys(options[axis]))
     for method in options.methods:
         one_of(METHODS, "method", method)
     for mode in options.modes:
@@ -144,8 +146,8 @@ def find_matrix(options: Namespace) -> "Matrix":
         settings: TransferSettings = transfer_options([*argv, "--recipe", options.recipe], notes.setdefault).settings
         return resolve_precision(settings)
 
-    names = [dict.fromkeys(values) for values in (options.methods, options.modes, options.seeds)]
-    matrix = build_matrix(columns, *map(list, names), pretrain_settings, transfer_settings, source)
+    axes = options.methods, options.modes, options.seeds
+    matrix = build_matrix(columns, *axes, pretrain_settings, transfer_settings, source)
     for text in notes:
         print_note(text)
     return matrix
