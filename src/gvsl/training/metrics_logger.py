@@ -69,8 +69,7 @@ class MetricsLogger(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
         """Do the same for a run that fails, which Lightning doesn't tear down."""
-        self.stack.close()
-        self.flush(trainer)
+        self.teardown(trainer, pl_module, "fit")
 
     def flush(self, trainer: lightning.Trainer) -> None:
         """Fetch and write the pending values."""
