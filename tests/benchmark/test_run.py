@@ -38,6 +38,7 @@ def done(hearts: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -
     return out
 
 
+@pytest.mark.slow
 def test_the_same_seeds_give_the_same_table_and_another_doesnt(
     done: Path, hearts: Path, recipe: Path, tmp_path: Path
 ) -> None:
@@ -95,17 +96,26 @@ def test_what_is_pre_trained_on_is_not_held_out_elsewhere(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_finished_is_left_alone(
+def written(out: Path) -> dict[Path, int]:
+    """Return when each file of each run was written."""
+    return {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*") if path.is_file()}
+
+
+def test_what_is_finished_is_left_alone(done: Path, hearts: Path, recipe: Path) -> None:
+    before = written(done)
+    assert main(words(hearts, recipe, done)) == 0
+    assert written(done) == before
+
+
+@pytest.mark.slow
+def test_a_dry_run_counts_what_is_missing_and_writes_nothing(
     done: Path, hearts: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("*") if path.is_file()}
-    assert main(words(hearts, recipe, done)) == 0
-    assert {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("*") if path.is_file()} == before
-    capsys.readouterr()
+    before = written(done)
     assert main(words(hearts, recipe, done, "--seeds", "0", "1", "--modes", "linear", "--dry-run")) == 0
     said = capsys.readouterr().out
     assert "3 of 6 runs missing" in said
-    assert {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("*") if path.is_file()} == before
+    assert written(done) == before
 
 
 def test_a_failure_is_kept_told_and_tried_again_on_request(hearts: Path, recipe: Path, tmp_path: Path) -> None:
@@ -179,7 +189,7 @@ def test_jobs_are_submitted_one_a_run(hearts: Path, recipe: Path, done: Path, tm
         (["--modes", "scratch"], "there is no mode scratch"),
         (["--labels", "0"], "labels is 0: give 1 or more"),
         (["--processes", "0"], "give 1 or more"),
-        (["--dask", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
+        pytest.param(["--dask", "tcp://127.0.0.1:1"], "no Dask scheduler answers", marks=pytest.mark.slow),  # 10 s
         (["--dask", "tcp://127.0.0.1:1", "--slurm", "debug"], "choose one"),
         (["--stores", "nowhere"], "nowhere"),
         (["--recipe", "nothing"], "nothing"),

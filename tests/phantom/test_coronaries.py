@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 from numpy.random import default_rng
@@ -12,13 +14,19 @@ from gvsl.phantom.heart import ASCENDING, chambers, tube, union
 TREES = range(6)
 
 
+@cache
+def tree(seed: int) -> Beads:
+    """Return one subject's coronary arteries, which the tests only read."""
+    return coronary_tree(default_rng(seed))
+
+
 def column(beads: Beads) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     return beads[:, :3].T.astype(np.float32)[:, :, None, None]
 
 
 @pytest.mark.parametrize("seed", TREES)
 def test_every_artery_is_connected_to_the_aorta(seed: int) -> None:
-    beads = coronary_tree(default_rng(seed))
+    beads = tree(seed)
     near = cKDTree(beads[:, :3]).sparse_distance_matrix(cKDTree(beads[:, :3]), 4 * BEAD_MM)
     parts, which = connected_components(near)
     assert parts == 2  # left and right
@@ -28,7 +36,7 @@ def test_every_artery_is_connected_to_the_aorta(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", TREES)
 def test_arteries_lie_on_the_heart_and_not_in_it(seed: int) -> None:
-    beads = coronary_tree(default_rng(seed))
+    beads = tree(seed)
     points = column(beads)
     parts = chambers(points)
     to_muscle = union(parts["wall"], parts["right ventricle"]).ravel()
@@ -40,7 +48,7 @@ def test_arteries_lie_on_the_heart_and_not_in_it(seed: int) -> None:
 
 
 def test_arteries_taper() -> None:
-    beads = coronary_tree(default_rng(0))
+    beads = tree(0)
     starts = np.flatnonzero(np.diff(beads[:, 3]) > 0.2) + 1
     for artery in np.split(beads, starts):
         assert (np.diff(artery[:, 3]) <= 1e-9).all()
@@ -49,8 +57,8 @@ def test_arteries_taper() -> None:
 
 
 def test_trees_differ_in_branches_and_course() -> None:
-    trees = [coronary_tree(default_rng(seed)) for seed in TREES]
-    assert len({int(np.sum(np.diff(tree[:, 3]) > 0.2)) for tree in trees}) > 1
+    trees = [tree(seed) for seed in TREES]
+    assert len({int(np.sum(np.diff(beads[:, 3]) > 0.2)) for beads in trees}) > 1
     apart, _ = cKDTree(trees[0][:, :3]).query(trees[1][:, :3])
     assert apart.mean() > 0.5
 

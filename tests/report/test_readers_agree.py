@@ -178,19 +178,3 @@ def test_readers_agree_on_the_repositorys_records() -> None:
     assert alone == []
     charted = [set(map(id, runs)) for chart in charts for runs in chart.arms.values()]
     assert sorted(map(sorted, charted)) == sorted(map(sorted, runs_of.values()))
-
-
-def test_each_record_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gvsl.cli.report import report
-    from gvsl.records import record as records
-
-    read: list[Path] = []
-    original = records.read_record
-
-    def counted(folder: Path) -> RunRecord:
-        read.append(folder)
-        return original(folder)
-
-    monkeypatch.setattr(records, "read_record", counted)
-    report([str(DOCS / "records"), "--out", str(tmp_path / "report.html")])
-    assert sorted(read) == sorted(path.parent for path in (DOCS / "records").rglob("record.json"))

@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gvsl.cli.report import report
 from gvsl.errors import UserError
+from gvsl.records import RunRecord, record
 from gvsl.report import summary_lines, write_report
 from gvsl.report.runs import read_runs
 from gvsl.report.sections.names import run_anchor
 
+OWN_RECORDS = Path(__file__).parents[2] / "docs/records"
 Maker = Callable[..., Path]
 EVIL = "case_<script>alert(1)</script>&\"'$x^2_$"
 ADDRESSES = ("src", "href", "xlink:href", "srcset", "action", "poster", "data")
@@ -195,9 +198,31 @@ def test_many_methods_begin_with_their_table_and_fold_away_the_rest(
     assert folded == ["pretrain-3"] * 2  # of the curves and the pairs
 
 
-def test_the_repositorys_own_records_make_a_page_without_the_files_that_they_name(tmp_path: Path) -> None:
-    records = Path(__file__).parents[2] / "docs/records"
-    path = write_report([records], tmp_path / "report.html")
+@pytest.fixture(scope="module")
+def own_records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """Return the report of docs/records, and the folders whose records `gvsl report` read for it."""
+    read: list[Path] = []
+    original = record.read_record
+
+    def counted(folder: Path) -> RunRecord:
+        read.append(folder)
+        return original(folder)
+
+    path = tmp_path_factory.mktemp("own") / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "read_record", counted)
+        report([str(OWN_RECORDS), "--out", str(path)])
+    return path, read
+
+
+def test_each_record_is_read_once(own_records: tuple[Path, list[Path]]) -> None:
+    assert sorted(own_records[1]) == sorted(path.parent for path in OWN_RECORDS.rglob("record.json"))
+
+
+def test_the_repositorys_own_records_make_a_page_without_the_files_that_they_name(
+    own_records: tuple[Path, list[Path]],
+) -> None:
+    path = own_records[0]
     page, text = Page(path), path.read_text(encoding="utf-8")
     assert page.words.count("files that belong to them") == 1
     assert not {"curves", "restorations", "segmentations", "viewer"} & set(page.ids)
