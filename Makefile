@@ -11,7 +11,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 .PHONY: help demo dev test test-slow results lint format types layers clean
 .DEFAULT_GOAL := help
 
-help: ## Say what there is to make.
+help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 # torch comes first and by its exact version: asked for through another package's range, pip may take one of several GB
@@ -50,14 +50,14 @@ lint: $(VENV)/.dev ## ruff: rules and layout.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-format: $(VENV)/.dev ## Let ruff mend what it can.
+format: $(VENV)/.dev ## Let ruff fix what it can.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 types: $(VENV)/.dev ## mypy.
 	$(BIN)/mypy
 
-layers: $(VENV)/.dev ## import-linter: who may import whom.
+layers: $(VENV)/.dev ## import-linter: the layers of imports, and no circles.
 	$(BIN)/lint-imports
 
 clean: ## Remove .venv, the caches and the wheels; demos and runs stay.

@@ -34,7 +34,7 @@ class Dataset:
     label_names: dict[int, str]
     """Structure's name by label value in the store; may be empty."""
     name: str
-    """For manifests and reports."""
+    """Name in manifests and reports."""
     label_values: Mapping[int, int] = field(default_factory=dict)
     """Label value in the store by label value in the files, 0 for background; empty if they stay the same. A label
     map with a value that isn't listed is refused."""

@@ -20,7 +20,7 @@ EFFECT = "effect"
 NOTHING: Mapping[str, str] = {EFFECT: "nothing"}
 """Metadata of a setting that changes how a run proceeds, such as its device, but nothing that it produces."""
 EXTRAS: Mapping[str, str] = {EFFECT: "extras"}
-"""Metadata of a setting that changes what a run writes beside its weights and scores."""
+"""Metadata of a setting that changes what a run writes besides its weights and scores."""
 ARM: Mapping[str, str] = {EFFECT: "arm"}
 """Metadata of a setting in which the arms of a comparison, or its seeds, differ by design."""
 NO_RESULT = ("nothing", "extras")
@@ -120,7 +120,7 @@ def deciding_settings(settings: "DataclassInstance", *, extras: bool = False) ->
 
     Args:
         settings: of a run.
-        extras: include those that decide what is written beside weights and scores.
+        extras: include those that decide what is written besides weights and scores.
     """
     effects = effects_of(settings)
     ignored = ("nothing",) if extras else NO_RESULT

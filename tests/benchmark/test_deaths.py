@@ -78,7 +78,7 @@ def test_a_dask_worker_that_dies_fails_its_run_alone(hearts: Path, recipe: Path,
         killing(tmp_path / "logs" / f"{deadly.name}.log", times=2),  # among others, and by itself
     ):
         failures = run_matrix(matrix, tmp_path, Executor(dask=cluster.scheduler_address))
-    assert "workers that it was given to died" in failures[deadly.name]
+    assert "workers that executed it died" in failures[deadly.name]
     assert was_failed(deadly, tmp_path)
     assert {name for name in failures if deadly.method not in name} == set()
 

@@ -254,7 +254,7 @@ def test_the_second_file_with_an_id_is_refused(
     store = prepare(folder(tmp_path).cases, tmp_path / "store", PRESETS["none"], source="here")
     assert len(store.cases) == 2
     [(file, reason)] = store.refused
-    assert {file, reason.partition("is that of ")[2].partition(" already")[0]} == {one, two}
+    assert {file, reason.partition("is already used by ")[2].partition(";")[0]} == {one, two}
 
 
 def test_label_maps_with_the_same_id_are_refused(root: Path) -> None:

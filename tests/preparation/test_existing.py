@@ -24,7 +24,7 @@ MakeCase = Callable[..., Case]
 
 def run(cases: list[Case], out: Path, **options: object) -> tuple[Store, PrepareSummary]:
     done: list[PrepareSummary] = []
-    store = prepare(cases, out, MR, source="here", tell=done.append, **options)  # type: ignore[arg-type]
+    store = prepare(cases, out, MR, source="here", on_done=done.append, **options)  # type: ignore[arg-type]
     return store, done[0]
 
 
@@ -114,7 +114,7 @@ def test_other_preprocessing_or_source_is_refused_and_changes_nothing(tmp_path: 
     cases = [make_case("a")]
     run(cases, tmp_path / "store")
     before = contents(tmp_path)
-    with pytest.raises(UserError, match=r"store exists already and was prepared with another spacing"):
+    with pytest.raises(UserError, match=r"store exists already and was prepared with spacing 1\.0, now 2\.0; give"):
         prepare(cases, tmp_path / "store", replace(MR, spacing=2.0), source="here")
     with pytest.raises(UserError, match=r"store exists already and was prepared from here, not elsewhere"):
         prepare(cases, tmp_path / "store", MR, source="elsewhere")

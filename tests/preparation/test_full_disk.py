@@ -39,7 +39,7 @@ def test_a_full_disk_is_one_line_and_harmless(tmp_path: Path, make_case: MakeCas
     kept = {name for name in contents(tmp_path / "store.partial") if name.endswith(".b2nd")}
     assert kept == {f"store/{part}/{name}.b2nd" for part in ("images", "labels") for name in "ab"}
     done: list[PrepareSummary] = []
-    prepare(cases, out, MR, source="source", tell=done.append)
+    prepare(cases, out, MR, source="source", on_done=done.append)
     assert (done[0].resumed, done[0].prepared) == (2, 2)
     prepare(cases, tmp_path / "undisturbed", MR, source="source")
     assert contents(out) == contents(tmp_path / "undisturbed")

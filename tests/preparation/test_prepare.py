@@ -136,7 +136,7 @@ def test_finished_cases_are_kept_after_an_interruption(
         counts.append(count)
         return done.clear
 
-    prepare(cases, out, MR, source="here", progress=counted, tell=work.append)
+    prepare(cases, out, MR, source="here", progress=counted, on_done=work.append)
     assert (work[0].resumed, work[0].prepared) == (3, 9)
     assert counts == [9]
     prepare(cases, tmp_path / "undisturbed", MR, source="here")
@@ -194,7 +194,7 @@ def test_ids_become_safe_file_names_and_duplicates_are_refused(tmp_path: Path, m
     assert next(iter(store.cases)) == "_._.._a_b"
     assert len(list(store.cases)[1]) == 100
     assert store.refused == (
-        ("images/second.nii.gz", "its id _._.._A_B is that of images/first.nii.gz already; rename one of them"),
+        ("images/second.nii.gz", "its id _._.._A_B is already used by images/first.nii.gz; rename one of them"),
     )
     assert len(done) == 2  # the duplicate was not read
     store.image("_._.._a_b")

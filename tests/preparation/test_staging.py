@@ -29,7 +29,7 @@ KILLS = 20
 
 def run(cases: list[Case], out: Path, **options: object) -> tuple[Store, PrepareSummary]:
     done: list[PrepareSummary] = []
-    store = prepare(cases, out, MR, source="here", tell=done.append, **options)  # type: ignore[arg-type]
+    store = prepare(cases, out, MR, source="here", on_done=done.append, **options)  # type: ignore[arg-type]
     return store, done[0]
 
 

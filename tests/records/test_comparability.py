@@ -3,7 +3,10 @@
 from typing import Any, Literal
 
 from gvsl.records import RunRecord
-from gvsl.records.comparability import NOT_RECORDED, changes, deciding, differences, labels_of
+from gvsl.records.comparability import EARLIER_EFFECTS, NOT_RECORDED, changes, deciding, differences, labels_of
+from gvsl.settings import effects_of
+from gvsl.training.pretrain_settings import PretrainSettings
+from gvsl.transfer import TransferSettings
 
 
 def record(kind: Literal["pretrain", "transfer"] = "transfer", **config: Any) -> RunRecord:
@@ -62,3 +65,15 @@ def test_a_change_names_the_setting_and_both_values() -> None:
     assert str(change) == "a.b 1, now 2"
     (change,) = changes({}, {"new": 3}, {})
     assert str(change) == f"new {NOT_RECORDED}, now 3"
+
+
+def test_the_effects_of_earlier_records_are_those_of_today() -> None:
+    today = effects_of(TransferSettings()) | effects_of(PretrainSettings())
+    assert today == EARLIER_EFFECTS
+
+
+def test_all_cases_of_a_record_that_does_not_list_them_are_not_two() -> None:
+    whole = RunRecord("transfer", "run", 0, {"mode": "linear", "labels": None}, {"name": "store", "hash": "1"})
+    two = RunRecord("transfer", "run", 0, {"mode": "linear", "labels": 2}, {"name": "store", "hash": "1"})
+    assert deciding(whole)["labels"] == "all"
+    assert [change.name for change in differences(whole, two)] == ["labels"]

@@ -19,7 +19,7 @@ from gvsl.methods.deepcluster import DeepClusterSettings
 from gvsl.methods.simclr import SimCLRSettings
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
-from gvsl.records import RunRecord, read_record
+from gvsl.records import RunRecord, read_record, write_record
 from gvsl.store import Store
 from gvsl.training import PretrainSettings, build_method, pretrain
 from gvsl.training.load_method import load_method
@@ -190,6 +190,10 @@ def test_only_a_stopped_run_with_the_same_settings_is_resumed(
     unlogged = tmp_path / "copy"
     shutil.copytree(stopped, unlogged)
     assert pretrain(phantom_store, unlogged, often, resume=True).status == "finished"
+    begun = read_record(stopped)
+    write_record(replace(begun, store={"name": "another", "hash": "0" * 64}), stopped)
+    assert f"was begun with store 000000, now {phantom_store.hash[:6]}" in refusal(stopped, tiny)
+    write_record(begun, stopped)
     shutil.rmtree(stopped / "checkpoints")
     assert "to resume from; remove" in refusal(stopped, tiny)
     assert read_record(stopped).status == "failed"

@@ -93,7 +93,7 @@ def saved(tmp_path: Path, stop_after: StopAfter) -> Path:
 def test_a_state_is_neither_overwritten_nor_taken_up_unasked(saved: Path) -> None:
     with pytest.raises(UserError, match="holds a stopped run: give --resume"):
         Checkpoint(saved, IDENTITY, 5)
-    with pytest.raises(UserError, match="holds no state to go on from: leave out --resume"):
+    with pytest.raises(UserError, match="holds no checkpoint to resume: leave out --resume"):
         Checkpoint(saved.with_name("b.part"), IDENTITY, 5, resume=True)
 
 

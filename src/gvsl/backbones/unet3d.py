@@ -1,6 +1,6 @@
 """The 3D U-Net that every method pre-trains (Section 4.1, Appendix D.2, Fig. 12 a)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from gvsl.backbones.blocks import conv_group
+from gvsl.settings import NOTHING
 from gvsl.types import Features
 
 LEVELS = 5
@@ -22,7 +23,7 @@ class UNet3DSettings:
     """Channels of the input volume."""
     width: int = 32
     """Channels of the first level, a multiple of 8; doubled at each of the four levels below (paper: 32 to 512)."""
-    checkpoint_activations: bool = False
+    checkpoint_activations: bool = field(default=False, metadata=NOTHING)
     """Recompute each level's activations in the backward pass: less memory, about a third more time."""
 
 

@@ -168,7 +168,7 @@ def _on_dask(address: str, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:
             try:
                 yield client.submit(_execute, run, out.resolve(), None, pure=False).result()
             except KilledWorker:
-                yield _lost(run, out, "the workers that it was given to died")
+                yield _lost(run, out, "the workers that executed it died")
 
 
 def _as_jobs(executor: Executor, runs: Sequence[Run], out: Path) -> Iterator[Outcome]:

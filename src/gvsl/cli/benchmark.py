@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +118,6 @@ def find_matrix(options: Namespace) -> "Matrix":
     """
     from gvsl.benchmark import build_matrix, find_columns, find_source
     from gvsl.datasets.tasks import TASKS
-    from gvsl.hardware import resolve_precision
     from gvsl.store import Store
 
     given = [(task, Path(path)) for task, _, path in (item.rpartition("=") for item in options.stores)]
@@ -136,7 +134,7 @@ def find_matrix(options: Namespace) -> "Matrix":
     def pretrain_settings(method: str, seed: int) -> "PretrainSettings":
         argv = ["STORE", "--out", "RUN", "--method", method, "--seed", str(seed), "--recipe", options.recipe]
         settings: PretrainSettings = pretrain_options(argv, notes.setdefault).settings
-        return replace(settings, trainer=resolve_precision(settings.trainer))
+        return settings
 
     def transfer_settings(column: "Column", mode: str, seed: int) -> "TransferSettings":
         argv = ["STORE", "--out", "RUN", "--weights", "scratch", "--mode", mode, "--seed", str(seed)]
@@ -144,7 +142,7 @@ def find_matrix(options: Namespace) -> "Matrix":
         if source and preprocessing[source.store] != preprocessing[column.store]:
             argv.append("--allow-preprocessing-mismatch")
         settings: TransferSettings = transfer_options([*argv, "--recipe", options.recipe], notes.setdefault).settings
-        return resolve_precision(settings)
+        return settings
 
     axes = options.methods, options.modes, options.seeds
     matrix = build_matrix(columns, *axes, pretrain_settings, transfer_settings, source)
@@ -188,7 +186,7 @@ def _write_results(matrix: "Matrix", out: Path) -> None:
     print(as_markdown(table), end="")
     others = strangers(matrix, out)
     if others:
-        print(f"Left out, as they are of another matrix: {len(others)} runs in {out}; gvsl report {out} shows all")
+        print(f"Left out: {len(others)} runs of another matrix in {out}; gvsl report {out} shows all")
     print(f"Report: {page}")
     failed = [run for run in matrix if was_failed(run, out) and not is_finished(run, out)]
     if failed:

@@ -103,7 +103,7 @@ def prepare(argv: Sequence[str]) -> None:
             dask=options.dask,
             allow_leakage=options.allow_leakage,
             progress=lambda count: stack.enter_context(progress(count, "Prepare", "volumes")),
-            tell=done.append,
+            on_done=done.append,
         )
     print(f"{options.store}: {_describe(done[0])}")
     for line in describe_lungs(store):

@@ -19,7 +19,7 @@ class Task:
 
     kind: Literal["segmentation", "classification"]
     summary: str
-    """For help texts."""
+    """One line for help texts."""
     structures: tuple[str, ...] | None = None
     """Names of the structures; a store must have exactly these. None if it may have any."""
     synonyms: Mapping[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ DRAWS = 2000
 TAIL = 2.5
 """Per cent of the draws left out on each side of a 95 % interval."""
 FRACTION = 0.95
-"""Of a run's best validation score; the step that reaches it measures how fast the run learns (Figure 6)."""
+"""Fraction of a run's best validation score; the step that reaches it measures how fast the run learns (Figure 6)."""
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -19,6 +19,7 @@ from gvsl.prediction.results import Maps, Scores
 from gvsl.prediction.volumes import segment_volume as segment_volume  # also importable from here
 from gvsl.preprocessing import require_lungmask
 from gvsl.progress import progress
+from gvsl.settings import check_settings
 from gvsl.transfer import Classifier, load_adapted
 from gvsl.transfer.weights import fingerprint
 
@@ -28,7 +29,7 @@ NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """How a run is used on images.
+    """Settings of prediction.
 
     Raises:
         UserError: a value is out of its range.
@@ -40,11 +41,10 @@ class PredictSettings:
     mirror: bool = False
     """Average over the eight mirror images of each window, in eight times the time."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; `auto` takes a GPU if there is one."""
+    """Device to compute on; `auto` takes a GPU if there is one."""
 
     def __post_init__(self) -> None:
-        if self.output not in ("labels", "probabilities"):
-            raise UserError(f"output {self.output!r} does not exist: choose of labels, probabilities")
+        check_settings(self)
 
 
 @dataclass

@@ -71,8 +71,9 @@ def open_existing(
     manifest, table = read_manifest(out)
     found = parse_preprocessing(manifest["preprocessing"])
     if found != preprocessing:
-        odd = ", ".join(name for name in vars(found) if getattr(found, name) != getattr(preprocessing, name))
-        raise UserError(f"{out} exists already and was prepared with another {odd}; give the same, or another output")
+        both = ((name, getattr(found, name), getattr(preprocessing, name)) for name in vars(found))
+        changed = "; ".join(f"{name} {earlier}, now {now}" for name, earlier, now in both if earlier != now)
+        raise UserError(f"{out} exists already and was prepared with {changed}; give the same, or another output")
     if manifest["source"] != source:
         raise UserError(
             f"{out} exists already and was prepared from {manifest['source']}, not {source}; name another output"

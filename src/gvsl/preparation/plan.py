@@ -89,7 +89,7 @@ def unique_ids(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[Refu
         safe = replace(case, id=safe_id(case.id))
         key = safe.id.casefold()  # some file systems ignore case
         if key in kept:
-            reason = f"its id {safe.id} is that of {relative(kept[key].image, root)} already; rename one of them"
+            reason = f"its id {safe.id} is already used by {relative(kept[key].image, root)}; rename one of them"
             refused.append({"file": relative(case.image, root), "reason": reason})
         else:
             kept[key] = safe

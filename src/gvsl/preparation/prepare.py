@@ -38,7 +38,7 @@ def prepare(
     dask: str | None = None,
     allow_leakage: bool = False,
     progress: Callable[[int], Advance] | None = None,
-    tell: Callable[[PrepareSummary], None] | None = None,
+    on_done: Callable[[PrepareSummary], None] | None = None,
 ) -> Store:
     """Prepare `cases` into a store at `out`; add what is missing or has changed to an existing store.
 
@@ -57,7 +57,7 @@ def prepare(
         dask: address of a Dask scheduler, to use its cluster instead.
         allow_leakage: accept images that are trained on and held out, under any name, or in both val and test.
         progress: given the number of cases to prepare, returns a function to call after each.
-        tell: called with the summary at the end.
+        on_done: called with the summary at the end.
 
     Raises:
         UserError: `out` is no store of this source and preprocessing, there are no usable cases, `processes` is less
@@ -97,8 +97,8 @@ def prepare(
                 raise UserError(f"none of the {len(cases)} cases of {source} can be used; the first, {first}")
             manifest = {**known, "refused": refused, "written_by": f"gvsl {version('gvsl')}", **extra}
             _publish(staging, existing, kept, unique, root, manifest, label_names or {}, allow_leakage)
-    if tell is not None:
-        tell(summarise(unique, todo, set(staging.done), resumed, len(refused), existing))
+    if on_done is not None:
+        on_done(summarise(unique, todo, set(staging.done), resumed, len(refused), existing))
     return Store.open(out)
 
 

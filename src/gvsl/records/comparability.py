@@ -1,17 +1,21 @@
 """Which runs may be compared, and if not, why: the settings that decide a result, from a run's own record."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gvsl.records.record import RunRecord
 from gvsl.settings import NO_RESULT, current_names, effect_of, flatten
 
+HASH_DIGITS = 6
+"""Digits of a hash in messages."""
 LABELS = "labels"
 """The number of labelled training cases, as drawn."""
 NOT_RECORDED = "not recorded"
 """The value of a setting that a record lacks and that `ADDED_LATER` doesn't know."""
 EARLIER_EFFECTS: Mapping[str, str] = {
+    "backbone.checkpoint_activations": "nothing",
     "data.workers": "nothing",
     "trainer.device": "nothing",
     "trainer.checkpoint_every": "nothing",
@@ -32,7 +36,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "data.pairing": "whole",
     "data.jitter": 0.05,
 }
-"""What held in runs whose records predate a setting."""
+"""Values that held before these settings existed, for records without them."""
 NOT_SETTINGS = (
     *("method", "weights", "weights_keys"),  # the arm of a comparison
     *("task", "train_cases", "val_cases", "test_cases", "leakage"),  # follow from the store, the labels and the weights
@@ -49,7 +53,7 @@ class Change(NamedTuple):
     now: Any
 
     def __str__(self) -> str:
-        return f"{self.name} {_text(self.earlier)}, now {_text(self.now)}"
+        return f"{self.name} {_shorten(_text(self.earlier))}, now {_shorten(_text(self.now))}"
 
 
 def changes(earlier: Mapping[str, Any], now: Mapping[str, Any], effects: Mapping[str, str]) -> list[Change]:
@@ -71,8 +75,8 @@ def changes(earlier: Mapping[str, Any], now: Mapping[str, Any], effects: Mapping
 def deciding(record: RunRecord) -> dict[str, str]:
     """Return the settings that must agree for two runs to be compared, as text by dotted name.
 
-    What the arms of a comparison and its seeds differ in by design is left out. `labels` is the number of labelled
-    training cases, also where all of them were taken; it is absent if the record doesn't tell.
+    Settings in which arms and seeds differ by design are left out. `labels` is the number of labelled training cases,
+    also where all of them were taken, or "all" if the record does not list them.
     """
     effects = record.effects or EARLIER_EFFECTS
     settings = {
@@ -86,11 +90,13 @@ def deciding(record: RunRecord) -> dict[str, str]:
         settings = {name: ADDED_LATER[name] for name in earlier} | settings
     count = labels_of(record)
     found = {name: _text(value) for name, value in settings.items()}
-    return found if count is None else found | {LABELS: str(count)}
+    if count is not None or LABELS in record.config:
+        found[LABELS] = "all" if count is None else str(count)
+    return found
 
 
 def labels_of(record: RunRecord) -> int | None:
-    """Return the number of labelled cases that a transfer run was trained on; None if its record doesn't tell."""
+    """Return the number of labelled cases that a transfer run was trained on; None if its record doesn't state it."""
     drawn, cases = record.config.get(LABELS), record.config.get("train_cases")
     if isinstance(cases, list):
         return len(cases)
@@ -112,6 +118,11 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a flat config with today's names, of the types that JSON gives back."""
     plain: dict[str, Any] = json.loads(json.dumps(flatten(current_names(config)), default=str))
     return plain
+
+
+def _shorten(text: str) -> str:
+    """Return the first digits of a hash, and any other text as it is."""
+    return text[:HASH_DIGITS] if re.fullmatch("[0-9a-f]{64}", text) else text
 
 
 def _text(value: Any) -> str:

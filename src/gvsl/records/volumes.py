@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gvsl.files import whole_file
 
 MAX_VOXELS = 2_000_000
-"""Of a stored volume; of larger ones every second voxel along each axis is kept, or every third, and so on."""
+"""Maximum size of a stored volume; a larger one keeps every n-th voxel along each axis, n as small as possible."""
 FIELD_STEPS = 256
 """Steps of a stored field per voxel."""
 

@@ -21,6 +21,7 @@ from gvsl.records import CURVES_NAME, RunRecord, environment, read_record, utc_n
 from gvsl.records.comparability import changes
 from gvsl.settings import effects_of
 from gvsl.store import Store
+from gvsl.text import one_of
 from gvsl.training.metrics_logger import Row
 from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.training.trainer import CHECKPOINT, fit
@@ -53,7 +54,7 @@ def pretrain(
     settings = _resolve(network, store, settings)
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
     effects = effects_of(settings)
-    first_step = _first_step(out, config, effects, resume)
+    first_step = _first_step(out, config, effects, store.hash, resume)
     stream = PairStream(store, settings.data, settings.seed, first_step)
     config["data"]["crop"] = list(stream.crop)
     try:
@@ -113,8 +114,7 @@ def build_method(method: str, settings: PretrainSettings) -> Method:
     Raises:
         UserError: there is no such method, or it can't be built from the settings.
     """
-    if method not in METHODS:
-        raise UserError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
+    one_of(METHODS, "method", method)
     try:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
@@ -139,11 +139,11 @@ def _resolve(network: Method, store: Store, settings: PretrainSettings) -> Pretr
     return replace(settings, data=replace(settings.data, crop=(side, side, side)))
 
 
-def _first_step(out: Path, config: dict[str, Any], effects: Mapping[str, str], resume: bool) -> int:
+def _first_step(out: Path, config: dict[str, Any], effects: Mapping[str, str], store_hash: str, resume: bool) -> int:
     """Check that a run may start or resume, and return the step that it starts at.
 
     Raises:
-        UserError: `out` exists or can't be resumed, or it was begun with other settings.
+        UserError: `out` exists or can't be resumed, or it was begun with other settings or on another store.
     """
     if not resume:
         refuse_existing(out)
@@ -155,7 +155,7 @@ def _first_step(out: Path, config: dict[str, Any], effects: Mapping[str, str], r
         raise UserError(f"{out} holds no {CHECKPOINT} to resume from; remove {out} and start again")
     chosen = earlier.config.get("data", {}).get("crop") if config["data"]["crop"] is None else config["data"]["crop"]
     now = config | {"data": config["data"] | {"crop": chosen}}  # without a crop, the store determines it
-    changed = changes(earlier.config, now, effects)
+    changed = changes({**earlier.config, "store": earlier.store["hash"]}, {**now, "store": store_hash}, effects)
     if changed:
         raise UserError(
             f"{out} was begun with {'; '.join(map(str, changed))}: resume with the earlier value, or start another run"

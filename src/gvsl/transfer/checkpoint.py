@@ -73,9 +73,9 @@ class Checkpoint:
         self._state: dict[str, Any] | None = None
         present = (folder / STATE_NAME).is_file()
         if present and not resume:
-            raise UserError(f"{folder} holds a stopped run: give --resume to go on with it, or remove it")
+            raise UserError(f"{folder} holds a stopped run: give --resume to resume it, or remove it")
         if resume and not present:
-            raise UserError(f"{folder} holds no state to go on from: leave out --resume to begin the run")
+            raise UserError(f"{folder} holds no checkpoint to resume: leave out --resume to start the run")
         if resume:
             self._state = self._read()
 
@@ -109,7 +109,7 @@ class Checkpoint:
             known = {int(index): state for index, state in known.items()}
             optimiser.load_state_dict({"state": known, "param_groups": optimiser.state_dict()["param_groups"]})
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} does not fit the run ({error}): remove {self.folder} and begin again") from None
+            raise UserError(f"{path} does not fit the run ({error}): remove {self.folder} and start over") from None
 
     def save(self, step: int, training: Stateful, optimiser: torch.optim.Optimizer) -> None:
         """Save the state after `step` if it is due."""
@@ -153,11 +153,11 @@ class Checkpoint:
             if not all(isinstance(state[key], kind) for key, kind in types.items()) or "/" in state["tensors"]:
                 raise ValueError("a value is of another type")
         except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} can't be read ({error}): remove {self.folder} and begin again") from None
+            raise UserError(f"{path} can't be read ({error}): remove {self.folder} and start over") from None
         if changed:
             raise UserError(
                 f"{self.folder} was begun with {'; '.join(map(str, changed))}: "
-                f"resume with the earlier value, or remove {self.folder} and begin again"
+                f"resume with the earlier value, or remove {self.folder} and start over"
             )
         return dict(state)
 

@@ -34,7 +34,7 @@ DRAW_CASES, DRAW_VOXELS = 3, 4
 DEVIATION_EPS = 1e-6
 """A channel with a smaller standard deviation becomes zeros when standardised."""
 ITERATIONS = 500
-"""Of t-SNE; half of scikit-learn's default, to save time."""
+"""Iterations of t-SNE: half of scikit-learn's default, to save time."""
 MIN_VOXELS = 4
 """Number of voxels below which t-SNE is left out."""
 DECIMALS = 2

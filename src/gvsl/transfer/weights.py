@@ -165,7 +165,7 @@ def load_adapted(folder: Path, kind: str | None = None) -> Segmenter | Classifie
             colours = {int(value): (int(red), int(green), int(blue)) for value, (red, green, blue) in kept.items()}
             model = Segmenter(network, labels, spec, crop, overlap, colours)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no config of a head ({error}); copy it from the run again") from None
+        raise UserError(f"{path} is not a valid head config ({error}); copy it from the run again") from None
     tensors = read_tensors(folder / HEAD_NAME)
     report = compare_keys(model.network.head.state_dict(), tensors)
     if not report.complete:
