@@ -143,6 +143,7 @@ def test_a_failure_is_kept_told_and_tried_again_on_request(hearts: Path, recipe:
     assert all(is_finished(run, tmp_path) and not was_failed(run, tmp_path) for run in matrix)
 
 
+@pytest.mark.slow
 def test_numbers_of_labels_are_columns_of_the_table(hearts: Path, recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     few = words(hearts, recipe, out, "--modes", "linear", "--labels", "1", "2")
@@ -175,6 +176,7 @@ def test_a_run_goes_on_where_it_was_stopped(hearts: Path, recipe: Path, tmp_path
     assert is_finished(pretraining, tmp_path)
 
 
+@pytest.mark.slow
 def test_jobs_are_submitted_one_a_run(hearts: Path, recipe: Path, done: Path, tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="needs submitit, of the extra `cluster`")
     assert main(words(hearts, recipe, tmp_path / "out", "--modes", "linear", "--slurm", "debug")) == 0
@@ -212,6 +214,7 @@ def test_two_stores_of_one_name_are_refused(hearts: Path, tmp_path: Path) -> Non
         find_columns([("", hearts), ("", tmp_path / "hearts")])
 
 
+@pytest.mark.slow
 def test_a_run_of_other_settings_is_left_out_of_the_table(
     hearts: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from gvsl.cli import main
 from gvsl.records import read_record, write_record
 
 
+@pytest.mark.slow
 def test_a_stopped_pretraining_says_how_to_go_on(store: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["pretrain", str(store), "--out", str(run), "--backbone.width", "8", "--data.crop", "16"]

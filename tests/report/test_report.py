@@ -215,10 +215,12 @@ def own_records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Pa
     return path, read
 
 
+@pytest.mark.slow
 def test_each_record_is_read_once(own_records: tuple[Path, list[Path]]) -> None:
     assert sorted(own_records[1]) == sorted(path.parent for path in OWN_RECORDS.rglob("record.json"))
 
 
+@pytest.mark.slow
 def test_the_repositorys_own_records_make_a_page_without_the_files_that_they_name(
     own_records: tuple[Path, list[Path]],
 ) -> None:
