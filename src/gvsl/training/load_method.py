@@ -1,11 +1,10 @@
 """Load the method of a finished pre-training with its heads."""
 
-from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from inspect import signature
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
+from gvsl.arguments import pretext_type
 from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_backbone, read_tensors
 from gvsl.errors import UserError
 from gvsl.methods import METHODS, Method
@@ -24,7 +23,7 @@ def load_method(run: Path) -> Method:
     if factory is None:
         raise UserError(f"{run} was trained by {backbone.method!r}, which this gvsl does not have")
     try:
-        settings = _from_values(_settings_type(factory), record.config["pretext"])
+        settings = _from_values(pretext_type(factory), record.config["pretext"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{run} has settings that this gvsl does not know ({error})") from None
     method = factory(backbone, settings)
@@ -35,12 +34,6 @@ def load_method(run: Path) -> Method:
         raise UserError(f"{run} has heads that do not fit its settings ({report}): copy the run again")
     method.load_state_dict(heads, strict=False)
     return method.eval()
-
-
-def _settings_type(factory: Callable[..., Method]) -> type[Any]:
-    """Return the dataclass of a method's settings, from its factory's signature."""
-    hint = signature(factory, eval_str=True).parameters["settings"].annotation
-    return next(kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and is_dataclass(kind))
 
 
 def _from_values(kind: type[Any], values: dict[str, Any]) -> Any:
