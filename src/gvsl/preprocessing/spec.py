@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gvsl.errors import UserError
 
@@ -34,8 +34,9 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
+        for name, kind in get_type_hints(Preprocessing).items():
+            choices = get_args(kind)
+            if get_origin(kind) is Literal and getattr(self, name) not in choices:
                 raise UserError(f"preprocessing {name} is {getattr(self, name)!r}; it can be {' or '.join(choices)}")
         if not (isfinite(self.spacing) and 0 < self.spacing <= 100):
             raise UserError(f"preprocessing spacing is {self.spacing:g} mm; it must be above 0 and at most 100")
@@ -53,12 +54,6 @@ class Preprocessing:
             raise UserError(f"preprocessing margin is {self.margin}; it can't be negative")
 
 
-CHOICES = {
-    "orientation": ("RAS",),
-    "intensity": ("percentiles", "window"),
-    "crop": ("foreground", "lungs", "none"),
-    "lungs": ("threshold", "lungmask"),
-}
 LATER = {"preset": "", "lungs": "threshold"}
 """Settings that stores of an earlier gvsl lack, with the behaviour of that time."""
 
