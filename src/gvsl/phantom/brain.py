@@ -1,19 +1,18 @@
-"""The phantom's head: a brain with CANDI's 28 structures on T1-weighted MR, as signed distances to points.
+"""The phantom's head: a brain on T1-weighted MR, as signed distances to points.
+
+It has CANDI's 28 structures and label values, so that a model trained on one can be tested on the other.
 
 Units are millimetres of an adult head, in RAS+ axes with the origin between the thalami; points are (3, D, H, W).
 Paired structures are mirror images here, and a subject's deformation makes them differ. Only the contrast is random.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.random import Generator
 
-from gvsl.datasets.candi import MIDDLE, SIDES, STRUCTURES
+from gvsl.datasets.candi import MIDDLE, SIDES
 from gvsl.phantom.heart import Array, Layer, Node, ellipsoid, inside, tube, union
-
-BRAIN_LABELS: dict[int, str] = dict(STRUCTURES)
-"""CANDI's label values, so that a model trained on one can be tested on the other."""
 
 TISSUES: dict[str, tuple[float, float]] = {
     "fat": (980, 40),
@@ -201,8 +200,7 @@ def _deep_nuclei(points: Array, mirrored: Array) -> Iterator[Layer]:
 def _turned(degrees: float) -> Array:
     """Return the directions of an ellipsoid's radii after a rotation around the vertical axis."""
     cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    rows: Sequence[Sequence[float]] = ((cosine, sine, 0), (-sine, cosine, 0), (0, 0, 1))
-    return np.array(rows, np.float32)
+    return np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]], np.float32)
 
 
 def _ventricles(points: Array, mirrored: Array) -> Iterator[Layer]:

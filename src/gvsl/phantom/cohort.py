@@ -14,10 +14,11 @@ from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from gvsl.datasets.candi import STRUCTURES
 from gvsl.errors import UserError
 from gvsl.files import whole_folder, write_text
 from gvsl.io import Volume, format_sizes, write_nifti
-from gvsl.phantom.brain import BRAIN_LABELS, brain_appearance, brain_layers
+from gvsl.phantom.brain import brain_appearance, brain_layers
 from gvsl.phantom.coronaries import CORONARY_LABELS, coronary_layers
 from gvsl.phantom.fields import Shape, displacement, sample
 from gvsl.phantom.heart import CLEAR, HEART_LABELS, Array, Layer, Vector, as_column, layers
@@ -240,7 +241,7 @@ ANATOMIES: dict[str, Anatomy] = {
     ),
     "sbm": Anatomy(
         lambda points, _, __: brain_layers(points),
-        BRAIN_LABELS,
+        STRUCTURES,
         brain_appearance,
         centre=(0.0, -15.0, 2.0),
         field_of_view=232.0,

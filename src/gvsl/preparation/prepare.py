@@ -112,7 +112,13 @@ def _work_through(
 ) -> list[Refusal]:
     """Prepare each case, record it in the journal, and return the refusals."""
     refused = []
-    with _outcomes(work, todo, default_processes(todo) if processes is None else processes, dask) as outcomes:
+    running: AbstractContextManager[Iterable[Outcome]]
+    if dask is not None and todo:  # its workers have other working directories
+        running = run_on_dask(work, [_absolute(case) for case in todo], dask)
+    else:
+        wanted = default_processes(todo) if processes is None else processes
+        running = run_locally(work, todo, min(wanted, max(1, len(todo))))
+    with running as outcomes:
         for case_id, done, refusal in outcomes:
             if done is not None:
                 _check_arrival(staging, case_id, dask)
@@ -121,14 +127,6 @@ def _work_through(
                 refused.append(refusal)
             advance()
     return refused
-
-
-def _outcomes(
-    work: Callable[[Case], Outcome], cases: Sequence[Case], processes: int, dask: str | None
-) -> AbstractContextManager[Iterable[Outcome]]:
-    if dask is not None and cases:  # its workers have other working directories
-        return run_on_dask(work, [_absolute(case) for case in cases], dask)
-    return run_locally(work, cases, min(processes, max(1, len(cases))))
 
 
 def _absolute(case: Case) -> Case:
