@@ -39,12 +39,6 @@ def check_splits(store: Store) -> None:
             )
 
 
-def scored_cases(store: Store) -> list[str]:
-    """Return the cases of the test split, or none if no test case has a label map."""
-    test = store.split("test")
-    return test if any(store.has_label(case) for case in test) else []
-
-
 def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) -> dict[int, str]:
     """Return the structures to segment, label value to name, by rising value.
 

@@ -26,7 +26,7 @@ from gvsl.transfer.cases import LabelledCases, draw_labelled
 from gvsl.transfer.feature_clusters import CLUSTERS_NAME, find_clusters, write_clusters
 from gvsl.transfer.features import FrozenFeatures, Represent
 from gvsl.transfer.networks import AdaptedNetwork, SegmentationNetwork
-from gvsl.transfer.preflight import check_structures, scored_cases
+from gvsl.transfer.preflight import check_structures
 from gvsl.transfer.task import Example, Outcome
 from gvsl.transfer.transfer_settings import TransferSettings
 from gvsl.transfer.weights import segmenter_config
@@ -62,7 +62,8 @@ class Segmentation:
             UserError: a label map is missing, or a label is not the task's, or one of the task's is missing.
         """
         self.store, self.settings = store, settings
-        self.val, self.test_cases = store.split("val"), scored_cases(store)
+        self.val, test = store.split("val"), store.split("test")
+        self.test_cases = test if any(store.has_label(case) for case in test) else []
         self.train = draw_labelled(store.split("train"), settings.labels, settings.seed)
         check_labels(task, store.label_names, str(store.path))
         self.labels = check_structures(store, self.train, [*self.val, *self.test_cases])
