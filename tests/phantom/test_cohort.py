@@ -9,17 +9,8 @@ from scipy import ndimage
 from gvsl.datasets import folder
 from gvsl.errors import UserError
 from gvsl.io import read_label, read_volume
-from gvsl.phantom.cohort import (
-    ANATOMIES,
-    HEART_LABELS,
-    anatomical_points,
-    appearance,
-    streams,
-    subject,
-    target_of,
-    write_phantom,
-)
-from gvsl.phantom.heart import layers
+from gvsl.phantom.cohort import ANATOMIES, anatomical_points, appearance, streams, subject, target_of, write_phantom
+from gvsl.phantom.heart import HEART_LABELS, layers
 
 LEFT_VENTRICLE, RIGHT_VENTRICLE, LEFT_ATRIUM, RIGHT_ATRIUM, MYOCARDIUM, AORTA, PULMONARY_ARTERY = HEART_LABELS
 SMALL = (32, 32, 32)

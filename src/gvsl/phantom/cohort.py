@@ -27,8 +27,6 @@ from gvsl.phantom.scanner import ct, mr
 from gvsl.progress import Advance
 from gvsl.text import one_of
 
-__all__ = ["ANATOMIES", "HEART_LABELS", "anatomical_points", "subject", "target_of", "write_phantom"]
-
 MIN_SIDE = 16
 """Minimum number of voxels; below, structures are thinner than a voxel."""
 

@@ -67,7 +67,7 @@ class Segmentation:
         self.train = draw_labelled(store.split("train"), settings.labels, settings.seed)
         check_labels(task, store.label_names, str(store.path))
         self.labels = check_structures(store, self.train, [*self.val, *self.test_cases])
-        self.criterion = segmentation_loss(settings)
+        self.loss = segmentation_loss(settings)
 
     def build(self, backbone: UNet3D) -> SegmentationNetwork:
         """Add a convolution to the backbone."""
@@ -104,11 +104,6 @@ class Segmentation:
         )
         assert moved is not None  # there were classes to move
         return self.network.features(image), moved
-
-    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss that the settings choose."""
-        loss: Tensor = self.criterion(logits, target)
-        return loss
 
     def validate(self) -> float:
         """Return the DSC, a mean over structures and validation cases."""
