@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gvsl.benchmark import Executor, Matrix, is_finished, run_matrix, was_failed
+from gvsl.benchmark.folder import is_finished, was_failed
+from gvsl.benchmark.matrix import Matrix
+from gvsl.benchmark.schedule import Executor, run_matrix
 from gvsl.cli import main
 from gvsl.cli.benchmark import benchmark_options, find_matrix
 from gvsl.records import read_record

@@ -1,7 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from gvsl.benchmark import Column, Run, build_matrix
+from gvsl.benchmark.matrix import Column, Run, build_matrix
 from gvsl.training.pretrain_settings import PretrainSettings, TrainerSettings
 from gvsl.transfer import ClusterSettings, TransferSettings
 

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from gvsl.benchmark import Executor, execute, find_columns, is_finished, run_matrix, was_failed
+from gvsl.benchmark.execute import execute
+from gvsl.benchmark.folder import is_finished, was_failed
+from gvsl.benchmark.matrix import find_columns
+from gvsl.benchmark.schedule import Executor, run_matrix
 from gvsl.cli import main
 from gvsl.cli.benchmark import benchmark_options, find_matrix
 from gvsl.errors import UserError

@@ -18,7 +18,7 @@ from gvsl.recipes import read_recipe
 from gvsl.text import one_line, one_of
 
 if TYPE_CHECKING:
-    from gvsl.benchmark import Column, Matrix
+    from gvsl.benchmark.matrix import Column, Matrix
     from gvsl.training.pretrain_settings import PretrainSettings
     from gvsl.transfer import TransferSettings
 
@@ -37,7 +37,7 @@ def benchmark(argv: Sequence[str]) -> None:
     and figures 6, 7 and 8 where there are runs for them. Run again, the command continues where it was stopped. If a
     run failed, the exit code is 2, after everything has been written.
     """
-    from gvsl.benchmark import Executor, run_matrix
+    from gvsl.benchmark.schedule import Executor, run_matrix
 
     options = benchmark_options(argv)
     matrix = find_matrix(options)
@@ -62,7 +62,7 @@ def benchmark_options(argv: Sequence[str]) -> Namespace:
     Raises:
         UserError: an option is unknown, missing or of another type, or there is no such method, mode or recipe.
     """
-    from gvsl.benchmark import Executor
+    from gvsl.benchmark.schedule import Executor
     from gvsl.methods import METHODS
 
     usage = (
@@ -116,7 +116,7 @@ def find_matrix(options: Namespace) -> "Matrix":
     Raises:
         UserError: a store or a setting can't be used.
     """
-    from gvsl.benchmark import build_matrix, find_columns, find_source
+    from gvsl.benchmark.matrix import build_matrix, find_columns, find_source
     from gvsl.datasets.tasks import TASKS
     from gvsl.store import Store
 
@@ -198,7 +198,8 @@ def _write_results(matrix: "Matrix", out: Path) -> None:
 
 def _print_estimates(matrix: "Matrix", options: Namespace) -> None:
     """Print the missing runs of a matrix with the estimated time and disk space of each, and the totals."""
-    from gvsl.benchmark import estimate, is_finished, kind_of, was_failed
+    from gvsl.benchmark.calibrate import estimate, kind_of
+    from gvsl.benchmark.folder import is_finished, was_failed
 
     missing = [run for run in matrix if not is_finished(run, options.out)]
     failed = [] if options.retry_failed else [run for run in missing if was_failed(run, options.out)]
