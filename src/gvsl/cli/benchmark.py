@@ -170,7 +170,7 @@ def _write_results(matrix: "Matrix", out: Path) -> None:
     Raises:
         UserError: a run failed, now or in an earlier call.
     """
-    from gvsl.benchmark import folders_of, is_finished, strangers, was_failed
+    from gvsl.benchmark.folder import folders_of, is_finished, strangers, was_failed
     from gvsl.methods import METHODS
     from gvsl.report import as_csv, as_latex, as_markdown, read_report, write_figures, write_report
 
