@@ -6,7 +6,7 @@ from typing import Literal
 
 from gvsl.report.figures.slices import image_layer, slice_svg
 from gvsl.report.page import Html, element
-from gvsl.report.runs import AXES, Array
+from gvsl.report.run_arrays import AXES, Array
 
 PLANES = (("sagittal", "APSI"), ("coronal", "RLSI"), ("axial", "RLAP"))
 """The plane perpendicular to each axis, and the letters at its left, right, top and bottom in radiological view.
