@@ -101,10 +101,8 @@ def _auc_comparison(shown: AucComparison) -> Html:
 
 def _auc(name: str, cell: Cell, colour: str) -> Html:
     interval = f"95 % in [{number(cell.low / 100)}, {number(cell.high / 100)}]"
-    counted = plural(cell.cases, "case")
-    return _stat(
-        number(cell.mean / 100), name, [interval, counted, join([text("seed "), seed_links(cell.runs)])], colour
-    )
+    seeds = join([text("seed "), seed_links(cell.runs)])
+    return _stat(number(cell.mean / 100), name, [interval, plural(cell.cases, "case"), seeds], colour)
 
 
 def _score(name: str, group: Group, runs: Sequence[Run]) -> Html:
