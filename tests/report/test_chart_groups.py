@@ -25,7 +25,7 @@ def test_scratch_belongs_to_fine_tuning_and_to_linear_by_its_mode(tmp_path: Path
     ):
         transfer_folder(tmp_path / name, 0, True, name=name, config=given)
     found, alone = chart_groups(read_runs([tmp_path]))
-    assert {group.mode: list(group.arms) for group in found} == {
+    assert {group.protocol: list(group.arms) for group in found} == {
         "finetune": ["scratch", "gvsl", "byol"],
         "linear": ["scratch", "gvsl"],
     }

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gvsl.report.convergence import mean_curve, speeds, steps_to, steps_to_best, validation
+from gvsl.metrics.bootstrap import steps_to_level
+from gvsl.report.convergence import mean_curve, speeds, steps_to_best, validation
 from gvsl.report.grouping import chart_groups
 from gvsl.report.runs import Curve, read_runs
 
@@ -73,7 +74,7 @@ def test_a_score_that_never_rises_has_no_step() -> None:
     steps = np.array([5.0, 10.0])
     assert steps_to_best(Curve(steps, np.zeros(2))) is None
     assert steps_to_best(Curve(steps, np.array([0.95, 1.0]))) == 5.0
-    assert steps_to(Curve(steps, np.array([0.1, 0.2])), 0.3) is None
+    assert steps_to_level(steps, np.array([0.1, 0.2]), 0.3) is None
 
 
 def test_scores_that_are_no_number_count_for_nothing(tmp_path: Path, transfer_folder: Maker) -> None:

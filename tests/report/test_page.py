@@ -17,13 +17,13 @@ def test_html_passes_as_it_is() -> None:
 
 
 def test_numbers_in_a_table_are_marked() -> None:
-    code = table(["name", "value"], [["a", "1"]], 1, EVIL).code
+    code = table(["name", "value"], [["a", "1"]], EVIL).code
     assert '<td>a</td><td class="figure">1</td>' in code
     assert SAFE in code
 
 
 def test_a_table_can_be_scrolled_by_the_keyboard() -> None:
-    code = table(["name", "value"], [["a", "1"]], 1, EVIL).code
+    code = table(["name", "value"], [["a", "1"]], EVIL).code
     assert code.startswith(f'<div class="scroll" tabindex="0" role="region" aria-label="{SAFE}">')
 
 

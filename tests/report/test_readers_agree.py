@@ -162,9 +162,9 @@ def test_readers_agree_on_the_repositorys_records() -> None:
     data = ReportData(read_runs([DOCS / "records"]))
     runs_of = {
         (key.store, key.mode, key.metric, key.settings, key.labels, "random" if row == "scratch" else row): set(
-            map(id, runs)
+            map(id, cell.runs)
         )
-        for (row, key), runs in data.table1.made.items()
+        for (row, key), cell in data.table1.cells.items()
     }
     assert runs_of == {
         (*key, group.settings, group.labels if group.labels_vary else None, arm): set(map(id, runs))

@@ -11,7 +11,8 @@ import pytest
 from gvsl.errors import UserError
 from gvsl.records import RunRecord, write_record
 from gvsl.report import write_report
-from gvsl.report.runs import read_curves, read_picture, read_runs
+from gvsl.report.run_arrays import read_picture
+from gvsl.report.runs import read_curves, read_runs
 
 Maker = Callable[..., Path]
 

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gvsl.report.grouping import SCRATCH, ChartGroup
+from gvsl.metrics.bootstrap import FRACTION, steps_to_fraction, steps_to_level
+from gvsl.report.grouping import SCRATCH, Group
+from gvsl.report.numbers import mean_of
+from gvsl.report.run_arrays import Array
 from gvsl.report.runs import Curve, Run
 
-FRACTION = 0.95
 SCORES = {"val_dice": "DSC", "val_auc": "AUC"}
 """Columns of a curve file that hold a validation score, and the score's name."""
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,8 @@ class Speed:
 
 def validation(run: Run) -> Curve | None:
     """Return a run's finite validation scores; None if there are none."""
-    for name in SCORES:
-        curve = run.curves.get(name)
-        if curve is not None and np.isfinite(curve.values).any():
-            finite = np.isfinite(curve.values)
-            return Curve(curve.steps[finite], curve.values[finite])
-    return None
+    curves = [run.curves[name].finite() for name in SCORES if name in run.curves]
+    return next((curve for curve in curves if curve.values.size), None)
 
 
 def score_name(run: Run) -> str:
@@ -56,37 +51,31 @@ def score_name(run: Run) -> str:
     return next(name for column, name in SCORES.items() if column in run.curves)
 
 
-def steps_to(curve: Curve, level: float) -> float | None:
-    """Return the first step whose score is at least `level`, or None."""
-    reached = np.flatnonzero(curve.values >= level)
-    return float(curve.steps[reached[0]]) if reached.size else None
-
-
 def steps_to_best(curve: Curve) -> float | None:
     """Return the first step with at least 95 % of the curve's best score; None if that is not above 0."""
-    best = float(curve.values.max())
-    return steps_to(curve, FRACTION * best) if best > 0 else None
+    return steps_to_fraction(curve.steps, curve.values) if curve.values.max() > 0 else None
 
 
-def speeds(group: ChartGroup) -> list[Speed]:
+def speeds(group: Group) -> list[Speed]:
     """Return the speed of each arm of a group; all its runs must have validation scores."""
-    scores = {name: [_scores(run) for run in runs] for name, runs in group.arms.items()}
-    scratch = scores.get(SCRATCH, [])
-    level = FRACTION * fmean(float(curve.values.max()) for curve in scratch) if scratch else 0.0
-    by_seed = {name: _mean_steps_by_seed(runs) for name, runs in group.arms.items()}
+    curves = {name: [_scores(run) for run in runs] for name, runs in group.arms.items()}
+    best = {name: fmean(float(curve.values.max()) for curve in found) for name, found in curves.items()}
+    level = FRACTION * best.get(SCRATCH, 0.0)
+    steps = {name: [steps_to_best(curve) for curve in found] for name, found in curves.items()}
+    by_seed = {name: _mean_by_seed(runs, steps[name]) for name, runs in group.arms.items()}
+    theirs = by_seed.get(SCRATCH, {})
     found = []
-    for name, curves in scores.items():
-        theirs = by_seed.get(SCRATCH, {})
-        gaps = [steps - theirs[seed] for seed, steps in by_seed[name].items() if seed in theirs]
+    for name, runs in group.arms.items():
+        gaps = [mine - theirs[seed] for seed, mine in by_seed[name].items() if seed in theirs]
         found.append(
             Speed(
                 method=name,
-                seeds=[run.record.seed for run in group.arms[name]],
-                best=fmean(float(curve.values.max()) for curve in curves),
-                steps=[steps_to_best(curve) for curve in curves],
+                seeds=[run.record.seed for run in runs],
+                best=best[name],
+                steps=steps[name],
                 gap=fmean(gaps) if gaps and name != SCRATCH else None,
                 paired=len(gaps),
-                level_steps=[steps_to(curve, level) for curve in curves] if level > 0 else [],
+                level_steps=[steps_to_level(curve.steps, curve.values, level) for curve in curves[name] if level > 0],
             )
         )
     return found
@@ -102,19 +91,13 @@ def mean_curve(runs: Sequence[Run]) -> tuple[Array, Array, Array, Array]:
     return steps, table.mean(axis=0), table.min(axis=0), table.max(axis=0)
 
 
-def mean_of(values: Sequence[float | None]) -> float | None:
-    """Return the mean of the values that are not None, or None if there are none."""
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
-
-
-def _mean_steps_by_seed(runs: Sequence[Run]) -> dict[int, float]:
-    """Return the mean steps to 95 % of the best score by seed, for seeds with at least one such run."""
-    found: dict[int, list[float | None]] = defaultdict(list)
-    for run in runs:
-        found[run.record.seed].append(steps_to_best(_scores(run)))
-    means = {seed: mean_of(steps) for seed, steps in found.items()}
-    return {seed: steps for seed, steps in means.items() if steps is not None}
+def _mean_by_seed(runs: Sequence[Run], steps: Sequence[float | None]) -> dict[int, float]:
+    """Return the mean steps of each seed with at least one run that has them."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for run, own in zip(runs, steps, strict=True):
+        if own is not None:
+            found[run.record.seed].append(own)
+    return {seed: fmean(own) for seed, own in found.items()}
 
 
 def _scores(run: Run) -> Curve:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gvsl.records.comparability import LABELS, NOT_RECORDED, deciding, labels_of
 from gvsl.report.numbers import plural
 from gvsl.report.run_metrics import mean_of_cases
 from gvsl.report.runs import Run
-from gvsl.report.scores import Difference, case_ids, difference
+from gvsl.report.scores import Spread, case_ids, difference, of_common_seeds, scores, spread
 
 RANDOM = "random"
 """The arm of features that were never trained."""
@@ -44,23 +44,25 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """Transfer runs of one store, protocol and metric that agree in every deciding setting."""
+    """Runs of one store, protocol and metric that are compared."""
 
     store: str
     protocol: str
-    """`linear` or `finetune`."""
+    """`linear`, `finetune` or `pretrain`."""
     metric: str
     """`DSC` or `AUC`."""
-    labels: int | None
-    """Labelled training cases; None if the records don't tell."""
-    labels_vary: bool
-    """True if another group of the same store, protocol and metric has another number of labels."""
     settings: str
-    """The other settings that separate this group from those of the same store, protocol and metric; may be empty."""
+    """The settings that separate this group from those of the same store, protocol and metric; may be empty."""
     arms: dict[str, list[Run]]
-    """The finished runs of each arm that have scores, by seed; `random` first."""
+    """The finished runs of each arm, by seed; random features first."""
+    labels: int | None = None
+    """Labelled training cases; None if the records don't tell."""
+    labels_vary: bool = False
+    """True if another group of the same store, protocol and metric has another number of labels."""
     failed: dict[str, int] = field(default_factory=dict)
     """The number of failed runs of each arm."""
+    note: str = ""
+    """The settings in which the runs of a chart differ; may be empty."""
 
     @property
     def methods(self) -> list[str]:
@@ -77,9 +79,18 @@ class Group:
         """The cases that all runs have scored."""
         return case_ids(self.runs)
 
-    def lead(self, method: str, key: str = "dice") -> Difference:
+    def lead(self, method: str, key: str = "dice") -> Spread:
         """Return the difference of a method to random features in a metric, over common cases and seeds."""
         return difference(self.arms[method], self.arms[RANDOM], self.cases, key)
+
+    def compared(self, method: str) -> dict[str, list[Run]]:
+        """Return the runs on random features and the method's, of common seeds; only the method's if there are none."""
+        random, mine = of_common_seeds(self.arms.get(RANDOM, []), self.arms[method])
+        return {RANDOM: random, method: mine} if mine else {method: self.arms[method]}
+
+    def spread(self, runs: Sequence[Run], key: str = "dice") -> Spread:
+        """Return the spread of some of the runs' scores over the common cases."""
+        return spread(scores(runs, self.cases, key))
 
     @property
     def can_be_compared(self) -> bool:
@@ -89,8 +100,7 @@ class Group:
     @property
     def conditions(self) -> str:
         """The number of labels and the settings that separate the group from others; may be empty."""
-        labels = [] if self.labels is None else [plural(self.labels, "label")]
-        return ", ".join([*labels, *([self.settings] if self.settings else [])])
+        return ", ".join(filter(None, ["" if self.labels is None else plural(self.labels, "label"), self.settings]))
 
     @property
     def name(self) -> str:
@@ -98,25 +108,10 @@ class Group:
         return f"{self.protocol}, {self.conditions}" if self.conditions else self.protocol
 
     @property
-    def partly_recorded(self) -> list[str]:
-        """Settings that only some of the runs' records state; the others are older."""
-        known = [deciding(run.record) for run in self.runs]
-        return sorted({name for one in known for name in one if not all(name in other for other in known)})
-
-
-@dataclass(frozen=True)
-class ChartGroup:
-    """Finished runs that share a chart."""
-
-    store: str
-    mode: str
-    """`linear`, `finetune` or `pretrain`."""
-    settings: str
-    """The settings that separate the group from others of its store and mode; may be empty."""
-    arms: dict[str, list[Run]]
-    """The runs of each arm, by seed; `scratch` first, then `gvsl`."""
-    note: str = ""
-    """The settings in which the runs differ; may be empty."""
+    def title(self) -> str:
+        """The heading of the group's chart."""
+        name = f"{self.store}: {PROTOCOL_NAMES.get(self.protocol, self.protocol)}"
+        return f"{name}, {self.settings}" if self.settings else name
 
     @property
     def notes(self) -> str:
@@ -124,10 +119,10 @@ class ChartGroup:
         return f"{self.note} {repeats_note(self.arms)}".strip()
 
     @property
-    def title(self) -> str:
-        """A heading."""
-        name = f"{self.store}: {PROTOCOL_NAMES.get(self.mode, self.mode)}"
-        return f"{name}, {self.settings}" if self.settings else name
+    def partly_recorded(self) -> list[str]:
+        """Settings that only some of the runs' records state; the others are older."""
+        known = [deciding(run.record) for run in self.runs]
+        return sorted({name for one in known for name in one if not all(name in other for other in known)})
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:
@@ -141,20 +136,17 @@ def groups(runs: Sequence[Run]) -> list[Group]:
     """
     usable = [member for member in members(runs) if member.run.record.kind == "transfer" and _counts(member.run)]
     found = []
-    kinds = _sorted_into(usable, lambda member: (member.run.store, protocol_of(member.run), metric_of(member.run)))
-    for (store, protocol, metric), alike in kinds.items():
+    for kind, alike in _by_kind(usable).items():
         for settings, part in partition(alike):
             finished = [member for member in part if member.run.record.status == "finished"]
             counts = [count for member in part if (count := labels_of(member.run.record)) is not None]
             found.append(
                 Group(
-                    store,
-                    protocol,
-                    metric,
-                    labels=counts[0] if counts else None,
-                    labels_vary=LABELS in settings,
+                    *kind,
                     settings=", ".join(f"{name} {value}" for name, value in settings.items() if name != LABELS),
                     arms=_arms(finished, (RANDOM,)),
+                    labels=counts[0] if counts else None,
+                    labels_vary=LABELS in settings,
                     failed=dict(Counter(arm for run, arm in part if run.record.status == "failed")),
                 )
             )
@@ -166,11 +158,12 @@ def groups(runs: Sequence[Run]) -> list[Group]:
 
 def chart_groups(
     runs: Iterable[Run], shown: Callable[[Run], bool] = lambda run: True, min_arms: int = 2, vary: Sequence[str] = ()
-) -> tuple[list[ChartGroup], list[Run]]:
+) -> tuple[list[Group], list[Run]]:
     """Sort runs into groups that share a chart.
 
     Of the runs of one store, protocol and metric, those that agree in every deciding setting share a group if it has
-    enough arms. The others are charted together, with a note of the settings in which they differ.
+    enough arms. The others are charted together, with a note of the settings in which they differ. The arm of random
+    features is named `scratch`; it comes first, then `gvsl`.
 
     Args:
         runs: all runs, also the pre-trainings that the arms are named by.
@@ -183,20 +176,19 @@ def chart_groups(
     """
     found, alone = [], []
     usable = [Member(run, SCRATCH if arm == RANDOM else arm) for run, arm in members(list(runs)) if shown(run)]
-    kinds = _sorted_into(usable, lambda member: (member.run.store, protocol_of(member.run), metric_of(member.run)))
-    for (store, mode, _), alike in sorted(kinds.items()):
+    for kind, alike in sorted(_by_kind(usable).items()):
         parts = partition(alike, vary)
         whole = [part for part in parts if len({arm for _, arm in part[1]}) >= min_arms]
         varying = _varying([settings for settings, _ in whole])
         for settings, part in whole:
             text = ", ".join(f"{name} {settings[name]}" for name in varying)
-            found.append(ChartGroup(store, mode, text, _arms(part, (SCRATCH, OURS))))
+            found.append(Group(*kind, text, _arms(part, (SCRATCH, OURS))))
         left = [part for part in parts if part not in whole]
         rest = [member for _, part in left for member in part]
         if len({arm for _, arm in rest}) >= min_arms:
             note = f"These runs differ in more than their weights: {', '.join(_varying([one for one, _ in left]))}."
             text = "other settings" if whole else ""
-            found.append(ChartGroup(store, mode, text, _arms(rest, (SCRATCH, OURS)), note))
+            found.append(Group(*kind, text, _arms(rest, (SCRATCH, OURS)), note=note))
         else:
             alone += [run for run, _ in rest]
     return found, alone
@@ -356,15 +348,18 @@ def _counts(run: Run) -> bool:
     return run.record.status == "failed" or (run.record.status == "finished" and scored)
 
 
+def _by_kind(usable: Iterable[Member]) -> dict[tuple[str, str, str], list[Member]]:
+    """Return the runs of each store, protocol and metric."""
+    found: dict[tuple[str, str, str], list[Member]] = defaultdict(list)
+    for member in usable:
+        found[member.run.store, protocol_of(member.run), metric_of(member.run)].append(member)
+    return found
+
+
 def _arms(part: Iterable[Member], first: Sequence[str]) -> dict[str, list[Run]]:
     """Return the runs of each arm by seed, the arms named first before the others."""
-    found = _sorted_into(sorted(part, key=lambda member: member.run.record.seed), lambda member: member.arm)
+    found: dict[str, list[Run]] = defaultdict(list)
+    for run, arm in sorted(part, key=lambda member: member.run.record.seed):
+        found[arm].append(run)
     names = [*(name for name in first if name in found), *sorted(found.keys() - set(first))]
-    return {name: [run for run, _ in found[name]] for name in names}
-
-
-def _sorted_into(items: Iterable[Member], key: Callable[[Member], Any]) -> dict[Any, list[Member]]:
-    found: dict[Any, list[Member]] = {}
-    for item in items:
-        found.setdefault(key(item), []).append(item)
-    return found
+    return {name: found[name] for name in names}

@@ -1,9 +1,17 @@
-"""Formats of numbers in the report."""
+"""Formats of numbers in the report, and means without the missing ones."""
 
 import math
+from collections.abc import Iterable
+from statistics import fmean
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are not None, or None if there are none."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def number(value: float | None, digits: int = 3, signed: bool = False) -> str:

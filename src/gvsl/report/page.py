@@ -51,10 +51,10 @@ def section(anchor: str, title: str, lead: str, *body: Html) -> Html:
     return element("section", element("h2", title), element("p", lead, css="lead"), *body, id=anchor)
 
 
-def figure(drawing: Html, caption: str, title: str = "", legend: Html | None = None, css: str = "") -> Html:
-    """Return a drawing with title and legend above and caption below: always four parts, so that neighbours align."""
+def figure(svg: str, caption: str, title: str = "", legend: Html | None = None) -> Html:
+    """Return a chart with title and legend above and caption below: always four parts, so that neighbours align."""
     head = element("h4", title) if title else element("span")
-    return element("figure", head, legend or element("span"), drawing, element("figcaption", caption), css=css)
+    return element("figure", head, legend or element("span"), Html(svg), element("figcaption", caption), css="chart")
 
 
 def legend(entries: Iterable[tuple[Html, str]]) -> Html:
@@ -73,16 +73,14 @@ def outline_key(css: str) -> Html:
     return Html(f'<svg class="key on-image" viewBox="0 0 24 12" aria-hidden="true">{line}</svg>')
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Html | str]], numeric_from: int, caption: str = "") -> Html:
-    """Return a table that scrolls sideways on a narrow screen; columns from `numeric_from` on hold numbers."""
+def table(header: Sequence[str], rows: Iterable[Sequence[Html | str]], caption: str) -> Html:
+    """Return a table that scrolls sideways on a narrow screen; all columns but the first hold numbers."""
 
-    def cells(tag: str, row: Sequence[Html | str]) -> Html:
-        return join(element(tag, cell, css="figure" if place >= numeric_from else "") for place, cell in enumerate(row))
+    def line(tag: str, row: Sequence[Html | str]) -> Html:
+        return element("tr", *(element(tag, cell, css="figure" if place else "") for place, cell in enumerate(row)))
 
-    body = join(element("tr", cells("td", row)) for row in rows)
-    head = element("thead", element("tr", cells("th", header)))
-    named = [element("caption", caption)] if caption else []
-    return scrolling(element("table", *named, head, element("tbody", body)), caption or f"Table by {header[0]}")
+    head, body = element("thead", line("th", header)), element("tbody", *(line("td", row) for row in rows))
+    return scrolling(element("table", element("caption", caption), head, body), caption)
 
 
 def scrolling(inner: Html, name: str) -> Html:

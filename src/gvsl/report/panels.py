@@ -45,11 +45,10 @@ def block_html(block: Block, *tables: Html) -> Html:
     names = [entry.name for entry in block.entries]
     panels = [
         figure(
-            Html(chart_svg(panel.draw, panel.alt, names)),
+            chart_svg(panel.draw, panel.alt, names),
             panel.caption,
             panel.title,
             _legend(block.entries, panel.keys) if panel.keys else None,
-            "chart",
         )
         for panel in block.panels
     ]

@@ -2,32 +2,18 @@
 
 import csv
 import io
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gvsl.errors import UserError
 from gvsl.records import RunRecord, find_records
 from gvsl.report.feature_clusters import FeatureClusters, read_feature_clusters
-from gvsl.report.run_volumes import Volume, read_volume
+from gvsl.report.run_arrays import Array, Picture, Volume, read_picture, read_volume
 
-Array = NDArray[np.float64]
-
-AXES = (0, 1, 2)
-PICTURE_ARRAYS: dict[str, tuple[str, ...]] = {
-    "pair": ("moving", "fixed", "affine", "warped", "grid"),
-    "restoration": ("original", "damaged", "restored"),
-    "segmentation": ("image", "truth", "prediction"),
-}
-OPTIONAL_ARRAYS: dict[str, tuple[str, ...]] = {"pair": ("moving_label", "fixed_label", "warped_label")}
-OWN_GRID = ("moving", "moving_label")
-"""The arrays of a pair on the moving image's grid; all others are on the fixed one's."""
 TRANSFER_SETTINGS = ("mode", "weights", "method")
 
 
@@ -55,8 +41,8 @@ def read_curves(path: Path) -> dict[str, "Curve"]:
         UserError: the file is missing, or is not such a table of numbers.
     """
     try:
-        rows = list(csv.reader(io.StringIO(_read_bytes(path).decode("utf-8"))))
-    except (UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"))))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} can't be read as a table of curves: {error}") from None
     if not rows or "step" not in rows[0] or len(set(rows[0])) != len(rows[0]):
         raise UserError(f"{path} is not a table of curves: its first line must name its columns, `step` among them")
@@ -85,26 +71,6 @@ def read_curves(path: Path) -> dict[str, "Curve"]:
     }
 
 
-def read_picture(path: Path, kind: str, title: str) -> "Picture":
-    """Read one picture: the 2D arrays of its kind for the three axes, and its scalars.
-
-    Raises:
-        UserError: the file is missing, is not an npz file, or lacks or misshapes an array.
-    """
-    if kind not in PICTURE_ARRAYS:
-        raise UserError(f"{path} has kind {kind!r} in its record; a picture is one of {', '.join(PICTURE_ARRAYS)}")
-    try:
-        file = np.load(io.BytesIO(_read_bytes(path)), allow_pickle=False)
-        stored = {name: np.asarray(file[name], dtype=np.float64) for name in getattr(file, "files", ())}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} can't be read as a picture: {error}") from None
-    arrays = {name: array for name, array in stored.items() if array.ndim > 0}
-    for problem in _array_problems(arrays, kind):
-        raise UserError(f"{path} is a broken picture: {problem}")
-    scalars = {name: float(array) for name, array in stored.items() if array.ndim == 0}
-    return Picture(kind, title, arrays, scalars)
-
-
 @dataclass(frozen=True)
 class Curve:
     """One logged metric over the steps; both (N,), without blanks."""
@@ -112,21 +78,10 @@ class Curve:
     steps: Array
     values: Array
 
-
-@dataclass(frozen=True)
-class Picture:
-    """The slices of one example, by name and axis, such as `moving_0`."""
-
-    kind: str
-    title: str
-    arrays: dict[str, Array]
-    scalars: dict[str, float]
-
-    def planes(self, name: str) -> list[Array] | None:
-        """Return the array `name` for the three axes, or None if the picture lacks it."""
-        if f"{name}_0" not in self.arrays:
-            return None
-        return [self.arrays[f"{name}_{axis}"] for axis in AXES]
+    def finite(self) -> "Curve":
+        """Return the curve without values that are not finite."""
+        finite = np.isfinite(self.values)
+        return Curve(self.steps[finite], self.values[finite])
 
 
 @dataclass(frozen=True)
@@ -208,31 +163,3 @@ def store_names(records: Sequence[RunRecord]) -> list[str]:
     hashes = [record.store.get("hash", "") for record in records]
     counts = Counter(name for name, _ in set(zip(names, hashes, strict=True)))
     return [name if counts[name] == 1 else f"{name} ({mark[:6]})" for name, mark in zip(names, hashes, strict=True)]
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} is named by its run's record but can't be read: {error.strerror}") from None
-
-
-def _array_problems(arrays: dict[str, Array], kind: str) -> list[str]:
-    """Return the problems of a picture's arrays."""
-    needed = [f"{name}_{axis}" for name in PICTURE_ARRAYS[kind] for axis in AXES]
-    missing = [name for name in needed if name not in arrays]
-    if missing:
-        return [f"it lacks {', '.join(missing)}"]
-    reference = "fixed" if kind == "pair" else PICTURE_ARRAYS[kind][0]
-    problems = []
-    for name in (*PICTURE_ARRAYS[kind], *OPTIONAL_ARRAYS.get(kind, ())):
-        there = [f"{name}_{axis}" in arrays for axis in AXES]
-        if any(there) and not all(there):
-            problems.append(f"{name} is missing for some of the three axes")
-        for axis in AXES if all(there) else ():
-            plane = arrays[f"{name}_{axis}"].shape
-            grid = arrays[f"{'moving' if name in OWN_GRID else reference}_{axis}"].shape
-            wanted = (2, *grid) if name == "grid" else grid
-            if plane != wanted or len(grid) != 2 or min(grid) < 2:
-                problems.append(f"{name}_{axis} has shape {plane}, not {wanted}, or is no 2D slice")
-    return problems

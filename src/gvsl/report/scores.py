@@ -4,35 +4,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gvsl.report.run_arrays import Array
 from gvsl.report.runs import Run
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean with two standard deviations (n - 1), each None for a single value."""
+    """The mean of scores, or of their differences between two arms, with two standard deviations (n - 1)."""
 
     mean: float
+    """NaN if there are no values."""
     over_cases: float | None
     over_seeds: float | None
+    """None for a single value."""
     cases: int
     seeds: int
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One arm minus another, over the cases given and the seeds that both have."""
-
-    mean: float
-    over_cases: float | None
-    over_seeds: float | None
     cases_ahead: int
-    cases: int
     seeds_ahead: int
-    seeds: int
+    """Of a difference: the number of cases and of seeds in which the first arm is ahead."""
 
 
 def case_ids(runs: Iterable[Run]) -> list[str]:
@@ -57,7 +47,8 @@ def scores(runs: Sequence[Run], cases: Sequence[str], key: str) -> Array:
     seeds = seeds_of(runs)
     table = np.full((len(seeds), len(cases)), np.nan)
     for line, seed in enumerate(seeds):
-        table[line] = case_means(_by_run([run for run in runs if run.record.seed == seed], cases, key))
+        rows = [{str(row["id"]): row.get(key) for row in run.record.cases} for run in runs if run.record.seed == seed]
+        table[line] = case_means(np.array([[each.get(case) for case in cases] for each in rows], np.float64))
     return table
 
 
@@ -75,28 +66,21 @@ def row_means(table: Array) -> Array:
 
 def spread(table: Array) -> Spread:
     """Return the mean of a table (seeds, cases), its spread over cases (seeds averaged first) and over seeds."""
-    cases = _finite(case_means(table))
-    seeds = _finite(row_means(table))
-    mean = float(cases.mean()) if cases.size else float("nan")
-    return Spread(mean, _deviation(cases), _deviation(seeds), int(cases.size), int(seeds.size))
-
-
-def difference(mine: Sequence[Run], other: Sequence[Run], cases: Sequence[str], key: str) -> Difference:
-    """Return one arm minus another in the metric `key`, over the same cases and the seeds that both have.
-
-    The mean is NaN if they have no seed in common.
-    """
-    gaps = np.subtract(*(scores(runs, cases, key) for runs in of_common_seeds(mine, other)))
-    by_case, by_seed = _finite(case_means(gaps)), _finite(row_means(gaps))
-    return Difference(
-        mean=float(by_case.mean()) if by_case.size else float("nan"),
-        over_cases=_deviation(by_case),
-        over_seeds=_deviation(by_seed),
-        cases_ahead=int((by_case > 0).sum()),
-        cases=int(by_case.size),
-        seeds_ahead=int((by_seed > 0).sum()),
-        seeds=int(by_seed.size),
+    cases, seeds = _finite(case_means(table)), _finite(row_means(table))
+    return Spread(
+        mean=float(cases.mean()) if cases.size else float("nan"),
+        over_cases=_deviation(cases),
+        over_seeds=_deviation(seeds),
+        cases=int(cases.size),
+        seeds=int(seeds.size),
+        cases_ahead=int((cases > 0).sum()),
+        seeds_ahead=int((seeds > 0).sum()),
     )
+
+
+def difference(mine: Sequence[Run], other: Sequence[Run], cases: Sequence[str], key: str) -> Spread:
+    """Return one arm minus another in the metric `key`, over the same cases and the seeds that both have."""
+    return spread(np.subtract(*(scores(runs, cases, key) for runs in of_common_seeds(mine, other))))
 
 
 def structures(runs: Sequence[Run]) -> list[str]:
@@ -104,17 +88,6 @@ def structures(runs: Sequence[Run]) -> list[str]:
     found = {key.removeprefix("dice/") for run in runs for row in run.record.cases for key in row if "dice/" in key}
     by_label = {name: None for run in runs for name in run.record.labels.values()}
     return [name for name in by_label if name in found] + sorted(found - by_label.keys())
-
-
-def _by_run(runs: Sequence[Run], cases: Sequence[str], key: str) -> Array:
-    """Return the metric of each run and case, (runs, cases); NaN if a run lacks it."""
-    table = np.full((len(runs), len(cases)), np.nan)
-    for line, run in enumerate(runs):
-        rows = {str(row["id"]): row for row in run.record.cases}
-        for column, case in enumerate(cases):
-            value = rows.get(case, {}).get(key)
-            table[line, column] = np.nan if value is None else float(value)
-    return table
 
 
 def _finite(values: Array) -> Array:

@@ -7,7 +7,7 @@ from gvsl.report.grouping import RANDOM, SCRATCH, Group
 from gvsl.report.numbers import capital, number, plural, plus_minus
 from gvsl.report.run_metrics import held_out
 from gvsl.report.runs import Run
-from gvsl.report.scores import Difference, Spread, of_common_seeds, scores, spread
+from gvsl.report.scores import Spread
 from gvsl.report.table1.table import Cell, Table
 
 PROTOCOLS = {"finetune": "fine-tuned"}
@@ -24,8 +24,6 @@ class AucComparison:
     mine: Cell
     random: Cell | None
     """None if there is no run on random features."""
-    runs: list[Run]
-    random_runs: list[Run]
 
     @property
     def name(self) -> str:
@@ -53,10 +51,8 @@ class AucComparison:
             return f"{text}; {self.outcome}."
         other = f"{feature_name(RANDOM, self.protocol)}: {_auc_text(self.random)}"
         gap = self.mine.to_scratch
-        outcome = capital(self.outcome)
-        if gap is not None:
-            outcome = f"Difference {number(gap / 100, signed=True)}: {self.outcome}"
-        return f"{text}; {other}. {outcome}."
+        outcome = self.outcome if gap is None else f"difference {number(gap / 100, signed=True)}: {self.outcome}"
+        return f"{text}; {other}. {capital(outcome)}."
 
 
 def auc_comparisons(table: Table) -> list[AucComparison]:
@@ -69,31 +65,29 @@ def auc_comparisons(table: Table) -> list[AucComparison]:
         store = ", ".join(part for part in parts if part)
         for row in [row for row in here if row != SCRATCH] or here:
             arm = RANDOM if row == SCRATCH else row
-            runs, random_runs = (table.made.get((each, column), []) for each in (row, SCRATCH))
-            found.append(AucComparison(store, column.mode, arm, table.cells[row, column], random, runs, random_runs))
+            found.append(AucComparison(store, column.mode, arm, table.cells[row, column], random))
     return found
 
 
 def verdict(group: Group, method: str) -> str:
     """State the DSC of a method's features and of random ones of the same seeds, and the outcome."""
-    mine, other = of_common_seeds(group.arms[method], group.arms.get(RANDOM, []))
-    shown = spread(scores(mine or group.arms[method], group.cases, "dice"))
+    arms = group.compared(method)
+    shown = group.spread(arms[method])
     named = capital(feature_name(method, group.protocol))
     labels = "" if group.labels is None else f", {plural(group.labels, 'label')}"
     text = f"{named}{labels}: DSC {number(shown.mean)}{_spread_text(shown)}"
     if RANDOM not in group.arms:
         return f"{text}. There is no run on random features with the same settings to compare with."
-    if not mine:
+    if RANDOM not in arms:
         return f"{text}. No run on random features has the same seed: there is nothing to compare with."
-    against = spread(scores(other, group.cases, "dice"))
-    gap = group.lead(method)
+    against, gap = group.spread(arms[RANDOM]), group.lead(method)
     return (
         f"{text}; {feature_name(RANDOM, group.protocol)}: {number(against.mean)}{_spread_text(against)}. "
         f"Difference {number(gap.mean, signed=True)}{_gap_text(gap)}: {outcome(gap)}."
     )
 
 
-def outcome(gap: Difference) -> str:
+def outcome(gap: Spread) -> str:
     """State which arm is ahead, and in how many cases and seeds."""
     if gap.seeds == 0:
         return "the two arms have no seed in common and are not compared"
@@ -105,7 +99,7 @@ def outcome(gap: Difference) -> str:
     return f"pre-training is ahead {cases} and in {gap.seeds_ahead} of {plural(gap.seeds, 'seed')}"
 
 
-def comparisons(compared: Sequence[Group]) -> list[tuple[Group, str, Difference]]:
+def comparisons(compared: Sequence[Group]) -> list[tuple[Group, str, Spread]]:
     """Return each arm with pre-trained features that has a seed in common with random ones, and its difference."""
     found = [(group, method) for group in compared if group.can_be_compared for method in group.methods]
     return [(group, method, gap) for group, method in found if (gap := group.lead(method)).seeds]
@@ -123,11 +117,10 @@ def headline(runs: Sequence[Run], compared: Sequence[Group], aucs: Sequence[AucC
     auc_gaps = [(shown.protocol, shown.mine.to_scratch) for shown in aucs if shown.mine.to_scratch is not None]
     if len(gaps) == 1 and not auc_gaps:
         group, method, _ = gaps[0]
-        arms = of_common_seeds(group.arms[method], group.arms[RANDOM])
-        means = [spread(scores(each, group.cases, "dice")).mean for each in arms]
+        means = {name: number(group.spread(runs).mean) for name, runs in group.compared(method).items()}
         start = capital(feature_name(method, group.protocol))
         other = "from scratch" if group.protocol == "finetune" else "from random ones"
-        return f"{start}: DSC {number(means[0])}, against {number(means[1])} {other}"
+        return f"{start}: DSC {means[method]}, against {means[RANDOM]} {other}"
     if gaps or auc_gaps:
         every = [(group.protocol, gap.mean) for group, _, gap in gaps] + auc_gaps
         return f"Pre-training is ahead of a random start in {_counts(every)}"
@@ -168,7 +161,7 @@ def _spread_text(value: Spread) -> str:
     return f"{cases}{seeds if cases else seeds.replace(',', '', 1)}"
 
 
-def _gap_text(gap: Difference) -> str:
+def _gap_text(gap: Spread) -> str:
     parts = [] if gap.over_cases is None else [f"{plus_minus(gap.over_cases)} over cases"]
     parts += [] if gap.over_seeds is None else [f"{plus_minus(gap.over_seeds)} over seeds"]
     return f" ({', '.join(parts)})" if parts else ""

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
-from numpy.typing import NDArray
 
 from gvsl.report.figures.chart import DASHES, INK, NICE_STEPS, Drawing, chart_svg, gid
 from gvsl.report.numbers import plural, short
+from gvsl.report.run_arrays import Array
 from gvsl.report.runs import Curve
-
-Array = NDArray[np.float64]
 
 SMOOTHING_FRACTION = 0.04
 """Width of the running mean as a fraction of the logged values."""
@@ -57,7 +55,7 @@ def curves_drawing(
         limit: draw a horizontal line at this value.
         raw: draw the logged values too, not the running means alone.
     """
-    logged = [_finite(line.curve) for line in lines]
+    logged = [line.curve.finite() for line in lines]
     means = [running_mean(curve.values) for curve in logged]
     shown = [curve.values for curve in logged] if raw else means
     logarithmic = may_be_logarithmic and _spans_decades(means)
@@ -126,11 +124,6 @@ def _thinned(curve: Curve) -> Curve:
         return curve
     indices = np.unique(np.linspace(0, curve.values.size - 1, 2 * DRAWN_BINS).round().astype(int))
     return Curve(curve.steps[indices], curve.values[indices])
-
-
-def _finite(curve: Curve) -> Curve:
-    finite = np.isfinite(curve.values)
-    return Curve(curve.steps[finite], curve.values[finite])
 
 
 def _spans_decades(values: Sequence[Array]) -> bool:

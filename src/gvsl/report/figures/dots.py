@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
-from numpy.typing import NDArray
 
 from gvsl.report.figures.chart import CARD, INK, MUTED, chart_svg
 from gvsl.report.numbers import number
+from gvsl.report.run_arrays import Array
 from gvsl.report.scores import case_means, row_means
-
-Array = NDArray[np.float64]
 
 BESIDE_AT_MOST = 2
 """Up to so many columns have their mean written beside them; more have it below their names."""

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
-from numpy.typing import NDArray
 
 from gvsl.report.figures.chart import CARD, DASHES, NICE_STEPS, gid
-
-Array = NDArray[np.float64]
+from gvsl.report.run_arrays import Array
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from math import isfinite
 from gvsl.report.numbers import MINUS, plural
 from gvsl.report.page import Html, element, join, scrolling, section, text
 from gvsl.report.sections.names import seed_links
-from gvsl.report.table1.notes import percentage
+from gvsl.report.table1.formats import percentage
 from gvsl.report.table1.table import Cell, ColumnKey, Table
 
 LEAD = (
@@ -46,7 +46,7 @@ def _cell(table: Table, method: str, column: ColumnKey) -> Html:
     if cell.differs:
         parts.append(element("span", " *", title=f"p = {cell.p_value:.2g}"))
     parts.append(element("small", _beside(cell)))
-    parts.append(element("small", " seed ", seed_links(table.made[method, column])))
+    parts.append(element("small", " seed ", seed_links(cell.runs)))
     return element("td", join(parts), css="figure", data_sort=f"{cell.mean:.6g}" if isfinite(cell.mean) else "")
 
 

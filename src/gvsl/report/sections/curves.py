@@ -99,7 +99,7 @@ def _panel(run: Run, title: str, caption: str, entries: Sequence[tuple[str, str,
         limit=0.01 if first == "folded" else None,
     )
     keys = legend((entry_key(Entry(*line)), line[0].removeprefix(GRADIENTS)) for line in entries)
-    return figure(Html(svg), f"{caption} {note}".strip(), title, keys if len(entries) > 1 else None, "chart")
+    return figure(svg, f"{caption} {note}".strip(), title, keys if len(entries) > 1 else None)
 
 
 def _transfer(runs: Sequence[Run]) -> list[Html]:
@@ -116,7 +116,7 @@ def _transfer(runs: Sequence[Run]) -> list[Html]:
             if shown:
                 lines = [Line(run.curves[column], colours[arm_of(run)], _dash(arm_of(run))) for run in shown]
                 svg, note = curves_chart(lines, f"{title} of {len(shown)} runs on {store}")
-                panels.append(figure(Html(svg), f"{caption} {note}".strip(), title, keys, "chart"))
+                panels.append(figure(svg, f"{caption} {note}".strip(), title, keys))
         if panels:
             heading = element("h3", f"{store}: transfer, {mode}")
             blocks.append(element("div", heading, element("div", *panels, css="charts")))

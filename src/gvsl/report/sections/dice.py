@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gvsl.report.figures.dots import NAMED_AT_MOST, Column, common_limits, dots_chart
-from gvsl.report.grouping import RANDOM, Group
+from gvsl.report.grouping import Group
 from gvsl.report.numbers import MINUS, number, plural, plus_minus
 from gvsl.report.page import Html, element, figure, section, shown_first, table, unfolded, value_cell
 from gvsl.report.runs import Run
-from gvsl.report.scores import of_common_seeds, scores, spread, structures
+from gvsl.report.scores import scores, spread, structures
 from gvsl.report.sections.names import arm_colours, seed_links
 from gvsl.report.verdicts import feature_name
 
@@ -35,15 +35,7 @@ def dice(compared: Sequence[Group]) -> Html | None:
 def mean_chart(group: Group, method: str) -> Html:
     """Return the chart of the mean over structures of one method and of random features, for the summary."""
     caption = f"Test DSC, {plural(len(group.cases), 'case')}, a dot each."
-    return figure(_chart(group, "dice", _limits(group, ["dice"]), compared_arms(group, method)), caption, css="chart")
-
-
-def compared_arms(group: Group, method: str) -> dict[str, list[Run]]:
-    """Return the method's runs and those on random features, of common seeds; only the method's if there are none."""
-    if method == RANDOM or RANDOM not in group.arms:
-        return {method: group.arms[method]}
-    random, mine = of_common_seeds(group.arms[RANDOM], group.arms[method])
-    return {RANDOM: random, method: mine} if mine else {method: group.arms[method]}
+    return figure(_chart(group, "dice", _limits(group, ["dice"]), group.compared(method)), caption)
 
 
 def _block(group: Group) -> Html:
@@ -54,11 +46,11 @@ def _block(group: Group) -> Html:
     limits = _limits(group, list(keys.values()))
     charts = []
     for name, key in keys.items():
-        counts = dict.fromkeys(spread(scores(runs, group.cases, key)).cases for runs in group.arms.values())
+        counts = dict.fromkeys(group.spread(runs, key).cases for runs in group.arms.values())
         caption = f"{plural(len(group.cases), 'case')}."
         if min(counts) < len(group.cases):
             caption = f"{' and '.join(map(str, counts))} of {caption}"
-        charts.append(figure(_chart(group, key, limits, group.arms), caption, name, css="chart"))
+        charts.append(figure(_chart(group, key, limits, group.arms), caption, name))
     many = len(group.arms) > NAMED_AT_MOST
     runs = [
         element("li", element("span", f"{feature_name(name, group.protocol)}: seed ", seed_links(members)))
@@ -74,11 +66,11 @@ def _title(group: Group) -> str:
     return f"{group.store}: {group.name}"
 
 
-def _chart(group: Group, key: str, limits: tuple[float, float], arms: Mapping[str, list[Run]]) -> Html:
+def _chart(group: Group, key: str, limits: tuple[float, float], arms: Mapping[str, list[Run]]) -> str:
     colours = arm_colours(group.arms)
     columns = [Column(name, colours[name], scores(runs, group.cases, key)) for name, runs in arms.items()]
     means = ", ".join(f"{column.name} {number(spread(column.table).mean)}" for column in columns)
-    return Html(dots_chart(columns, limits, f"DSC of {len(group.cases)} cases on {group.store}, {key}: {means}"))
+    return dots_chart(columns, limits, f"DSC of {len(group.cases)} cases on {group.store}, {key}: {means}")
 
 
 def _limits(group: Group, keys: Sequence[str]) -> tuple[float, float]:
@@ -100,7 +92,7 @@ def _table(group: Group, keys: dict[str, str]) -> Html:
             gap_cell = value_cell(number(gap.mean, signed=True), plus_minus(gap.over_cases))
             row += [gap_cell, f"{gap.cases_ahead} of {gap.cases}"]
         rows.append(row)
-    return table(header, rows, 1, CAPTION)
+    return table(header, rows, CAPTION)
 
 
 def _row_per_arm(group: Group, keys: dict[str, str]) -> Html:
@@ -109,9 +101,9 @@ def _row_per_arm(group: Group, keys: dict[str, str]) -> Html:
         [f"{name} features", seed_links(runs), *(_score(group, name, key) for key in keys.values())]
         for name, runs in group.arms.items()
     ]
-    return table(["Features", "Seeds", *keys], rows, 1, CAPTION)
+    return table(["Features", "Seeds", *keys], rows, CAPTION)
 
 
 def _score(group: Group, arm: str, key: str) -> Html:
-    value = spread(scores(group.arms[arm], group.cases, key))
+    value = group.spread(group.arms[arm], key)
     return value_cell(number(value.mean), plus_minus(value.over_cases))

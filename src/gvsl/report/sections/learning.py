@@ -1,34 +1,29 @@
 """Figure 6: validation scores over the steps, and the steps to 95 % of the best score."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from math import ceil
 
 import numpy as np
 
-from gvsl.report.convergence import Speed, mean_curve, mean_of, score_name, speeds, validation
+from gvsl.report.convergence import Speed, mean_curve, score_name, speeds, validation
 from gvsl.report.figures.chart import SERIES
 from gvsl.report.figures.score_lines import ScoreLine, draw_scores_by_step
-from gvsl.report.grouping import OURS, SCRATCH, ChartGroup, chart_groups
-from gvsl.report.numbers import MISSING, number, plural
+from gvsl.report.grouping import OURS, SCRATCH, Group, chart_groups
+from gvsl.report.numbers import MISSING, mean_of, number, plural
 from gvsl.report.page import Html, element, table, value_cell
-from gvsl.report.panels import Block, Entry, Panel, block_html
+from gvsl.report.panels import Block, Entry, Panel
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import seed_links
 
-LEAD = (
+LEARNING_LEAD = (
     "Validation score over the steps of training: a line for each method, within the range over its seeds. The diamond "
     "marks the first validated step with 95 % of the run's own best score, a mean over seeds. Features of little use "
     "soon reach 95 % of little; the last column therefore gives the steps to 95 % of the best score of scratch."
 )
 HEADER = (
-    "Method",
-    "Seeds",
-    "Best validation score",
-    "Steps to 95 %",
-    "Of each seed",
-    "Difference to scratch",
-    "Steps to scratch's 95 %",
+    *("Method", "Seeds", "Best validation score", "Steps to 95 %", "Of each seed"),
+    *("Difference to scratch", "Steps to scratch's 95 %"),
 )
 MAX_OTHERS = 4
 """Maximum number of methods in a panel beside scratch and gvsl: the number of remaining colours."""
@@ -36,27 +31,18 @@ LINES = ("solid", "dotted", "dashed")
 """Line styles of the methods in the first panel, the second and so on."""
 
 
-def learning(runs: Sequence[Run]) -> tuple[list[Block], list[Html]]:
-    """Make the figure's blocks, and the parts of the page; both empty without two methods to compare."""
-    found, alone = chart_groups(
-        runs,
-        lambda run: run.record.kind == "transfer" and run.record.status == "finished" and validation(run) is not None,
-    )
-    blocks, parts = [], []
-    for group in found:
-        fast = speeds(group)
-        blocks.append(_block(group, fast))
-        parts.append(block_html(blocks[-1], _table(group, fast)))
-    return blocks, parts + (left_out(alone, "with no other method of the same settings to compare") if found else [])
+def learning(runs: Sequence[Run]) -> tuple[list[tuple[Block, Html]], list[Run]]:
+    """Return the figure's blocks with their tables, and the runs without another method to compare with."""
+    found, alone = chart_groups(runs, _is_shown)
+    measured = [(group, speeds(group)) for group in found]
+    return [(_block(group, fast), _table(group, fast)) for group, fast in measured], alone
 
 
-def left_out(runs: Iterable[Run], why: str) -> list[Html]:
-    """Return a sentence on the runs that are not shown; none if there are no such runs."""
-    names = [run.label for run in runs]
-    return [element("p", f"Not shown, {why}: {', '.join(names)}.", css="quiet")] if names else []
+def _is_shown(run: Run) -> bool:
+    return run.record.kind == "transfer" and run.record.status == "finished" and validation(run) is not None
 
 
-def _block(group: ChartGroup, fast: Sequence[Speed]) -> Block:
+def _block(group: Group, fast: Sequence[Speed]) -> Block:
     names = list(group.arms)
     panel_methods = _panel_methods(names)
     looks = _looks(panel_methods)
@@ -75,7 +61,7 @@ def _block(group: ChartGroup, fast: Sequence[Speed]) -> Block:
             Panel(
                 "All methods" if len(panel_methods) == 1 else ", ".join(name for name in members if name != SCRATCH),
                 partial(draw_scores_by_step, lines=[lines[name] for name in members], limits=limits, score=score),
-                f"Validation {score} over the steps on {group.store}, {group.mode}: {', '.join(members)}",
+                f"Validation {score} over the steps on {group.store}, {group.protocol}: {', '.join(members)}",
                 f"Steps to 95 %: {', '.join(steps)}.",
                 [names.index(name) for name in members],
             )
@@ -108,7 +94,7 @@ def _limits(lines: Sequence[ScoreLine]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _table(group: ChartGroup, fast: Sequence[Speed]) -> Html:
+def _table(group: Group, fast: Sequence[Speed]) -> Html:
     rows = [
         [
             speed.method,
@@ -123,7 +109,7 @@ def _table(group: ChartGroup, fast: Sequence[Speed]) -> Html:
         ]
         for speed in fast
     ]
-    return table(HEADER, rows, 1, "Means over seeds, of validation cases alone.")
+    return table(HEADER, rows, "Means over seeds, of validation cases alone.")
 
 
 def _reached(speed: Speed) -> str:

@@ -10,8 +10,7 @@ from gvsl.report.page import Html, chip, details, element, join, section, text
 from gvsl.report.run_findings import Finding, FindingKind, by_kind
 from gvsl.report.run_metrics import held_out, pretext_metrics, title_of
 from gvsl.report.runs import Run
-from gvsl.report.scores import scores, spread
-from gvsl.report.sections.dice import compared_arms, mean_chart
+from gvsl.report.sections.dice import mean_chart
 from gvsl.report.sections.names import arm_colours, run_heading, seed_links
 from gvsl.report.table1.table import Cell
 from gvsl.report.verdicts import AucComparison, feature_name, outcome
@@ -67,7 +66,7 @@ def overview(data: ReportData) -> Html:
 
 
 def _comparison(group: Group, method: str) -> Html:
-    arms = compared_arms(group, method)
+    arms = group.compared(method)
     stats = [_score(name, group, arms[name]) for name in dict.fromkeys((method, RANDOM)) if name in arms]
     words = "There is nothing with the same settings and seeds to compare with."
     if len(arms) == 2:
@@ -89,10 +88,10 @@ def _comparison(group: Group, method: str) -> Html:
 def _auc_comparison(shown: AucComparison) -> Html:
     """Return the AUC of one arm beside that of random features."""
     colours = arm_colours({RANDOM, shown.arm})
-    stats = [_auc(shown.name, shown.mine, shown.runs, colours[shown.arm])]
+    stats = [_auc(shown.name, shown.mine, colours[shown.arm])]
     if shown.random is not None and shown.arm != RANDOM:
         other = feature_name(RANDOM, shown.protocol)
-        stats.append(_auc(other, shown.random, shown.random_runs, colours[RANDOM]))
+        stats.append(_auc(other, shown.random, colours[RANDOM]))
     if shown.mine.to_scratch is not None:
         stats.append(_stat(number(shown.mine.to_scratch / 100, signed=True), "difference in AUC", [], INK))
     title = element("h3", f"{shown.store}: {shown.name}")
@@ -100,14 +99,14 @@ def _auc_comparison(shown: AucComparison) -> Html:
     return element("article", title, element("div", *stats, css="stats"), words, css="card whole")
 
 
-def _auc(name: str, cell: Cell, made: Sequence[Run], colour: str) -> Html:
+def _auc(name: str, cell: Cell, colour: str) -> Html:
     interval = f"95 % in [{number(cell.low / 100)}, {number(cell.high / 100)}]"
-    counted = plural(cell.cases, "case")
-    return _stat(number(cell.mean / 100), name, [interval, counted, join([text("seed "), seed_links(made)])], colour)
+    seeds = join([text("seed "), seed_links(cell.runs)])
+    return _stat(number(cell.mean / 100), name, [interval, plural(cell.cases, "case"), seeds], colour)
 
 
 def _score(name: str, group: Group, runs: Sequence[Run]) -> Html:
-    value = spread(scores(runs, group.cases, "dice"))
+    value = group.spread(runs)
     notes: list[Html | str] = [f"{plus_minus(value.over_cases)} over {plural(value.cases, 'case')}"]
     notes += [f"{plus_minus(value.over_seeds)} over {plural(value.seeds, 'seed')}"] if value.seeds > 1 else []
     notes.append(join([text("seed "), seed_links(runs)]))

@@ -9,7 +9,8 @@ from gvsl.report.figures.dots import Column, common_limits, dots_chart
 from gvsl.report.figures.slices import grid_layer, outline_layer, window
 from gvsl.report.numbers import MINUS, number, plural
 from gvsl.report.page import Html, element, figure, legend, outline_key, section, shown_first, unfolded
-from gvsl.report.runs import AXES, Array, Picture, Run
+from gvsl.report.run_arrays import AXES, Array, Picture
+from gvsl.report.runs import Run
 from gvsl.report.scores import scores
 from gvsl.report.sections.names import run_heading
 from gvsl.report.sections.pictures import Stage, stage_row, view_switch
@@ -77,14 +78,12 @@ def _charts(run: Run) -> list[Html]:
         if any(np.isfinite(table).any() for table in tables):
             columns = [Column(*column) for column in zip(names, colours, tables, strict=True)]
             svg = dots_chart(columns, common_limits(tables), f"{title} of {count}: {', '.join(names)}")
-            charts.append(figure(Html(svg), caption.format(pairs=count), title, css="chart"))
+            charts.append(figure(svg, caption.format(pairs=count), title))
     return [element("div", *charts, css="charts")] if charts else []
 
 
 def _pair(picture: Picture) -> Html:
-    moving, affine, warped, fixed, grid = (
-        [picture.arrays[f"{name}_{axis}"] for axis in AXES] for name in ("moving", "affine", "warped", "fixed", "grid")
-    )
+    moving, affine, warped, fixed, grid = (picture[name] for name in ("moving", "affine", "warped", "fixed", "grid"))
     limits = window([*moving, *fixed])
     contrast = (0.0, limits[1] - limits[0])
     same_grid = all(one.shape == other.shape for one, other in zip(moving, fixed, strict=True))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from gvsl.report.figures.slices import image_layer, slice_svg
 from gvsl.report.page import Html, element
-from gvsl.report.runs import AXES, Array
+from gvsl.report.run_arrays import AXES, Array
 
 PLANES = (("sagittal", "APSI"), ("coronal", "RLSI"), ("axial", "RLAP"))
 """The plane perpendicular to each axis, and the letters at its left, right, top and bottom in radiological view.
@@ -48,6 +48,6 @@ def stage_row(stages: Sequence[Stage], alt: str, min_columns: int = 0) -> Html:
 
 
 def view_switch() -> Html:
-    """Return the check box for neurological view; orientation.js keeps all of them alike."""
+    """Return the check box for neurological view; page.js keeps all of them alike."""
     box = element("label", Html('<input type="checkbox" class="neurological">'), "neurological view")
     return element("div", "Radiological view: the patient's right is on the left.", box, css="tools")

@@ -1,22 +1,20 @@
 """Figure 8: the NCC loss over pre-training, with the restoration beside the matching and without."""
 
 from collections.abc import Sequence
-from statistics import fmean
 
 from gvsl.report.figures.chart import SERIES
 from gvsl.report.figures.curves import Line, curves_drawing
-from gvsl.report.grouping import OURS, ChartGroup, chart_groups
-from gvsl.report.numbers import number
+from gvsl.report.grouping import OURS, Group, chart_groups
+from gvsl.report.numbers import mean_of, number
 from gvsl.report.page import Html, mean_and_spread, table
-from gvsl.report.panels import Block, Entry, Panel, block_html
+from gvsl.report.panels import Block, Entry, Panel
 from gvsl.report.run_metrics import curve_end, held_out
 from gvsl.report.runs import Run
-from gvsl.report.sections.learning import left_out
 from gvsl.report.sections.names import seed_links
 
 WITHOUT = "gvsl-no-restoration"
 LOOKS = {OURS: (SERIES[0], "solid", "with restoration"), WITHOUT: (SERIES[1], "dashed", "without restoration")}
-LEAD = (
+ABLATION_LEAD = (
     "1 minus the local correlation of the matched images, which matching minimises; lower is more alike. A strong line "
     "is a run's mean over 4 % of its steps, a line for each seed. In the paper the loss does not come down without the "
     "restoration (Figure 8); the table has the loss on held-out pairs."
@@ -27,12 +25,10 @@ HEADER = (
 )
 
 
-def restoration_ablation(runs: Sequence[Run]) -> tuple[list[Block], list[Html]]:
-    """Return the figure's blocks, and the same as parts of the page; nothing unless a store has runs of both kinds."""
+def restoration_ablation(runs: Sequence[Run]) -> tuple[list[tuple[Block, Html]], list[Run]]:
+    """Return the figure's blocks with their tables, for stores with runs of both kinds, and the other runs."""
     found, alone = chart_groups(runs, _is_shown, vary=("pretext.restoration",))
-    blocks = [_block(group) for group in found]
-    parts = [block_html(shown, _table(group)) for shown, group in zip(blocks, found, strict=True)]
-    return blocks, parts + (left_out(alone, "with nothing of the same settings beside it") if found else [])
+    return [(_block(group), _table(group)) for group in found], alone
 
 
 def _is_shown(run: Run) -> bool:
@@ -41,7 +37,7 @@ def _is_shown(run: Run) -> bool:
     return finished and record.config.get("method") in LOOKS and "ncc" in run.curves
 
 
-def _block(group: ChartGroup) -> Block:
+def _block(group: Group) -> Block:
     entries = [Entry(f"{name}, {LOOKS[name][2]}", *LOOKS[name][:2]) for name in group.arms]
     lines = [
         Line(run.curves["ncc"], *LOOKS[name][:2], series=index)
@@ -50,28 +46,23 @@ def _block(group: ChartGroup) -> Block:
     ]
     draw, _ = curves_drawing(lines, raw=False)
     alt = f"ncc over pre-training on {group.store}, {' and '.join(group.arms)}"
-    means = ", ".join(f"{name} {number(_mean_held_out(runs))}" for name, runs in group.arms.items())
+    held = {name: mean_of(held_out(run, "ncc") for run in runs) for name, runs in group.arms.items()}
+    means = ", ".join(f"{name} {number(mean)}" for name, mean in held.items())
     panel = Panel("NCC loss", draw, alt, f"Held-out ncc: {means}.")
     return Block(group.title, group.notes, entries, [panel])
 
 
-def _mean_held_out(runs: Sequence[Run]) -> float | None:
-    values = [value for run in runs if (value := held_out(run, "ncc")) is not None]
-    return fmean(values) if values else None
-
-
-def _table(group: ChartGroup) -> Html:
-    rows: list[list[Html | str]] = []
-    for name, runs in group.arms.items():
-        rows.append(
-            [
-                name,
-                seed_links(runs),
-                mean_and_spread(held_out(run, "ncc") for run in runs),
-                ", ".join(number(held_out(run, "ncc")) for run in runs),
-                mean_and_spread(held_out(run, "ncc_identity") for run in runs),
-                mean_and_spread(curve_end(run.curves["ncc"]) for run in runs),
-                mean_and_spread(held_out(run, "dice_after") for run in runs),
-            ]
-        )
-    return table(HEADER, rows, 1, "Mean ± standard deviation over seeds.")
+def _table(group: Group) -> Html:
+    rows: list[list[Html | str]] = [
+        [
+            name,
+            seed_links(runs),
+            mean_and_spread(held_out(run, "ncc") for run in runs),
+            ", ".join(number(held_out(run, "ncc")) for run in runs),
+            mean_and_spread(held_out(run, "ncc_identity") for run in runs),
+            mean_and_spread(curve_end(run.curves["ncc"]) for run in runs),
+            mean_and_spread(held_out(run, "dice_after") for run in runs),
+        ]
+        for name, runs in group.arms.items()
+    ]
+    return table(HEADER, rows, "Mean ± standard deviation over seeds.")

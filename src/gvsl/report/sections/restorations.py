@@ -7,7 +7,8 @@ import numpy as np
 from gvsl.report.figures.slices import window
 from gvsl.report.numbers import number
 from gvsl.report.page import Html, element, section, shown_first, unfolded
-from gvsl.report.runs import AXES, Array, Picture, Run
+from gvsl.report.run_arrays import Array, Picture
+from gvsl.report.runs import Run
 from gvsl.report.sections.names import run_heading
 from gvsl.report.sections.pictures import Stage, stage_row, view_switch
 
@@ -32,9 +33,7 @@ def _block(run: Run) -> Html:
 
 
 def _restoration(picture: Picture) -> Html:
-    original, damaged, restored = (
-        [picture.arrays[f"{name}_{axis}"] for axis in AXES] for name in ("original", "damaged", "restored")
-    )
+    original, damaged, restored = (picture[name] for name in ("original", "damaged", "restored"))
     limits = window(original)
     errors = _errors(restored, original)
     stages = [

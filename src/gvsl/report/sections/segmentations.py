@@ -10,7 +10,8 @@ from gvsl.report.figures.slices import fill_layer, outline_layer, window
 from gvsl.report.grouping import RANDOM, arm_of, protocol_of
 from gvsl.report.numbers import number, plural
 from gvsl.report.page import Html, details, element, legend, outline_key, patch_key, section, shown_first, text
-from gvsl.report.runs import AXES, Array, Picture, Run
+from gvsl.report.run_arrays import Picture
+from gvsl.report.runs import Run
 from gvsl.report.sections.names import run_link, structure_colours, structure_names
 from gvsl.report.sections.pictures import Stage, stage_row, view_switch
 from gvsl.report.verdicts import feature_name
@@ -35,7 +36,7 @@ def segmentations(runs: Sequence[Run]) -> Html | None:
 
 def _store_block(name: str, found: Sequence[Shown]) -> Html:
     names = structure_names([run for run, _ in found])
-    planes = [plane for _, picture in found for part in ("truth", "prediction") for plane in _planes(picture, part)]
+    planes = [plane for _, picture in found for part in ("truth", "prediction") for plane in picture[part]]
     values = {int(value) for plane in planes for value in np.unique(plane)}
     colours = structure_colours((values | names.keys()) - {0})
     keys = [(patch_key(colour), names.get(value, f"label {value}")) for value, colour in colours.items()]
@@ -59,7 +60,7 @@ def _example(shown: Sequence[Shown], colours: dict[int, str]) -> Html:
         else:
             first[name] = item
     picture = ordered[0][1]
-    images = _planes(picture, "image")
+    images = picture["image"]
     stages = [
         Stage("image", images, window(images)),
         Stage("truth", images, window(images), overlays=_overlays(picture, "truth", colours)),
@@ -73,7 +74,7 @@ def _example(shown: Sequence[Shown], colours: dict[int, str]) -> Html:
 
 
 def _prediction(run: Run, picture: Picture, colours: dict[int, str]) -> Stage:
-    images = _planes(picture, "image")
+    images = picture["image"]
     status = "" if run.record.status == "finished" else f", {run.record.status}"
     score = _case_score(run, picture.title)
     result = status if score is None else f"{status} · DSC {number(score)}"
@@ -84,17 +85,13 @@ def _prediction(run: Run, picture: Picture, colours: dict[int, str]) -> Stage:
 
 def _overlays(picture: Picture, filled: str, colours: dict[int, str]) -> list[str]:
     """Fill the structures of a label map, and outline those of the truth."""
-    planes = zip(_planes(picture, filled), _planes(picture, "truth"), strict=True)
+    planes = zip(picture[filled], picture["truth"], strict=True)
     return [fill_layer(labels, colours) + outline_layer(truth, "truth") for labels, truth in planes]
-
-
-def _planes(picture: Picture, name: str) -> list[Array]:
-    return [picture.arrays[f"{name}_{axis}"] for axis in AXES]
 
 
 def _slices_key(picture: Picture) -> str:
     """Return a key that is equal for pictures of the same slices of the same case."""
-    content = b"".join(plane.tobytes() for name in ("image", "truth") for plane in _planes(picture, name))
+    content = b"".join(plane.tobytes() for name in ("image", "truth") for plane in picture[name])
     return picture.title + hashlib.sha256(content).hexdigest()
 
 

@@ -1,12 +1,16 @@
 """The viewer: whole volumes to scroll through, with prediction and truth, or as matched pairs."""
 
+import gzip
 import json
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from gvsl.report.numbers import plural
 from gvsl.report.page import Html, element, join, section
-from gvsl.report.run_volumes import Volume
+from gvsl.report.run_arrays import Volume
 from gvsl.report.runs import Run
 from gvsl.report.sections.names import structure_colours, structure_names
 from gvsl.report.sections.pictures import view_switch
@@ -28,7 +32,7 @@ def viewer(runs: Sequence[Run]) -> Html | None:
     blocks: list[Html] = []
     size = 0
     for run, volume in shown:
-        packed = volume.packed()
+        packed = _packed(volume)
         taken = sum(map(len, packed.values()))
         if size + taken <= MAX_BYTES:
             size += taken
@@ -47,6 +51,12 @@ def viewer(runs: Sequence[Run]) -> Html | None:
     without = element("noscript", element("p", "The viewer needs JavaScript; the slices below don't."))
     parts = [without, view_switch(), body, *([too_large] if left_out else []), data, join(blocks)]
     return section("viewer", "Volumes", LEAD, *parts)
+
+
+def _packed(volume: Volume) -> dict[str, str]:
+    """Return the bytes of each array in C order, gzipped, in base 64."""
+    contents = {name: np.ascontiguousarray(array).tobytes() for name, array in volume.arrays.items()}
+    return {name: b64encode(gzip.compress(content, 6, mtime=0)).decode() for name, content in contents.items()}
 
 
 def _entry(run: Run, volume: Volume) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 import csv
 import io
 import math
+from collections import defaultdict
 from collections.abc import Callable
 
-from gvsl.report.table1.notes import MISSING, counts, legend, notes, percentage
-from gvsl.report.table1.table import Cell, ColumnKey, Table
+from gvsl.metrics.bootstrap import DRAWS
+from gvsl.report.grouping import OURS, SCRATCH
+from gvsl.report.numbers import plural
+from gvsl.report.table1.table import SIGNIFICANT, Cell, ColumnKey, Table
 from gvsl.text import one_line
 
 CSV_COLUMNS = (
@@ -20,6 +23,7 @@ LATEX_SPECIAL = str.maketrans(
     | {sign: f"\\{sign}" for sign in "&%$#_{}"}
 )
 """Characters that LaTeX interprets, or prints as something else."""
+MISSING = "n/a"
 PACKAGES = "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}"
 
 
@@ -34,7 +38,8 @@ def as_csv(table: Table) -> str:
             start = [method, key.store, key.mode, key.labels or "all", key.settings, key.metric]
             if cell is not None:
                 values = map(_csv_value, (cell.mean, cell.low, cell.high, cell.to_scratch, cell.p_value))
-                writer.writerow([*start, *values, cell.cases, _seeds(cell), cell.failed, cell.left_out])
+                seeds = " ".join(map(str, cell.seeds))
+                writer.writerow([*start, *values, cell.cases, seeds, cell.failed, cell.left_out])
             elif (method, key) in table.failed:
                 writer.writerow([*start, *[""] * 5, 0, "", table.failed[method, key], 0])
     return out.getvalue()
@@ -45,9 +50,9 @@ def as_markdown(table: Table) -> str:
     heads = [_markdown(f"{key.title}, {key.metric} %") for key in table.columns]
     rows = _rows(table, _markdown, _markdown_cell, empty="")
     lines = [_markdown_row(["method", *heads]), "|---" * (1 + len(heads)) + "|", *map(_markdown_row, rows), ""]
-    lines += [legend("Bold", "Star") + " The p values are in the CSV.", ""]
-    lines += [f"- {_markdown(title)}: {_markdown(text)}" for title, text in counts(table)]
-    lines += [f"- {_markdown(note)}" for note in notes(table)]
+    lines += [_legend() + " The p values are in the CSV.", ""]
+    lines += [f"- {_markdown(title)}: {_markdown(text)}" for title, text in _counts(table)]
+    lines += [f"- {_markdown(note)}" for note in _notes(table)]
     return "\n".join(lines) + "\n"
 
 
@@ -55,12 +60,12 @@ def as_latex(table: Table) -> str:
     """Return a table with booktabs: means, intervals, differences and stars; a caption and notes explain them."""
     heads = ["Pre-training", *(_latex(f"{key.title} ({key.metric} %)") for key in table.columns)]
     rows = _rows(table, _latex, _latex_cell, empty="--")
-    under = [f"{title}: {text}." for title, text in counts(table)] + notes(table)
+    under = [f"{title}: {text}." for title, text in _counts(table)] + _notes(table)
     lines = [
         PACKAGES,
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_latex(legend('Bold', 'Star'))}}}",
+        rf"\caption{{{_latex(_legend())}}}",
         rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}",
         r"\toprule",
         rf"{' & '.join(heads)} \\",
@@ -74,6 +79,13 @@ def as_latex(table: Table) -> str:
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def percentage(value: float, signed: bool = False) -> str:
+    """Format a percentage with one decimal; "n/a" if it is not finite."""
+    if not math.isfinite(value):
+        return MISSING
+    return f"{value:+.1f}" if signed else f"{value:.1f}"
 
 
 def _rows(
@@ -122,11 +134,60 @@ def _latex(text: str) -> str:
     return one_line(text).translate(LATEX_SPECIAL)
 
 
-def _seeds(cell: Cell) -> str:
-    return " ".join(map(str, cell.seeds))
-
-
 def _csv_value(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.6g}" if math.isfinite(value) else MISSING
+
+
+def _legend() -> str:
+    """Explain the cells."""
+    return (
+        "Mean over seeds and test cases in per cent; in square brackets its 95 % interval, of "
+        f"{DRAWS:,} bootstrap draws of the cases; in round brackets the difference to {SCRATCH} over the seeds and "
+        f"cases that both have. Bold: the best of a column. Star: differs from {OURS} (p < {SIGNIFICANT}, paired "
+        "over cases, corrected by Holm for as many comparisons as the column has)."
+    )
+
+
+def _counts(table: Table) -> list[tuple[str, str]]:
+    """Return each column's title with the number of test cases and the seeds of its cells."""
+    return [(column.title, _counts_of(table, column)) for column in table.columns]
+
+
+def _notes(table: Table) -> list[str]:
+    """Return a sentence for each cell that needs one."""
+    found = []
+    for method in table.methods:
+        for column in table.columns:
+            cell = table.cells.get((method, column))
+            failed = cell.failed if cell else table.failed.get((method, column), 0)
+            parts = [f"{plural(failed, 'run')} failed"] if failed else []
+            parts += _cell_notes(cell) if cell else []
+            if parts:
+                found.append(f"{method}, {column.title}: {'; '.join(parts)}.")
+    return found
+
+
+def _cell_notes(cell: Cell) -> list[str]:
+    parts = []
+    if cell.left_out:
+        parts.append(f"{plural(cell.left_out, 'case')} left out, not scored in every run")
+    if cell.repeated:
+        parts.append(f"several runs of seed {', '.join(map(str, cell.repeated))}, which count as their mean")
+    if not math.isfinite(cell.mean):
+        parts.append("no AUC, since all test cases are of one class")
+    return parts
+
+
+def _counts_of(table: Table, column: ColumnKey) -> str:
+    alike: dict[tuple[int, tuple[int, ...]], list[str]] = defaultdict(list)
+    for method in table.methods:
+        cell = table.cells.get((method, column))
+        if cell is not None:
+            alike[cell.cases, cell.seeds].append(method)
+    parts = []
+    for (cases, seeds), methods in alike.items():
+        counted = f"n = {plural(cases, 'case')}, {'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
+        parts.append(f"{counted} ({', '.join(methods)})" if len(alike) > 1 else counted)
+    return "; ".join(parts) or "no run finished"

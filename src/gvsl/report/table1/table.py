@@ -57,6 +57,8 @@ class Cell:
     """The number of cases that not every run of the cell has scored, which are ignored."""
     repeated: tuple[int, ...] = ()
     """Seeds with several runs, which count as their mean."""
+    runs: list[Run] = field(default_factory=list, compare=False)
+    """The finished runs, by seed."""
 
     @property
     def differs(self) -> bool:
@@ -74,8 +76,6 @@ class Table:
     """Of the arms that have finished runs."""
     failed: dict[Index, int] = field(default_factory=dict)
     """The number of failed runs of arms without a cell."""
-    made: dict[Index, list[Run]] = field(default_factory=dict)
-    """The finished runs of each cell, by seed."""
 
     def best(self, column: ColumnKey) -> str | None:
         """Return the method with the highest mean."""
@@ -118,13 +118,9 @@ def _rank_of(column: ColumnKey) -> tuple[bool, str, str, float, str]:
 
 
 def _fill(table: Table, column: ColumnKey, group: Group) -> None:
-    made = {
-        _row_of(arm): sorted(runs, key=lambda run: (run.record.seed, run.record.name))
-        for arm, runs in group.arms.items()
-    }
+    arms = {_row_of(arm): runs for arm, runs in group.arms.items()}
     failed = {_row_of(arm): count for arm, count in group.failed.items()}
-    scores = {name: scores_of(runs) for name, runs in made.items()}
-    table.made |= {(name, column): runs for name, runs in made.items()}
+    scores = {name: scores_of(runs) for name, runs in arms.items()}
     table.failed |= {(name, column): count for name, count in failed.items() if name not in scores}
     p_values = _p_values(scores)
     for name, mine in scores.items():
@@ -142,6 +138,7 @@ def _fill(table: Table, column: ColumnKey, group: Group) -> None:
             failed=failed.get(name, 0),
             left_out=mine.left_out,
             repeated=tuple(sorted(seed for seed, count in seeds.items() if count > 1)),
+            runs=sorted(arms[name], key=lambda run: (run.record.seed, run.record.name)),
         )
 
 

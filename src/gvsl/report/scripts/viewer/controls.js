@@ -16,24 +16,20 @@ function make(tag, properties = {}, ...children) {
 
 function build(number) {
   buildControls(number);
-  const stage = root.querySelector(".viewer-stage");
-  stage.replaceChildren();
   panes = [];
-  const rows = entry.kind === "pair" ? ["fixed", "moving"] : ["segmentation"];
-  for (const role of rows) {
-    const row = make("div", { className: "viewer-row" });
-    for (const plane of PLANES) row.append(buildPane(role, plane));
-    stage.append(make("div", {}, make("h4", { textContent: role === "segmentation" ? entry.title : `${role} image` }), row));
-  }
+  const roles = entry.kind === "pair" ? ["fixed", "moving"] : ["segmentation"];
+  root.querySelector(".viewer-stage").replaceChildren(...roles.map((role) => {
+    const heading = make("h4", { textContent: role === "segmentation" ? entry.title : `${role} image` });
+    const row = make("div", { className: "viewer-row" }, ...PLANES.map((plane) => buildPane(role, plane)));
+    return make("div", {}, heading, row);
+  }));
 }
 
 function buildPane(role, plane) {
   const shape = role === "moving" ? arrays.moving.shape : grid().shape;
-  const canvas = make("canvas", { tabIndex: role === "moving" ? -1 : 0 });
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `${role} image, ${plane.name} plane`);
-  canvas.dataset.role = role;
-  canvas.dataset.plane = plane.name;
+  const ariaLabel = `${role} image, ${plane.name} plane`;
+  const canvas = make("canvas", { tabIndex: role === "moving" ? -1 : 0, role: "img", ariaLabel });
+  Object.assign(canvas.dataset, { role, plane: plane.name });
   canvas.style.aspectRatio = `${shape[plane.across]} / ${shape[plane.up]}`;
   const pane = { role, plane, canvas, shape, slice: 0, scale: 1, slider: null };
   panes.push(pane);
@@ -45,8 +41,8 @@ function buildPane(role, plane) {
   const box = make("div", { className: "viewer-pane" }, frame);
   if (role !== "moving") {
     listen(pane);
-    pane.slider = make("input", { type: "range", min: "0", max: String(shape[plane.normal] - 1) });
-    pane.slider.setAttribute("aria-label", `${plane.name} slice`);
+    const max = String(shape[plane.normal] - 1);
+    pane.slider = make("input", { type: "range", min: "0", max, ariaLabel: `${plane.name} slice` });
     pane.slider.addEventListener("input", () => move(plane.normal, Number(pane.slider.value)));
     box.append(pane.slider);
   }
@@ -100,17 +96,15 @@ function listen(pane) {
     PageUp: [plane.normal, 1], PageDown: [plane.normal, -1],
   };
   canvas.addEventListener("keydown", (event) => {
-    const step = keys[event.key];
-    if (!step) return;
+    if (!(event.key in keys)) return;
     event.preventDefault();
-    const [axis, change] = step;
+    const [axis, change] = keys[event.key];
     move(axis, at[axis] + (axis === plane.across && isMirrored() ? -change : change));
   });
 }
 
 function buildControls(number) {
-  const select = make("select");
-  select.setAttribute("aria-label", "run");
+  const select = make("select", { ariaLabel: "run" });
   for (const run of new Set(entries.map((item) => item.run))) {
     select.append(make("option", { value: run, textContent: run, selected: run === entry.run }));
   }
@@ -118,8 +112,7 @@ function buildControls(number) {
   const choices = make("div", { className: "viewer-choices" });
   entries.forEach((item, index) => {
     if (item.run !== entry.run) return;
-    const button = make("button", { type: "button", textContent: item.title });
-    button.setAttribute("aria-pressed", String(index === number));
+    const button = make("button", { type: "button", textContent: item.title, ariaPressed: String(index === number) });
     button.addEventListener("click", () => open(index));
     choices.append(button);
   });
