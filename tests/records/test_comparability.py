@@ -36,7 +36,7 @@ def test_all_labels_are_as_many_as_there_were() -> None:
     assert labels_of(whole) == labels_of(drawn) == 2
     assert labels_of(record(labels=None)) is None
     assert deciding(whole) == {"labels": "2"}
-    assert deciding(record(labels=None)) == {}
+    assert deciding(record(labels=None)) == {"labels": "all"}
     assert differences(whole, drawn) == []
     assert [change.name for change in differences(whole, record(labels=3))] == ["labels"]
 

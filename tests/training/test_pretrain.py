@@ -223,7 +223,7 @@ def test_mistakes_leave_nothing_behind(
 
     single = prepare(phantom_cohort.cases[:1], tmp_path / "single", PRESETS["ct"], label_names=None, source="one")
     before = list(tmp_path.iterdir())
-    assert "there is no method 'guess'; there are gvsl" in refusal(phantom_store, out, tiny, "guess")
+    assert "there is no method guess: choose one of gvsl" in refusal(phantom_store, out, tiny, "guess")
     assert "a pair needs two" in refusal(single, out, tiny)
     unlearnable = replace(tiny, pretext=GVSLSettings(matching=False, restoration=False))
     assert "nothing to learn" in refusal(phantom_store, out, unlearnable)
