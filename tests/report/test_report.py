@@ -229,7 +229,7 @@ def test_the_repositorys_own_records_make_a_page_without_the_files_that_they_nam
     assert page.words.count("files that belong to them") == 1
     assert not {"curves", "restorations", "segmentations", "viewer"} & set(page.ids)
     assert re.search(r"<details><summary>all \d+ runs</summary>", text)
-    findings = text[text.index("What to mind") : text.index('class="cards wide"')]
+    findings = text[text.index("Findings") : text.index('class="cards wide"')]
     kinds = re.findall(r'chip (?:broken|caution)">', findings)
     assert findings.count("as matching that works has it: broken") == 1  # of several runs, in one line
     assert 0 < len(kinds) < 15

@@ -54,7 +54,9 @@ LOGARITHMIC = ("restoration", "loss")
 TRANSFER = (
     ("loss", "Training loss", "The loss on the labelled cases, a line for each run."),
     ("val_dice", "Validation DSC", "The best of these selects the weights that are tested."),
+    ("val_auc", "Validation AUC", "The best of these selects the weights that are tested."),
 )
+"""Logged value, title and caption of the charts of transfer runs; other logged values follow under their own names."""
 
 
 def curves(runs: Sequence[Run]) -> Html | None:
@@ -111,7 +113,9 @@ def _transfer(runs: Sequence[Run]) -> list[Html]:
         looks = [Entry(feature_name(name, mode), colour, _dash(name)) for name, colour in colours.items()]
         keys = legend((entry_key(entry), entry.name) for entry in looks)
         panels = []
-        for column, title, caption in TRANSFER:
+        known = {column for column, _, _ in TRANSFER}
+        others = sorted({column for run in members for column in run.curves} - known)
+        for column, title, caption in (*TRANSFER, *((name, name, "") for name in others)):
             shown = [run for run in members if column in run.curves]
             if shown:
                 lines = [Line(run.curves[column], colours[arm_of(run)], _dash(arm_of(run))) for run in shown]

@@ -154,7 +154,7 @@ def _findings(found: Sequence[Finding]) -> Html:
         )
         return element("p", words, css="card good")
     items = [element("li", chip(item.level, item.level), _kind(item)) for item in by_kind(found)]
-    return element("div", element("h3", "What to mind"), element("ul", *items, css="findings"), css="card")
+    return element("div", element("h3", "Findings"), element("ul", *items, css="findings"), css="card")
 
 
 def _kind(item: FindingKind) -> Html:
