@@ -71,6 +71,7 @@ def test_the_table_and_the_report_are_of_the_runs(done: Path) -> None:
     assert r"\toprule" in (done / "table1.tex").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_weights_of_one_store_go_to_another_that_was_prepared_otherwise(
     hearts: Path, recipe: Path, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def test_trees_differ_in_branches_and_course() -> None:
     assert apart.mean() > 0.5
 
 
+@pytest.mark.slow
 def test_128_voxels_per_side_show_two_connected_trees() -> None:
     image, label = subject(1, 0, (128, 128, 128), "sac")
     assert set(np.unique(label)) == {0, 1}

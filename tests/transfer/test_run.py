@@ -102,5 +102,5 @@ def test_a_third_kind_of_task_is_trained_resumed_and_recorded(
     assert lines[0] == "step,loss,val_fit"
     if settings is LINEAR:
         assert whole.metrics["test/error"] < 0.05
-    with pytest.raises(UserError, match=r"no config of a head .kind 'regression' is unknown"):
+    with pytest.raises(UserError, match=r"not a valid head config .kind 'regression' is unknown"):
         load_adapted(tmp_path / "run")

@@ -74,4 +74,4 @@ def test_broken_files_are_refused(run: Path) -> None:
     assert "can't be read" in refusal(run)
     save_file(tensors, run / "head.safetensors")
     (run / "head.json").write_text('{"format": 1, "labels": {"one": "x"}}', encoding="utf-8")
-    assert "no config of a head" in refusal(run)
+    assert "not a valid head config" in refusal(run)
