@@ -33,7 +33,7 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.txt
 dev: $(VENV)/.dev ## Install gvsl and the tools that test it into .venv.
 
 # A demo that is there stays: the next one goes beside it, as demo-2, demo-3, ...
-demo: $(VENV)/.package ## Phantom, store, pre-training, linear probe, report; about three minutes.
+demo: $(VENV)/.package ## Phantom, store, pre-training, linear probe, report; a few minutes.
 	@out=demo; n=1; while [ -e "$$out" ]; do n=$$((n + 1)); out="demo-$$n"; done; \
 	$(BIN)/gvsl demo --out "$$out"
 
