@@ -8,23 +8,12 @@ from pathlib import Path
 import pytest
 
 from gvsl.cases import Case
-from gvsl.preparation import PrepareSummary, prepare
 from gvsl.preprocessing import PRESETS
-from gvsl.store import Store
+
+from .helpers import contents, run
 
 MR = PRESETS["mr"]
 MakeCase = Callable[..., Case]
-
-
-def run(cases: list[Case], out: Path, **options: object) -> tuple[Store, PrepareSummary]:
-    done: list[PrepareSummary] = []
-    store = prepare(cases, out, MR, source="here", on_done=done.append, **options)  # type: ignore[arg-type]
-    return store, done[0]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file in a folder by its relative path."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 WORKERS = """

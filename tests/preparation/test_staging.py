@@ -17,25 +17,16 @@ import pytest
 
 from gvsl.cases import Case
 from gvsl.errors import UserError
-from gvsl.preparation import PrepareSummary, prepare
+from gvsl.preparation import prepare
 from gvsl.preparation.staging import partial_path
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
 
+from .helpers import contents, run
+
 MR = PRESETS["mr"]
 MakeCase = Callable[..., Case]
 KILLS = 20
-
-
-def run(cases: list[Case], out: Path, **options: object) -> tuple[Store, PrepareSummary]:
-    done: list[PrepareSummary] = []
-    store = prepare(cases, out, MR, source="here", on_done=done.append, **options)  # type: ignore[arg-type]
-    return store, done[0]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file in a folder by its relative path."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def brighten(path: Path) -> None:
