@@ -102,7 +102,7 @@ def save_weights(
     config = {
         "format": FORMAT,
         "method": method,
-        "backbone": {"in_channels": backbone.in_channels, "width": backbone.width},
+        "backbone": {"in_channels": backbone.in_channels, "width": backbone.width, "levels": backbone.levels},
         "preprocessing": preprocessing_values(preprocessing),
         "provenance": provenance,
     }
@@ -268,7 +268,7 @@ def _build(config: dict[str, Any], folder: Path) -> PretrainedUNet3D:
     settings = _parse_backbone(config, folder)
     try:
         with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
-            backbone = PretrainedUNet3D(settings.in_channels, settings.width)
+            backbone = PretrainedUNet3D(settings.in_channels, settings.width, settings.levels)
         backbone.preprocessing = parse_preprocessing(config["preprocessing"])
         backbone.method = str(config["method"])
         backbone.provenance = dict(config["provenance"])
@@ -279,7 +279,8 @@ def _build(config: dict[str, Any], folder: Path) -> PretrainedUNet3D:
 
 def _parse_backbone(config: dict[str, Any], folder: Path) -> UNet3DSettings:
     try:
-        return UNet3DSettings(int(config["backbone"]["in_channels"]), int(config["backbone"]["width"]))
+        chosen = {"levels": UNet3DSettings.levels} | config["backbone"]  # older weights all have the default
+        return UNet3DSettings(int(chosen["in_channels"]), int(chosen["width"]), int(chosen["levels"]))
     except (KeyError, TypeError, ValueError) as error:
         raise _invalid_config(folder, error) from None
 
