@@ -188,7 +188,7 @@ def test_without_restoration_it_matches() -> None:
     assert set(method.parts()) == {"backbone", "affine", "deformable"}
     terms = method.training_step(PairBatch(image, image, [""], [""]), generator())
     assert "restoration" not in terms
-    expected = terms["ncc"] + 2 * terms["ncc_affine"] + 2 * terms["smoothness"]
+    expected = terms["ncc"] + terms["ncc_affine"] + 2 * terms["smoothness"]
     torch.testing.assert_close(terms["loss"].detach(), expected)
     with pytest.raises(ValueError, match="without restoration"):
         method.restore(image)
@@ -217,8 +217,8 @@ def test_with_nothing_to_learn_it_is_refused() -> None:
         make(GVSLSettings(matching=False, restoration=False))
 
 
-@pytest.mark.parametrize(("settings", "local"), [(AS_THEY_ARE, 0.02), (replace(UNTOUCHED, affine_ncc_weight=0), 0.02)])
-def test_it_learns_to_match_a_pair(settings: GVSLSettings, local: float, batch: PairBatch) -> None:
+@pytest.mark.parametrize("settings", [AS_THEY_ARE, UNTOUCHED])
+def test_it_learns_to_match_a_pair(settings: GVSLSettings, batch: PairBatch) -> None:
     """From the initialisation, by its own loss: both stages help, and nothing folds."""
     pair = PairBatch(batch.moving[:1, ..., :16], batch.fixed[:1, ..., :16], ["0"], ["2"])
     method = make(settings)
@@ -228,9 +228,12 @@ def test_it_learns_to_match_a_pair(settings: GVSLSettings, local: float, batch: 
         terms = method.training_step(pair, generator())
         terms["loss"].backward()
         optimiser.step()
-    assert terms["ncc"] < terms["ncc_affine"] - local
     assert terms["ncc_affine"] < terms["ncc_identity"] - 0.02
     assert terms["folded"] < 0.01
+    if settings == AS_THEY_ARE:  # key points alone can explain a single pair
+        assert terms["ncc"] < terms["ncc_affine"] - 0.02
+    else:
+        assert terms["ncc"] < terms["ncc_identity"] - 0.1
 
 
 def test_both_volumes_are_damaged_restored_and_matched_both_ways(batch: PairBatch) -> None:

@@ -53,7 +53,7 @@ class GVSLSettings:
     Alg. 1)."""
     ncc_weight: float = 1.0
     """Weight of the NCC loss (Alg. 1: 1)."""
-    affine_ncc_weight: float = 2.0
+    affine_ncc_weight: float = 1.0
     """Weight of a second NCC loss, of the affine part alone; without it the deformable head leaves the affine head
     little to do (Alg. 1: 0)."""
     smoothness_weight: float = 2.0
