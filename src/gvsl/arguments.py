@@ -30,8 +30,14 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 
 NEVER_IN_RECIPES = {"help", "out", "recipe", "resume", "weights"}
 """Options of a single run, which no recipe sets."""
-METAVARS = {int: "N", float: "X", str: "TEXT", CUBE: "N [N N]"}
-KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+RATES = float | tuple[float, ...]
+METAVARS = {int: "N", float: "X", str: "TEXT", CUBE: "N [N N]", RATES: "X|[X,X,...]"}
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    RATES: "a number, or a list such as [3e-4,1e-3]",
+}
 
 
 def print_note(text: str) -> None:
