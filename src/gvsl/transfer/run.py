@@ -1,6 +1,7 @@
 """A transfer run of any task from end to end: check, train, test once, write (Appendix E.3)."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -97,6 +98,7 @@ def run_task(
             created=created,
             environment=environment(device_facts(device)),
             pretraining=_pretraining(backbone),
+            training=_training(result),
             metrics=tested.metrics | _validation_metrics(result, task.score_name) | tested.other_metrics,
             cases=tested.cases,
             curves=CURVES_NAME,
@@ -192,6 +194,15 @@ def _pretraining(backbone: UNet3D) -> dict[str, Any]:
     found = {"steps": past.get("steps"), "seed": past.get("seed")}
     found["store"] = store.get("hash") if isinstance(store, dict) else None
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _training(result: FitResult) -> dict[str, Any]:
+    """Return how long the training took, why it ended and which learning rates were tried, for its record."""
+    found: dict[str, Any] = {"steps": result.steps, "stopped_by": result.stopped_by}
+    if result.candidates:
+        kept = max(result.candidates, key=lambda tried: -math.inf if tried.best_score is None else tried.best_score)
+        found |= {"learning_rate": kept.learning_rate, "candidates": [asdict(tried) for tried in result.candidates]}
+    return found
 
 
 def _validation_metrics(result: FitResult, score_name: str) -> dict[str, float]:
