@@ -38,6 +38,8 @@ class RefinementSettings:
     """Length of the first step, in voxels of its resolution."""
     window: int = 5
     """Side of the NCC window in voxels."""
+    variance_floor: float = 1e-4
+    """Epsilon added to the product of two windows' variances, relative to the images'."""
     update_sigma: float = 1.0
     """Standard deviation in voxels of the Gaussian that smooths each update, twice (fluid regularisation)."""
     field_sigma: float = 0.7
@@ -99,7 +101,7 @@ def _climb(change: Tensor, moving: Tensor, fixed: Tensor, steps: int, settings: 
     """Take the steps of one resolution."""
     mean, squares = torch.zeros_like(change), torch.zeros_like(change)
     for step in range(steps):
-        gradient = gaussian_smooth(_gradient(change, moving, fixed, settings.window), settings.update_sigma)
+        gradient = gaussian_smooth(_gradient(change, moving, fixed, settings), settings.update_sigma)
         mean.lerp_(gradient, 1 - MOMENTUM)
         squares.lerp_(gradient.square(), 1 - SECOND_MOMENTUM)
         length = (squares.sum(dim=1, keepdim=True) / (1 - SECOND_MOMENTUM ** (step + 1))).sqrt()
@@ -110,9 +112,10 @@ def _climb(change: Tensor, moving: Tensor, fixed: Tensor, steps: int, settings: 
     return change
 
 
-def _gradient(change: Tensor, moving: Tensor, fixed: Tensor, window: int) -> Tensor:
+def _gradient(change: Tensor, moving: Tensor, fixed: Tensor, settings: RefinementSettings) -> Tensor:
     """Return the gradient of the NCC loss, summed over voxels, with respect to each pair's field."""
     with torch.enable_grad():
         change = change.detach().requires_grad_()
-        loss = local_ncc_loss(fixed, warp(moving, change, padding="border", exact=False), window=window)
+        warped = warp(moving, change, padding="border", exact=False)
+        loss = local_ncc_loss(fixed, warped, window=settings.window, eps=settings.variance_floor)
         return torch.autograd.grad(loss * fixed[:, 0].numel(), change)[0]

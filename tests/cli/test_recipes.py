@@ -1,6 +1,7 @@
 """Recipes, and the command line over them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from gvsl.arguments import default_settings
+from gvsl.augment import SpatialSettings
 from gvsl.cli import COMMANDS
 from gvsl.cli.pretrain import pretrain_options
 from gvsl.cli.transfer import transfer_options
@@ -31,6 +33,11 @@ def test_recipes_parse_into_settings(name: str) -> None:
     transfer_options(["store", "--out", "run", "--weights", "scratch", "--recipe", name])
 
 
+def replace_spatial(pretext: Any) -> Any:
+    """The settings without spatial augmentation, which `quick` gives all dense methods alike."""
+    return replace(pretext, spatial=SpatialSettings()) if hasattr(pretext, "spatial") else pretext
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_go_with_every_method(name: str, method: str) -> None:
@@ -38,7 +45,7 @@ def test_recipes_go_with_every_method(name: str, method: str) -> None:
     default = default_settings(METHODS[method])
     assert type(options.settings.pretext) is type(default)
     if not method.startswith("gvsl"):
-        assert options.settings.pretext == default
+        assert replace_spatial(options.settings.pretext) == replace_spatial(default)
 
 
 def test_a_methods_section_holds_for_it_and_its_ablations_alone(tmp_path: Path) -> None:
@@ -119,6 +126,7 @@ def test_the_papers_recipe_names_every_setting_that_decides_a_result() -> None:
     everything = deciding_settings(PretrainSettings(pretext=GVSLSettings())).keys()
     moot = {f"pretext.{name}" for name in OF_THE_ABLATIONS}
     moot |= {name for name in everything if name.startswith("pretext.spatial.")} - {"pretext.spatial.rate"}
+    moot |= {name for name in everything if name.startswith("pretext.boxes.")}
     assert everything - moot - {"seed"} - named("pretrain") == set()
     assert deciding_settings(TransferSettings()).keys() - {"seed", "mode"} - named("transfer") == set()
 
@@ -129,6 +137,8 @@ def test_the_papers_recipe_is_the_papers() -> None:
     assert (settings.optimiser.learning_rate, settings.optimiser.schedule) == (1e-4, "constant")
     pretext = settings.pretext
     assert (pretext.matching, pretext.affine, pretext.affine_gradient, pretext.restoration) == (True,) * 4
+    assert (pretext.affine_head, pretext.deformable_head, pretext.damage) == ("pooled", "direct", "appearance")
+    assert (pretext.symmetric, pretext.affine_ncc_weight, pretext.ncc_sigma) == (False, 0, 0)
     assert (pretext.fusion, pretext.smooth_on, pretext.mask_outside) == ("paper", "dvf", False)
     assert (pretext.spatial.rate, pretext.ncc_weight, pretext.restoration_weight) == (0, 1, 1)
     for mode in MODES:
@@ -192,3 +202,12 @@ def test_a_recipes_mistake_is_one_line_that_names_it(
 
 def test_every_command_with_recipes_is_a_command() -> None:
     assert set(RECIPE_COMMANDS) <= set(COMMANDS)
+
+
+def test_quick_moves_the_volumes_of_all_dense_methods_alike() -> None:
+    found = [
+        pretrain_options(["store", "--out", "run", "--recipe", "quick", "--method", method]).settings.pretext.spatial
+        for method in ("gvsl", "gvsl-no-affine", "inpainting", "denoising", "models-genesis", "rotation")
+    ]
+    assert all(settings == found[0] for settings in found)
+    assert found[0].rate == 1

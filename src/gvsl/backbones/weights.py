@@ -184,14 +184,14 @@ def repeat_channels(weight: Tensor, channels: int) -> Tensor:
     return weight[:, torch.arange(channels) % old] * (old / channels)
 
 
-def read_width(path: str | Path) -> int:
-    """Read the width of the backbone that `path` names, as for `load_backbone`, from its config.json only.
+def read_size(path: str | Path) -> UNet3DSettings:
+    """Read the size of the backbone that `path` names, as for `load_backbone`, from its config.json only.
 
     Raises:
         UserError: there are no weights, or the config can't be read.
     """
     folder = find_weights(path)
-    return _parse_backbone(read_config(folder / CONFIG_NAME), folder).width
+    return _parse_backbone(read_config(folder / CONFIG_NAME), folder)
 
 
 def find_weights(path: str | Path) -> Path:

@@ -23,11 +23,23 @@ from gvsl.heads import Matching, RestorationHead, ZMatchingHead
 from gvsl.heads.z_matching import AffineKind, DeformableKind
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods.method import LOSS, Method
-from gvsl.methods.restoration import RESTORATION_METRICS, InpaintingSettings, restoration_errors
+from gvsl.methods.restoration import RESTORATION_METRICS, restoration_errors
 from gvsl.records.metrics import LoggedMetric
 from gvsl.refinement import RefinementSettings
 from gvsl.refinement import refine as refine_dvf
 from gvsl.types import Features, PairBatch
+
+
+@dataclass(frozen=True)
+class BoxSettings:
+    """Boxes that are erased; the defaults are in-painting's."""
+
+    most_boxes: int = 5
+    """Maximum number of boxes per volume, each after the first with probability 0.95."""
+    smallest: float = 1 / 6
+    """Minimum side of a box, as a fraction of the volume's side."""
+    largest: float = 1 / 3
+    """Maximum side of a box, as a fraction of the volume's side."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +88,8 @@ class GVSLSettings:
     volume, where there is nothing to match."""
     damage: Literal["boxes", "appearance"] = "boxes"
     """Damage to restore: in-painted boxes, or the paper's transformation set T."""
-    boxes: InpaintingSettings = field(default_factory=InpaintingSettings)
-    """The boxes."""
+    boxes: BoxSettings = field(default_factory=BoxSettings)
+    """The boxes, if they are the damage."""
     appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
     """The transformation set T (Appendix C)."""
     spatial: SpatialSettings = field(default_factory=SpatialSettings)

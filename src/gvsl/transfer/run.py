@@ -77,7 +77,7 @@ def run_task(
     source = None if weights is None else find_weights(weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        backbone = UNet3D(width=settings.width) if source is None else _load(source, weights, store, settings)
+        backbone = _scratch(settings) if source is None else _load(source, weights, store, settings)
         network = task.build(backbone).to(device)
     start = "scratch" if source is None else hashlib.sha256((source / MODEL_NAME).read_bytes()).hexdigest()
     identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
@@ -157,6 +157,10 @@ def _run_folder(out: Path, checkpoint: Checkpoint) -> Iterator[Path]:
     checkpoint.remove()
 
 
+def _scratch(settings: TransferSettings) -> UNet3D:
+    return UNet3D(width=settings.width, levels=settings.levels)
+
+
 def _config(
     name: str,
     task: Task,
@@ -171,6 +175,7 @@ def _config(
         **asdict(settings),
         "task": name,
         "width": backbone.width,
+        "levels": backbone.levels,
         "weights": "scratch" if weights is None else str(weights),
         "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedUNet3D) else None,
         "leakage": describe_leakage(backbone, store),
