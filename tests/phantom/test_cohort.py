@@ -127,24 +127,58 @@ def test_contrast_differs_between_subjects() -> None:
     assert np.std([look["left blood"] - look["right blood"] for look in values]) > 40
 
 
-@pytest.mark.parametrize("shape", [(64, 64, 64), (48, 64, 80)])
-def test_the_deformation_never_folds(shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(("shape", "variation"), [((64, 64, 64), 0), ((48, 64, 80), 0), ((48, 48, 48), 0.3)])
+def test_the_deformation_never_folds(shape: tuple[int, int, int], variation: float) -> None:
     for index in range(12):
-        points, _ = anatomical_points(11, index, shape)
+        points, _ = anatomical_points(11, index, shape, view_variation=variation)
         jacobian = np.stack([np.stack(np.gradient(part)) for part in points])
         volume = np.linalg.det(np.moveaxis(jacobian, (0, 1), (-2, -1)))
         average = (ANATOMIES["shc"].field_of_view / min(shape)) ** 3
         assert volume.min() > 0.15 * average
-        assert volume.max() < 5 * average
+        assert volume.max() < 5 * average * np.exp(6 * variation)  # the largest extent, cubed
 
 
 def test_unmatched_subjects_overlap_by_about_half(cohort: list[Pair]) -> None:
+    assert 0.4 < unmatched_overlap(cohort) < 0.6
+
+
+def unmatched_overlap(subjects: list[Pair]) -> float:
+    """Return the mean Dice of all structures over all pairs of subjects."""
     overlaps = [
         2 * ((one == value) & (other == value)).sum() / ((one == value).sum() + (other == value).sum())
-        for (_, one), (_, other) in combinations(cohort, 2)
+        for (_, one), (_, other) in combinations(subjects, 2)
         for value in HEART_LABELS
     ]
-    assert 0.4 < np.mean(overlaps) < 0.6
+    return float(np.mean(overlaps))
+
+
+@pytest.fixture(scope="module")
+def varied() -> list[Pair]:
+    return [subject(5, index, SMALL, view_variation=0.2) for index in range(16)]
+
+
+def test_the_anatomy_s_position_varies_by_as_much_as_asked_for(varied: list[Pair]) -> None:
+    centres = np.array([ndimage.center_of_mass(label > 0) for _, label in varied]) / 32
+    spread = np.sqrt(np.var(centres, axis=0).mean())
+    uniform = 0.2 / np.sqrt(3)  # the standard deviation of offsets of at most 0.2
+    assert 0.8 * uniform < spread < 1.25 * uniform
+
+
+def test_a_varied_field_of_view_varies_in_extent_and_keeps_most_of_the_heart() -> None:
+    whole, shown = [], []
+    for index in range(16):
+        # The same field of view, continued by half of it beyond either end of two axes.
+        _, label = subject(5, index, (32, 64, 64), view_variation=0.2)
+        whole.append((label > 0).sum())
+        shown.append((label[:, 16:48, 16:48] > 0).sum())
+    fractions = np.divide(shown, whole)
+    assert fractions.mean() > 0.97
+    assert fractions.min() > 0.8
+    assert max(whole) > 2 * min(whole)  # an extent of up to e^0.4, cubed, on top of the bodies' own sizes
+
+
+def test_places_tell_nothing_in_varied_fields_of_view(varied: list[Pair]) -> None:
+    assert unmatched_overlap(varied) < 0.12  # 0.4 to 0.6 in fixed ones, as tested above
 
 
 def test_points_map_each_structure_to_the_same_anatomy(cohort: list[Pair]) -> None:
@@ -254,9 +288,11 @@ def test_writing_is_deterministic(tmp_path: Path) -> None:
         {"seed": -1},
         {"shape": (64, 64)},
         {"shape": (64, 64, 15)},
+        {"view_variation": 0.31},
+        {"view_variation": -0.1},
     ],
 )
-def test_impossible_cohorts_are_refused_and_leave_nothing(tmp_path: Path, wrong: dict[str, int]) -> None:
+def test_impossible_cohorts_are_refused_and_leave_nothing(tmp_path: Path, wrong: dict[str, float]) -> None:
     with pytest.raises(UserError) as refusal:
         write_phantom(tmp_path / "out", **wrong)  # type: ignore[arg-type]
     assert "\n" not in str(refusal.value)

@@ -28,18 +28,31 @@ def phantom(argv: Sequence[str]) -> None:
     from gvsl.datasets.tasks import TASKS
     from gvsl.phantom.cohort import ANATOMIES, write_phantom
 
-    parser = new_parser(phantom, "OUT [--task NAME] [--count N] [--seed N] [--size N]")
+    parser = new_parser(phantom, "OUT [--task NAME] [--count N] [--seed N] [--size N] [--view-variation FRACTION]")
     add_path(parser, "out", "OUT", "the new folder to write")
     what = f"the task, which decides the anatomy: {'; '.join(f'{name}, {TASKS[name].summary}' for name in ANATOMIES)}"
     parser.add_argument("--task", default="shc", metavar="NAME", help=what)
     parser.add_argument("--count", type=int, default=60, metavar="N", help="the number of subjects")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the seed of the cohort")
     parser.add_argument("--size", type=int, default=64, metavar="N", help="voxels along each side, of 1 mm")
+    variation = (
+        "maximum offset of the anatomy along each axis as a fraction of the side, up to 0.3; "
+        "the extent of the field of view and the pose vary in proportion"
+    )
+    parser.add_argument("--view-variation", type=float, default=0.0, metavar="FRACTION", help=variation)
     options = parse(parser, argv)
     refuse_existing(options.out)
     with progress(options.count, "phantom", "subjects") as advance:
         sides = (options.size, options.size, options.size)
-        write_phantom(options.out, options.count, options.seed, sides, task=options.task, progress=advance)
+        write_phantom(
+            options.out,
+            options.count,
+            options.seed,
+            sides,
+            task=options.task,
+            view_variation=options.view_variation,
+            progress=advance,
+        )
     print(f"{options.out}: {options.count} subjects")
     preset = ANATOMIES[options.task].preset
     print(f"gvsl prepare {shlex.quote(str(options.out))} STORE --preset {preset} prepares them")

@@ -36,6 +36,13 @@ LOG_ZOOM = (0.10, 0.07)
 SHEAR = 0.08
 SHIFT_MM = 7.0
 
+MAX_VARIATION = 0.3
+"""Maximum variation of the field of view; beyond, structures are cut off in most subjects."""
+VIEW_LOG_EXTENT = 2.0
+"""Maximum logarithm of the extent, relative to the anatomy's own, per unit of variation; it is never smaller."""
+VIEW_DEGREES = 100.0
+"""Maximum rotation about each axis per unit of variation."""
+
 TISSUES: dict[str, tuple[float, float]] = {
     "air": (-1000, 5),
     "lung": (-840, 30),
@@ -78,20 +85,30 @@ class Anatomy:
     """True for classification."""
 
 
-def subject(seed: int, index: int, shape: Shape = (64, 64, 64), task: str = "shc") -> tuple[Array, NDArray[np.uint8]]:
+def subject(
+    seed: int, index: int, shape: Shape = (64, 64, 64), task: str = "shc", view_variation: float = 0.0
+) -> tuple[Array, NDArray[np.uint8]]:
     """Return one subject as a pure function of the arguments; another shape shows the same body at another scale.
+
+    Args:
+        seed: of the cohort, 0 or more.
+        index: of the subject, 0 or more.
+        shape: (D, H, W), 16 voxels or more each.
+        task: a name in ANATOMIES.
+        view_variation: maximum offset of the anatomy along each axis, from 0 to 0.3 of the shortest side; the extent
+            of the field of view and the pose vary in proportion.
 
     Returns:
         The image (D, H, W), float32 in RAS+ axes, CT in Hounsfield units from -1024 to 3071 or MR in arbitrary units
         from 0, and its label map (D, H, W). The noise differs between shapes.
 
     Raises:
-        UserError: seed or index is negative, `shape` isn't three sides of 16 voxels or more, or there is no such task.
+        UserError: an argument is out of its range, or there is no such task.
     """
-    check(seed, index, shape)
+    check(seed, index, shape, view_variation)
     anatomy = ANATOMIES[one_of(ANATOMIES, "phantom for task", task)]
-    _, look, grain, findings = streams(seed, index)
-    points, voxel_mm = anatomical_points(seed, index, shape, task)
+    _, look, grain, findings, _ = streams(seed, index)
+    points, voxel_mm = anatomical_points(seed, index, shape, task, view_variation)
     values = anatomy.appearance(look)
     image = np.full(shape, np.float32(values["air"]))
     label = np.zeros(shape, np.uint8)
@@ -118,6 +135,7 @@ def write_phantom(
     train: int | None = None,
     val: int | None = None,
     test: int | None = None,
+    view_variation: float = 0.0,
     progress: Advance | None = None,
 ) -> None:
     """Write a cohort in the layout of the dataset `folder`: images/, labels/, splits.json, labels.json, classes.json.
@@ -130,7 +148,7 @@ def write_phantom(
     Raises:
         UserError: `out` exists, the splits don't fit into `count`, or the arguments are invalid for `subject`.
     """
-    check(seed, 0, shape)
+    check(seed, 0, shape, view_variation)
     anatomy = ANATOMIES[one_of(ANATOMIES, "phantom for task", task)]
     train = max(count // 4, 1) if train is None else train
     val = max(count // 8, 1) if val is None else val
@@ -152,7 +170,7 @@ def write_phantom(
     affine[:3, 3] = [-(size - 1) / 2 for size in shape]
     with whole_folder(out) as folder:
         for index, name in enumerate(ids):
-            image, label = subject(seed, index, shape, task)
+            image, label = subject(seed, index, shape, task, view_variation)
             write_nifti(folder / "images" / f"{name}.nii.gz", Volume(np.rint(image).astype(np.int16), affine))
             write_nifti(folder / "labels" / f"{name}.nii.gz", Volume(label, affine))
             if progress is not None:
@@ -165,40 +183,63 @@ def write_phantom(
             write_text(folder / "classes.json", json.dumps(classes, indent=1) + "\n")
 
 
-def anatomical_points(seed: int, index: int, shape: Shape = (64, 64, 64), task: str = "shc") -> tuple[Array, float]:
+def anatomical_points(
+    seed: int, index: int, shape: Shape = (64, 64, 64), task: str = "shc", view_variation: float = 0.0
+) -> tuple[Array, float]:
     """Return the point of the canonical anatomy at each voxel of a subject: the true map between subjects.
 
     Returns:
         Points (3, D, H, W) in mm of the canonical anatomy, a diffeomorphism, and the mean size of a voxel there in mm.
     """
     anatomy = ANATOMIES[task]
-    generator = streams(seed, index)[0]
+    generator, *_, view = streams(seed, index)
     side = min(shape)
     axes = [((np.arange(size) - (size - 1) / 2) / side).astype(np.float32) for size in shape]
     points = np.stack(np.meshgrid(*axes, indexing="ij")) + sample(displacement(generator), shape)
-    angles = np.deg2rad(generator.uniform(-ROTATION_DEGREES, ROTATION_DEGREES, 3))
-    rotation = Rotation.from_euler("xyz", angles).as_matrix()
+    rotation = rotation_matrix(generator, ROTATION_DEGREES)
     shear = np.eye(3) + np.triu(generator.uniform(-SHEAR, SHEAR, (3, 3)), 1)
     common, own = LOG_ZOOM
     zoom = np.exp(generator.uniform(-common, common) + generator.uniform(-own, own, 3)) * anatomy.field_of_view
     shift = as_column(anatomy.centre) + generator.uniform(-SHIFT_MM, SHIFT_MM, (3, 1, 1, 1))
-    matrix = rotation @ shear @ np.diag(zoom)
-    warped = np.tensordot(matrix.astype(np.float32), points, axes=1) + shift.astype(np.float32)
-    return warped, float(zoom.mean() / side)
+    offset, extent, pose = field_of_view(view, view_variation)
+    matrix = rotation @ shear @ np.diag(zoom) @ pose * extent
+    warped = np.tensordot(matrix.astype(np.float32), points - offset, axes=1) + shift.astype(np.float32)
+    return warped, float(zoom.mean() * extent / side)
 
 
-def check(seed: int, index: int, shape: Sequence[int]) -> None:
+def field_of_view(generator: Generator, variation: float) -> tuple[Array, float, NDArray[np.float64]]:
+    """Draw a field of view.
+
+    Returns:
+        Position of the anatomy's centre relative to the volume's (3, 1, 1, 1) in shortest sides, extent relative to the
+        anatomy's own, and pose, a rotation matrix (3, 3).
+    """
+    offset = generator.uniform(-variation, variation, (3, 1, 1, 1)).astype(np.float32)
+    extent = float(np.exp(generator.uniform(0, VIEW_LOG_EXTENT * variation)))
+    return offset, extent, rotation_matrix(generator, VIEW_DEGREES * variation)
+
+
+def rotation_matrix(generator: Generator, degrees: float) -> NDArray[np.float64]:
+    """Draw a rotation matrix (3, 3) of at most `degrees` about each axis."""
+    angles = np.deg2rad(generator.uniform(-degrees, degrees, 3))
+    matrix: NDArray[np.float64] = Rotation.from_euler("xyz", angles).as_matrix()
+    return matrix
+
+
+def check(seed: int, index: int, shape: Sequence[int], view_variation: float = 0.0) -> None:
     """Check the arguments of `subject`."""
     if seed < 0 or index < 0:
         raise UserError(f"a phantom's seed and index are 0 or more, not {seed} and {index}")
     if len(shape) != 3 or min(shape) < MIN_SIDE:
         raise UserError(f"a phantom has three sides of {MIN_SIDE} voxels or more, not {format_sizes(shape)}")
+    if not 0 <= view_variation <= MAX_VARIATION:
+        raise UserError(f"a phantom's field of view varies by 0 to {MAX_VARIATION:g} of its side, not {view_variation}")
 
 
-def streams(seed: int, index: int) -> tuple[Generator, Generator, Generator, Generator]:
-    """Return a subject's independent random generators, for body, look, grain and findings."""
-    body, look, grain, findings = (default_rng(child) for child in SeedSequence([seed, index]).spawn(4))
-    return body, look, grain, findings
+def streams(seed: int, index: int) -> tuple[Generator, Generator, Generator, Generator, Generator]:
+    """Return a subject's independent random generators, for body, look, grain, findings and field of view."""
+    body, look, grain, findings, view = (default_rng(child) for child in SeedSequence([seed, index]).spawn(5))
+    return body, look, grain, findings, view
 
 
 def appearance(generator: Generator) -> dict[str, float]:

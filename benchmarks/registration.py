@@ -1,0 +1,394 @@
+"""Registration of a store's held-out pairs by gvsl and by ANTs, side by side: python benchmarks/registration.py STORE.
+
+    python benchmarks/registration.py STORE [--run RUN ...] [--refine 30 ...] --out FOLDER
+
+Each volume of the split is the fixed one once, with the next as the moving one, as in `gvsl pretrain`'s evaluation; the
+crop is that of the runs, without any that of the recipe `quick`. Every row ends in a displacement field on the fixed
+volume's grid, and all fields are scored by the same code. FOLDER gets registration.md and registration.json, rewritten
+after each row. Seconds are processor time of one thread, so that other programs on the machine do not lengthen them.
+ANTs needs `pip install "gvsl[benchmarks]"`; `--without-ants` leaves its rows out.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gvsl.data import DataSettings, read_crop
+from gvsl.data.crop import Shape
+from gvsl.data.pairs import crop_for
+from gvsl.errors import UserError
+from gvsl.files import write_text
+from gvsl.geometry import nonpositive_jacobian_fraction, warp
+from gvsl.methods import GVSL
+from gvsl.metrics.dice import dice_per_structure
+from gvsl.records import environment, read_record, utc_now
+from gvsl.store import Store
+from gvsl.training.evaluate import _label_crop
+from gvsl.training.load_method import load_method
+
+QUICK_VOXELS = 100_000
+"""`data.most_voxels` of the recipe `quick`."""
+ANTS_SEED = 1
+ANTS: dict[str, dict[str, Any]] = {
+    "ANTs affine": {"type_of_transform": "Affine"},
+    "ANTs SyN": {"type_of_transform": "SyN"},
+    "ANTs SyN, 100x70x50x20": {"type_of_transform": "SyN", "reg_iterations": (100, 70, 50, 20)},
+    "ANTs SyN, CC": {"type_of_transform": "SyN", "syn_metric": "CC", "syn_sampling": 4},
+    "ANTs SyNCC": {"type_of_transform": "SyNCC"},
+}
+"""Arguments of `ants.registration` by row. The two with CC: SyN's default iterations, and ANTs' own preset for CC."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A pair of crops with their label maps."""
+
+    name: str
+    moving: Tensor
+    """(1, 1, D, H, W), in [0, 1]."""
+    fixed: Tensor
+    """(1, 1, D, H, W), in [0, 1]."""
+    label: Tensor
+    """Class indices of the moving volume, (1, 1, D, H, W)."""
+    truth: Tensor
+    """Class indices of the fixed volume, (1, 1, D, H, W)."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A pair's field and the time it took."""
+
+    dvf: Tensor
+    """(1, 3, D, H, W), in voxels: out(p) = moving(p + dvf(p))."""
+    seconds: float
+    """Processor seconds of the registration or of the network."""
+    refinement: float = 0.0
+    """Processor seconds of the refinement."""
+
+
+Register = Callable[[Pair], Found]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way to register, with the seed and the folder of its run if it has one."""
+
+    name: str
+    register: Register
+    run: str | None = None
+    seed: int | None = None
+
+
+# --- pairs and scores ---
+
+
+def read_pairs(store: Store, split: str, crop: Shape) -> list[Pair]:
+    """Return the pairs of a split in the order of `gvsl.training.evaluate`.
+
+    Raises:
+        UserError: the split has fewer than two volumes, or one without a label map.
+    """
+    ids = store.split(split)
+    unlabelled = [case for case in ids if not store.has_label(case)]
+    if len(ids) < 2 or unlabelled:
+        missing = f"{unlabelled[0]} has none" if unlabelled else f"it has {len(ids)}"
+        raise UserError(f"{store.path}: split {split!r} needs two or more labelled volumes, and {missing}")
+    images = {case: read_crop(store, case, crop)[None] for case in ids}
+    labels = {case: _label_crop(store, case, crop) for case in ids}
+    return [
+        Pair(f"{moving}->{fixed}", images[moving], images[fixed], labels[moving], labels[fixed])
+        for moving, fixed in zip(ids[1:] + ids[:1], ids, strict=True)
+    ]
+
+
+def score(pair: Pair, found: Found, classes: int) -> dict[str, Any]:
+    """Return a pair's metrics: the mean Dice of its structures, labels warped by nearest neighbour, and the rest."""
+    warped = warp(pair.label.float(), found.dvf, mode="nearest").to(pair.label.dtype)
+    return {
+        "id": pair.name,
+        "dsc": float(np.mean(dice_per_structure(warped, pair.truth, classes))),
+        "folded": float(nonpositive_jacobian_fraction(found.dvf)),
+        "seconds": found.seconds,
+        "refinement_seconds": found.refinement,
+    }
+
+
+def measure(row: Row, pairs: Sequence[Pair], classes: int) -> dict[str, Any]:
+    """Register all pairs in one way, and return the row's summary with the metrics of each pair."""
+    cases = [score(pair, row.register(pair), classes) for pair in pairs]
+    scores = [case["dsc"] for case in cases]
+    return {
+        "name": row.name,
+        "run": row.run,
+        "seed": row.seed,
+        "dsc": statistics.fmean(scores),
+        "dsc_sd": statistics.stdev(scores),
+        "folded": statistics.fmean(case["folded"] for case in cases),
+        "seconds": statistics.median(case["seconds"] for case in cases),
+        "refinement_seconds": statistics.median(case["refinement_seconds"] for case in cases),
+        "cases": cases,
+    }
+
+
+# --- ways to register ---
+
+
+def identity(pair: Pair) -> Found:
+    """Leave the moving volume where it is."""
+    return Found(torch.zeros(1, 3, *pair.fixed.shape[2:]), 0.0)
+
+
+def import_ants() -> ModuleType:
+    """Import antspyx, limited to one thread and with fixed seeds.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # read when the library is loaded
+    try:
+        import ants
+    except ImportError as error:
+        raise UserError(
+            f'ANTs can\'t be imported ({error}): pip install "gvsl[benchmarks]", or give --without-ants'
+        ) from None
+    ants.config.set_ants_deterministic(on=True, seed_value=ANTS_SEED)
+    module: ModuleType = ants
+    return module
+
+
+def by_ants(ants: ModuleType, arguments: dict[str, Any]) -> Register:
+    """Return a registration by `ants.registration` with these arguments; only that call is timed."""
+
+    def register(pair: Pair) -> Found:
+        moving, fixed = (ants.from_numpy(image[0, 0].numpy().astype(np.float32)) for image in (pair.moving, pair.fixed))
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.process_time()
+            result = ants.registration(fixed, moving, outprefix=f"{folder}/", **arguments)
+            seconds = time.process_time() - began
+            return Found(field_of(ants, fixed, moving, result["fwdtransforms"], Path(folder)), seconds)
+
+    return register
+
+
+def field_of(ants: ModuleType, fixed: Any, moving: Any, transforms: list[str], folder: Path) -> Tensor:
+    """Return the composition of ANTs' transforms as a DVF, (1, 3, D, H, W) in voxels.
+
+    Images from arrays have voxels of 1 mm at the origin, so that millimetres are voxels and axes keep their order.
+    """
+    path = ants.apply_transforms(fixed, moving, transforms, compose=f"{folder}/composed-")
+    vectors = ants.image_read(path).numpy()
+    return torch.from_numpy(np.moveaxis(vectors, -1, 0).astype(np.float32))[None]
+
+
+def by_network(method: GVSL, part: str) -> Register:
+    """Return the network's matching: its `affine` part, or its whole `dvf`."""
+
+    @torch.no_grad()
+    def register(pair: Pair) -> Found:
+        began = time.process_time()
+        matching = method.match(pair.moving, pair.fixed)
+        return Found(getattr(matching, part).float(), time.process_time() - began)
+
+    return register
+
+
+def by_refinement(start: Register, steps: int) -> Register:
+    """Return the refinement of another registration's field on the pair itself."""
+
+    def register(pair: Pair) -> Found:
+        found = start(pair)
+        began = time.process_time()
+        dvf = refined(found.dvf, pair, steps)
+        return Found(dvf, found.seconds, time.process_time() - began)
+
+    return register
+
+
+def refined(dvf: Tensor, pair: Pair, steps: int) -> Tensor:
+    """Refine a field on its pair by `steps` steps of gvsl's optimiser."""
+    from gvsl.registration import RefineSettings, refine
+
+    return refine(dvf, pair.moving, pair.fixed, RefineSettings(steps=steps))
+
+
+def remembered(register: Register) -> Register:
+    """Return a registration that keeps each pair's result, since a row and its refinements need the same one."""
+    kept: dict[str, Found] = {}
+
+    def once(pair: Pair) -> Found:
+        if pair.name not in kept:
+            kept[pair.name] = register(pair)
+        return kept[pair.name]
+
+    return once
+
+
+# --- rows ---
+
+
+def baseline_rows(ants: ModuleType | None, refinements: Sequence[int]) -> Iterator[Row]:
+    """Yield the rows without a network: no warp, ANTs, and the refinement from no warp and from ANTs' affine map."""
+    yield Row("no warp", identity)
+    starts = {"no warp": identity}
+    for name, arguments in ANTS.items() if ants is not None else ():
+        assert ants is not None
+        register = by_ants(ants, arguments)
+        if name == "ANTs affine":
+            register = starts[name] = remembered(register)
+        yield Row(name, register)
+    yield from refined_rows(starts, refinements)
+
+
+def run_rows(run: Path, refinements: Sequence[int]) -> Iterator[Row]:
+    """Yield the rows of a pre-training: affine part, field, and the refinements from both.
+
+    Raises:
+        UserError: the run's method doesn't match pairs.
+    """
+    method = load_method(run)
+    if not isinstance(method, GVSL) or method.matching is None:
+        raise UserError(f"{run} was trained by a method that doesn't match pairs: name a run of gvsl")
+    seed = read_record(run).seed
+    starts = {f"gvsl {name}": remembered(by_network(method, part)) for name, part in NETWORK_PARTS.items()}
+    for name, register in starts.items():
+        yield Row(name, register, str(run), seed)
+    yield from refined_rows(starts, refinements, str(run), seed)
+
+
+NETWORK_PARTS = {"affine part": "affine", "field": "dvf"}
+
+
+def refined_rows(
+    starts: dict[str, Register], refinements: Sequence[int], run: str | None = None, seed: int | None = None
+) -> Iterator[Row]:
+    """Yield the refinements of each start, all by the same number of steps."""
+    for steps in refinements:
+        for name, start in starts.items():
+            yield Row(f"{name}, {steps} steps", by_refinement(start, steps), run, seed)
+
+
+# --- output ---
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a Markdown table with a line for each row's name, averaged over the seeds of its runs."""
+    lines = [
+        "| | label DSC | sd over pairs | folded | s a pair | s of refinement | DSC by seed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(row["name"] for row in rows):
+        same = [row for row in rows if row["name"] == name]
+        mean = {key: statistics.fmean(row[key] for row in same) for key in NUMBERS}
+        seeds = ", ".join(f"{row['dsc']:.3f} ({row['seed']})" for row in same if row["seed"] is not None)
+        refinement = f"{mean['refinement_seconds']:.2f}" if mean["refinement_seconds"] else ""
+        lines.append(
+            f"| {name} | {mean['dsc']:.3f} | {mean['dsc_sd']:.3f} | {mean['folded']:.2%} | {mean['seconds']:.2f} | "
+            f"{refinement} | {seeds} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+NUMBERS = ("dsc", "dsc_sd", "folded", "seconds", "refinement_seconds")
+
+
+def write_results(out: Path, facts: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    """Write registration.json and registration.md, each whole."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "registration.json", json.dumps({**facts, "rows": list(rows)}, indent=1) + "\n")
+    found = facts["environment"]
+    title = (
+        f"Store {facts['store']['name']}, split {facts['split']}, {facts['pairs']} pairs of "
+        f"{' x '.join(map(str, facts['crop']))} voxels. {facts['created']}, one core of {found['processor']}, "
+        f"torch {found['torch']}, antspyx {found.get('antspyx', 'left out')}.\n\n"
+    )
+    write_text(out / "registration.md", title + table(rows))
+
+
+def common_crop(store: Store, runs: Sequence[Path]) -> Shape:
+    """Return the crop of the runs; without runs, the one that the recipe `quick` chooses.
+
+    Raises:
+        UserError: the runs differ in their crops.
+    """
+    crops = {tuple(read_record(run).config["data"]["crop"]) for run in runs}
+    if len(crops) > 1:
+        raise UserError(f"the runs have different crops, {sorted(crops)}: compare runs of the same crop")
+    for first, second, third in crops:
+        return first, second, third
+    return crop_for(store, DataSettings(most_voxels=QUICK_VOXELS))
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Measure all rows, and write the results after each.
+
+    Raises:
+        UserError: ANTs is missing, or a run or the store can't be used.
+    """
+    torch.set_num_threads(1)
+    ants = None if options.without_ants else import_ants()
+    store = Store.open(options.store)
+    crop = common_crop(store, options.run)
+    pairs = read_pairs(store, options.split, crop)[: options.pairs]
+    if len(pairs) < 2:
+        raise UserError(f"--pairs is {options.pairs}: give 2 or more")
+    found = environment() | ({} if ants is None else {"antspyx": version("antspyx")})
+    facts = {
+        "created": utc_now(),
+        "environment": found,
+        "threads": 1,
+        "store": {"name": store.path.name, "hash": store.hash},
+        "split": options.split,
+        "crop": list(crop),
+        "pairs": len(pairs),
+        "ants_seed": ANTS_SEED,
+        "ants": {name: {key: str(value) for key, value in chosen.items()} for name, chosen in ANTS.items()},
+    }
+    rows = list(baseline_rows(ants, options.refine))
+    rows += [row for run in options.run for row in run_rows(run, options.refine)]
+    done: list[dict[str, Any]] = []
+    for row in rows:
+        row.register(pairs[0]) if row.run is not None else None  # a network's first call is slower
+        done.append(measure(row, pairs, 1 + len(store.label_names)))
+        write_results(options.out, facts, done)
+        print(table(done[-1:]).splitlines()[-1], flush=True)
+
+
+def parse() -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=Path, help="a store with labels")
+    parser.add_argument("--run", type=Path, nargs="+", default=[], help="pre-trainings by gvsl, of different seeds")
+    parser.add_argument("--refine", type=int, nargs="+", default=[], help="steps of refinement, a set of rows for each")
+    parser.add_argument("--split", default="val", help="whose volumes are paired")
+    parser.add_argument("--pairs", type=int, help="only the first of the pairs")
+    parser.add_argument("--without-ants", action="store_true", help="leave out the rows of ANTs")
+    parser.add_argument("--out", type=Path, default=Path("runs/registration"), help="folder of the results")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Compare, and print a user's error as one line."""
+    try:
+        compare(parse())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
