@@ -6,11 +6,11 @@ from pathlib import Path
 from gvsl.files import refuse_existing, write_text
 from gvsl.records import utc_now
 from gvsl.report.data import ReportData, read_report
+from gvsl.report.finding import by_kind
 from gvsl.report.matching import verdict_lines
 from gvsl.report.numbers import number, percent, plural
 from gvsl.report.page import page
 from gvsl.report.panels_pdf import write_pdf
-from gvsl.report.finding import by_kind
 from gvsl.report.run_metrics import held_out, pretext_metrics
 from gvsl.report.runs import Run
 from gvsl.report.sections.all_methods import all_methods

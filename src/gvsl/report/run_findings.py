@@ -108,7 +108,11 @@ def _matching_problems(run: Run) -> Iterator[Problem]:
                 yield "broken", f"{fails} (NCC gain {gain.interval}{gain.limit}): {fix}", f"{fails}: {fix}"
         if verdict.affine is not None and not verdict.affine.shown:
             fails = "its affine part does not depend on the pair: it is no better than another pair's"
-            yield "caution", f"{fails} (NCC gain {verdict.affine.interval}{verdict.affine.limit}): {fix}", f"{fails}: {fix}"
+            yield (
+                "caution",
+                f"{fails} (NCC gain {verdict.affine.interval}{verdict.affine.limit}): {fix}",
+                f"{fails}: {fix}",
+            )
     before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
     if before is not None and after is not None and after <= before:
         text, fix = "labels overlap no better after matching", "more --max-steps"

@@ -11,15 +11,12 @@ from statistics import fmean
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from gvsl.geometry import warp
+from gvsl.geometry import gaussian_smooth, warp
 from gvsl.training.matched_pairs import MatchedPair, NCCLoss
 
 SIGMA = 1.0
 """Standard deviation of the Gaussian over all compared images, in voxels."""
-RADIUS = 3
-"""Radius of its kernel, in voxels."""
 MAX_DONORS = 3
 """Number of other pairs whose fields each pair is given."""
 
@@ -57,23 +54,6 @@ def donors(index: int, count: int) -> list[int]:
     return [int((index + shift) % count) for shift in shifts]
 
 
-def smooth(image: Tensor) -> Tensor:
-    """Convolve a volume with a Gaussian of one voxel; the border is repeated: (B, C, D, H, W).
-
-    >>> bool(torch.allclose(smooth(torch.ones(1, 1, 4, 5, 6)), torch.ones(1, 1, 4, 5, 6)))
-    True
-    """
-    offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=image.dtype, device=image.device)
-    weights = torch.exp(-(offsets**2) / (2 * SIGMA**2))
-    padded = functional.pad(image, (RADIUS,) * 6, mode="replicate")
-    for axis in (2, 3, 4):
-        shape = [1] * 5
-        shape[axis] = len(weights)
-        kernel = (weights / weights.sum()).view(shape).expand(image.shape[1], *[-1] * 4)
-        padded = functional.conv3d(padded, kernel, groups=image.shape[1])
-    return padded
-
-
 def blur_without_moving(image: Tensor, dvf: Tensor) -> Tensor:
     """Blur a volume at least as much as interpolation by a field does, and move nothing.
 
@@ -95,11 +75,11 @@ def _metrics_of(index: int, pairs: Sequence[MatchedPair], total: Tensor, ncc: NC
     pair, own = pairs[index], pairs[index].matching
     others = [pairs[donor].matching for donor in donors(index, len(pairs))]
     mean_field = (total - own.dvf) / (len(pairs) - 1)
-    fixed = smooth(pair.fixed)
+    fixed = gaussian_smooth(pair.fixed, SIGMA)
 
     def loss_of(image: Tensor) -> float:
         # Every voxel counts in every image: with a mask of its own, a field could win by leaving the volume.
-        return float(ncc(smooth(image), fixed, None))
+        return float(ncc(gaussian_smooth(image, SIGMA), fixed, None))
 
     def loss(dvf: Tensor) -> float:
         return loss_of(warp(pair.moving, dvf, padding="border"))

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from gvsl.report.data import ReportData
 from gvsl.report.figures.chart import INK, MUTED, SERIES, css_colour
+from gvsl.report.finding import Finding, FindingKind, by_kind
 from gvsl.report.grouping import RANDOM, Group
 from gvsl.report.matching import verdict_lines
 from gvsl.report.numbers import capital, number, percent, plural, plus_minus
 from gvsl.report.page import Html, chip, details, element, join, section, text
-from gvsl.report.finding import Finding, FindingKind, by_kind
 from gvsl.report.run_metrics import held_out, pretext_metrics, title_of
 from gvsl.report.runs import Run
 from gvsl.report.sections.dice import mean_chart
