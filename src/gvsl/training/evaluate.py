@@ -69,7 +69,7 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
 
 
 def awaits_evaluation(run: Path) -> bool:
-    """Return True if a pre-training finished but `evaluate_pretraining` did not, or measured no controls of matching."""
+    """Return True if a pre-training finished, but was not evaluated or not with controls of matching."""
     if not (run / RECORD_NAME).is_file():
         return False
     record = read_record(run)

@@ -63,7 +63,7 @@ def match_pairs(match: Match, store: Store, ids: list[str], crop: Shape) -> list
     The fields stay in memory, for the controls: 36 bytes per voxel and pair.
     """
     images = {case: read_crop(store, case, crop)[None] for case in ids}
-    labels = {case: _label_crop(store, case, crop) for case in ids if store.has_label(case)}
+    labels = {case: label_crop(store, case, crop) for case in ids if store.has_label(case)}
     pairs = []
     for moving, fixed in zip(ids[1:] + ids[:1], ids, strict=True):
         labelled = moving in labels and fixed in labels
@@ -136,7 +136,7 @@ def plane(volume: Tensor, axis: int, index: int) -> np.ndarray[Any, Any]:
     return volume.select(axis, index).numpy()
 
 
-def _label_crop(store: Store, case: str, crop: Shape) -> Tensor:
+def label_crop(store: Store, case: str, crop: Shape) -> Tensor:
     """Return a case's structures as class indices, 0 the background: (1, 1, D, H, W)."""
     known = store.cases[case]
     voxels = centre_crop(lambda box: store.label(case, box), known.shape, crop, foreground_centre(known))
