@@ -1,6 +1,6 @@
 """Refinement of a field on its own pair of volumes, at test time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,19 +14,20 @@ MOMENTUM = 0.9
 """Decay of the mean gradient (Adam)."""
 SECOND_MOMENTUM = 0.99
 """Decay of the mean squared gradient (Adam); shorter than Adam's usual, since a pair takes some 40 steps."""
-COARSE_FRACTION = 0.75
-"""Fraction of the steps at half the resolution, where each costs an eighth."""
+SCHEDULE = ((4, 0.15, 0.4), (2, 0.6, 1.0), (1, 0.25, 1.0))
+"""Factors by which the volumes are shrunk, with the fraction of the steps and the length of a step at each. Coarse
+steps are cheap; at a quarter they are shorter, since a voxel there is four of the volume's."""
 LAST_STEP = 0.3
 """Length of the last step at each resolution, as a fraction of the first."""
-MIN_COARSE_SIDE = 16
-"""Minimum side in voxels of a volume that is refined at half the resolution first."""
+MIN_SIDE = 8
+"""Minimum side in voxels of a shrunk volume; smaller ones are left out."""
 DAMPING = 0.003
 """Change of the NCC per voxel of displacement below which steps become shorter, so that a match that is there stays."""
 
 
 @dataclass(frozen=True)
 class RefinementSettings:
-    """How a field is refined; the defaults were chosen on validation pairs of hippocampus MR.
+    """How a field is refined; the defaults were chosen on validation pairs of hippocampus and left-atrium MR.
 
     Raises:
         UserError: a value is out of its range.
@@ -35,12 +36,12 @@ class RefinementSettings:
     steps: int = 40
     """Number of steps."""
     step: float = 1.2
-    """Length of the first step, in voxels of its resolution."""
+    """Length of the first step at full and at half resolution, in their voxels."""
     window: int = 5
     """Side of the NCC window in voxels."""
     variance_floor: float = 1e-4
     """Epsilon added to the product of two windows' variances, relative to the images'."""
-    update_sigma: float = 1.0
+    update_sigma: float = 1.25
     """Standard deviation in voxels of the Gaussian that smooths each update, twice (fluid regularisation)."""
     field_sigma: float = 0.7
     """Standard deviation in voxels of the Gaussian that smooths the change of the field after each step (elastic
@@ -78,16 +79,22 @@ def refine(start: Tensor, moving: Tensor, fixed: Tensor, settings: RefinementSet
         start = start.detach().float()
         aligned = warp(moving.float(), start, padding="border")
         change = torch.zeros_like(start)
-        for factor, steps in _schedule(settings.steps, spatial_shape(fixed)):
+        for factor, steps, scale in _schedule(settings.steps, spatial_shape(fixed)):
             images = _shrink(aligned, factor), _shrink(fixed.float(), factor)
-            change = _climb(resize_dvf(change, spatial_shape(images[1])), *images, steps, settings)
+            change = resize_dvf(change, spatial_shape(images[1]))
+            change = _climb(change, *images, steps, replace(settings, step=scale * settings.step))
         return compose(start, resize_dvf(change, spatial_shape(fixed)))
 
 
-def _schedule(steps: int, shape: tuple[int, int, int]) -> list[tuple[int, int]]:
-    """Return the factors by which the volumes are shrunk, with the number of steps at each."""
-    coarse = round(COARSE_FRACTION * steps) if min(shape) >= MIN_COARSE_SIDE else 0
-    return [(factor, number) for factor, number in ((2, coarse), (1, steps - coarse)) if number]
+def _schedule(steps: int, shape: tuple[int, int, int]) -> list[tuple[int, int, float]]:
+    """Return the factors by which the volumes are shrunk, with the number and the scale of the steps at each."""
+    found, left = [], steps
+    for factor, fraction, scale in SCHEDULE:
+        number = left if factor == 1 else round(fraction * steps)
+        if number and (factor == 1 or min(shape) // factor >= MIN_SIDE):
+            found.append((factor, number, scale))
+            left -= number
+    return found
 
 
 def _shrink(images: Tensor, factor: int) -> Tensor:

@@ -185,7 +185,7 @@ class GVSL(Method):
         return inpaint(images, draw_inpaint(len(images), shape, 1.0, generator, sides, boxes.most_boxes))
 
     def match(
-        self, moving: Tensor, fixed: Tensor, refine: int = 0, start: Literal["field", "affine", "none"] = "field"
+        self, moving: Tensor, fixed: Tensor, refine: int = 0, start: Literal["field", "affine", "none"] = "affine"
     ) -> Matching:
         """Match two batches of volumes without augmentation: (B, C, D, H, W) each, in [0, 1].
 

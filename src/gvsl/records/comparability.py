@@ -37,6 +37,15 @@ ADDED_LATER: Mapping[str, Any] = {
     "data.order": "independent",
     "data.pairing": "whole",
     "data.jitter": 0.05,
+    "levels": 5,
+    "backbone.levels": 5,
+    "pretext.affine_head": "pooled",
+    "pretext.deformable_head": "direct",
+    "pretext.symmetric": False,
+    "pretext.affine_ncc_weight": 0.0,
+    "pretext.ncc_sigma": 0.0,
+    "pretext.damage": "appearance",
+    "pretext.independent_poses": False,
 }
 """Values that held before these settings existed, for records without them."""
 NOT_SETTINGS = (

@@ -9,6 +9,7 @@ from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_
 from gvsl.errors import UserError
 from gvsl.methods import METHODS, Method
 from gvsl.records import read_record
+from gvsl.records.comparability import ADDED_LATER
 
 
 def load_method(run: Path) -> Method:
@@ -23,7 +24,8 @@ def load_method(run: Path) -> Method:
     if factory is None:
         raise UserError(f"{run} was trained by {backbone.method!r}, which this gvsl does not have")
     try:
-        settings = _from_values(pretext_type(factory), record.config["pretext"])
+        kind = pretext_type(factory)
+        settings = _from_values(kind, _added_later(kind) | record.config["pretext"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{run} has settings that this gvsl does not know ({error})") from None
     method = factory(backbone, settings)
@@ -36,10 +38,16 @@ def load_method(run: Path) -> Method:
     return method.eval()
 
 
+def _added_later(kind: type[Any]) -> dict[str, Any]:
+    """Return what held before settings of the method existed, by name, for records that lack them."""
+    names = {f"pretext.{item.name}": item.name for item in fields(kind)}
+    return {names[name]: value for name, value in ADDED_LATER.items() if name in names}
+
+
 def _from_values(kind: type[Any], values: dict[str, Any]) -> Any:
     """Return the dataclass whose `dataclasses.asdict` is `values`.
 
-    A setting that was added later has its default, which reproduces earlier behaviour.
+    A setting that is missing has its default.
     """
     hints = get_type_hints(kind)
     unknown = values.keys() - {item.name for item in fields(kind)}
