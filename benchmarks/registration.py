@@ -36,9 +36,10 @@ from gvsl.geometry import nonpositive_jacobian_fraction, warp
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.records import environment, read_record, utc_now
+from gvsl.refinement import RefinementSettings, refine
 from gvsl.store import Store
-from gvsl.training.evaluate import _label_crop
 from gvsl.training.load_method import load_method
+from gvsl.training.matched_pairs import label_crop
 
 QUICK_VOXELS = 100_000
 """`data.most_voxels` of the recipe `quick`."""
@@ -108,7 +109,7 @@ def read_pairs(store: Store, split: str, crop: Shape) -> list[Pair]:
         missing = f"{unlabelled[0]} has none" if unlabelled else f"it has {len(ids)}"
         raise UserError(f"{store.path}: split {split!r} needs two or more labelled volumes, and {missing}")
     images = {case: read_crop(store, case, crop)[None] for case in ids}
-    labels = {case: _label_crop(store, case, crop) for case in ids}
+    labels = {case: label_crop(store, case, crop) for case in ids}
     return [
         Pair(f"{moving}->{fixed}", images[moving], images[fixed], labels[moving], labels[fixed])
         for moving, fixed in zip(ids[1:] + ids[:1], ids, strict=True)
@@ -220,9 +221,7 @@ def by_refinement(start: Register, steps: int) -> Register:
 
 def refined(dvf: Tensor, pair: Pair, steps: int) -> Tensor:
     """Refine a field on its pair by `steps` steps of gvsl's optimiser."""
-    from gvsl.registration import RefineSettings, refine
-
-    return refine(dvf, pair.moving, pair.fixed, RefineSettings(steps=steps))
+    return refine(dvf, pair.moving, pair.fixed, RefinementSettings(steps=steps))
 
 
 def remembered(register: Register) -> Register:

@@ -30,8 +30,14 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 
 NEVER_IN_RECIPES = {"help", "out", "recipe", "resume", "weights"}
 """Options of a single run, which no recipe sets."""
-METAVARS = {int: "N", float: "X", str: "TEXT", CUBE: "N [N N]"}
-KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+RATES = float | tuple[float, ...]
+METAVARS = {int: "N", float: "X", str: "TEXT", CUBE: "N [N N]", RATES: "X|[X,X,...]"}
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    RATES: "a number, or a list such as [3e-4,1e-3]",
+}
 
 
 def print_note(text: str) -> None:
@@ -153,18 +159,20 @@ def for_method(
 ) -> dict[str, Any]:
     """Return a recipe's settings for one method.
 
-    Settings under `pretext.NAME` apply to the method NAME and to those with the same settings class, such as its
-    ablations, as if they stood under `pretext`. For other methods they are left out.
+    Settings under `methods.NAME` apply to the method NAME and to those with the same settings class, such as its
+    ablations, in place of those for all methods; so do settings under `pretext.NAME`, as if they stood under `pretext`.
+    For other methods they are left out.
     """
     kind = pretext_type(methods[method])
-    chosen = {}
+    shared, own = {}, {}
     for key, value in settings.items():
-        section, _, rest = key.removeprefix("pretext.").partition(".")
-        if not key.startswith("pretext.") or section not in methods:
-            chosen[key] = value
-        elif pretext_type(methods[section]) is kind:
-            chosen[f"pretext.{rest}"] = value
-    return chosen
+        section, _, rest = key.partition(".")
+        name, _, last = rest.partition(".")
+        if section not in ("methods", "pretext") or name not in methods or not last:
+            shared[key] = value
+        elif pretext_type(methods[name]) is kind:
+            own[last if section == "methods" else f"pretext.{last}"] = value
+    return shared | own
 
 
 def for_mode(settings: Mapping[str, Any], mode: str, modes: Sequence[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from gvsl.backbones import UNet3D, UNet3DSettings
-from gvsl.methods import GVSL
+from gvsl.methods import GVSL, GVSLSettings
 
 
 def volumes(*shape: int, seed: int = 0) -> Tensor:
@@ -20,7 +20,7 @@ def network() -> UNet3D:
 
 def test_the_papers_network_has_23_5_million_parameters() -> None:
     with torch.device("meta"):
-        network = GVSL(UNet3D())
+        network = GVSL(UNet3D(), GVSLSettings(affine_head="pooled", deformable_head="direct"))
     assert sum(parameter.numel() for parameter in network.backbone.parameters()) == 23_538_144
     assert sum(parameter.numel() for parameter in network.parameters()) == 30_734_995
 
@@ -28,7 +28,7 @@ def test_the_papers_network_has_23_5_million_parameters() -> None:
 def test_the_papers_network_goes_from_32_to_512_channels_and_back() -> None:
     settings = UNet3DSettings()
     with torch.device("meta"):
-        network = UNet3D(settings.in_channels, settings.width, settings.checkpoint_activations)
+        network = UNet3D(settings.in_channels, settings.width, settings.levels, settings.checkpoint_activations)
     convolutions = [part for part in network.modules() if isinstance(part, nn.Conv3d)]
     assert [part.out_channels for part in convolutions] == [
         *(32, 32, 64, 64, 128, 128, 256, 256, 512, 512),
@@ -129,3 +129,13 @@ def test_recomputed_activations_are_not_kept() -> None:
 def test_a_width_without_groups_is_refused(width: int) -> None:
     with pytest.raises(ValueError, match=f"width is {width}: give a positive multiple of 8"):
         UNet3D(width=width)
+
+
+def test_fewer_levels_keep_more_of_a_small_crop() -> None:
+    network = UNet3D(width=8, levels=4)
+    features = network(torch.rand(1, 1, 32, 48, 32))
+    assert features.global_.shape == (1, 64, 4, 6, 4)
+    assert features.local.shape == (1, 8, 32, 48, 32)
+    assert network.global_channels == 64
+    with pytest.raises(ValueError, match="levels is 1"):
+        UNet3D(levels=1)

@@ -64,7 +64,7 @@ def test_loads_what_was_saved(run: Path, backbone: UNet3D, inside: str) -> None:
 def test_config_is_as_documented(run: Path) -> None:
     config = json.loads((run / "weights" / "config.json").read_text(encoding="utf-8"))
     assert config.keys() == {"format", "method", "backbone", "preprocessing", "provenance"}
-    assert (config["format"], config["backbone"]) == (1, {"in_channels": 2, "width": 8})
+    assert (config["format"], config["backbone"]) == (1, {"in_channels": 2, "width": 8, "levels": 5})
     assert config["preprocessing"]["upper"] == 400.0
 
 

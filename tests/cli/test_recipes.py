@@ -1,17 +1,23 @@
 """Recipes, and the command line over them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gvsl.arguments import default_settings
+from gvsl.augment import SpatialSettings
 from gvsl.cli import COMMANDS
 from gvsl.cli.pretrain import pretrain_options
 from gvsl.cli.transfer import transfer_options
-from gvsl.methods import METHODS
-from gvsl.recipes import RECIPE_COMMANDS, recipe_names
+from gvsl.losses import smoothness_loss
+from gvsl.methods import METHODS, GVSLSettings
+from gvsl.recipes import RECIPE_COMMANDS, read_recipe, recipe_names
+from gvsl.settings import deciding_settings
+from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.transfer.transfer_settings import MODES, TransferSettings
 
 Complaint = Callable[..., str]
@@ -27,6 +33,11 @@ def test_recipes_parse_into_settings(name: str) -> None:
     transfer_options(["store", "--out", "run", "--weights", "scratch", "--recipe", name])
 
 
+def replace_spatial(pretext: Any) -> Any:
+    """The settings without spatial augmentation, which `quick` gives all dense methods alike."""
+    return replace(pretext, spatial=SpatialSettings()) if hasattr(pretext, "spatial") else pretext
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_go_with_every_method(name: str, method: str) -> None:
@@ -34,7 +45,7 @@ def test_recipes_go_with_every_method(name: str, method: str) -> None:
     default = default_settings(METHODS[method])
     assert type(options.settings.pretext) is type(default)
     if not method.startswith("gvsl"):
-        assert options.settings.pretext == default
+        assert replace_spatial(options.settings.pretext) == replace_spatial(default)
 
 
 def test_a_methods_section_holds_for_it_and_its_ablations_alone(tmp_path: Path) -> None:
@@ -53,6 +64,33 @@ def test_a_methods_section_holds_for_it_and_its_ablations_alone(tmp_path: Path) 
     assert (pretext("simclr").views.smallest, pretext("simclr").hidden) == (0.9, 9)
     assert pretext("simclr", "--pretext.hidden", "8").hidden == 8
     assert pretext("byol").views.smallest == 0.8
+
+
+def test_a_methods_section_goes_before_what_holds_for_all(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "pretrain:\n"
+        "  methods:\n"
+        "    simsiam: {data: {batch_size: 4}, optimiser: {learning_rate: 1e-3}}\n"
+        "    gvsl: {pretext: {window: 7}}\n"
+        "  data: {batch_size: 1}\n",
+        encoding="utf-8",
+    )
+
+    def settings(method: str, *more: str) -> Any:
+        words = ["store", "--out", "run", "--recipe", str(recipe), "--method", method, *more]
+        return pretrain_options(words).settings
+
+    assert (settings("simsiam").data.batch_size, settings("simsiam").optimiser.learning_rate) == (4, 1e-3)
+    assert (settings("byol").data.batch_size, settings("byol").optimiser.learning_rate) == (1, 1e-4)
+    assert settings("gvsl-no-affine").pretext.window == 7
+    assert settings("simsiam", "--batch-size", "2").data.batch_size == 2
+
+
+@pytest.mark.parametrize("method", ["deepcluster", "simsiam", "byol", "simclr", "rotation", "gvsl", "inpainting"])
+def test_quick_gives_a_batch_to_what_needs_one(method: str) -> None:
+    settings = pretrain_options(["store", "--out", "run", "--recipe", "quick", "--method", method]).settings
+    assert settings.data.batch_size == (4 if method in ("deepcluster", "simsiam", "byol", "simclr") else 1)
 
 
 def test_a_modes_section_holds_for_it_alone(tmp_path: Path) -> None:
@@ -77,11 +115,42 @@ def test_recipes_go_with_every_mode(name: str, mode: str) -> None:
     assert transfer_options(words).settings.mode == mode
 
 
+OF_THE_ABLATIONS = {"matching", "affine", "restoration"}
+"""Switches of GVSL, which a recipe may not set: each ablation is a method that switches one off."""
+
+
+def test_the_papers_recipe_names_every_setting_that_decides_a_result() -> None:
+    def named(command: str) -> set[str]:
+        return {name.replace("pretext.gvsl.", "pretext.") for name in read_recipe("paper", command)}
+
+    everything = deciding_settings(PretrainSettings(pretext=GVSLSettings())).keys()
+    moot = {f"pretext.{name}" for name in OF_THE_ABLATIONS}
+    moot |= {name for name in everything if name.startswith("pretext.spatial.")} - {"pretext.spatial.rate"}
+    moot |= {name for name in everything if name.startswith("pretext.boxes.")}
+    assert everything - moot - {"seed"} - named("pretrain") == set()
+    assert deciding_settings(TransferSettings()).keys() - {"seed", "mode"} - named("transfer") == set()
+
+
 def test_the_papers_recipe_is_the_papers() -> None:
-    options = pretrain_options(["store", "--out", "run", "--recipe", "paper"])
-    assert options.settings.trainer.max_steps == 200_000
-    assert options.settings.backbone.width == 32
-    assert options.settings.optimiser.learning_rate == 1e-4
+    settings = pretrain_options(["store", "--out", "run", "--recipe", "paper"]).settings
+    assert (settings.trainer.max_steps, settings.data.batch_size, settings.backbone.width) == (200_000, 2, 32)
+    assert (settings.optimiser.learning_rate, settings.optimiser.schedule) == (1e-4, "constant")
+    pretext = settings.pretext
+    assert (pretext.matching, pretext.affine, pretext.affine_gradient, pretext.restoration) == (True,) * 4
+    assert (pretext.affine_head, pretext.deformable_head, pretext.damage) == ("pooled", "direct", "appearance")
+    assert (pretext.symmetric, pretext.affine_ncc_weight, pretext.ncc_sigma) == (False, 0, 0)
+    assert (pretext.fusion, pretext.smooth_on, pretext.mask_outside) == ("paper", "dvf", False)
+    assert (pretext.spatial.rate, pretext.ncc_weight, pretext.restoration_weight) == (0, 1, 1)
+    for mode in MODES:
+        words = ["store", "--out", "run", "--weights", "scratch", "--mode", mode]
+        assert transfer_options([*words, "--recipe", "paper"]).settings == transfer_options(words).settings
+
+
+def test_the_papers_smoothness_is_the_sum_over_components_and_axes() -> None:
+    pretext = pretrain_options(["store", "--out", "run", "--recipe", "paper"]).settings.pretext
+    slopes = torch.arange(9.0).view(1, 3, 3)  # of each component along each axis
+    dvf = torch.einsum("bca,adhw->bcdhw", slopes, torch.stack(torch.meshgrid([torch.arange(4.0)] * 3, indexing="ij")))
+    assert pretext.smoothness_weight * smoothness_loss(dvf) == pytest.approx(float(slopes.square().sum()))
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -110,6 +179,9 @@ def test_the_command_line_goes_before_the_recipe_wherever_that_stands(before: bo
         ("pretrain: {pretext: {colour: 3}}", "pretext.colour"),
         ("pretrain: {pretext: {gvsl: {colour: 3}}}", "pretext.colour"),
         ("pretrain: {pretext: {simsam: {hidden: 3}}}", "pretext.simsam.hidden"),
+        ("pretrain: {methods: {simsam: {data: {batch_size: 3}}}}", "sets methods.simsam.data.batch_size"),
+        ("pretrain: {methods: {gvsl: {data: {batchsize: 3}}}}", "sets data.batchsize, which gvsl pretrain doesn't"),
+        ("pretrain: {methods: {gvsl: 3}}", "sets methods.gvsl, which"),
         ("pretrain: {method: gvls}", "no method gvls"),
         ("pretrain: {method: 3}", "no method 3"),
         ("pretrain: {out: here}", "sets out, which"),
@@ -130,3 +202,12 @@ def test_a_recipes_mistake_is_one_line_that_names_it(
 
 def test_every_command_with_recipes_is_a_command() -> None:
     assert set(RECIPE_COMMANDS) <= set(COMMANDS)
+
+
+def test_quick_moves_the_volumes_of_all_dense_methods_alike() -> None:
+    found = [
+        pretrain_options(["store", "--out", "run", "--recipe", "quick", "--method", method]).settings.pretext.spatial
+        for method in ("gvsl", "gvsl-no-affine", "inpainting", "denoising", "models-genesis", "rotation")
+    ]
+    assert all(settings == found[0] for settings in found)
+    assert found[0].rate == 1

@@ -8,14 +8,29 @@ from torch.nn import functional
 
 from gvsl.augment import AppearanceSettings, SpatialSettings, change_appearance, draw_appearance, draw_spatial
 from gvsl.backbones import UNet3D
-from gvsl.geometry import Fusion, inside, nonpositive_jacobian_fraction, warp
+from gvsl.geometry import Fusion, gaussian_smooth, inside, nonpositive_jacobian_fraction, warp
+from gvsl.heads import DeformableHead, PooledAffineHead
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods import GVSL, GVSLSettings
 from gvsl.types import PairBatch
 
 FUSIONS: list[Fusion] = ["compose", "paper"]
-AS_THEY_ARE = GVSLSettings(appearance=AppearanceSettings(0, 0, 0), spatial=SpatialSettings(rate=0))
+PAPER = GVSLSettings(
+    affine_head="pooled",
+    deformable_head="direct",
+    symmetric=False,
+    affine_ncc_weight=0,
+    smoothness_weight=1,
+    restoration_weight=1,
+    ncc_sigma=0,
+    damage="appearance",
+    independent_poses=False,
+)
+"""The heads and the step of the paper."""
+AS_THEY_ARE = replace(PAPER, appearance=AppearanceSettings(0, 0, 0), spatial=SpatialSettings(rate=0))
 """Without augmentation."""
+UNTOUCHED = GVSLSettings(damage="appearance", appearance=AppearanceSettings(0, 0, 0), spatial=SpatialSettings(rate=0))
+"""The default heads and step, without augmentation."""
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -27,24 +42,30 @@ def make(settings: GVSLSettings | None = None, moving: bool = False) -> GVSL:
     torch.manual_seed(0)
     method = GVSL(UNet3D(width=8), settings)
     if moving and method.matching is not None:
-        nn.init.normal_(method.matching.deformable.field.weight, std=0.03)
+        nn.init.normal_(direct_head(method).field.weight, std=0.03)
         if method.matching.affine is not None:
             for layer in linear_layers(method):
                 nn.init.normal_(layer.weight, std=0.1)
     return method
 
 
+def direct_head(method: GVSL) -> DeformableHead:
+    assert method.matching is not None
+    assert isinstance(method.matching.deformable, DeformableHead)
+    return method.matching.deformable
+
+
 def linear_layers(method: GVSL) -> list[nn.Linear]:
     assert method.matching is not None
     head = method.matching.affine
-    assert head is not None
+    assert isinstance(head, PooledAffineHead)
     return [head.rotation, head.translation, head.scale, head.shear]
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.bf16)])
 def test_each_of_the_fifteen_affine_outputs_gets_a_gradient(fusion: Fusion, precision: str, batch: PairBatch) -> None:
-    method = make(GVSLSettings(fusion=fusion))
+    method = make(replace(PAPER, fusion=fusion))
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         method.training_step(batch, generator())["loss"].backward()
     outputs = 0
@@ -61,7 +82,7 @@ def test_each_of_the_fifteen_affine_outputs_gets_a_gradient(fusion: Fusion, prec
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_voxels_move_by_less_than_a_twentieth_at_the_start(fusion: Fusion, batch: PairBatch) -> None:
-    matching = make(GVSLSettings(fusion=fusion)).match(batch.moving, batch.fixed)
+    matching = make(replace(PAPER, fusion=fusion)).match(batch.moving, batch.fixed)
     for field in matching:
         assert 0 < field.abs().max() < 0.05
 
@@ -93,12 +114,12 @@ def test_terms_are_those_of_algorithm_1(smooth_on: Literal["dvf", "local"], mask
 
     def ncc(field: Tensor) -> Tensor:
         seen = inside(field) if mask else None
-        return local_ncc_loss(batch.fixed, warp(batch.moving, field), window=9, eps=1e-6, mask=seen)
+        return local_ncc_loss(batch.fixed, warp(batch.moving, field), window=9, eps=1e-3, mask=seen)
 
     expected = {
         "ncc": ncc(matching.dvf),
         "ncc_affine": ncc(matching.affine),
-        "ncc_identity": local_ncc_loss(batch.fixed, batch.moving, window=9, eps=1e-6),
+        "ncc_identity": local_ncc_loss(batch.fixed, batch.moving, window=9, eps=1e-3),
         "smoothness": smoothness_loss(matching.dvf if smooth_on == "dvf" else matching.local),
         "folded": nonpositive_jacobian_fraction(matching.dvf),
         "restoration": functional.mse_loss(method.restore(batch.moving), batch.moving),
@@ -116,7 +137,7 @@ def test_the_damaged_volume_is_seen_and_the_undamaged_one_restored_and_matched(b
     damaged = change_appearance(batch.moving, draw_appearance(2, (32, 16, 32), settings.appearance, generator(4)))
     expected = functional.mse_loss(method.restore(damaged), batch.moving)
     torch.testing.assert_close(terms["restoration"], expected.detach(), rtol=1e-3, atol=1e-5)
-    undamaged = local_ncc_loss(batch.fixed, batch.moving, eps=1e-6)
+    undamaged = local_ncc_loss(batch.fixed, batch.moving, eps=1e-3)
     torch.testing.assert_close(terms["ncc_identity"], undamaged)
 
 
@@ -124,10 +145,10 @@ def test_the_damaged_volume_is_seen_and_the_undamaged_one_restored_and_matched(b
 def test_one_spatial_draw_is_shared_by_a_pair_and_what_was_never_scanned_is_left_out(
     mask: bool, batch: PairBatch
 ) -> None:
-    terms = make(GVSLSettings(mask_outside=mask)).training_step(batch, generator(4))
+    terms = make(replace(PAPER, mask_outside=mask)).training_step(batch, generator(4))
     dvf = draw_spatial(2, (32, 16, 32), SpatialSettings(), generator(4))
     moving, fixed = (warp(image, dvf, padding="border") for image in (batch.moving, batch.fixed))
-    expected = local_ncc_loss(fixed, moving, eps=1e-6, mask=inside(dvf) if mask else None)
+    expected = local_ncc_loss(fixed, moving, eps=1e-3, mask=inside(dvf) if mask else None)
     torch.testing.assert_close(terms["ncc_identity"], expected)
 
 
@@ -167,7 +188,8 @@ def test_without_restoration_it_matches() -> None:
     assert set(method.parts()) == {"backbone", "affine", "deformable"}
     terms = method.training_step(PairBatch(image, image, [""], [""]), generator())
     assert "restoration" not in terms
-    torch.testing.assert_close(terms["loss"].detach(), terms["ncc"] + terms["smoothness"])
+    expected = terms["ncc"] + terms["ncc_affine"] + 2 * terms["smoothness"]
+    torch.testing.assert_close(terms["loss"].detach(), expected)
     with pytest.raises(ValueError, match="without restoration"):
         method.restore(image)
 
@@ -186,7 +208,7 @@ def test_with_its_gradient_cut_off_the_affine_head_is_used_and_not_trained(batch
     assert method.match(batch.moving, batch.fixed).affine.abs().max() > 0.5
     method.training_step(batch, generator())["loss"].backward()
     assert all(parameter.grad is None for layer in linear_layers(method) for parameter in layer.parameters())
-    assert method.matching.deformable.field.weight.grad is not None
+    assert direct_head(method).field.weight.grad is not None
     assert set(method.parts()) == {"backbone", "restoration", "deformable"}
 
 
@@ -195,16 +217,79 @@ def test_with_nothing_to_learn_it_is_refused() -> None:
         make(GVSLSettings(matching=False, restoration=False))
 
 
-def test_it_learns_to_match_a_pair(batch: PairBatch) -> None:
+@pytest.mark.parametrize("settings", [AS_THEY_ARE, UNTOUCHED])
+def test_it_learns_to_match_a_pair(settings: GVSLSettings, batch: PairBatch) -> None:
     """From the initialisation, by its own loss: both stages help, and nothing folds."""
     pair = PairBatch(batch.moving[:1, ..., :16], batch.fixed[:1, ..., :16], ["0"], ["2"])
-    method = make(AS_THEY_ARE)
-    optimiser = torch.optim.Adam(method.parameters(), lr=3e-3)
+    method = make(settings)
+    optimiser = torch.optim.Adam(method.parameters(), lr=3e-3 if settings == AS_THEY_ARE else 1e-3)
     for _ in range(25):
         optimiser.zero_grad()
         terms = method.training_step(pair, generator())
         terms["loss"].backward()
         optimiser.step()
-    assert terms["ncc"] < terms["ncc_affine"] - 0.02
     assert terms["ncc_affine"] < terms["ncc_identity"] - 0.02
     assert terms["folded"] < 0.01
+    if settings == AS_THEY_ARE:  # key points alone can explain a single pair
+        assert terms["ncc"] < terms["ncc_affine"] - 0.02
+    else:
+        assert terms["ncc"] < terms["ncc_identity"] - 0.05
+
+
+def test_both_volumes_are_damaged_restored_and_matched_both_ways(batch: PairBatch) -> None:
+    method = make(replace(UNTOUCHED, damage="boxes"))
+    terms = method.training_step(batch, generator(4))
+    volumes = torch.cat([batch.moving, batch.fixed])
+    damaged = method.damage(volumes, generator(4))
+    assert ((damaged != volumes).flatten(1).any(dim=1)).all()
+    torch.testing.assert_close(
+        terms["restoration"], functional.mse_loss(method.restore(damaged), volumes).detach(), rtol=1e-3, atol=1e-6
+    )
+    both_ways = [local_ncc_loss(*(gaussian_smooth(v, 1) for v in pair), eps=1e-3) for pair in (batch[:2], batch[1::-1])]
+    torch.testing.assert_close(terms["ncc_identity"], torch.stack(both_ways).mean(), rtol=1e-4, atol=1e-5)
+
+
+def test_poses_of_the_two_volumes_are_independent_and_each_masks_its_own(batch: PairBatch) -> None:
+    terms = make(GVSLSettings(symmetric=False)).training_step(batch, generator(4))
+    dvf = draw_spatial(4, (32, 16, 32), SpatialSettings(), generator(4))
+    moving, fixed = warp(torch.cat([batch.moving, batch.fixed]), dvf, padding="border").chunk(2)
+    expected = local_ncc_loss(gaussian_smooth(fixed, 1), gaussian_smooth(moving, 1), eps=1e-3, mask=inside(dvf[2:]))
+    torch.testing.assert_close(terms["ncc_identity"], expected)
+
+
+def test_the_affine_head_depends_on_the_pair_from_the_start(batch: PairBatch) -> None:
+    """Where the pooled head's maps are the same to a thousandth of a voxel."""
+    for head, least, most in (("keypoints", 0.01, 5.0), ("pooled", 0.0, 0.01)):
+        method = make(replace(UNTOUCHED, affine_head=head))  # type: ignore[arg-type]
+        affine = method.match(batch.moving, batch.fixed).affine
+        assert least <= (affine[0] - affine[1]).norm(dim=0).mean() <= most
+
+
+def test_the_affine_loss_trains_the_encoder_through_the_key_points(batch: PairBatch) -> None:
+    method = make(replace(UNTOUCHED, ncc_weight=0, smoothness_weight=0, restoration_weight=0))
+    method.training_step(batch, generator())["loss"].backward()
+    for name, part in method.parts().items():
+        reached = any(p.grad is not None and bool(p.grad.any()) for p in part.parameters())
+        assert reached == (name in ("backbone", "affine")), name
+
+
+def test_blur_does_not_pay_once_both_images_are_smoothed(batch: PairBatch) -> None:
+    """Half a voxel of shift looks better than none by the plain NCC, and not by the smoothed one."""
+    shift = torch.full((2, 3, 32, 16, 32), 0.25)
+
+    def gain(sigma: float) -> float:
+        method = make(replace(UNTOUCHED, ncc_sigma=sigma))
+        return float(method.ncc(batch.moving, batch.fixed, None) - method.ncc(batch.moving, batch.fixed, shift))
+
+    assert gain(1.0) < gain(0.0)
+
+
+@pytest.mark.parametrize("start", ["field", "affine", "none"])
+def test_refinement_starts_where_it_is_told_to_and_improves_the_match(
+    start: Literal["field", "affine", "none"], batch: PairBatch
+) -> None:
+    method = make(UNTOUCHED)
+    with torch.no_grad():
+        before, after = (method.match(batch.moving, batch.fixed, refine=steps, start=start) for steps in (0, 12))
+    assert torch.equal(before.affine, after.affine)
+    assert method.ncc(batch.moving, batch.fixed, after.dvf) < method.ncc(batch.moving, batch.fixed, before.dvf) - 0.05

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gvsl.augment import SpatialSettings
 from gvsl.backbones import UNet3D
 from gvsl.methods.restoration import (
     Denoising,
@@ -46,6 +47,31 @@ def test_the_loss_is_the_error_of_all_volumes_beside_that_of_the_damage(
     torch.testing.assert_close(terms["loss"], functional.mse_loss(method.restore(damaged), original))
     torch.testing.assert_close(terms["restoration_identity"], functional.mse_loss(damaged, original))
     assert terms["restoration_identity"] > 1e-4
+
+
+@pytest.mark.parametrize("factory", [Denoising, Inpainting, ModelsGenesis])
+def test_spatial_augmentation_moves_what_is_restored_in_training_alone(
+    factory: type[Restoration], batch: PairBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    method, seen = factory(UNet3D(width=8)), list[Tensor]()
+    damage = type(method).damage
+
+    def look(self: Restoration, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        seen.append(images)
+        return damage(self, images, generator)
+
+    monkeypatch.setattr(factory, "damage", look)
+    volumes = torch.cat([batch.moving, batch.fixed])
+    method.training_step(batch, generator(3))
+    assert torch.equal(seen.pop(), volumes)
+    method.settings = replace(method.settings, spatial=SpatialSettings())
+    method.training_step(batch, generator(3))
+    moves = seen.pop() - volumes
+    assert moves.flatten(1).abs().amax(1).min() > 0.05
+    assert len({float(move.abs().sum()) for move in moves}) == len(volumes)  # a draw for each
+    method.held_out(batch.moving, generator(3))
+    assert torch.equal(torch.cat(seen), batch.moving)
 
 
 def test_noise_is_as_strong_as_it_says() -> None:

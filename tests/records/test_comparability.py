@@ -8,6 +8,9 @@ from gvsl.settings import effects_of
 from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.transfer import TransferSettings
 
+ADDED = {"augmentation", "patience", "whiten"}
+"""Settings of a transfer that older records lack."""
+
 
 def record(kind: Literal["pretrain", "transfer"] = "transfer", **config: Any) -> RunRecord:
     return RunRecord(kind, "run", 0, config, {"name": "hearts", "hash": "1"})
@@ -55,9 +58,9 @@ def test_a_record_without_settings_is_given_none() -> None:
 
 def test_the_effects_in_a_record_are_those_that_count() -> None:
     made = record(max_steps=9, device="cpu", new=1)
-    assert deciding(made).keys() == {"max_steps", "new", "augmentation"}
+    assert deciding(made).keys() == {"max_steps", "new", *ADDED}
     made.effects = {"new": "nothing"}
-    assert deciding(made).keys() == {"max_steps", "device", "augmentation"}
+    assert deciding(made).keys() == {"max_steps", "device", *ADDED}
 
 
 def test_a_change_names_the_setting_and_both_values() -> None:

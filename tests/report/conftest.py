@@ -201,8 +201,28 @@ ENVIRONMENT = {
 STORE = {"name": "hippocampus", "hash": "9f2c4be1d07a55c3"}
 
 
-def write_pretrain(folder: Path, **changes: Any) -> Path:
-    """A pre-training run's folder; `changes` replace fields of its record, `curves_data` its curves."""
+def controls(identity: float, gain: float, before: float) -> dict[str, float]:
+    """The controls of a pair that is matched: other fields are worse than none, and blur helps a little."""
+    smooth = identity - 0.1
+    return {
+        "smooth_ncc": smooth - gain,
+        "smooth_ncc_affine": smooth - 0.45 * gain,
+        "smooth_ncc_identity": smooth,
+        "smooth_ncc_swapped": smooth + 0.1 * gain,
+        "smooth_ncc_affine_swapped": smooth + 0.05 * gain,
+        "smooth_ncc_mean_field": smooth + 0.02 * gain,
+        "smooth_ncc_blurred": smooth - 0.01 * gain,
+        "affine_displacement": 2.5,
+        "affine_difference": 2.0,
+        "dice_affine": before + 0.1,
+        "dice_swapped": before - 0.1,
+        "dice_affine_swapped": before - 0.05,
+        "dice_mean_field": before,
+    }
+
+
+def write_rows() -> list[dict[str, Any]]:
+    """Held-out pairs of a run that matches."""
     rng = np.random.default_rng(3)
     rows = []
     for number in range(16):
@@ -217,8 +237,15 @@ def write_pretrain(folder: Path, **changes: Any) -> Path:
                 "folded": abs(rng.normal(0.002, 0.001)),
                 "dice_before": before,
                 "dice_after": min(before + rng.normal(0.2, 0.04), 0.9),
+                **controls(identity, gain, before),
             }
         )
+    return rows
+
+
+def write_pretrain(folder: Path, **changes: Any) -> Path:
+    """A pre-training run's folder; `changes` replace fields of its record, `curves_data` its curves."""
+    rows = write_rows()
     curves = changes.pop("curves_data", None) or pretrain_curves(1)
     write_curves(folder / "curves.csv", curves)
     pictures = []
@@ -327,6 +354,12 @@ def write_study(root: Path, seeds: Sequence[int] = (0, 1, 2)) -> list[Path]:
 def study(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The folders of a whole study that went well; read only."""
     return write_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture
+def pair_rows() -> list[dict[str, Any]]:
+    """The held-out pairs of a run that matches."""
+    return write_rows()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Findings of one kind are grouped."""
 
-from gvsl.report.run_findings import Finding, by_kind
+from gvsl.report.finding import Finding, by_kind
 
 
 def finding(subject: str, number: float, kind: str = "broken") -> Finding:

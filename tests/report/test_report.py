@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,8 +96,8 @@ def test_page_has_every_section_and_figure(whole: Path) -> None:
     assert set(page.ids) >= SECTIONS
     # 3 pairs of 7 stages, 2 restorations of 4, 2 cases with image, truth and 6 predictions: 3 planes each
     assert page.tags["image"] == 3 * (3 * 7 + 2 * 4 + 2 * 8)
-    # 6 of pre-training, 2 of transfer, 2 of held-out pairs, the mean in the summary, its and 2 structures, Figure 6
-    assert page.tags["figure"] == 6 + 2 + 2 + 1 + 3 + 1
+    # 6 of pre-training, 2 of transfer, 4 of held-out pairs, the mean in the summary, its and 2 structures, Figure 6
+    assert page.tags["figure"] == 6 + 2 + 4 + 1 + 3 + 1
     assert page.tags["figcaption"] == page.tags["figure"]
     assert "3 of 3 seeds" in page.words
     assert "12 of 12 cases" in page.words
@@ -247,11 +248,23 @@ def test_failed_and_unfinished_runs_show_as_such(
     assert "dice" not in page.ids
 
 
-def test_a_broken_run_is_marked(tmp_path: Path, pretrain_folder: Maker) -> None:
-    pretrain_folder(tmp_path / "a", metrics={"val/ncc": 0.5, "val/ncc_affine": 0.4, "val/ncc_identity": 0.6})
+def test_a_broken_run_is_marked(tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]]) -> None:
+    cases = [row | {"smooth_ncc_swapped": row["smooth_ncc"]} for row in pair_rows]
+    pretrain_folder(tmp_path / "a", cases=cases)
     page = Page(write_report([tmp_path], tmp_path / "report.html"))
     assert "1 run broken" in page.words
-    assert "on held-out pairs ncc 0.5000, ncc_affine 0.4000, ncc_identity 0.6000" in page.words
+    assert "it does not match: its own field is no better than another pair's field (NCC gain +0.0000" in page.words
+
+
+def test_older_records_name_the_command_that_measures_the_controls(
+    tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]]
+) -> None:
+    old = ("id", "ncc", "ncc_affine", "ncc_identity", "folded", "dice_before", "dice_after")
+    pretrain_folder(tmp_path / "a", cases=[{name: row[name] for name in old} for row in pair_rows])
+    page = Page(write_report([tmp_path], tmp_path / "report.html"))
+    assert f"gvsl pretrain STORE --out {tmp_path / 'a'} --resume does" in page.words
+    assert "Label overlap" in page.words
+    assert "Label overlap and its controls" not in page.words
 
 
 def test_one_kind_of_run_alone_makes_a_page(tmp_path: Path, pretrain_folder: Maker, transfer_folder: Maker) -> None:
@@ -319,11 +332,14 @@ def test_a_broken_picture_is_refused_by_name(tmp_path: Path, pretrain_folder: Ma
 
 def test_summary_lines_have_the_metrics(study: list[Path]) -> None:
     lines = summary_lines(study)
-    assert len(lines) == 2
+    assert len(lines) == 5
     assert lines[0].startswith("hippocampus: Linear on gvsl features: DSC 0.69")
     assert "ahead in 12 of 12 cases and in 3 of 3 seeds" in lines[0]
     assert "ncc_identity" in lines[1]
     assert "folded" in lines[1]
+    assert "it matches (NCC gain +0." in lines[2]
+    assert "its affine part depends on the pair (NCC gain +0." in lines[3]
+    assert lines[4].endswith("affine parts move voxels by 2.500 and differ between pairs by 2.000 voxels")
 
 
 def test_renders_where_torch_is_not_installed(study: list[Path], tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from gvsl.report.data import ReportData
-from gvsl.report.run_findings import Finding, wrong_order
+from gvsl.report.finding import Finding
 from gvsl.report.runs import read_runs
 
 Maker = Callable[..., Path]
@@ -26,22 +27,60 @@ def test_a_study_that_went_well_has_none(study: list[Path]) -> None:
     assert ReportData(runs).findings == []
 
 
+def test_matching_no_better_than_another_pairs_field(
+    tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]]
+) -> None:
+    """Half of the pairs gain and half lose as much: the interval holds 0."""
+    signs = [0.1 if index % 2 else -0.1 for index in range(len(pair_rows))]
+    rows = [row | {"smooth_ncc_swapped": row["smooth_ncc"] + sign} for row, sign in zip(pair_rows, signs, strict=True)]
+    pretrain_folder(tmp_path, cases=rows, pictures=[])
+    (finding,) = of(tmp_path)
+    assert finding.level == "broken"
+    assert "no better than another pair's field (NCC gain" in finding.text
+    assert "--max-steps" in finding.kind
+
+
 @pytest.mark.parametrize(
-    "values", [(0.5, 0.4, 0.6), (0.3, 0.7, 0.6), (0.4, 0.4, 0.6), (0.3, 0.6, 0.6), (np.nan, 0.4, 0.6)]
+    ("name", "level", "words"),
+    [
+        (
+            "smooth_ncc_blurred",
+            "broken",
+            "no better than blur without motion (NCC gain +0.0009 [+0.0009, +0.0009], less",
+        ),
+        ("smooth_ncc_affine_swapped", "caution", "its affine part does not depend on the pair"),
+    ],
 )
-def test_matching_losses_out_of_order(values: tuple[float, float, float]) -> None:
-    assert "this run is broken" in (wrong_order(*values) or "")
+def test_a_gain_below_the_minimum_is_none(
+    tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]], name: str, level: str, words: str
+) -> None:
+    own = "smooth_ncc_affine" if "affine" in name else "smooth_ncc"
+    pretrain_folder(tmp_path, cases=[row | {name: row[own] + 0.0009} for row in pair_rows], pictures=[])
+    (finding,) = of(tmp_path)
+    assert finding.level == level
+    assert words in finding.text
 
 
-def test_matching_losses_in_order_or_not_known() -> None:
-    assert wrong_order(0.3, 0.4, 0.5) is None
-    assert wrong_order(None, 0.4, 0.3) is None
+def test_few_pairs_give_no_verdict(tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]]) -> None:
+    pretrain_folder(tmp_path, cases=pair_rows[:4], pictures=[])
+    (finding,) = of(tmp_path)
+    assert finding.level == "caution"
+    assert "4 held-out pairs, too few for an interval" in finding.text
+
+
+def test_records_without_controls_name_the_command_that_measures_them(
+    tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]]
+) -> None:
+    rows = [{name: value for name, value in row.items() if "smooth" not in name} for row in pair_rows]
+    pretrain_folder(tmp_path, cases=rows, pictures=[])
+    (finding,) = of(tmp_path)
+    assert finding.level == "caution"
+    assert f"gvsl pretrain STORE --out {tmp_path} --resume" in finding.text
 
 
 @pytest.mark.parametrize(
     ("metrics", "level", "words"),
     [
-        ({"val/ncc": 0.45}, "broken", "on held-out pairs ncc 0.4500"),
         ({"val/folded": 0.0101}, "caution", "1.01 % of voxels folded on held-out pairs"),
         ({"val/dice_before": 0.5, "val/dice_after": 0.5}, "caution", "no better after matching"),
     ],
@@ -58,7 +97,6 @@ def test_bad_metrics_of_pretraining(
 @pytest.mark.parametrize(
     ("spoil", "level", "words"),
     [
-        (("ncc", lambda curves: curves["ncc_affine"] + 0.1), "broken", "at the end of training"),
         (
             ("gradient_norm_affine", lambda curves: 0 * curves["ncc"]),
             "broken",
@@ -173,11 +211,86 @@ def test_collapse_on_held_out_volumes_counts_too(pretrain_folder: Callable[..., 
     assert "collapsed: on held-out volumes all embeddings are nearly one" in found.text
 
 
-def test_without_an_affine_head_its_map_is_the_identity(pretrain_folder: Callable[..., Path], tmp_path: Path) -> None:
-    same = {"val/ncc": 0.3, "val/ncc_affine": 0.5, "val/ncc_identity": 0.5, "val/folded": 0.001}
-    assert wrong_order(0.3, 0.5, 0.5, has_affine=False) is None
-    assert wrong_order(0.5, 0.5, 0.5, has_affine=False) is not None
-    for affine, level in ((True, ["broken"]), (False, [])):
+def test_without_an_affine_head_there_is_no_verdict_on_it(
+    tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]]
+) -> None:
+    rows = [row | {"smooth_ncc_affine_swapped": row["smooth_ncc_affine"]} for row in pair_rows]
+    for affine, level in ((True, ["caution"]), (False, [])):
         config = {"method": "gvsl-no-affine", "pretext": {"affine": affine}}
-        found = of(pretrain_folder(tmp_path / str(affine), metrics=same, config=config))
+        found = of(pretrain_folder(tmp_path / str(affine), cases=rows, config=config))
         assert [item.level for item in found] == level
+
+
+@pytest.mark.parametrize(
+    ("config", "chance", "learnt", "words"),
+    [
+        (
+            {"method": "deepcluster", "pretext": {"clusters": 8}},
+            {"accuracy": 0.13, "loss": 2.08},
+            {"accuracy": 0.4, "loss": 1.5},
+            "cluster classification is at chance (accuracy 0.130, chance 0.125, loss 2.080, chance 2.079)",
+        ),
+        ({"method": "rotation"}, {"accuracy": 0.12}, {"accuracy": 0.5}, "(accuracy 0.120, chance 0.100)"),
+        ({"method": "simsiam"}, {"loss": -0.07}, {"loss": -0.5}, "(loss −0.070, chance 0.000)"),
+        (
+            {"method": "simclr", "data": {"batch_size": 2}},
+            {"twin_accuracy": 0.15},
+            {"twin_accuracy": 0.5},
+            "instance retrieval is at chance (accuracy 0.150, chance 0.143)",
+        ),
+    ],
+)
+def test_a_pretext_at_chance(
+    tmp_path: Path,
+    pretrain_folder: Maker,
+    config: dict[str, Any],
+    chance: dict[str, float],
+    learnt: dict[str, float],
+    words: str,
+) -> None:
+    for name, ends in (("chance", chance), ("learnt", learnt)):
+        curves = {metric: np.full(20, value) for metric, value in ends.items()}
+        metrics = {"val/effective_rank": 5.0}
+        pretrain_folder(
+            tmp_path / name, curves_data=curves, cases=[], pictures=[], metrics=metrics, config=config, name=name
+        )
+    (finding,) = of(tmp_path)
+    assert (finding.level, finding.subject) == ("broken", "chance")
+    assert words in finding.text
+    assert "--batch-size" in finding.kind
+
+
+def test_retrieval_on_held_out_volumes_has_its_own_chance_level(tmp_path: Path, pretrain_folder: Maker) -> None:
+    metrics = {"val/twin_accuracy": 0.1, "val/twin_chance": 0.053}
+    pretrain_folder(tmp_path, curves_data={"other": np.ones(9)}, cases=[], pictures=[], metrics=metrics)
+    (finding,) = of(tmp_path)
+    assert "on held-out volumes instance retrieval is at chance (accuracy 0.100, chance 0.053)" in finding.text
+
+
+def test_clusters_drawn_anew_at_each_pass(tmp_path: Path, pretrain_folder: Maker) -> None:
+    curves = {"nmi": np.full(9, 0.05)}
+    pretrain_folder(tmp_path, curves_data=curves, cases=[], pictures=[], metrics={"val/effective_rank": 5.0})
+    (finding,) = of(tmp_path)
+    assert "(NMI 0.050)" in finding.text
+    assert "--pretext.clusters" in finding.kind
+
+
+@pytest.mark.parametrize(
+    ("scores", "rising"),
+    [
+        (np.linspace(0.5, 0.7, 12), True),
+        (np.r_[np.linspace(0.5, 0.7, 6), np.full(6, 0.7)], False),
+        (np.r_[np.linspace(0.5, 0.7, 8), [0.7, 0.71, 0.69, 0.68]], False),
+        (0.7 - 0.2 * np.exp(-np.arange(12.0)), False),
+    ],
+)
+def test_a_probe_that_was_still_rising(
+    tmp_path: Path, transfer_folder: Maker, scores: NDArray[np.float64], rising: bool
+) -> None:
+    folder = transfer_folder(tmp_path, 0, True, pictures=[])
+    lines = ["step,val_dice", *(f"{5 * (index + 1)},{score}" for index, score in enumerate(scores))]
+    (folder / "curves.csv").write_text("\n".join(lines), encoding="utf-8")
+    found = [item for item in of(tmp_path) if "rising" in item.kind]
+    assert bool(found) == rising
+    if rising:
+        assert "best at step 60 of 60): more --max-steps" in found[0].text

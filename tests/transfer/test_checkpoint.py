@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -52,10 +53,12 @@ class Thresholds:
         return float(self.network(image("177", BOX)).mean())
 
 
-def run(checkpoint: Checkpoint, frozen: bool) -> tuple[FitResult, SegmentationNetwork]:
+def run(
+    checkpoint: Checkpoint, frozen: bool, settings: TransferSettings = SETTINGS
+) -> tuple[FitResult, SegmentationNetwork]:
     torch.manual_seed(0)
     network = SegmentationNetwork(UNet3D(width=8), 2, frozen=frozen)
-    return fit(cast(Task, Thresholds(network)), network, STORE, SETTINGS, checkpoint), network
+    return fit(cast(Task, Thresholds(network)), network, STORE, settings, checkpoint), network
 
 
 @pytest.mark.parametrize("frozen", [True, False])
@@ -79,6 +82,51 @@ def test_a_run_stopped_twice_ends_where_an_unbroken_one_does(
     assert len(list(folder.glob("*.safetensors"))) == 1
     resumed.remove()
     assert not folder.exists()
+
+
+@pytest.fixture
+def count_steps(monkeypatch: pytest.MonkeyPatch) -> StopAfter:
+    """Raise KeyboardInterrupt after so many steps, those of all candidates counted; never for None."""
+    save = Checkpoint.save
+
+    def stop(last: int | None) -> None:
+        taken = iter(range(1, 10**9))
+
+        def save_and_stop(self: Checkpoint, *rest: Any) -> None:
+            save(self, *rest)
+            if next(taken) == last:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Checkpoint, "save", save_and_stop)
+
+    return stop
+
+
+@pytest.mark.parametrize("stop", [8, 20, 33])
+def test_a_search_among_rates_goes_on_with_the_one_in_progress(
+    tmp_path: Path, stop: int, count_steps: StopAfter
+) -> None:
+    several = replace(SETTINGS, learning_rate=(1e-3, 3e-3, 1e-4), max_steps=14)
+    whole, expected = run(Checkpoint(tmp_path / "none.part", IDENTITY, 0), True, several)
+    folder = tmp_path / "run.part"
+    count_steps(stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(Checkpoint(folder, IDENTITY, 6), True, several)
+    count_steps(None)
+    result, network = run(Checkpoint(folder, IDENTITY, 6, resume=True), True, several)
+    assert result == whole
+    assert len({tried.best_score for tried in whole.candidates}) == 3
+    found = network.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in expected.state_dict().items())
+
+
+def test_a_finished_candidate_is_not_trained_again(tmp_path: Path, count_steps: StopAfter) -> None:
+    several = replace(SETTINGS, learning_rate=(1e-3, 3e-3), max_steps=14)
+    count_steps(20)
+    with pytest.raises(KeyboardInterrupt):
+        run(Checkpoint(tmp_path / "run.part", IDENTITY, 6), True, several)
+    count_steps(9)  # 14 + 6 of 28 steps were saved: more than the other 8 would be a repetition
+    run(Checkpoint(tmp_path / "run.part", IDENTITY, 6, resume=True), True, several)
 
 
 @pytest.fixture

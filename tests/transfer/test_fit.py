@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ from gvsl.backbones import UNet3D
 from gvsl.errors import UserError
 from gvsl.io import Box
 from gvsl.transfer import SegmentationNetwork, TransferSettings
+from gvsl.transfer.checkpoint import Checkpoint
 from gvsl.transfer.features import FrozenFeatures, Represent
-from gvsl.transfer.fit import fit_adam
-from gvsl.transfer.monitor import FitResult, TrainingMonitor
+from gvsl.transfer.fit import fit_adam, fit_candidates
+from gvsl.transfer.monitor import DivergedError, FitResult, TrainingMonitor
 from gvsl.transfer.segmentation import segmentation_loss
 
 BOX: Box = (slice(0, 16), slice(0, 16), slice(0, 16))
@@ -160,3 +162,40 @@ def test_each_example_is_given_its_number() -> None:
     numbers: list[int] = []
     run(*build(), numbers=numbers, max_steps=3, batch_size=2)
     assert numbers == list(range(6))
+
+
+def candidates(rates: list[float], scores: list[float]) -> tuple[FitResult, SegmentationNetwork, list[Tensor]]:
+    network, represent = build(frozen=False)
+    starts: list[Tensor] = []
+    seen: list[Tensor] = []
+    validate = scripted(scores, network, seen)
+
+    def train(rate: float, _: Checkpoint) -> FitResult:
+        starts.append(network.head.weight.detach().clone())
+        return run(network, represent, validate, learning_rate=rate, max_steps=4, validate_every=2)
+
+    state = Checkpoint(Path("none.part"), {}, 0)
+    result = fit_candidates(network, train, [(rate, state) for rate in rates])
+    assert all(torch.equal(each, starts[0]) for each in starts)
+    return result, network, seen
+
+
+def test_of_several_rates_the_one_that_validates_best_is_kept() -> None:
+    result, network, seen = candidates([1e-3, 1e-2, 1e-1], [0.1, 0.2, 0.6, 0.5, 0.3, 0.6])
+
+    assert (result.best_step, result.best_score) == (2, 0.6)
+    assert [tried.learning_rate for tried in result.candidates] == [1e-3, 1e-2, 1e-1]
+    assert [tried.best_score for tried in result.candidates] == [0.2, 0.6, 0.6]
+    assert [(tried.best_step, tried.steps) for tried in result.candidates] == [(4, 4), (2, 4), (4, 4)]
+    assert torch.equal(network.head.weight, seen[2])
+    assert not network.training
+
+
+def test_a_rate_that_diverges_does_not_end_the_search() -> None:
+    result, _, _ = candidates([1e30, 1e-3], [0.3, 0.2])  # the first has no loss to validate after its second step
+    assert (result.best_score, result.candidates[0].best_score) == (0.3, None)
+
+
+def test_a_search_in_which_all_diverge_is_one_line() -> None:
+    with pytest.raises(DivergedError, match="at any learning_rate"):
+        candidates([1e30, 1e30], [])

@@ -43,6 +43,7 @@ def run(
     validate: Callable[[], float] = lambda: 0.0,
     checkpoint: Checkpoint | None = None,
     stop: int = 10**9,
+    whiten: bool = False,
     **settings: object,
 ) -> FitResult:
     known: dict[str, object] = {"optimiser": "lbfgs", "loss": "dice_ce", "max_steps": 30, "validate_every": 10}
@@ -60,7 +61,11 @@ def run(
             raise KeyboardInterrupt
 
     network.head.standardise(features(*each) for each in BOXES)
-    return fit_lbfgs(TrainingMonitor(network, validate, options), loss_of, len(BOXES), advance, checkpoint)
+    if whiten:
+        network.head.whiten(features(*each) for each in BOXES)
+    result = fit_lbfgs(TrainingMonitor(network, validate, options), loss_of, len(BOXES), advance, checkpoint)
+    network.head.fold()
+    return result
 
 
 def accuracy(network: SegmentationNetwork) -> float:
@@ -108,6 +113,78 @@ def test_a_channel_that_says_nothing_stays_finite() -> None:
     assert head(torch.full((1, 8, 4, 4, 4), 2.0)).isfinite().all()
 
 
+def correlated() -> Tensor:
+    """Smooth features, nearly equal channels: neighbours and channels say almost the same."""
+    noise = torch.randn(2, 8, 12, 12, 12, generator=torch.Generator().manual_seed(5))
+    smooth = functional.avg_pool3d(functional.pad(noise, [1] * 6, mode="circular"), 3, stride=1)
+    return smooth.mean(1, keepdim=True) + 0.1 * smooth + 3
+
+
+def test_whitened_inputs_have_a_unit_covariance() -> None:
+    head = build(kernel=3).head
+    head.standardise([correlated()])
+    head.whiten([correlated()], ridge=1e-9)
+    assert head.whitening is not None
+    standard = (correlated() - head.centre.view(1, -1, 1, 1, 1)) / head.spread.view(1, -1, 1, 1, 1)
+    patches = functional.pad(standard, [1] * 6).unfold(2, 3, 2).unfold(3, 3, 2).unfold(4, 3, 2)
+    rows = patches.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4).flatten(0, 3).double() @ head.whitening.double()
+
+    torch.testing.assert_close(rows.T @ rows / len(rows), torch.eye(8 * 27).double(), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_folding_leaves_the_outputs_on_raw_features(kernel: int) -> None:
+    head = build(kernel).head
+    head.standardise([correlated()])
+    head.whiten([correlated()])
+    with torch.no_grad():
+        head.weight.normal_(generator=torch.Generator().manual_seed(6))
+        expected = head(correlated())
+    head.fold()
+
+    assert head.whitening is None
+    torch.testing.assert_close(head(correlated()), expected, rtol=1e-4, atol=1e-4)
+    plain = build(kernel).head
+    plain.load_state_dict(head.state_dict())  # what is saved is a head as it always was
+    assert torch.equal(plain(correlated()), head(correlated()))
+
+
+def optimum(whiten: bool, steps: int) -> Tensor:
+    """The weight of a least-squares fit to what the small differences between correlated channels tell."""
+    network, inputs = build(kernel=3), correlated()
+    truth = (inputs[:, :2] - inputs[:, 2:4]) * 10 + inputs[:, 4:6].roll(1, 2)
+    network.head.standardise([inputs])
+    if whiten:
+        network.head.whiten([inputs])
+    options = TransferSettings(optimiser="lbfgs", max_steps=steps, validate_every=steps, weight_penalty=1e-3)
+    monitor = TrainingMonitor(network, lambda: 0.0, options)
+    fit_lbfgs(monitor, lambda _: functional.mse_loss(network.head(inputs), truth), 1)
+    network.head.fold()
+    return network.head.weight.detach()
+
+
+def test_whitening_reaches_the_same_optimum_sooner() -> None:
+    target = optimum(whiten=False, steps=600)
+    away = [float((optimum(whiten, steps=25) - target).norm() / target.norm()) for whiten in (False, True)]
+
+    assert away[1] < 0.02
+    assert away[1] < away[0] / 5
+
+
+def test_training_stops_once_validation_stands_still() -> None:
+    scores = iter([0.1, 0.3, 0.30005, 0.2, 0.30008, 0.9])
+    result = run(build(), lambda: next(scores), patience=3, max_steps=30, validate_every=2)
+
+    # Gains of less than 1e-4 are none, but the best weights are kept all the same.
+    assert (result.steps, result.stopped_by) == (10, "patience")
+    assert (result.best_step, result.best_score) == (10, 0.30008)
+
+
+def test_a_last_step_without_gain_is_the_limits_doing() -> None:
+    result = run(build(), patience=2, max_steps=6, validate_every=2)
+    assert (result.steps, result.stopped_by, result.best_step) == (6, "max_steps", 2)
+
+
 def test_the_backbone_is_not_changed_by_a_bit() -> None:
     network = build(kernel=3)
     before = {key: value.clone() for key, value in network.backbone.state_dict().items()}
@@ -137,11 +214,12 @@ def test_the_loss_never_rises() -> None:
     assert all(later <= earlier + 1e-6 for earlier, later in pairwise(losses))
 
 
-def test_a_run_stopped_twice_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whiten", [False, True])
+def test_a_run_stopped_twice_ends_where_an_unbroken_one_does(tmp_path: Path, whiten: bool) -> None:
     def go(checkpoint: Checkpoint | None, stop: int = 10**9) -> tuple[FitResult, SegmentationNetwork]:
         network = build()
         score = lambda: float(network.head(features(*BOXES[0])).mean())  # noqa: E731
-        return run(network, score, checkpoint, stop, validate_every=3), network
+        return run(network, score, checkpoint, stop, whiten, validate_every=3), network
 
     whole, expected = go(None)
     for resume, stop in ((False, 0), (True, 22)):  # after one step there is no curvature yet, after 20 all of it

@@ -1,5 +1,6 @@
 """A third kind of task: regression of a volume's mean intensity."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,13 @@ LINEAR = TransferSettings(
     crop=(16, 16, 16),
     checkpoint_every=3,
     weight_penalty=0.1,
+    whiten=True,
 )
 TRAINED = TransferSettings(
     mode="scratch", width=8, max_steps=6, validate_every=3, crop=(16, 16, 16), batch_size=2, checkpoint_every=2
 )
+
+SEARCHED = replace(TRAINED, learning_rate=(1e-4, 1e-3))
 
 
 class MeanIntensity:
@@ -84,7 +88,7 @@ class MeanIntensity:
         ]
 
 
-@pytest.mark.parametrize("settings", [LINEAR, TRAINED], ids=["lbfgs", "adam"])
+@pytest.mark.parametrize("settings", [LINEAR, TRAINED, SEARCHED], ids=["lbfgs", "adam", "several rates"])
 def test_a_third_kind_of_task_is_trained_resumed_and_recorded(
     tmp_path: Path, store: Store, settings: TransferSettings, stop_after: Any
 ) -> None:
@@ -100,6 +104,13 @@ def test_a_third_kind_of_task_is_trained_resumed_and_recorded(
     assert (whole.config["task"], whole.config["method"]) == ("mean", "scratch")
     lines = (tmp_path / "run" / "curves.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "step,loss,val_fit"
+    assert whole.training == read_record(tmp_path / "run").training
+    if settings is SEARCHED:
+        assert whole.training["learning_rate"] in SEARCHED.learning_rates
+        assert [tried["learning_rate"] for tried in whole.training["candidates"]] == [1e-4, 1e-3]
+        assert whole.metrics["val/fit"] == max(tried["best_score"] for tried in whole.training["candidates"])
+    else:
+        assert whole.training == {"steps": settings.max_steps, "stopped_by": "max_steps"}
     if settings is LINEAR:
         assert whole.metrics["test/error"] < 0.05
     with pytest.raises(UserError, match=r"not a valid head config .kind 'regression' is unknown"):

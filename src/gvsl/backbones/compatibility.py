@@ -1,10 +1,11 @@
-"""Checks that weights fit a store and the settings: preprocessing, channels and width."""
+"""Checks that weights fit a store and the settings: preprocessing, channels and size."""
 
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Literal
 
-from gvsl.backbones.weights import PretrainedUNet3D, read_width
+from gvsl.backbones.weights import PretrainedUNet3D, read_size
 from gvsl.errors import UserError
 from gvsl.preprocessing import PRESETS, Preprocessing
 from gvsl.store import Store
@@ -33,15 +34,17 @@ def check_preprocessing(
         raise UserError(f"{weights} takes {backbone.in_channels} channels, but {store.path} has 1: name other weights")
 
 
-def check_width(weights: str | Path, width: int) -> None:
-    """Check a requested width against that of the weights, reading their config.json only.
+def check_size(weights: str | Path, name: Literal["width", "levels"], value: int) -> None:
+    """Check a requested width or number of levels against that of the weights, reading their config.json only.
 
     Raises:
         UserError: they differ, or there are no weights whose config.json can be read.
     """
-    found = read_width(weights)
-    if found != width:
-        raise UserError(f"width is {width}, but {weights} has width {found}: leave out --width, or name other weights")
+    found = getattr(read_size(weights), name)
+    if found != value:
+        raise UserError(
+            f"{name} is {value}, but {weights} has {name} {found}: leave out --{name}, or name other weights"
+        )
 
 
 def _values(spec: Preprocessing, names: Sequence[str]) -> str:

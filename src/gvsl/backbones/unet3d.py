@@ -12,8 +12,6 @@ from gvsl.backbones.blocks import conv_group
 from gvsl.settings import NOTHING
 from gvsl.types import Features
 
-LEVELS = 5
-
 
 @dataclass(frozen=True)
 class UNet3DSettings:
@@ -22,20 +20,23 @@ class UNet3DSettings:
     in_channels: int = 1
     """Channels of the input volume."""
     width: int = 32
-    """Channels of the first level, a multiple of 8; doubled at each of the four levels below (paper: 32 to 512)."""
+    """Channels of the first level, a multiple of 8; doubled at each level below (paper: 32 to 512)."""
+    levels: int = 5
+    """Resolutions, each half of the one above (paper: 5). Small crops need fewer: the last level should keep about four
+    voxels a side, which a crop of 32 does at 4 levels."""
     checkpoint_activations: bool = field(default=False, metadata=NOTHING)
     """Recompute each level's activations in the backward pass: less memory, about a third more time."""
 
 
 class UNet3D(nn.Module):
-    """3D U-Net with group normalisation: 32-64-128-256-512 channels and back, 23.5 M parameters at full width.
+    """3D U-Net with group normalisation: 32-64-128-256-512 channels and back, 23.5 M parameters by default.
 
     Two 3x3x3 convolutions a level, GroupNorm with channels / 8 groups, LeakyReLU 0.2, max-pooling, trilinear
     upsampling, skip concatenation. Odd sides are pooled to half their size rounded up and upsampled to the skip's size,
     so that no volume needs padding, which would affect the normalisation and cost time.
 
     Raises:
-        ValueError: `width` is not a positive multiple of 8.
+        ValueError: `width` is not a positive multiple of 8, or `levels` is less than 2.
 
     >>> network = UNet3D(width=8)
     >>> features = network(torch.rand(1, 1, 16, 20, 24))
@@ -45,14 +46,19 @@ class UNet3D(nn.Module):
     (128, 8)
     """
 
-    def __init__(self, in_channels: int = 1, width: int = 32, checkpoint_activations: bool = False) -> None:
+    def __init__(
+        self, in_channels: int = 1, width: int = 32, levels: int = 5, checkpoint_activations: bool = False
+    ) -> None:
         super().__init__()
         if width < 8 or width % 8:
             raise ValueError(f"width is {width}: give a positive multiple of 8, which group normalisation needs")
+        if levels < 2:
+            raise ValueError(f"levels is {levels}: give 2 or more")
         self.in_channels = in_channels
         self.width = width
+        self.levels = levels
         self.checkpoint_activations = checkpoint_activations
-        channels = [width * 2**level for level in range(LEVELS)]
+        channels = [width * 2**level for level in range(levels)]
         self.encoder = nn.ModuleList(
             nn.Sequential(conv_group(below, above), conv_group(above, above))
             for below, above in pairwise([in_channels, *channels])
@@ -65,7 +71,7 @@ class UNet3D(nn.Module):
     @property
     def global_channels(self) -> int:
         """Channels of the global features."""
-        return self.width * 2 ** (LEVELS - 1)
+        return self.width * 2 ** (self.levels - 1)
 
     @property
     def local_channels(self) -> int:
@@ -79,7 +85,8 @@ class UNet3D(nn.Module):
             image: (B, in_channels, D, H, W).
 
         Returns:
-            `global_`, (B, global_channels, d, h, w) with d = ceil(D / 16), and `local`, (B, local_channels, D, H, W).
+            `global_`, (B, global_channels, d, h, w) with d = ceil(D / 2^(levels - 1)), and `local`,
+            (B, local_channels, D, H, W).
         """
         skips, bottleneck = self._encode(image)
         local = bottleneck

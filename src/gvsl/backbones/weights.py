@@ -102,7 +102,7 @@ def save_weights(
     config = {
         "format": FORMAT,
         "method": method,
-        "backbone": {"in_channels": backbone.in_channels, "width": backbone.width},
+        "backbone": {"in_channels": backbone.in_channels, "width": backbone.width, "levels": backbone.levels},
         "preprocessing": preprocessing_values(preprocessing),
         "provenance": provenance,
     }
@@ -184,14 +184,14 @@ def repeat_channels(weight: Tensor, channels: int) -> Tensor:
     return weight[:, torch.arange(channels) % old] * (old / channels)
 
 
-def read_width(path: str | Path) -> int:
-    """Read the width of the backbone that `path` names, as for `load_backbone`, from its config.json only.
+def read_size(path: str | Path) -> UNet3DSettings:
+    """Read the size of the backbone that `path` names, as for `load_backbone`, from its config.json only.
 
     Raises:
         UserError: there are no weights, or the config can't be read.
     """
     folder = find_weights(path)
-    return _parse_backbone(read_config(folder / CONFIG_NAME), folder).width
+    return _parse_backbone(read_config(folder / CONFIG_NAME), folder)
 
 
 def find_weights(path: str | Path) -> Path:
@@ -268,7 +268,7 @@ def _build(config: dict[str, Any], folder: Path) -> PretrainedUNet3D:
     settings = _parse_backbone(config, folder)
     try:
         with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
-            backbone = PretrainedUNet3D(settings.in_channels, settings.width)
+            backbone = PretrainedUNet3D(settings.in_channels, settings.width, settings.levels)
         backbone.preprocessing = parse_preprocessing(config["preprocessing"])
         backbone.method = str(config["method"])
         backbone.provenance = dict(config["provenance"])
@@ -279,7 +279,8 @@ def _build(config: dict[str, Any], folder: Path) -> PretrainedUNet3D:
 
 def _parse_backbone(config: dict[str, Any], folder: Path) -> UNet3DSettings:
     try:
-        return UNet3DSettings(int(config["backbone"]["in_channels"]), int(config["backbone"]["width"]))
+        chosen = {"levels": UNet3DSettings.levels} | config["backbone"]  # older weights all have the default
+        return UNet3DSettings(int(chosen["in_channels"]), int(chosen["width"]), int(chosen["levels"]))
     except (KeyError, TypeError, ValueError) as error:
         raise _invalid_config(folder, error) from None
 

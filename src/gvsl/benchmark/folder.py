@@ -60,7 +60,8 @@ def keep_failure(run: Run, out: Path, reason: str, traceback: str = "") -> None:
         if run.weights is not None:
             before = run.weights.settings
             assert isinstance(before, PretrainSettings)
-            config |= {"weights": str(out / RUNS / run.weights.name), "width": before.backbone.width}
+            size = {"width": before.backbone.width, "levels": before.backbone.levels}
+            config |= {"weights": str(out / RUNS / run.weights.name), **size}
             pretraining = {
                 "steps": before.trainer.max_steps,
                 "seed": run.weights.seed,

@@ -143,12 +143,22 @@ def _arguments_of(load: Callable[..., "Dataset"], options: Namespace) -> dict[st
 
 
 def inspect(argv: Sequence[str]) -> None:
-    """Show the contents of a store, how it was prepared, and the refused files with the reasons."""
+    """Show the contents of a store, or what a run shows.
+
+    Of a store: how it was prepared, and the refused files with the reasons. Of a run: its metrics, whether it matches,
+    and findings, each with the setting to change.
+    """
+    from gvsl.records import RECORD_NAME
+    from gvsl.report.report import summary_lines
     from gvsl.store import Store, describe
 
-    parser = new_parser(inspect, "STORE")
-    add_path(parser, "store", "STORE", "a folder that gvsl prepare made")
-    print(describe(Store.open(parse(parser, argv).store)))
+    parser = new_parser(inspect, "STORE|RUN")
+    add_path(parser, "store", "STORE|RUN", "a folder that gvsl prepare made, or that of a run")
+    folder = parse(parser, argv).store
+    if (folder / RECORD_NAME).is_file():
+        print("\n".join(summary_lines([folder])))
+    else:
+        print(describe(Store.open(folder)))
 
 
 def _describe(work: "PrepareSummary") -> str:

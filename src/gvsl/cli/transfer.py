@@ -31,15 +31,17 @@ def transfer(argv: Sequence[str]) -> None:
     options = transfer_options(argv)
     refuse_existing(options.out)
 
-    from gvsl.backbones.compatibility import check_width
+    from gvsl.backbones.compatibility import check_size
     from gvsl.memory import keep_freed_memory
     from gvsl.store import Store
     from gvsl.transfer import part_folder, run_task
 
     keep_freed_memory()
     weights = None if options.weights == "scratch" else options.weights
-    if weights is not None and peek(argv, "--width") is not None:  # a recipe's width is for random weights
-        check_width(weights, options.settings.width)
+    if weights is not None:
+        for name in ("width", "levels"):
+            if peek(argv, f"--{name}") is not None:  # a recipe's size is for random weights
+                check_size(weights, name, getattr(options.settings, name))
     store = Store.open(options.store)
     try:
         record = run_task(options.task, store, weights, options.out, options.settings, resume=options.resume)

@@ -4,6 +4,8 @@ from gvsl.geometry.affine import affine_dvf, affine_matrix, affine_positions
 from gvsl.geometry.fuse import Fusion, fuse
 from gvsl.geometry.grid import ALIGN_CORNERS, identity_grid, normalised_grid, spatial_shape
 from gvsl.geometry.jacobian import jacobian_determinant, nonpositive_jacobian_fraction
+from gvsl.geometry.resize import compose, resize_dvf
+from gvsl.geometry.smooth import gaussian_smooth
 from gvsl.geometry.warp import inside, warp
 
 __all__ = [
@@ -12,12 +14,15 @@ __all__ = [
     "affine_dvf",
     "affine_matrix",
     "affine_positions",
+    "compose",
     "fuse",
+    "gaussian_smooth",
     "identity_grid",
     "inside",
     "jacobian_determinant",
     "nonpositive_jacobian_fraction",
     "normalised_grid",
+    "resize_dvf",
     "spatial_shape",
     "warp",
 ]

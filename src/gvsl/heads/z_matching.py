@@ -1,14 +1,27 @@
 """The Z-matching head: affine, then deformable matching, fused into one field (Section 3.2, Fig. 4 b)."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gvsl.geometry import Fusion, affine_dvf, fuse, spatial_shape, warp
-from gvsl.heads.affine import AffineHead
+from gvsl.heads.affine import KeypointAffineHead, PooledAffineHead
 from gvsl.heads.deformable import DeformableHead
+from gvsl.heads.pyramid import PyramidHead
 from gvsl.types import Features
+
+AffineKind = Literal["keypoints", "pooled"]
+DeformableKind = Literal["pyramid", "direct"]
+AFFINE_HEADS: dict[AffineKind, Callable[[int], nn.Module]] = {
+    "keypoints": KeypointAffineHead,
+    "pooled": PooledAffineHead,
+}
+DEFORMABLE_HEADS: dict[DeformableKind, Callable[[int], nn.Module]] = {
+    "pyramid": PyramidHead,
+    "direct": DeformableHead,
+}
 
 
 class Matching(NamedTuple):
@@ -38,7 +51,8 @@ class ZMatchingHead(nn.Module):
         global_channels: int,
         local_channels: int,
         *,
-        affine: bool = True,
+        affine: AffineKind | None = "keypoints",
+        deformable: DeformableKind = "pyramid",
         affine_gradient: bool = True,
         fusion: Fusion = "compose",
     ) -> None:
@@ -47,13 +61,14 @@ class ZMatchingHead(nn.Module):
         Args:
             global_channels: channels of the global features.
             local_channels: channels of the local features.
-            affine: if False, the affine map is the identity (Table 1, "w/o Affine head").
+            affine: the affine head; without one the affine map is the identity (Table 1, "w/o Affine head").
+            deformable: the deformable head.
             affine_gradient: if False, the affine head is not trained and stays close to the identity.
             fusion: see `gvsl.geometry.fuse`.
         """
         super().__init__()
-        self.affine = AffineHead(global_channels) if affine else None
-        self.deformable = DeformableHead(local_channels)
+        self.affine = AFFINE_HEADS[affine](global_channels) if affine else None
+        self.deformable = DEFORMABLE_HEADS[deformable](local_channels)
         self.affine_gradient = affine_gradient
         self.fusion = fusion
 
@@ -67,6 +82,6 @@ class ZMatchingHead(nn.Module):
         if not self.affine_gradient:
             matrix = matrix.detach()
         affine = affine_dvf(matrix, shape)
-        aligned = warp(moving.local, affine, exact=False)
+        aligned = warp(moving.local, affine, padding="border", exact=False)
         local = self.deformable(aligned, fixed.local)
         return Matching(fuse(matrix, local, self.fusion), affine, local)

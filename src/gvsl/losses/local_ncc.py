@@ -8,8 +8,9 @@ from torch.autograd.function import once_differentiable
 
 WINDOW = 9
 """Side of the window in voxels. The paper does not state it; 9 is the published code's and the field's usual value."""
-EPS = 2e-11
-"""Added to the product of the variances: the published code's 1e-5 on the product of two window sums of 9^3 voxels."""
+EPS = 1e-3
+"""Added to the product of the two variances, each relative to its image's: a window whose standard deviation is a
+fifth of the image's or less, such as noise, counts little."""
 
 
 def local_ncc_loss(
@@ -18,16 +19,17 @@ def local_ncc_loss(
     r"""Return one minus the mean squared local correlation of two images (Eq. 1).
 
     At each voxel p, over the part of the window about p that lies in the volume,
-    ncc(p) = cov(fixed, warped)^2 / (var(fixed) var(warped) + eps), in [0, 1]. Adding a constant to an image or scaling
-    it leaves the loss unchanged. In nearly constant windows the variances are differences of almost equal numbers, and
-    the gradient is as large as they are small. Box sums are therefore direct rather than running, and in float64 where
-    the device supports it, under any autocast.
+    ncc(p) = cov(fixed, warped)^2 / (var(fixed) var(warped) + eps), in [0, 1]. Both images are first divided by their
+    standard deviation, to which eps is thus relative: adding a constant to an image or scaling it leaves the loss
+    unchanged, flat windows included. In nearly constant windows the variances are differences of almost equal numbers,
+    and the gradient is as large as they are small. Box sums are therefore direct rather than running, and in float64
+    where the device supports it, under any autocast.
 
     Args:
-        fixed: (B, C, D, H, W), intensities about [0, 1].
+        fixed: (B, C, D, H, W), any intensities.
         warped: (B, C, D, H, W), the image warped onto the fixed one's grid.
         window: odd side of the window in voxels.
-        eps: added to the product of the variances; larger values give flat windows less weight.
+        eps: added to the product of the relative variances; larger values give flat windows less weight.
         mask: (B or 1, 1, D, H, W), the voxels whose windows count, such as those inside the moving image's field
             of view; by default all. Each pair of a batch has the same weight, however many count.
 
@@ -52,7 +54,9 @@ def local_ncc_loss(
         counted = mask.expand(fixed.shape).sum(dim=(1, 2, 3, 4), keepdim=True)
         weight = mask.to(dtype) / (counted.clamp(min=1) * len(fixed))
     with torch.autocast(fixed.device.type, enabled=False):
-        similarity: Tensor = _MeanSquaredCorrelation.apply(fixed.to(dtype), warped.to(dtype), window, eps, weight)
+        similarity: Tensor = _MeanSquaredCorrelation.apply(
+            _standardised(fixed.to(dtype)), _standardised(warped.to(dtype)), window, eps, weight
+        )
     return (1 - similarity).to(torch.promote_types(warped.dtype, torch.float32))
 
 
@@ -105,6 +109,13 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _standardised(images: Tensor) -> Tensor:
+    """Return images of zero mean and unit standard deviation, each over all of its voxels; constant ones become 0."""
+    centred = images - images.mean(dim=(1, 2, 3, 4), keepdim=True)
+    variance = centred.square().mean(dim=(1, 2, 3, 4), keepdim=True)
+    return centred * torch.where(variance > 0, variance, torch.ones_like(variance)).rsqrt()
 
 
 def box_sum(values: Tensor, window: int) -> Tensor:

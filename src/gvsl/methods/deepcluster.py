@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gvsl.augment import AppearanceSettings, SpatialSettings, change_appearance, draw_appearance, draw_spatial
+from gvsl.augment import AppearanceSettings, SpatialSettings, change_appearance, draw_appearance
 from gvsl.backbones import UNet3D
-from gvsl.geometry import spatial_shape, warp
+from gvsl.geometry import spatial_shape
 from gvsl.methods.distributed import broadcast_parameters, gather_objects
 from gvsl.methods.embedding_metrics import EMBEDDING_METRICS, embedding_metrics
-from gvsl.methods.encoder import EncoderMethod, all_ids, all_volumes, global_features, in_float32
+from gvsl.methods.encoder import EncoderMethod, all_ids, all_volumes, global_features, in_float32, move
 from gvsl.methods.kmeans import cluster, mutual_information, whiten
 from gvsl.methods.method import LOSS
 from gvsl.records.metrics import LoggedMetric
@@ -164,11 +164,9 @@ class DeepCluster(EncoderMethod):
         return in_float32(self.top, in_float32(self.norm, global_features(self.backbone, images)))
 
     def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        shape = spatial_shape(images)
-        if self.settings.spatial.rate > 0:
-            dvf = draw_spatial(len(images), shape, self.settings.spatial, generator)
-            images = warp(images, dvf, padding="border")
-        return change_appearance(images, draw_appearance(len(images), shape, self.settings.appearance, generator))
+        images = move(images, self.settings.spatial, generator)
+        draw = draw_appearance(len(images), spatial_shape(images), self.settings.appearance, generator)
+        return change_appearance(images, draw)
 
     @torch.no_grad()
     def held_out(self, volumes: Iterable[Tensor], generator: torch.Generator) -> dict[str, float]:

@@ -6,9 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from gvsl.augment import SpatialSettings, draw_spatial
 from gvsl.backbones import UNet3D
+from gvsl.geometry import spatial_shape, warp
 from gvsl.methods.method import Method
 from gvsl.types import PairBatch
+
+NOT_MOVED = SpatialSettings(rate=0.0)
+"""No spatial augmentation."""
 
 
 class EncoderMethod(Method):
@@ -40,6 +45,13 @@ def all_volumes(batch: PairBatch) -> Tensor:
 def all_ids(batch: PairBatch) -> list[str]:
     """Return the ids of `all_volumes`."""
     return [*batch.moving_ids, *batch.fixed_ids]
+
+
+def move(images: Tensor, settings: SpatialSettings, generator: torch.Generator) -> Tensor:
+    """Return volumes, (B, C, D, H, W), each transformed by a draw of its own; beyond them the border is repeated."""
+    if settings.rate == 0:
+        return images
+    return warp(images, draw_spatial(len(images), spatial_shape(images), settings, generator), padding="border")
 
 
 def global_features(backbone: UNet3D, images: Tensor, chunk: int | None = None) -> Tensor:

@@ -8,15 +8,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gvsl.augment import AppearanceSettings, SpatialSettings, change_appearance, draw_appearance, draw_spatial
+from gvsl.augment import (
+    AppearanceSettings,
+    SpatialSettings,
+    change_appearance,
+    draw_appearance,
+    draw_inpaint,
+    draw_spatial,
+    inpaint,
+)
 from gvsl.backbones import UNet3D
-from gvsl.geometry import Fusion, inside, nonpositive_jacobian_fraction, spatial_shape, warp
+from gvsl.geometry import Fusion, gaussian_smooth, inside, nonpositive_jacobian_fraction, spatial_shape, warp
 from gvsl.heads import Matching, RestorationHead, ZMatchingHead
+from gvsl.heads.z_matching import AffineKind, DeformableKind
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods.method import LOSS, Method
 from gvsl.methods.restoration import RESTORATION_METRICS, restoration_errors
 from gvsl.records.metrics import LoggedMetric
+from gvsl.refinement import RefinementSettings
+from gvsl.refinement import refine as refine_dvf
 from gvsl.types import Features, PairBatch
+
+
+@dataclass(frozen=True)
+class BoxSettings:
+    """Boxes that are erased; the defaults are in-painting's."""
+
+    most_boxes: int = 5
+    """Maximum number of boxes per volume, each after the first with probability 0.95."""
+    smallest: float = 1 / 6
+    """Minimum side of a box, as a fraction of the volume's side."""
+    largest: float = 1 / 3
+    """Maximum side of a box, as a fraction of the volume's side."""
 
 
 @dataclass(frozen=True)
@@ -29,29 +52,51 @@ class GVSLSettings:
     """Match globally before locally (False: Table 1, "w/o Affine head")."""
     affine_gradient: bool = True
     """Train the affine head; the published code detaches it from the loss."""
+    affine_head: AffineKind = "keypoints"
+    """Affine head: least squares between key points ("keypoints"), or regression from pooled features ("pooled", the
+    paper's)."""
+    deformable_head: DeformableKind = "pyramid"
+    """Deformable head: coarse to fine by correlation ("pyramid"), or convolutions at full resolution ("direct", the
+    paper's)."""
     restoration: bool = True
     """Learn to restore (False: Table 1, "w/o Fundament")."""
+    symmetric: bool = True
+    """Damage and restore both volumes of a pair, and match them both ways (False: the moving one, and one way, as in
+    Alg. 1)."""
     ncc_weight: float = 1.0
     """Weight of the NCC loss (Alg. 1: 1)."""
-    smoothness_weight: float = 1.0
+    affine_ncc_weight: float = 1.0
+    """Weight of a second NCC loss, of the affine part alone; without it the deformable head leaves the affine head
+    little to do (Alg. 1: 0)."""
+    smoothness_weight: float = 2.0
     """Weight of the smoothness loss (Alg. 1: 1)."""
-    restoration_weight: float = 1.0
-    """Weight of the restoration's mean squared error (Alg. 1: 1)."""
+    restoration_weight: float = 10.0
+    """Weight of the restoration's mean squared error, which is about a hundredth of the NCC loss (Alg. 1: 1)."""
+    ncc_sigma: float = 1.0
+    """Standard deviation in voxels of the Gaussian that smooths both images before the NCC, so that interpolation blur
+    does not pay (paper: 0)."""
     fusion: Fusion = "compose"
     """Fusion of the affine map and the local field: exact composition ("compose") or Eq. 12 ("paper")."""
     smooth_on: Literal["dvf", "local"] = "dvf"
     """The field that the smoothness loss applies to: the fused one (Eq. 2) or the local one (published code)."""
     window: int = 9
     """Side of the NCC window in voxels."""
-    variance_floor: float = 1e-6
-    """Epsilon added to the product of two windows' variances (published code: 2e-11)."""
+    variance_floor: float = 1e-3
+    """Epsilon added to the product of two windows' variances, relative to the images' (paper: not stated)."""
     mask_outside: bool = True
     """Exclude from the NCC the windows centred on voxels that spatial augmentation or the field sampled outside a
     volume, where there is nothing to match."""
+    damage: Literal["boxes", "appearance"] = "boxes"
+    """Damage to restore: in-painted boxes, or the paper's transformation set T."""
+    boxes: BoxSettings = field(default_factory=BoxSettings)
+    """The boxes, if they are the damage."""
     appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
     """The transformation set T (Appendix C)."""
     spatial: SpatialSettings = field(default_factory=SpatialSettings)
-    """Spatial augmentation, one draw shared by the two volumes of a pair."""
+    """Spatial augmentation (the paper mentions none)."""
+    independent_poses: bool = True
+    """Draw the spatial augmentation of a pair's two volumes independently, so that there are poses to match (False: one
+    draw for both, as in the published code)."""
 
 
 class GVSL(Method):
@@ -91,7 +136,8 @@ class GVSL(Method):
             self.matching = ZMatchingHead(
                 backbone.global_channels,
                 backbone.local_channels,
-                affine=settings.affine,
+                affine=settings.affine_head if settings.affine else None,
+                deformable=settings.deformable_head,
                 affine_gradient=settings.affine_gradient,
                 fusion=settings.fusion,
             )
@@ -109,32 +155,60 @@ class GVSL(Method):
     def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the loss and the metrics of one step of Algorithm 1.
 
-        Spatial augmentation precedes the appearance transforms: this saves a warp and keeps the in-painted noise sharp.
+        Spatial augmentation precedes the damage: this saves a warp and keeps the in-painted noise sharp.
         """
         moving, fixed, seen = self._augment_in_space(batch, generator)
-        draw = draw_appearance(len(moving), spatial_shape(moving), self.settings.appearance, generator)
-        damaged = change_appearance(moving, draw)
+        if self.settings.symmetric:
+            moving, fixed = torch.cat([moving, fixed]), torch.cat([fixed, moving])
+            seen = None if seen is None else torch.cat(seen.chunk(2)[::-1])
+        elif seen is not None:
+            seen = seen.chunk(2)[1]
+        damaged = self.damage(moving, generator)
 
         if self.matching is None:
             return self._restoration_terms(self.backbone(damaged), moving)
-        features = self.backbone(torch.cat([damaged, fixed]))
-        moving_features, fixed_features = _halves(features)
+        if self.settings.symmetric:
+            moving_features = self.backbone(damaged)
+            fixed_features = _swapped(moving_features)
+        else:
+            moving_features, fixed_features = _halves(self.backbone(torch.cat([damaged, fixed])))
         terms = self._matching_terms(self.matching(moving_features, fixed_features), moving, fixed, seen)
         restoration = self._restoration_terms(moving_features, moving)
         return terms | restoration | {"loss": terms["loss"] + restoration.get("loss", 0)}
 
-    def match(self, moving: Tensor, fixed: Tensor) -> Matching:
+    def damage(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Damage volumes for restoration: (B, C, D, H, W)."""
+        shape, boxes = spatial_shape(images), self.settings.boxes
+        if self.settings.damage == "appearance":
+            return change_appearance(images, draw_appearance(len(images), shape, self.settings.appearance, generator))
+        sides = (boxes.smallest, boxes.largest)
+        return inpaint(images, draw_inpaint(len(images), shape, 1.0, generator, sides, boxes.most_boxes))
+
+    def match(
+        self, moving: Tensor, fixed: Tensor, refine: int = 0, start: Literal["field", "affine", "none"] = "field"
+    ) -> Matching:
         """Match two batches of volumes without augmentation: (B, C, D, H, W) each, in [0, 1].
+
+        Args:
+            moving: the volumes to warp.
+            fixed: the volumes whose grid they are warped onto.
+            refine: steps of `gvsl.refinement.refine` on the pairs themselves.
+            start: what is refined: the whole field, its affine part, or nothing, which shows what the network is worth.
 
         Raises:
             ValueError: the method has no matching head.
         """
         if self.matching is None:
             raise ValueError("this method was built without matching")
-        return self.matching(*_halves(self.backbone(torch.cat([moving, fixed]))))
+        matching = self.matching(*_halves(self.backbone(torch.cat([moving, fixed]))))
+        if not refine:
+            return matching
+        starts = {"field": matching.dvf, "affine": matching.affine, "none": torch.zeros_like(matching.dvf)}
+        dvf = refine_dvf(starts[start], moving, fixed, RefinementSettings(steps=refine))
+        return matching._replace(dvf=dvf)
 
     def ncc(self, moving: Tensor, fixed: Tensor, dvf: Tensor | None, seen: Tensor | None = None) -> Tensor:
-        """Return the NCC loss of a moving volume warped onto a fixed one, with the method's settings.
+        """Return the NCC loss of a moving volume warped onto a fixed one, both smoothed, with the method's settings.
 
         Args:
             moving: (B, C, D, H, W).
@@ -148,6 +222,7 @@ class GVSL(Method):
                 sampled = inside(dvf.detach())
                 seen = sampled if seen is None else seen & sampled
         mask = seen if self.settings.mask_outside else None
+        fixed, moving = (gaussian_smooth(image, self.settings.ncc_sigma) for image in (fixed, moving))
         return local_ncc_loss(fixed, moving, window=self.settings.window, eps=self.settings.variance_floor, mask=mask)
 
     def restore(self, damaged: Tensor) -> Tensor:
@@ -166,37 +241,39 @@ class GVSL(Method):
         """Return the errors of restored and of damaged volumes; `gvsl.training.evaluate` measures the matching."""
         if self.restoration is None:
             return {}
-
-        def damage(image: Tensor) -> Tensor:
-            draw = draw_appearance(1, spatial_shape(image), self.settings.appearance, generator)
-            return change_appearance(image, draw)
-
-        return restoration_errors(self.restore, ((damage(volume[None]), volume[None]) for volume in volumes))
+        pairs = ((self.damage(volume[None], generator), volume[None]) for volume in volumes)
+        return restoration_errors(self.restore, pairs)
 
     def _augment_in_space(self, batch: PairBatch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Transform both volumes by one spatial draw; return them and the mask of voxels inside the scan.
+        """Transform both volumes; return them, and the mask of voxels inside the scans, moving before fixed.
 
         Outside the scan the border is repeated, since black corners shared by both volumes would match trivially.
         """
         if self.settings.spatial.rate == 0:
             return batch.moving, batch.fixed, None
-        dvf = draw_spatial(len(batch.moving), spatial_shape(batch.moving), self.settings.spatial, generator)
-        channels = batch.moving.shape[1]
-        both = warp(torch.cat([batch.moving, batch.fixed], dim=1), dvf, padding="border")
-        return both[:, :channels], both[:, channels:], inside(dvf)
+        pairs, shape = len(batch.moving), spatial_shape(batch.moving)
+        draws = 2 * pairs if self.settings.independent_poses else pairs
+        dvf = draw_spatial(draws, shape, self.settings.spatial, generator)
+        dvf = dvf if self.settings.independent_poses else dvf.repeat(2, 1, 1, 1, 1)
+        moving, fixed = warp(torch.cat([batch.moving, batch.fixed]), dvf, padding="border").chunk(2)
+        return moving, fixed, inside(dvf)
 
     def _matching_terms(
         self, matching: Matching, moving: Tensor, fixed: Tensor, seen: Tensor | None
     ) -> dict[str, Tensor]:
         ncc = self.ncc(moving, fixed, matching.dvf, seen)
         smoothness = smoothness_loss(matching.dvf if self.settings.smooth_on == "dvf" else matching.local)
+        with torch.set_grad_enabled(self.settings.affine_ncc_weight > 0):
+            affine = self.ncc(moving, fixed, matching.affine, seen)
         with torch.no_grad():
             logged = {
-                "ncc_affine": self.ncc(moving, fixed, matching.affine, seen),
+                "ncc_affine": affine.detach(),
                 "ncc_identity": self.ncc(moving, fixed, None, seen),
                 "folded": nonpositive_jacobian_fraction(matching.dvf),
             }
         loss = self.settings.ncc_weight * ncc + self.settings.smoothness_weight * smoothness
+        if affine.requires_grad:
+            loss = loss + self.settings.affine_ncc_weight * affine
         return {"loss": loss, "ncc": ncc.detach(), "smoothness": smoothness.detach(), **logged}
 
     def _restoration_terms(self, features: Features, original: Tensor) -> dict[str, Tensor]:
@@ -242,6 +319,11 @@ def gvsl_no_affine(backbone: UNet3D, settings: GVSLSettings | None = NO_AFFINE) 
     ['backbone', 'restoration', 'deformable']
     """
     return GVSL(backbone, settings or NO_AFFINE)
+
+
+def _swapped(features: Features) -> Features:
+    """Exchange the first and the second half of a batch."""
+    return Features(*(torch.cat(part.chunk(2)[::-1]) for part in features))
 
 
 def _halves(features: Features) -> tuple[Features, Features]:

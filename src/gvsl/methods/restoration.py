@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from gvsl.augment import (
     InpaintDraw,
+    SpatialSettings,
     add_noise,
     change_intensity,
     draw_flip,
@@ -26,7 +27,7 @@ from gvsl.augment.draw import bernoulli
 from gvsl.backbones import UNet3D
 from gvsl.geometry import spatial_shape
 from gvsl.heads import RestorationHead
-from gvsl.methods.encoder import all_volumes
+from gvsl.methods.encoder import NOT_MOVED, all_volumes, move
 from gvsl.methods.method import LOSS, Method
 from gvsl.records.metrics import LoggedMetric
 from gvsl.types import PairBatch
@@ -44,6 +45,8 @@ class DenoisingSettings:
     sigma: float = 0.1
     """Standard deviation of the Gaussian noise, as a fraction of the intensity range (ours; GVSL's paper does not
     state its value)."""
+    spatial: SpatialSettings = NOT_MOVED
+    """Spatial augmentation of each volume before it is damaged, in training (none in the paper)."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class InpaintingSettings:
     """Minimum side of a box, as a fraction of the volume's side (Models Genesis' published code)."""
     largest: float = 1 / 3
     """Maximum side of a box, as a fraction of the volume's side (Models Genesis' published code)."""
+    spatial: SpatialSettings = NOT_MOVED
+    """Spatial augmentation of each volume before it is damaged, in training (none in the paper)."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,12 @@ class ModelsGenesisSettings:
     """Maximum side of a box kept by out-painting, as a fraction of the volume's side."""
     most_boxes: int = 5
     """Maximum number of boxes per volume, each after the first with probability 0.95."""
+    spatial: SpatialSettings = NOT_MOVED
+    """Spatial augmentation of each volume before it is damaged, in training (none in the paper)."""
 
 
 class Restoration(Method):
-    """A backbone with a restoration head; a subclass defines the damage."""
+    """A backbone with a restoration head; a subclass defines the damage, and its settings have `spatial`."""
 
     logs = (LOSS, *RESTORATION_METRICS)
 
@@ -109,7 +116,7 @@ class Restoration(Method):
 
     def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the mean squared errors of the restored and of the damaged volumes."""
-        damaged, original = self.damage(all_volumes(batch), generator)
+        damaged, original = self.damage(move(all_volumes(batch), self.settings.spatial, generator), generator)
         error = functional.mse_loss(self.restore(damaged).float(), original.float())
         untouched = functional.mse_loss(damaged.float(), original.float())
         return {"loss": error, "restoration": error.detach(), "restoration_identity": untouched}

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gvsl.augment import ROTATIONS, draw_rotation, rotate
+from gvsl.augment import ROTATIONS, SpatialSettings, draw_rotation, rotate
 from gvsl.backbones import UNet3D
-from gvsl.methods.encoder import EncoderMethod, all_volumes, global_features, in_float32
+from gvsl.methods.encoder import NOT_MOVED, EncoderMethod, all_volumes, global_features, in_float32, move
 from gvsl.methods.method import LOSS
 from gvsl.records.metrics import LoggedMetric
 from gvsl.types import PairBatch
@@ -17,7 +17,10 @@ from gvsl.types import PairBatch
 
 @dataclass(frozen=True)
 class RotationSettings:
-    """The pretext has no settings."""
+    """Augmentation of the rotated volumes."""
+
+    spatial: SpatialSettings = NOT_MOVED
+    """Spatial augmentation of each volume before it is rotated, in training (none in the paper)."""
 
 
 class Rotation(EncoderMethod):
@@ -47,7 +50,7 @@ class Rotation(EncoderMethod):
 
     def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the cross entropy of one random rotation of each volume."""
-        images = all_volumes(batch)
+        images = move(all_volumes(batch), self.settings.spatial, generator)
         targets = draw_rotation(len(images), generator)
         logits = self.classify(rotate(images, targets))
         accuracy = (logits.detach().argmax(dim=1) == targets).float().mean()

@@ -32,6 +32,8 @@ EARLIER_EFFECTS: Mapping[str, str] = {
 """Effects of the settings in records that don't carry them, written before 2026-11-27."""
 ADDED_LATER: Mapping[str, Any] = {
     "augmentation": "none",
+    "patience": None,
+    "whiten": False,
     "data.order": "independent",
     "data.pairing": "whole",
     "data.jitter": 0.05,

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gvsl.report.finding import Finding
 from gvsl.report.grouping import Group, groups
-from gvsl.report.run_findings import Finding, findings
+from gvsl.report.run_findings import findings
 from gvsl.report.runs import Run, read_runs
 from gvsl.report.table1.table import Table, table1
 from gvsl.report.verdicts import AucComparison, auc_comparisons, headline

@@ -6,10 +6,11 @@ from pathlib import Path
 from gvsl.files import refuse_existing, write_text
 from gvsl.records import utc_now
 from gvsl.report.data import ReportData, read_report
+from gvsl.report.finding import by_kind
+from gvsl.report.matching import verdict_lines
 from gvsl.report.numbers import number, percent, plural
 from gvsl.report.page import page
 from gvsl.report.panels_pdf import write_pdf
-from gvsl.report.run_findings import by_kind
 from gvsl.report.run_metrics import held_out, pretext_metrics
 from gvsl.report.runs import Run
 from gvsl.report.sections.all_methods import all_methods
@@ -27,6 +28,12 @@ from gvsl.report.verdicts import verdict
 
 Source = ReportData | Sequence[Path]
 """Folders of runs, or what was read from them."""
+CONTROL_LABELS = {
+    "dice_affine": "by the affine part",
+    "dice_swapped": "by another pair's field",
+    "dice_mean_field": "by the mean field",
+}
+"""Metrics of labels beside those before and after matching, and their names."""
 
 
 def write_report(source: Source, out: Path) -> Path:
@@ -70,7 +77,9 @@ def summary_lines(source: Source) -> list[str]:
     data = _data(source)
     lines = [f"{group.store}: {verdict(group, method)}" for group in data.compared for method in group.methods]
     lines += [f"{shown.store}: {shown.verdict}" for shown in data.aucs]
-    lines += [_pretraining_line(run) for run in data.runs if run.record.kind == "pretrain"]
+    for run in data.runs:
+        if run.record.kind == "pretrain":
+            lines += [_pretraining_line(run), *(f"{run.label}: {line}" for line in verdict_lines(run))]
     lines += [f"{item.level}: {item.subject}: {item.text_with_names}" for item in by_kind(data.findings)]
     missing = missing_files(data.runs)
     return lines + ([missing] if missing else [])
@@ -100,8 +109,10 @@ def _pretraining_line(run: Run) -> str:
         values = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in pretext_metrics(run))
         return f"{run.label}, held-out volumes: {values or 'no metrics'}"
     values = ", ".join(f"{name} {number(held_out(run, name))}" for name in ("ncc", "ncc_affine", "ncc_identity"))
+    labels = [(name, held_out(run, key)) for key, name in CONTROL_LABELS.items()]
+    measured = "".join(f", {number(value)} {name}" for name, value in labels if value is not None)
     return (
         f"{run.label}, {plural(len(run.record.cases), 'held-out pair')}: {values}; label DSC "
-        f"{number(held_out(run, 'dice_after'))} from {number(held_out(run, 'dice_before'))}; "
+        f"{number(held_out(run, 'dice_after'))} from {number(held_out(run, 'dice_before'))}{measured}; "
         f"{percent(held_out(run, 'folded'))} folded"
     )

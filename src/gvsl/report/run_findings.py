@@ -1,99 +1,30 @@
-"""Findings: what a reader must know about runs and comparisons before trusting a number."""
+"""The checks of runs and comparisons that give rise to findings."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from gvsl.records.comparability import differences
+from gvsl.report.convergence import score_name, validation
+from gvsl.report.finding import SEVERITY, Finding, Problem
 from gvsl.report.grouping import RANDOM, Group
+from gvsl.report.matching import MIN_PAIRS, matches_pairs, matching_verdict, unmeasured
 from gvsl.report.numbers import number, percent, plural
+from gvsl.report.pretext_findings import PRETEXT_METRICS, pretext_problems
 from gvsl.report.run_metrics import curve_end, held_out, mean_of_cases
 from gvsl.report.runs import Run
 from gvsl.report.scores import seeds_of
 
 MAX_FOLDED = 0.01
 """The fraction of folded voxels above which a run gets a caution."""
-COLLAPSED_STD = 0.01
-"""The standard deviation of embeddings, at most 1, below which a run has collapsed; random weights give about 0.1."""
-COLLAPSED_RANK = 1.5
-"""The effective rank of embeddings below which they lie on a line."""
-COLLAPSED_CLUSTER = 0.9
-"""The fraction of volumes in one cluster above which a run has collapsed."""
-PRETEXT_METRICS = (
-    *("embedding_std", "effective_rank", "clusters_used", "cluster_largest", "restoration", "restoration_identity"),
-)
 MIN_SEEDS = 3
 MEAN_TOLERANCE = 1e-3
-NAMED = 3
-"""The number of subjects that a line about several names."""
-
-Level = Literal["failed", "broken", "caution"]
-Problem = tuple[Level, str, str]
-"""A finding about a run: level, text and kind."""
-SEVERITY: dict[Level, int] = {"failed": 0, "broken": 1, "caution": 2}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing found about a run or a comparison."""
-
-    level: Level
-    subject: str
-    """The run or the comparison."""
-    text: str
-    """With its values."""
-    kind: str
-    """The text without values, for several subjects at once."""
-    thing: Literal["run", "comparison"] = "run"
-    """The type of the subject."""
-
-
-@dataclass(frozen=True)
-class FindingKind:
-    """All findings of one level and kind."""
-
-    level: Level
-    items: Sequence[Finding]
-
-    @property
-    def subjects(self) -> list[str]:
-        """The subjects, each once."""
-        return list(dict.fromkeys(item.subject for item in self.items))
-
-    @property
-    def several(self) -> bool:
-        """True if there are several subjects."""
-        return len(self.subjects) > 1
-
-    @property
-    def subject(self) -> str:
-        """The only subject, or the number of subjects."""
-        return plural(len(self.subjects), self.items[0].thing) if self.several else self.subjects[0]
-
-    @property
-    def text(self) -> str:
-        """The findings of a single subject, or the kind if there are several."""
-        return self.items[0].kind if self.several else "; ".join(item.text for item in self.items)
-
-    @property
-    def text_with_names(self) -> str:
-        """The text, with the names of the first subjects if there are several."""
-        if not self.several:
-            return self.text
-        more = f" and {len(self.subjects) - NAMED} more" if len(self.subjects) > NAMED else ""
-        return f"{self.text} ({'; '.join(self.subjects[:NAMED])}{more})"
-
-
-def by_kind(found: Iterable[Finding]) -> list[FindingKind]:
-    """Group findings by level and kind, most severe first."""
-    kinds: dict[tuple[Level, str], list[Finding]] = {}
-    for finding in found:
-        kinds.setdefault((finding.level, finding.kind), []).append(finding)
-    return sorted(
-        (FindingKind(level, items) for (level, _), items in kinds.items()), key=lambda one: SEVERITY[one.level]
-    )
+RISING_SPAN = 0.1
+"""The last fraction of a run's steps in which the best validation must lie for the score to count as rising."""
+RISING_PART = 0.25
+"""The last fraction of the validations whose mean is compared with that of as many before."""
+RISING_GAIN = 0.002
+"""The difference of these means, in DSC or AUC, above which the score was still rising."""
 
 
 def findings(runs: Sequence[Run], compared: Sequence[Group]) -> list[Finding]:
@@ -101,23 +32,6 @@ def findings(runs: Sequence[Run], compared: Sequence[Group]) -> list[Finding]:
     found = [finding for run in runs for finding in _of_run(run)]
     found += [finding for group in compared for finding in _of_group(group, compared)]
     return sorted(found, key=lambda finding: SEVERITY[finding.level])
-
-
-def wrong_order(
-    ncc: float | None, affine: float | None, identity: float | None, *, has_affine: bool = True
-) -> str | None:
-    """Describe how three matching losses break ncc < ncc_affine < ncc_identity; None if they hold it.
-
-    Without an affine head its map is the identity, and only the first must be below the last.
-    """
-    if ncc is None or affine is None or identity is None:
-        return None
-    if ncc < affine < identity or (not has_affine and ncc < identity):
-        return None
-    return (
-        f"ncc {number(ncc, 4)}, ncc_affine {number(affine, 4)}, ncc_identity {number(identity, 4)}: "
-        "each must be below the next, so this run is broken"
-    )
 
 
 def _of_run(run: Run) -> list[Finding]:
@@ -150,51 +64,60 @@ def _curve_problems(run: Run) -> Iterator[Problem]:
 
 
 def _pretraining_problems(run: Run) -> Iterator[Problem]:
-    names = ("ncc", "ncc_affine", "ncc_identity")
-    affine = bool((run.record.config.get("pretext") or {}).get("affine", True))
-    ends = {name: curve_end(curve) for name, curve in run.curves.items()}
-    held = {name: held_out(run, name) for name in (*names, "folded", *PRETEXT_METRICS)}
-    for where, found in (("at the end of training", ends), ("on held-out pairs", held)):
-        problem = wrong_order(*(found.get(name) for name in names), has_affine=affine)
-        if problem:
-            kind = f"{where} not ncc < ncc_affine < ncc_identity, as matching that works has it: broken"
-            yield "broken", f"{where} {problem}", kind
+    yield from _matching_problems(run)
+    ends = _training_ends(run)
+    held = {name: held_out(run, name) for name in ("folded", *PRETEXT_METRICS)}
     for where, folded in (("on held-out pairs", held["folded"]), ("at the end of training", ends.get("folded"))):
         if folded is not None and folded > MAX_FOLDED:
-            limit = percent(MAX_FOLDED, 0)
-            text = f"{percent(folded)} of voxels folded {where}, above {limit}"
-            yield "caution", text, f"more than {limit} of voxels folded {where}"
-    before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
-    if before is not None and after is not None and after <= before:
-        kind = "labels overlap no better after matching than before"
-        text = f"labels overlap no better after matching ({number(after, 4)}) than before ({number(before, 4)})"
-        yield "caution", text, kind
+            limit, fix = percent(MAX_FOLDED, 0), "raise --pretext.smoothness-weight"
+            text = f"{percent(folded)} of voxels folded {where}, above {limit}: {fix}"
+            yield "caution", text, f"more than {limit} of voxels folded {where}: {fix}"
     measured = run.record.cases or any(name.startswith("val/") for name in run.record.metrics)
     if run.record.status == "finished" and not measured:
         text = "nothing held out was measured: all {}numbers are of training"
         yield "caution", text.format("its "), text.format("")
     for where, values in (("at the end of training", ends), ("on held-out volumes", held)):
-        yield from _pretext_problems(where, {name: value for name, value in values.items() if value is not None})
+        known = {name: value for name, value in values.items() if value is not None}
+        yield from pretext_problems(where, known, run.record.config)
 
 
-def _pretext_problems(where: str, found: Mapping[str, float]) -> Iterator[Problem]:
-    """Check the metrics of pretexts other than matching."""
-    collapsed = []
-    if found.get("embedding_std", 1.0) < COLLAPSED_STD:
-        collapsed.append(f"all embeddings are nearly one (spread {number(found['embedding_std'], 4)} of 1)")
-    elif found.get("effective_rank", 9.0) < COLLAPSED_RANK:
-        collapsed.append(f"the embeddings spread over {number(found['effective_rank'], 2)} directions")
-    if found.get("clusters_used", 9.0) < 2:
-        collapsed.append("all volumes are in one cluster")
-    elif found.get("cluster_largest", 0.0) > COLLAPSED_CLUSTER:
-        collapsed.append(f"one cluster holds {percent(found['cluster_largest'], 0)} of the volumes")
-    for text in collapsed:
-        yield "broken", f"the run has collapsed: {where} {text}", "collapsed"
-    restored, untouched = found.get("restoration"), found.get("restoration_identity")
-    if restored is not None and untouched is not None and restored >= untouched:
-        kind = f"{where} restoring is no better than returning the damage"
-        text = f"{where} restoring ({number(restored, 4)}) is no better than returning the damage"
-        yield "caution", f"{text} ({number(untouched, 4)})", kind
+def _training_ends(run: Run) -> dict[str, float]:
+    """Return the last values of each logged metric: of its curve, or, if that is missing, as recorded."""
+    train = {name: value for name, value in run.record.metrics.items() if name.startswith("train/")}
+    recorded = {name.removeprefix("train/"): value for name, value in train.items()}
+    return recorded | {name: curve_end(curve) for name, curve in run.curves.items()}
+
+
+def _matching_problems(run: Run) -> Iterator[Problem]:
+    """Check that the field matches its own pair, and that its affine part depends on the pair."""
+    if not matches_pairs(run):
+        return
+    verdict = matching_verdict(run)
+    if verdict is None:
+        kind = "matching not checked against controls; gvsl pretrain STORE --out RUN --resume does"
+        yield "caution", f"matching {unmeasured(run)}", kind
+    elif not verdict.known:
+        fix = f"too few for an interval: prepare a store with {MIN_PAIRS} or more volumes in val"
+        pairs = plural(verdict.over_swapped.pairs, "held-out pair")
+        yield "caution", f"matching was checked on {pairs}, {fix}", f"matching was checked on few pairs, {fix}"
+    else:
+        fix = "more --max-steps or a larger --batch-size"
+        for gain in (verdict.over_swapped, verdict.over_blurred):
+            if not gain.shown:
+                fails = f"it does not match: its own field is no better than {gain.control}"
+                yield "broken", f"{fails} (NCC gain {gain.interval}{gain.limit}): {fix}", f"{fails}: {fix}"
+        if verdict.affine is not None and not verdict.affine.shown:
+            fails = "its affine part does not depend on the pair: it is no better than another pair's"
+            yield (
+                "caution",
+                f"{fails} (NCC gain {verdict.affine.interval}{verdict.affine.limit}): {fix}",
+                f"{fails}: {fix}",
+            )
+    before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
+    if before is not None and after is not None and after <= before:
+        text, fix = "labels overlap no better after matching", "more --max-steps"
+        values = f"({number(after, 4)}) than before ({number(before, 4)})"
+        yield "caution", f"{text} {values}: {fix}", f"{text} than before: {fix}"
 
 
 def _transfer_problems(run: Run) -> Iterator[Problem]:
@@ -206,6 +129,23 @@ def _transfer_problems(run: Run) -> Iterator[Problem]:
     if mean is not None and recorded is not None and abs(mean - recorded) > MEAN_TOLERANCE:
         text = f"the recorded test DSC {number(recorded)} is not the mean of its cases, {number(mean)}"
         yield "broken", text, "the recorded test DSC is not the mean of the cases"
+    yield from _rising(run)
+
+
+def _rising(run: Run) -> Iterator[Problem]:
+    """Check that the validation score stood still at the end, so that the run is compared at its best."""
+    curve = validation(run)
+    if curve is None or curve.values.size < 2:
+        return
+    first, last = curve.steps[0], curve.steps[-1]
+    best = curve.steps[int(curve.values.argmax())]
+    count = max(1, round(RISING_PART * curve.values.size))
+    gain = float(curve.values[-count:].mean() - curve.values[-2 * count : -count].mean())
+    if best >= last - RISING_SPAN * (last - first) and gain > RISING_GAIN:
+        kind = "validation still rising at the last steps: more --max-steps"
+        name, steps = score_name(run), plural(count, "validation")
+        text = f"{name} {number(gain, signed=True)} over the last {steps}, best at step {best:.0f} of {last:.0f}"
+        yield "caution", f"validation was still rising at the last steps ({text}): more --max-steps", kind
 
 
 def _of_group(group: Group, compared: Sequence[Group]) -> Iterable[Finding]:

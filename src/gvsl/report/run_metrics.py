@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from statistics import fmean
 
+from gvsl.records.matching import MATCHING_METRICS
 from gvsl.report.runs import Curve, Run
 
-MATCHING_METRICS = ("ncc", "ncc_affine", "ncc_identity", "folded", "dice_before", "dice_after")
 END_FRACTION = 0.1
 """The fraction of a curve's values, the last ones, whose mean is the curve's end."""
 EARLIER_TITLES: Mapping[str, tuple[str, str | None]] = {
@@ -50,8 +50,9 @@ def held_out(run: Run, key: str) -> float | None:
 
 def pretext_metrics(run: Run) -> list[tuple[str, float]]:
     """Return a pre-training run's metrics on held-out volumes, other than those of matching, by name."""
+    matching = {metric.name for metric in MATCHING_METRICS}
     names = [name.removeprefix("val/") for name in run.record.metrics if name.startswith("val/")]
-    return [(name, run.record.metrics[f"val/{name}"]) for name in names if name not in MATCHING_METRICS]
+    return [(name, run.record.metrics[f"val/{name}"]) for name in names if name not in matching]
 
 
 def title_of(run: Run, name: str) -> str:

@@ -70,6 +70,8 @@ class Checkpoint:
         self.folder, self.effects, self.every = folder, effects or {}, every
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
         self.began = time.monotonic()
+        self.before = 0.0
+        """Seconds that the run had taken before the state that is resumed."""
         self._state: dict[str, Any] | None = None
         present = (folder / STATE_NAME).is_file()
         if present and not resume:
@@ -78,6 +80,7 @@ class Checkpoint:
             raise UserError(f"{folder} holds no checkpoint to resume: leave out --resume to start the run")
         if resume:
             self._state = self._read()
+            self.before = float(self._state["seconds"])
 
     @property
     def done(self) -> int:
@@ -87,7 +90,21 @@ class Checkpoint:
     @property
     def seconds(self) -> float:
         """Time spent on the run, including before it was stopped."""
-        return (time.monotonic() - self.began) + (0.0 if self._state is None else float(self._state["seconds"]))
+        return (time.monotonic() - self.began) + self.before
+
+    def of_candidate(self, number: int) -> "Checkpoint":
+        """Return the checkpoint of the run's `number`-th candidate, from 0, which resumes if it was begun.
+
+        The first has the run's own, so that a run that was begun has a state in `folder`.
+        """
+        if number == 0:
+            return self
+        folder = self.folder / f"candidate-{number}"
+        begun = (folder / STATE_NAME).is_file()
+        other = Checkpoint(folder, self.identity, self.every, effects=self.effects, resume=begun)
+        other.began = self.began
+        self.before = other.before = max(self.before, other.before)
+        return other
 
     def restore(self, training: Stateful, optimiser: torch.optim.Optimizer) -> None:
         """Load the state, if there is one, into training and optimiser.
@@ -113,8 +130,15 @@ class Checkpoint:
 
     def save(self, step: int, training: Stateful, optimiser: torch.optim.Optimizer) -> None:
         """Save the state after `step` if it is due."""
-        if not self.every or step % self.every:
-            return
+        if self.every and step % self.every == 0:
+            self._write(step, training, optimiser)
+
+    def save_last(self, step: int, training: Stateful, optimiser: torch.optim.Optimizer) -> None:
+        """Save the state after a candidate's last step, so that resuming the run does not repeat the candidate."""
+        if self.every and step > self.done:
+            self._write(step, training, optimiser)
+
+    def _write(self, step: int, training: Stateful, optimiser: torch.optim.Optimizer) -> None:
         groups, values = training.export_state()
         tensors = {f"{group}/{key}": value for group, members in groups.items() for key, value in members.items()}
         known = _pack(optimiser.state_dict()["state"], "optimiser", tensors)

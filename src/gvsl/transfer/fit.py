@@ -1,17 +1,20 @@
 """The training loops of a transfer (Appendix E.3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from itertools import islice
 
 import torch
 from torch import Tensor
 
+from gvsl.io import Box
 from gvsl.progress import progress
 from gvsl.store import Store
 from gvsl.transfer.cases import draw_boxes
 from gvsl.transfer.checkpoint import Checkpoint
-from gvsl.transfer.monitor import FitResult, TrainingMonitor
-from gvsl.transfer.networks import AdaptedNetwork
+from gvsl.transfer.monitor import Candidate, DivergedError, FitResult, TrainingMonitor
+from gvsl.transfer.networks import RIDGE, AdaptedNetwork
 from gvsl.transfer.task import Task
 from gvsl.transfer.transfer_settings import TransferSettings
 
@@ -29,22 +32,86 @@ def fit(
     Raises:
         DivergedError: the loss is no longer finite.
     """
-    monitor = TrainingMonitor(network, task.validate, settings, f"val_{task.score_name}")
 
-    def loss_of(case: str, box: tuple[slice, slice, slice], number: int) -> Tensor:
+    def loss_of(case: str, box: Box, number: int) -> Tensor:
         features, target = task.example(case, box, number)
         return task.loss(network.head(features), target)
 
-    with progress(settings.max_steps - checkpoint.done, "training", unit="steps") as advance:
+    states = [checkpoint.of_candidate(number) for number in range(len(settings.learning_rates))]
+    steps = settings.max_steps * len(states) - sum(state.done for state in states)
+    with progress(steps, "training", unit="steps") as advance:
         if settings.optimiser == "lbfgs":
-            examples = task.examples()
-            network.head.standardise(task.example(*each, number)[0] for number, each in enumerate(examples))
-            return fit_lbfgs(
-                monitor, lambda number: loss_of(*examples[number], number), len(examples), advance, checkpoint
-            )
+            return _fit_frozen(task, network, settings, loss_of, advance, checkpoint)
         shapes = {case: store.cases[case].shape for case in task.train}
-        drawn = islice(draw_boxes(shapes, settings), checkpoint.done * settings.batch_size, None)
-        return fit_adam(monitor, lambda number: loss_of(*next(drawn), number), advance, checkpoint)
+
+        def train(rate: float, state: Checkpoint) -> FitResult:
+            drawn = islice(draw_boxes(shapes, settings), state.done * settings.batch_size, None)
+            monitor = _monitor(task, network, replace(settings, learning_rate=rate))
+            return fit_adam(monitor, lambda number: loss_of(*next(drawn), number), advance, state, len(states) > 1)
+
+        if len(states) == 1:
+            return train(settings.learning_rates[0], checkpoint)
+        return fit_candidates(network, train, list(zip(settings.learning_rates, states, strict=True)))
+
+
+def _fit_frozen(
+    task: Task,
+    network: AdaptedNetwork,
+    settings: TransferSettings,
+    loss_of: Callable[[str, Box, int], Tensor],
+    advance: Callable[[], object],
+    checkpoint: Checkpoint,
+) -> FitResult:
+    """Train a head on all examples by L-BFGS, on standardised and, if set, whitened features."""
+    examples, head = task.examples(), network.head
+
+    def features() -> Iterator[Tensor]:
+        return (task.example(*each, number)[0] for number, each in enumerate(examples))
+
+    head.standardise(features())
+    if settings.whiten:
+        head.whiten(features(), RIDGE + settings.weight_penalty)  # the penalty adds to the loss's curvature alike
+    monitor = _monitor(task, network, settings)
+    result = fit_lbfgs(monitor, lambda number: loss_of(*examples[number], number), len(examples), advance, checkpoint)
+    head.fold()
+    return result
+
+
+def _monitor(task: Task, network: AdaptedNetwork, settings: TransferSettings) -> TrainingMonitor:
+    return TrainingMonitor(network, task.validate, settings, f"val_{task.score_name}")
+
+
+def fit_candidates(
+    network: AdaptedNetwork,
+    train: Callable[[float, Checkpoint], FitResult],
+    candidates: Sequence[tuple[float, Checkpoint]],
+) -> FitResult:
+    """Train the network at each learning rate from the same start; leave it with the weights that validated best.
+
+    Args:
+        network: to train.
+        train: trains it at a learning rate, with a checkpoint of its own.
+        candidates: the learning rates, each with its checkpoint; the first of equal scores is kept.
+
+    Raises:
+        DivergedError: the loss is no longer finite at any of them.
+    """
+    start = deepcopy(network.trained.state_dict())
+    chosen, weights, tried = FitResult(), start, []
+    for rate, checkpoint in candidates:
+        network.trained.load_state_dict(start)
+        try:
+            result = train(rate, checkpoint)
+        except DivergedError:  # one rate that is too high does not end the search
+            result = FitResult()
+        tried.append(Candidate(rate, result.best_score if result.rows else None, result.best_step, result.steps))
+        if result.best_score > chosen.best_score:
+            chosen, weights = result, deepcopy(network.trained.state_dict())
+    if not chosen.rows:
+        raise DivergedError("the loss is no longer a number at any learning_rate: give lower ones")
+    network.trained.load_state_dict(weights)
+    network.eval()
+    return replace(chosen, candidates=tried)
 
 
 def fit_adam(
@@ -52,6 +119,7 @@ def fit_adam(
     loss_of: Callable[[int], Tensor],
     advance: Callable[[], object] = lambda: None,
     checkpoint: Checkpoint | None = None,
+    keep_last: bool = False,
 ) -> FitResult:
     """Train the monitor's network by Adam; leave it with the weights that validated best.
 
@@ -60,12 +128,14 @@ def fit_adam(
         loss_of: returns the loss of an example by its number in the run; called once for each, in order.
         advance: called after each step.
         checkpoint: saves the state, and restores it if there is one.
+        keep_last: save the state after the last step too, so that a finished training is not repeated.
 
     Raises:
         DivergedError: the loss is no longer finite.
     """
     settings = monitor.settings
-    optimiser = torch.optim.Adam(monitor.trained.parameters(), lr=settings.learning_rate)
+    (rate,) = settings.learning_rates
+    optimiser = torch.optim.Adam(monitor.trained.parameters(), lr=rate)
 
     def take_step(step: int) -> None:
         optimiser.zero_grad()
@@ -75,7 +145,7 @@ def fit_adam(
             monitor.losses.append(loss.detach() * settings.batch_size)
         optimiser.step()
 
-    return _run_steps(monitor, optimiser, take_step, LOG_EVERY, advance, checkpoint)
+    return _run_steps(monitor, optimiser, take_step, LOG_EVERY, advance, checkpoint, keep_last)
 
 
 def fit_lbfgs(
@@ -91,7 +161,8 @@ def fit_lbfgs(
     still improved after 2,000 steps where those on random features had converged (docs/results.md).
 
     Args:
-        monitor: the network, whose head is standardised, and its validation, with the settings: steps, weight penalty.
+        monitor: the network, whose head is standardised and may be whitened, and its validation, with the settings:
+            steps, weight penalty.
         loss_of: returns the loss of an example by its number.
         examples: how many there are; all have the same weight.
         advance: called after each step.
@@ -107,7 +178,7 @@ def fit_lbfgs(
 
     def loss_of_all() -> Tensor:
         optimiser.zero_grad()
-        penalty = monitor.settings.weight_penalty * head.weight.square().sum()
+        penalty = monitor.settings.weight_penalty * head.standardised_weight.square().sum()
         penalty.backward()
         total = penalty.detach()
         for number in range(examples):
@@ -129,18 +200,23 @@ def _run_steps(
     log_every: int,
     advance: Callable[[], object],
     checkpoint: Checkpoint | None,
+    keep_last: bool = False,
 ) -> FitResult:
-    """Take the steps from the checkpoint's on, log, save and validate."""
+    """Take the steps from the checkpoint's on, log, save and validate, until validation no longer improves."""
     first = 1
     if checkpoint is not None:
         checkpoint.restore(monitor, optimiser)
         first += checkpoint.done
     monitor.network.train()
     for step in range(first, monitor.settings.max_steps + 1):
+        if monitor.settled:
+            break
         take_step(step)
         if monitor.validates(step) or step % log_every == 0:
             monitor.log(step)
         if checkpoint is not None:
             checkpoint.save(step, monitor, optimiser)
         advance()
+    if checkpoint is not None and keep_last:
+        checkpoint.save_last(monitor.result.steps, monitor, optimiser)
     return monitor.finish()

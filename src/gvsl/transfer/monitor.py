@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,12 +13,26 @@ from gvsl.errors import UserError
 from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.transfer_settings import TransferSettings
 
+MIN_GAIN = 1e-4
+"""Gain of the validation score that counts as improvement for `patience`."""
 TensorGroups = dict[str, dict[str, Tensor]]
 """Tensors by group and name, as a checkpoint stores them."""
 
 
 class DivergedError(UserError):
     """The loss is no longer finite; resuming would repeat it."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of several learning rates that were tried."""
+
+    learning_rate: float
+    best_score: float | None
+    """The best validation score; None if the loss diverged."""
+    best_step: int
+    steps: int
+    """Number of steps that were taken."""
 
 
 @dataclass
@@ -29,6 +43,16 @@ class FitResult:
     best_score: float = -math.inf
     rows: list[dict[str, float]] = field(default_factory=list)
     """One row a logged step: `step`, `loss` and, where it was measured, the validation score, such as `val_dice`."""
+    stopped_by: Literal["max_steps", "patience"] = "max_steps"
+    """The setting that ended the training."""
+
+    @property
+    def steps(self) -> int:
+        """Number of steps that were taken."""
+        return int(self.rows[-1]["step"]) if self.rows else 0
+
+    candidates: list[Candidate] = field(default_factory=list)
+    """The learning rates that were tried, if several."""
 
     def validated(self, column: str) -> tuple[list[float], list[float]]:
         """Return the steps at which the validation score was measured, and the scores."""
@@ -65,6 +89,17 @@ class TrainingMonitor:
         """Return True if the network is validated after this step."""
         return step == self.settings.max_steps or step % self.settings.validate_every == 0
 
+    @property
+    def settled(self) -> bool:
+        """True once `patience` validations in a row have brought no improvement."""
+        if self.settings.patience is None:
+            return False
+        reference, still = -math.inf, 0
+        for score in self.result.validated(self.column)[1]:
+            still = 0 if score > reference + MIN_GAIN else still + 1
+            reference = score if still == 0 else reference
+        return still >= self.settings.patience
+
     def log(self, step: int) -> None:
         """Add a row with the mean loss since the last one, and the validation score if due.
 
@@ -88,6 +123,8 @@ class TrainingMonitor:
 
     def finish(self) -> FitResult:
         """Load the best weights into the network, and leave it in eval mode."""
+        if self.settled and self.result.steps < self.settings.max_steps:
+            self.result.stopped_by = "patience"
         self.trained.load_state_dict(self.best)
         self.network.eval()
         return self.result

@@ -5,11 +5,17 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gvsl.backbones import UNet3D
 
 VARIANCE_EPS = 1e-6
 """Lower bound of a channel's variance, so that a constant channel is not amplified."""
+RIDGE = 1e-4
+"""Added to the eigenvalues of the standardised inputs' covariance before whitening; cached features are float16, whose
+rounding would otherwise be amplified."""
+EVERY_OTHER = 2
+"""Step along each axis between the positions that the covariance of a convolution's inputs is computed from."""
 
 
 class StandardisedHead(nn.Module):
@@ -18,11 +24,17 @@ class StandardisedHead(nn.Module):
     Each channel is centred and scaled by its statistics over the training cases; before `standardise` is called it
     passes unchanged. The map stays linear, but its optimum can be reached: the channels of a trained backbone differ
     in scale by orders of magnitude, and without scaling an optimiser stops short of it.
+
+    Between `whiten` and `fold`, `weight` is that of a map on whitened inputs: the inputs of one output, such as the
+    3x3x3 neighbours of all channels, are strongly correlated, which slows an optimiser down as scales do. It is a
+    change of variables: the loss as a function of `standardised_weight`, and so its optimum, is the same.
     """
 
     centre: Tensor
     spread: Tensor
     weight: Tensor
+    whitening: Tensor | None = None
+    """Whitening matrix of an output's inputs, (inputs, inputs); None if `weight` applies to standardised ones."""
 
     def register_scale(self, channels: int) -> None:
         """Add the buffers; to be called after the map is built."""
@@ -42,11 +54,52 @@ class StandardisedHead(nn.Module):
         self.centre.copy_(centre)
         self.spread.copy_((squares / count - centre.square()).clamp_min(VARIANCE_EPS).sqrt())
 
+    @torch.no_grad()
+    def whiten(self, features: Iterable[Tensor], ridge: float = RIDGE) -> None:
+        """Start from a zero weight on whitened inputs, their covariance estimated from tensors (B, channels, ...).
+
+        Args:
+            features: those that `standardise` has seen.
+            ridge: added to the eigenvalues of the covariance, which are 1 on average.
+        """
+        inputs = self.weight[0].numel()
+        count, products = 0, torch.zeros(inputs, inputs, dtype=torch.float64, device=self.weight.device)
+        for each in features:
+            for rows in self._inputs(self._standardised(each)):
+                count += len(rows)
+                products += (rows.T @ rows).double()
+        values, vectors = torch.linalg.eigh(products / count)
+        self.whitening = ((vectors / (values.clamp_min(0) + ridge).sqrt()) @ vectors.T).to(self.weight.dtype)
+        self.weight.zero_()
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Make `weight` one on standardised inputs again, with the same outputs."""
+        self.weight.copy_(self.standardised_weight)
+        self.whitening = None
+
+    @property
+    def standardised_weight(self) -> Tensor:
+        """The weight on standardised inputs."""
+        if self.whitening is None:
+            return self.weight
+        return (self.weight.flatten(1) @ self.whitening).view_as(self.weight)
+
     def forward(self, features: Tensor) -> Tensor:
         """Return the map of the standardised features."""
+        return self._map(self._standardised(features), self.standardised_weight)
+
+    def _standardised(self, features: Tensor) -> Tensor:
         shape = (1, -1, *(1,) * (features.dim() - 2))
-        mapped: Tensor = super().forward((features - self.centre.view(shape)) / self.spread.view(shape))
-        return mapped
+        return (features - self.centre.view(shape)) / self.spread.view(shape)
+
+    def _map(self, features: Tensor, weight: Tensor) -> Tensor:
+        """Return the linear map of features with a weight of the shape of `weight`."""
+        raise NotImplementedError
+
+    def _inputs(self, features: Tensor) -> Iterable[Tensor]:
+        """Yield the inputs of some outputs, (outputs, inputs), in the order of `weight[0]` flattened."""
+        raise NotImplementedError
 
 
 class SegmentationHead(StandardisedHead, nn.Conv3d):
@@ -56,6 +109,17 @@ class SegmentationHead(StandardisedHead, nn.Conv3d):
         super().__init__(channels, classes, kernel, padding=kernel // 2)
         self.register_scale(channels)
 
+    def _map(self, features: Tensor, weight: Tensor) -> Tensor:
+        return self._conv_forward(features, weight, self.bias)
+
+    def _inputs(self, features: Tensor) -> Iterable[Tensor]:
+        side = self.kernel_size[0]
+        patches = functional.pad(features, [side // 2] * 6)
+        for axis in (2, 3, 4):
+            patches = patches.unfold(axis, side, EVERY_OTHER)
+        for plane in patches.unbind(2):  # one at a time: all together are as many volumes as the kernel has voxels
+            yield plane.permute(0, 2, 3, 1, 4, 5, 6).flatten(3).flatten(0, 2)
+
 
 class ClassificationHead(StandardisedHead, nn.Linear):
     """A linear layer: (B, channels) to a logit, (B, 1)."""
@@ -63,6 +127,12 @@ class ClassificationHead(StandardisedHead, nn.Linear):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, 1)
         self.register_scale(channels)
+
+    def _map(self, features: Tensor, weight: Tensor) -> Tensor:
+        return functional.linear(features, weight, self.bias)
+
+    def _inputs(self, features: Tensor) -> Iterable[Tensor]:
+        yield features
 
 
 class AdaptedNetwork(nn.Module):

@@ -1,6 +1,7 @@
 """A transfer run of any task from end to end: check, train, test once, write (Appendix E.3)."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -76,7 +77,7 @@ def run_task(
     source = None if weights is None else find_weights(weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        backbone = UNet3D(width=settings.width) if source is None else _load(source, weights, store, settings)
+        backbone = _scratch(settings) if source is None else _load(source, weights, store, settings)
         network = task.build(backbone).to(device)
     start = "scratch" if source is None else hashlib.sha256((source / MODEL_NAME).read_bytes()).hexdigest()
     identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
@@ -97,6 +98,7 @@ def run_task(
             created=created,
             environment=environment(device_facts(device)),
             pretraining=_pretraining(backbone),
+            training=_training(result),
             metrics=tested.metrics | _validation_metrics(result, task.score_name) | tested.other_metrics,
             cases=tested.cases,
             curves=CURVES_NAME,
@@ -155,6 +157,10 @@ def _run_folder(out: Path, checkpoint: Checkpoint) -> Iterator[Path]:
     checkpoint.remove()
 
 
+def _scratch(settings: TransferSettings) -> UNet3D:
+    return UNet3D(width=settings.width, levels=settings.levels)
+
+
 def _config(
     name: str,
     task: Task,
@@ -169,6 +175,7 @@ def _config(
         **asdict(settings),
         "task": name,
         "width": backbone.width,
+        "levels": backbone.levels,
         "weights": "scratch" if weights is None else str(weights),
         "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedUNet3D) else None,
         "leakage": describe_leakage(backbone, store),
@@ -192,6 +199,15 @@ def _pretraining(backbone: UNet3D) -> dict[str, Any]:
     found = {"steps": past.get("steps"), "seed": past.get("seed")}
     found["store"] = store.get("hash") if isinstance(store, dict) else None
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _training(result: FitResult) -> dict[str, Any]:
+    """Return how long the training took, why it ended and which learning rates were tried, for its record."""
+    found: dict[str, Any] = {"steps": result.steps, "stopped_by": result.stopped_by}
+    if result.candidates:
+        kept = max(result.candidates, key=lambda tried: -math.inf if tried.best_score is None else tried.best_score)
+        found |= {"learning_rate": kept.learning_rate, "candidates": [asdict(tried) for tried in result.candidates]}
+    return found
 
 
 def _validation_metrics(result: FitResult, score_name: str) -> dict[str, float]:

@@ -59,13 +59,18 @@ class TransferSettings:
     """`adam` (the paper), or for `linear` alone `lbfgs`: full-batch on standardised features, which reaches the head's
     optimum in tens of steps and has no learning rate to tune."""
     loss: Literal["dice", "dice_ce"] = "dice"
-    """Soft Dice (the paper), or `dice_ce`: with cross-entropy added, which has no plateaus."""
+    """Soft Dice over the structures without the background (the paper names no loss), or `dice_ce`: with
+    cross-entropy added, which has no plateaus."""
     weight_penalty: float = 0.0
     """Factor of the L2 penalty on the head's weights in the loss of `lbfgs`."""
-    learning_rate: float = 1e-4
-    """Learning rate of Adam."""
+    whiten: bool = False
+    """Optimise the head of `lbfgs` on whitened inputs: the same optimum in fewer steps."""
+    learning_rate: float | tuple[float, ...] = 1e-4
+    """Learning rate of Adam; of several, such as [3e-4, 1e-3], each is trained and the best on validation is kept."""
     max_steps: int = 40_000
-    """Number of optimiser steps; a step of `lbfgs` uses every training window."""
+    """Maximum number of optimiser steps; a step of `lbfgs` uses every training window."""
+    patience: int | None = None
+    """Stop after so many validations in a row without improvement; never if not given (the paper)."""
     batch_size: int = 1
     """Cases per step, which may differ in size; their losses are averaged."""
     validate_every: int = 200
@@ -76,6 +81,8 @@ class TransferSettings:
     """Fraction of a window that overlaps the next one, where a volume is larger than the crop."""
     width: int = 32
     """Channels of the first level of a randomly initialised backbone; pre-trained weights have their own."""
+    levels: int = 5
+    """Resolutions of a randomly initialised backbone; pre-trained weights have their own."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """Number format of the backbone's passes; head and loss are always float32. `auto` is bf16 where the hardware
     computes in it, else fp32."""
@@ -94,14 +101,14 @@ class TransferSettings:
     def __post_init__(self) -> None:
         check_settings(
             self,
-            **dict.fromkeys(("max_steps", "batch_size", "validate_every", "labels"), 1),
+            **dict.fromkeys(("max_steps", "batch_size", "validate_every", "labels", "patience"), 1),
             **dict.fromkeys(("weight_penalty", "seed", "cache_gigabytes", "checkpoint_every"), 0),
         )
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise UserError(f"kernel is {self.kernel}: give an odd number")
         if self.optimiser == "lbfgs" and self.mode != "linear":
             raise UserError(f"optimiser lbfgs trains a head on frozen features, not mode {self.mode}: give adam")
-        if not self.learning_rate > 0:
+        if not self.learning_rates or not all(rate > 0 for rate in self.learning_rates):
             raise UserError(f"learning_rate is {self.learning_rate}: give more than 0")
         if min(self.crop) < 1:
             raise UserError(f"crop is {self.crop}: give three sides of 1 voxel or more")
@@ -109,8 +116,15 @@ class TransferSettings:
             raise UserError(f"overlap is {self.overlap}: give 0 or more and less than 1")
         if self.width < 8 or self.width % 8:
             raise UserError(f"width is {self.width}: give a multiple of 8")
+        if self.levels < 2:
+            raise UserError(f"levels is {self.levels}: give 2 or more")
         if self.augmentation != "none" and self.mode == "linear":
             raise UserError(
                 f"augmentation is {self.augmentation}, but mode linear computes its features once: "
                 "give augmentation none, or mode finetune or scratch"
             )
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """The learning rates to try, also if there is one."""
+        return self.learning_rate if isinstance(self.learning_rate, tuple) else (self.learning_rate,)

@@ -19,7 +19,7 @@ GRADIENTS = "gradient_norm_"
 TOGETHER = (
     (
         "Matching",
-        "1 minus the local correlation: ncc must end lowest, ncc_affine between, ncc_identity (no warp) on top.",
+        "1 minus the local correlation after the field, its affine part, and no warp. Blur alone lowers it too.",
         (("ncc", SERIES[0], "solid"), ("ncc_affine", SERIES[2], "dashed"), ("ncc_identity", SERIES[1], "dotted")),
     ),
     (

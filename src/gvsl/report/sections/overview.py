@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from gvsl.report.data import ReportData
 from gvsl.report.figures.chart import INK, MUTED, SERIES, css_colour
+from gvsl.report.finding import Finding, FindingKind, by_kind
 from gvsl.report.grouping import RANDOM, Group
+from gvsl.report.matching import verdict_lines
 from gvsl.report.numbers import capital, number, percent, plural, plus_minus
 from gvsl.report.page import Html, chip, details, element, join, section, text
-from gvsl.report.run_findings import Finding, FindingKind, by_kind
 from gvsl.report.run_metrics import held_out, pretext_metrics, title_of
 from gvsl.report.runs import Run
 from gvsl.report.sections.dice import mean_chart
@@ -135,7 +136,8 @@ def _pretraining(run: Run) -> Html:
         facts.append(_stat(number(after), "label overlap (DSC)", [f"{number(before)} before matching"], SERIES[0]))
     facts.append(_stat(percent(held_out(run, "folded")), "of voxels folded", ["at most 1 % is acceptable"], MUTED))
     pairs = element("p", f"ncc over {plural(len(run.record.cases), 'held-out pair')}, lower is better", css="quiet")
-    matching = element("div", run_heading(run), pairs, element("dl", *bars, css="bars"))
+    verdict = [element("p", f"{capital(line)}.") for line in verdict_lines(run)]
+    matching = element("div", run_heading(run), pairs, element("dl", *bars, css="bars"), *verdict)
     return element("article", matching, element("div", *facts, css="stats"), css="card matching")
 
 
@@ -148,9 +150,10 @@ def _bar(name: str, value: float | None, colour: str) -> tuple[Html, Html]:
 def _findings(found: Sequence[Finding]) -> Html:
     if not found:
         words = (
-            "No check found anything wrong. Checked, where logged: ncc below ncc_affine below "
-            "ncc_identity, folding under 1 %, a gradient in every part, labels better matched than "
-            "before, three seeds for each arm, and settings that differ in nothing but weights and seed."
+            "No check found anything wrong. Checked, where logged: a pair's own field better than another pair's and "
+            "than blur alone, folding under 1 %, a gradient in every part, labels better matched than before, no "
+            "collapse and no pretext at chance, validation that stood still, three seeds for each arm, and settings "
+            "that differ in nothing but weights and seed."
         )
         return element("p", words, css="card good")
     items = [element("li", chip(item.level, item.level), _kind(item)) for item in by_kind(found)]

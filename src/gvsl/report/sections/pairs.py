@@ -35,11 +35,27 @@ CHARTS = (
         "1 minus the local correlation of {pairs}, a dot each: every line should fall.",
     ),
     (
-        ("dice_before", "dice_after"),
-        ("before", "after"),
-        (SERIES[1], SERIES[0]),
+        ("smooth_ncc_blurred", "smooth_ncc_mean_field", "smooth_ncc_swapped", "smooth_ncc"),
+        ("blurred", "mean field", "another's", "own field"),
+        (SERIES[1], SERIES[3], SERIES[2], SERIES[0]),
+        "NCC loss and its controls",
+        "The same of {pairs} after equal smoothing: a pair's own field must be below the mean field of the others, a "
+        "field of another pair, and the moving image blurred as much but not moved.",
+    ),
+    (
+        ("dice_before", "dice_affine", "dice_after"),
+        ("before", "affine", "after"),
+        (SERIES[1], SERIES[2], SERIES[0]),
         "Label overlap",
         "DSC of labels warped by the DVF, which training never saw: every line should rise.",
+    ),
+    (
+        ("dice_mean_field", "dice_affine_swapped", "dice_swapped", "dice_after"),
+        ("mean field", "another's affine", "another's", "own field"),
+        (SERIES[3], SERIES[1], SERIES[2], SERIES[0]),
+        "Label overlap and its controls",
+        "DSC after the mean field of the others, another pair's affine part, another pair's field, and the own field, "
+        "which must be above.",
     ),
 )
 """Keys of the cases' rows, names and colours of the columns, title and caption of each chart."""
@@ -75,9 +91,11 @@ def _charts(run: Run) -> list[Html]:
     charts = []
     for keys, names, colours, title, caption in CHARTS:
         tables = [scores([run], cases, key) for key in keys]
-        if any(np.isfinite(table).any() for table in tables):
-            columns = [Column(*column) for column in zip(names, colours, tables, strict=True)]
-            svg = dots_chart(columns, common_limits(tables), f"{title} of {count}: {', '.join(names)}")
+        shown = [column for column in zip(names, colours, tables, strict=True) if np.isfinite(column[-1]).any()]
+        if len(shown) > 1:  # older records lack the controls
+            columns = [Column(*column) for column in shown]
+            alt = f"{title} of {count}: {', '.join(column.name for column in columns)}"
+            svg = dots_chart(columns, common_limits([column.table for column in columns]), alt)
             charts.append(figure(svg, caption.format(pairs=count), title))
     return [element("div", *charts, css="charts")] if charts else []
 
@@ -100,7 +118,7 @@ def _pair(picture: Picture) -> Html:
     before = _note(picture, "ncc_identity", "dice_before")
     stages = [
         Stage("moving", moving, limits, before, outlines("moving", same_grid)),
-        Stage("after affine", affine, limits, _note(picture, "ncc_affine"), outlines(None)),
+        Stage("after affine", affine, limits, _note(picture, "ncc_affine", "dice_affine"), outlines(None)),
         Stage("after full DVF", warped, limits, _note(picture, "ncc", "dice_after"), outlines("warped")),
         Stage("fixed", fixed, limits, "the target", outlines(None)),
         Stage("grid", moving, limits, "on the moving image", grids),

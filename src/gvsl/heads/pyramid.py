@@ -1,0 +1,110 @@
+"""The pyramid head: local features of two volumes to a displacement field, coarse to fine."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gvsl.backbones.blocks import SLOPE, Convolution, conv_group
+from gvsl.geometry import compose, resize_dvf, spatial_shape, warp
+
+PYRAMID_CHANNELS = 32
+QUARTER_RADIUS = 2
+"""Reach of the comparison at a quarter of the resolution, in its voxels: 8 voxels of the volume."""
+HALF_RADIUS = 1
+"""Reach of the comparison at half the resolution, in its voxels: 2 voxels of the volume."""
+INITIAL_SCALE = 1e-3
+"""Standard deviation of the coarse levels' last weights, for a field close to zero at the start."""
+FULL_INITIAL_SCALE = 1e-5
+"""The same at full resolution, as in `gvsl.heads.deformable`."""
+
+
+class PyramidHead(nn.Module):
+    """Compare two volumes' local features at a quarter, half and full resolution, and refine the field at each.
+
+    At a quarter and half of the resolution, each voxel of the fixed volume is correlated with its neighbourhood in the
+    moving volume, warped by the field found so far; convolution groups turn the correlations into an update, which is
+    composed with that field. Correlations make matching a property of the features: the same anatomy must look alike in
+    both volumes. At full resolution the update comes from the features themselves, as in the paper's head.
+
+    Source: coarse-to-fine cost volumes of D. Sun, X. Yang, M.-Y. Liu and J. Kautz. PWC-Net: CNNs for Optical Flow Using
+    Pyramid, Warping, and Cost Volume. CVPR 2018. https://arxiv.org/abs/1709.02371
+
+    >>> features = torch.rand(1, 8, 8, 8, 8)
+    >>> PyramidHead(channels=8)(features, features).shape
+    torch.Size([1, 3, 8, 8, 8])
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        width = PYRAMID_CHANNELS
+        self.to_half = nn.Conv3d(channels, width, kernel_size=3, stride=2, padding=1)
+        self.to_quarter = nn.Conv3d(width, width, kernel_size=3, stride=2, padding=1)
+        self.quarter_update = _update((2 * QUARTER_RADIUS + 1) ** 3 + width, width, INITIAL_SCALE)
+        self.half_update = _update((2 * HALF_RADIUS + 1) ** 3 + 2 * width, width, INITIAL_SCALE)
+        self.full_update = _update(2 * channels, channels, FULL_INITIAL_SCALE)
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Predict the local field, in float32 or higher.
+
+        Args:
+            moving: local features of the moving volume, affinely warped onto the fixed grid, (B, C, D, H, W).
+            fixed: local features of the fixed volume, (B, C, D, H, W).
+
+        Returns:
+            (B, 3, D, H, W), in voxels, on the fixed grid.
+        """
+        moving_half, moving_quarter = self._pyramid(moving)
+        fixed_half, fixed_quarter = self._pyramid(fixed)
+        dvf = self.quarter_update(
+            torch.cat([_correlations(moving_quarter, fixed_quarter, QUARTER_RADIUS), fixed_quarter], dim=1)
+        )
+        dvf = resize_dvf(dvf, spatial_shape(fixed_half))
+        warped = warp(moving_half, dvf, padding="border", exact=False)
+        dvf = compose(
+            dvf,
+            self.half_update(torch.cat([_correlations(warped, fixed_half, HALF_RADIUS), warped, fixed_half], dim=1)),
+        )
+        dvf = resize_dvf(dvf, spatial_shape(fixed))
+        warped = warp(moving, dvf, padding="border", exact=False)
+        return compose(dvf, self.full_update(torch.cat([warped, fixed], dim=1)))
+
+    def _pyramid(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features at half and at a quarter of the resolution."""
+        half = self.to_half(features)
+        return half, self.to_quarter(functional.leaky_relu(half, SLOPE))
+
+
+class _FloatConvolution(Convolution):
+    """A convolution in float32 under any autocast: bf16 would round 8 voxels to the nearest 1/16."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.to(self.weight.dtype))
+
+
+def _update(in_channels: int, channels: int, scale: float) -> nn.Sequential:
+    """Return the layers that predict a field: two convolution groups and a convolution."""
+    field = _FloatConvolution(channels, 3)
+    nn.init.normal_(field.weight, std=scale)
+    return nn.Sequential(conv_group(in_channels, channels), conv_group(channels, channels), field)
+
+
+def _correlations(moving: Tensor, fixed: Tensor, radius: int) -> Tensor:
+    """Correlate each voxel of the fixed features with its neighbourhood in the moving ones.
+
+    Args:
+        moving: (B, C, D, H, W).
+        fixed: (B, C, D, H, W).
+        radius: of the neighbourhood, a cube, in voxels; 0 beyond the border.
+
+    Returns:
+        The cosine for each of the (2 radius + 1)^3 offsets, (B, offsets, D, H, W).
+    """
+    moving, fixed = functional.normalize(moving, dim=1), functional.normalize(fixed, dim=1)
+    side = 2 * radius + 1
+    depth, height, width = spatial_shape(fixed)
+    padded = functional.pad(moving, [radius] * 6)
+    offsets = [(i, j, k) for i in range(side) for j in range(side) for k in range(side)]
+    return torch.stack(
+        [(padded[:, :, i : i + depth, j : j + height, k : k + width] * fixed).sum(dim=1) for i, j, k in offsets], dim=1
+    )

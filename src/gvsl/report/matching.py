@@ -1,0 +1,132 @@
+"""Whether a run's fields match its held-out pairs: its own field against the controls, with intervals over pairs."""
+
+import shlex
+from dataclasses import dataclass
+
+from gvsl.metrics.bootstrap import mean_with_interval
+from gvsl.records.matching import has_controls
+from gvsl.report.numbers import number, plural
+from gvsl.report.run_metrics import held_out
+from gvsl.report.runs import Run
+
+MIN_PAIRS = 5
+"""With fewer pairs, all of them gain by chance in more than one of 32 runs, and an interval means nothing."""
+MIN_GAIN = 1e-3
+"""Mean gain in the NCC loss, from 0 to 1, below which two fields count as one. Maps that differ by a thousandth of a
+voxel may differ in the same direction for every pair."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much lower the NCC loss of smoothed images is with a pair's own field than with a control."""
+
+    control: str
+    mean: float
+    low: float
+    high: float
+    """The ends of the 95 % bootstrap interval over pairs."""
+    pairs: int
+
+    @property
+    def known(self) -> bool:
+        """True if there are enough pairs for an interval."""
+        return self.pairs >= MIN_PAIRS
+
+    @property
+    def shown(self) -> bool:
+        """True if the pair's own field is better than the control."""
+        return self.known and self.low > 0 and self.mean >= MIN_GAIN
+
+    @property
+    def interval(self) -> str:
+        """The gain, with its interval if there are enough pairs."""
+        mean, low, high = (number(value, 4, signed=True) for value in (self.mean, self.low, self.high))
+        return f"{mean} [{low}, {high}]" if self.known else mean
+
+    @property
+    def limit(self) -> str:
+        """The note that the gain is below the minimum; empty if it is not."""
+        return f", less than {MIN_GAIN:g}" if self.known and self.mean < MIN_GAIN else ""
+
+    @property
+    def text(self) -> str:
+        """The gain over the control."""
+        return f"{self.interval} over {self.control}{self.limit}"
+
+
+@dataclass(frozen=True)
+class MatchingVerdict:
+    """Whether the field matches, and whether its affine part depends on the pair."""
+
+    over_swapped: Gain
+    over_blurred: Gain
+    affine: Gain | None
+    """The affine part over another pair's; None if the method has no affine head."""
+
+    @property
+    def known(self) -> bool:
+        """True if there are enough pairs for a verdict."""
+        return self.over_swapped.known
+
+    @property
+    def matches(self) -> bool:
+        """True if the pair's own field is better than another pair's and than blur alone."""
+        return self.over_swapped.shown and self.over_blurred.shown
+
+    @property
+    def sentences(self) -> list[str]:
+        """The verdict with its numbers, on the field and on the affine part."""
+        gains = f"NCC gain {self.over_swapped.text}, {self.over_blurred.text}"
+        if not self.known:
+            pairs = plural(self.over_swapped.pairs, "pair")
+            return [f"not known if it matches: {pairs}, fewer than {MIN_PAIRS} ({gains})"]
+        found = [f"it {'matches' if self.matches else 'does not match'} ({gains})"]
+        if self.affine is not None:
+            depends = "depends" if self.affine.shown else "does not depend"
+            found.append(f"its affine part {depends} on the pair (NCC gain {self.affine.text})")
+        return found
+
+
+def matching_verdict(run: Run) -> MatchingVerdict | None:
+    """Return the verdict on a pre-training run; None if it matches nothing, or its record has no controls."""
+    if not matches_pairs(run) or not has_controls(run.record.cases):
+        return None
+    affine = None
+    if (run.record.config.get("pretext") or {}).get("affine", True):
+        affine = _gain(run, "another pair's affine part", "smooth_ncc_affine_swapped", "smooth_ncc_affine")
+    return MatchingVerdict(
+        _gain(run, "another pair's field", "smooth_ncc_swapped", "smooth_ncc"),
+        _gain(run, "blur without motion", "smooth_ncc_blurred", "smooth_ncc"),
+        affine,
+    )
+
+
+def matches_pairs(run: Run) -> bool:
+    """Return True if the run's record has held-out pairs."""
+    return run.record.kind == "pretrain" and any("ncc" in row for row in run.record.cases)
+
+
+def verdict_lines(run: Run) -> list[str]:
+    """Return the verdict on a run's matching as lines, or the command that measures it; none if it matches nothing."""
+    verdict = matching_verdict(run)
+    if verdict is not None:
+        return [*verdict.sentences, *_affine_line(run)]
+    return [f"not known if it matches: {unmeasured(run)}"] if matches_pairs(run) else []
+
+
+def unmeasured(run: Run) -> str:
+    """State that a run's controls were not measured, and the command that does."""
+    return f"not checked against controls; gvsl pretrain STORE --out {shlex.quote(str(run.folder))} --resume does"
+
+
+def _affine_line(run: Run) -> list[str]:
+    moved, differ = held_out(run, "affine_displacement"), held_out(run, "affine_difference")
+    if moved is None or differ is None:
+        return []
+    return [f"its affine parts move voxels by {number(moved)} and differ between pairs by {number(differ)} voxels"]
+
+
+def _gain(run: Run, control: str, theirs: str, own: str) -> Gain:
+    values = [float(row[theirs]) - float(row[own]) for row in run.record.cases if "ncc" in row]
+    interval = mean_with_interval("mean", values)
+    return Gain(control, interval["mean"], interval["mean_low"], interval["mean_high"], len(values))

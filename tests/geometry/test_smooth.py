@@ -1,0 +1,28 @@
+import pytest
+import torch
+
+from gvsl.geometry import gaussian_smooth
+
+
+def test_an_impulse_becomes_a_gaussian_of_that_width() -> None:
+    impulse = torch.zeros(1, 1, 25, 25, 25, dtype=torch.float64)
+    impulse[..., 12, 12, 12] = 1
+    smoothed = gaussian_smooth(impulse, 2.0)
+    places = torch.arange(25, dtype=torch.float64) - 12
+    variance = (smoothed[0, 0].sum(dim=(1, 2)) * places**2).sum()
+    assert smoothed.sum() == pytest.approx(1)
+    assert float(variance) == pytest.approx(4, rel=0.15)  # cut off at 2.5 standard deviations
+
+
+def test_a_ramp_stays_away_from_the_border_and_channels_do_not_mix() -> None:
+    ramp = torch.arange(20.0).view(1, 1, 20, 1, 1).expand(1, 1, 20, 8, 8)
+    both = torch.cat([ramp, torch.zeros_like(ramp)], dim=1)
+    smoothed = gaussian_smooth(both, 1.0)
+    torch.testing.assert_close(smoothed[:, :, 4:-4], both[:, :, 4:-4])
+
+
+def test_no_width_changes_nothing_and_a_negative_one_is_refused() -> None:
+    volume = torch.rand(1, 1, 4, 4, 4)
+    assert torch.equal(gaussian_smooth(volume, 0), volume)
+    with pytest.raises(ValueError, match="sigma is -1"):
+        gaussian_smooth(volume, -1)
