@@ -43,15 +43,15 @@ from gvsl.training.matched_pairs import label_crop
 
 QUICK_VOXELS = 100_000
 """`data.most_voxels` of the recipe `quick`."""
-ANTS_SEED = 1
+ANTS_AFFINE = {"type_of_transform": "Affine"}
 ANTS: dict[str, dict[str, Any]] = {
-    "ANTs affine": {"type_of_transform": "Affine"},
     "ANTs SyN": {"type_of_transform": "SyN"},
     "ANTs SyN, 100x70x50x20": {"type_of_transform": "SyN", "reg_iterations": (100, 70, 50, 20)},
     "ANTs SyN, CC": {"type_of_transform": "SyN", "syn_metric": "CC", "syn_sampling": 4},
     "ANTs SyNCC": {"type_of_transform": "SyNCC"},
 }
-"""Arguments of `ants.registration` by row. The two with CC: SyN's default iterations, and ANTs' own preset for CC."""
+"""Arguments of `ants.registration` by row. With CC: SyN's default iterations, and last ANTs' own preset, with many more
+(a minute or more a pair)."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ Register = Callable[[Pair], Found]
 
 @dataclass(frozen=True)
 class Row:
-    """A way to register, with the seed and the folder of its run if it has one."""
+    """A way to register, with its seed, of ANTs or of a run of gvsl, and that run's folder."""
 
     name: str
     register: Register
@@ -154,7 +154,7 @@ def identity(pair: Pair) -> Found:
 
 
 def import_ants() -> ModuleType:
-    """Import antspyx, limited to one thread and with fixed seeds.
+    """Import antspyx, limited to one thread.
 
     Raises:
         UserError: it is not installed.
@@ -166,16 +166,16 @@ def import_ants() -> ModuleType:
         raise UserError(
             f'ANTs can\'t be imported ({error}): pip install "gvsl[benchmarks]", or give --without-ants'
         ) from None
-    ants.config.set_ants_deterministic(on=True, seed_value=ANTS_SEED)
     module: ModuleType = ants
     return module
 
 
-def by_ants(ants: ModuleType, arguments: dict[str, Any]) -> Register:
-    """Return a registration by `ants.registration` with these arguments; only that call is timed."""
+def by_ants(ants: ModuleType, arguments: dict[str, Any], seed: int) -> Register:
+    """Return a registration by `ants.registration`, whose metrics sample at random; only that call is timed."""
 
     def register(pair: Pair) -> Found:
         moving, fixed = (ants.from_numpy(image[0, 0].numpy().astype(np.float32)) for image in (pair.moving, pair.fixed))
+        ants.config.set_ants_deterministic(on=True, seed_value=seed)
         with tempfile.TemporaryDirectory() as folder:
             began = time.process_time()
             result = ants.registration(fixed, moving, outprefix=f"{folder}/", **arguments)
@@ -239,17 +239,17 @@ def remembered(register: Register) -> Register:
 # --- rows ---
 
 
-def baseline_rows(ants: ModuleType | None, refinements: Sequence[int]) -> Iterator[Row]:
+def baseline_rows(ants: ModuleType | None, seeds: Sequence[int], refinements: Sequence[int]) -> Iterator[Row]:
     """Yield the rows without a network: no warp, ANTs, and the refinement from no warp and from ANTs' affine map."""
     yield Row("no warp", identity)
-    starts = {"no warp": identity}
-    for name, arguments in ANTS.items() if ants is not None else ():
-        assert ants is not None
-        register = by_ants(ants, arguments)
-        if name == "ANTs affine":
-            register = starts[name] = remembered(register)
-        yield Row(name, register)
-    yield from refined_rows(starts, refinements)
+    if ants is not None:
+        for seed in seeds:
+            affine = remembered(by_ants(ants, ANTS_AFFINE, seed))
+            yield Row("ANTs affine", affine, seed=seed)
+            for name, arguments in ANTS.items():
+                yield Row(name, by_ants(ants, arguments, seed), seed=seed)
+            yield from refined_rows({"ANTs affine": affine}, refinements, seed=seed)
+    yield from refined_rows({"no warp": identity}, refinements)
 
 
 def run_rows(run: Path, refinements: Sequence[int]) -> Iterator[Row]:
@@ -353,10 +353,9 @@ def compare(options: argparse.Namespace) -> None:
         "split": options.split,
         "crop": list(crop),
         "pairs": len(pairs),
-        "ants_seed": ANTS_SEED,
         "ants": {name: {key: str(value) for key, value in chosen.items()} for name, chosen in ANTS.items()},
     }
-    rows = list(baseline_rows(ants, options.refine))
+    rows = list(baseline_rows(ants, options.ants_seeds, options.refine))
     rows += [row for run in options.run for row in run_rows(run, options.refine)]
     done: list[dict[str, Any]] = []
     for row in rows:
@@ -374,6 +373,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--refine", type=int, nargs="+", default=[], help="steps of refinement, a set of rows for each")
     parser.add_argument("--split", default="val", help="whose volumes are paired")
     parser.add_argument("--pairs", type=int, help="only the first of the pairs")
+    parser.add_argument("--ants-seeds", type=int, nargs="+", default=[1], help="seeds of ANTs, a set of rows for each")
     parser.add_argument("--without-ants", action="store_true", help="leave out the rows of ANTs")
     parser.add_argument("--out", type=Path, default=Path("runs/registration"), help="folder of the results")
     return parser.parse_args()

@@ -22,3 +22,13 @@ def load_script(name: str) -> ModuleType:
 def registration() -> ModuleType:
     """benchmarks/registration.py."""
     return load_script("registration")
+
+
+@pytest.fixture(scope="session")
+def gpu() -> ModuleType:
+    """benchmarks/gpu.py, which imports from the scripts beside it."""
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        return load_script("gpu")
+    finally:
+        sys.path.remove(str(SCRIPTS))

@@ -1,0 +1,66 @@
+import json
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from gvsl.errors import UserError
+from gvsl.store import Store
+
+TINY = ("--device", "cpu", "--variants", "fp32", "--width", "8", "--step-pairs", "1", "--repeats", "1")
+
+
+def start(script: ModuleType, store: Store, out: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(script.__file__), str(store.path), "--out", str(out), *TINY, *argv]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def rows(out: Path, part: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((out / f"{part}.json").read_text(encoding="utf-8"))["rows"]
+    return found
+
+
+def test_ncc_is_timed_beside_monai(gpu: ModuleType, tmp_path: Path) -> None:
+    gpu.ncc(Namespace(device="cpu", sizes=[8, 12], repeats=2, out=tmp_path))
+    timed = rows(tmp_path, "ncc")
+    assert [(row["size"], row["loss"]) for row in timed] == [(8, "gvsl"), (8, "monai"), (12, "gvsl"), (12, "monai")]
+    assert all(0 < row["min"] <= row["median"] <= row["max"] for row in timed)
+
+
+def test_a_failed_command_is_told_by_its_last_line(gpu: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gvsl transfer failed: .*required: out"):
+        gpu.gvsl(["transfer", "store", "--weights", "scratch"], tmp_path / "run", Namespace(out=tmp_path))
+
+
+def test_a_kit_replaces_nothing(gpu: ModuleType, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="exists"):
+        gpu.collect(Namespace(collect=tmp_path, store=store.path, python="3.12"))
+
+
+@pytest.mark.slow
+def test_every_part_leaves_its_rows(gpu: ModuleType, store: Store, tmp_path: Path) -> None:
+    training = ("--pairs", "1", "--workers", "0", "--precision", "fp32", "--max-steps", "2")
+    done = start(gpu, store, tmp_path / "out", "--sizes", "16", "--minutes", "20", *training)
+    assert done.returncode == 0, done.stderr
+    assert {Path(row["file"]).name for row in rows(tmp_path / "out", "tests")} >= {"test_gpu.py", "test_hardware.py"}
+    assert all(row["exit"] == 0 for row in rows(tmp_path / "out", "tests"))
+    assert [row["size"] for row in rows(tmp_path / "out", "steps")] == [16]
+    for row in rows(tmp_path / "out", "train"):
+        assert row["steps"] == 2
+        assert "test/dice" in row["linear"]
+        for kind in ("pretrain", "linear"):
+            assert (tmp_path / "out" / "records" / f"{kind}-{row['name']}" / "record.json").is_file()
+
+
+@pytest.mark.slow
+def test_parts_end_with_the_budget_and_the_next_ones_have_their_turn(
+    gpu: ModuleType, store: Store, tmp_path: Path
+) -> None:
+    done = start(gpu, store, tmp_path / "out", "--minutes", "0.02", "--parts", "steps", "ncc", "--sizes", "256")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("cut off") == 2
+    assert list((tmp_path / "out").iterdir()) == []
