@@ -71,7 +71,9 @@ def _chance(where: str, found: Mapping[str, float], config: Mapping[str, Any]) -
     for name, measures in _measures(found, config).items():
         skill = max((value - chance) / (perfect - chance) for _, value, chance, perfect in measures)
         if skill < MIN_SKILL:
-            values = ", ".join(f"{word} {number(value)}, chance {number(chance)}" for word, value, chance, _ in measures)
+            values = ", ".join(
+                f"{word} {number(value)}, chance {number(chance)}" for word, value, chance, _ in measures
+            )
             change = f"larger {BATCH}, more {STEPS}, or another {RATE}"
             yield "broken", f"{where} {name} is at chance ({values}): {change}", f"{name} at chance: {change}"
 
@@ -85,7 +87,9 @@ def _measures(
     if method == "deepcluster" and pretext.get("clusters"):
         clusters = int(pretext["clusters"])
         chances = {"accuracy": (1 / clusters, 1.0), "loss": (math.log(clusters), 0.0)}
-        measures["cluster classification"] = [(name, found[name], *ends) for name, ends in chances.items() if name in found]
+        measures["cluster classification"] = [
+            (name, found[name], *ends) for name, ends in chances.items() if name in found
+        ]
     elif method == "rotation" and "accuracy" in found:
         measures["rotation classification"] = [("accuracy", found["accuracy"], 1 / ROTATIONS, 1.0)]
     elif method in SIMILARITY and "loss" in found:
