@@ -212,6 +212,7 @@ def controls(identity: float, gain: float, before: float) -> dict[str, float]:
         "smooth_ncc_affine_swapped": smooth + 0.05 * gain,
         "smooth_ncc_mean_field": smooth + 0.02 * gain,
         "smooth_ncc_blurred": smooth - 0.01 * gain,
+        "smooth_ncc_affine_blurred": smooth - 0.01 * gain,
         "affine_displacement": 2.5,
         "affine_difference": 2.0,
         "dice_affine": before + 0.1,

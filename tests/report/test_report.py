@@ -253,6 +253,7 @@ def test_a_broken_run_is_marked(tmp_path: Path, pretrain_folder: Maker, pair_row
     pretrain_folder(tmp_path / "a", cases=cases)
     page = Page(write_report([tmp_path], tmp_path / "report.html"))
     assert "1 run broken" in page.words
+    assert "On held-out pairs, matching does not beat its controls" in page.words
     assert "it does not match: its own field is no better than another pair's field (NCC gain +0.0000" in page.words
 
 
@@ -279,7 +280,7 @@ def test_curves_that_are_not_there_are_left_out(tmp_path: Path, pretrain_folder:
     ones = np.linspace(1.0, 0.5, 20)
     pretrain_folder(tmp_path / "a", curves_data={"loss": ones, "restoration": ones}, pictures=[])
     page = Page(write_report([tmp_path / "a"], tmp_path / "report.html"))
-    assert page.tags["figure"] == 2 + 2
+    assert page.tags["figure"] == 2 + 4
     assert "restorations" not in page.ids
 
 

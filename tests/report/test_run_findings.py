@@ -48,7 +48,11 @@ def test_matching_no_better_than_another_pairs_field(
             "broken",
             "no better than blur without motion (NCC gain +0.0009 [+0.0009, +0.0009], less",
         ),
-        ("smooth_ncc_affine_swapped", "caution", "its affine part does not depend on the pair"),
+        (
+            "smooth_ncc_affine_swapped",
+            "caution",
+            "its affine part does not align the pair: it is no better than another pair's affine part",
+        ),
     ],
 )
 def test_a_gain_below_the_minimum_is_none(
@@ -282,6 +286,7 @@ def test_clusters_drawn_anew_at_each_pass(tmp_path: Path, pretrain_folder: Maker
         (np.r_[np.linspace(0.5, 0.7, 6), np.full(6, 0.7)], False),
         (np.r_[np.linspace(0.5, 0.7, 8), [0.7, 0.71, 0.69, 0.68]], False),
         (0.7 - 0.2 * np.exp(-np.arange(12.0)), False),
+        (0.7 + 0.02 * np.array([0, 1, -1, 1, 0, -1, 1, -1, 0, 1, -1, 1.5]), False),
     ],
 )
 def test_a_probe_that_was_still_rising(

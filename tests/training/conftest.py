@@ -13,7 +13,7 @@ def tiny() -> PretrainSettings:
     """Eight steps of a narrow network on small crops; checkpoints after the third and the sixth."""
     return PretrainSettings(
         seed=1,
-        backbone=UNet3DSettings(width=8),
+        backbone=UNet3DSettings(width=8, levels=3),
         data=DataSettings(batch_size=1, crop=(16, 16, 16), workers=0),
         optimiser=OptimiserSettings(learning_rate=1e-3, schedule="cosine", warmup_steps=3),
         trainer=TrainerSettings(max_steps=8, device="cpu", checkpoint_every=3, log_every=4),

@@ -73,9 +73,9 @@ def test_a_setting_that_came_after_the_run_has_its_default(run: Path) -> None:
 def test_heads_of_another_method_are_refused(run: Path) -> None:
     path = run / "weights" / "heads.safetensors"
     heads = load_file(path)
-    heads["stranger"] = heads.pop("matching.affine.shear.bias")
+    heads["stranger"] = heads.pop("matching.affine.log_sharpness")
     save_file(heads, path)
-    with pytest.raises(UserError, match=r"1 missing \(matching.affine.shear.bias\), 1 unexpected \(stranger\)"):
+    with pytest.raises(UserError, match=r"1 missing \(matching.affine.log_sharpness\), 1 unexpected \(stranger\)"):
         load_method(run)
 
 

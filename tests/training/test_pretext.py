@@ -13,7 +13,14 @@ from gvsl.report import summary_lines, write_report
 from gvsl.store import Store
 from gvsl.training import PretrainSettings, TrainerSettings, evaluate_pretraining, pretrain
 
-MATCHING = {"ncc", "ncc_affine", "ncc_identity", "folded", "dice_before", "dice_after"}
+MATCHING = {"folded", "affine_displacement", "affine_difference"}
+MATCHING |= {f"ncc{end}" for end in ("", "_affine", "_identity")}
+MATCHING |= {f"dice_{end}" for end in ("before", "affine", "after", "swapped", "affine_swapped", "mean_field")}
+MATCHING |= {
+    f"smooth_ncc{end}"
+    for end in ("", "_affine", "_identity", "_swapped", "_affine_swapped", "_blurred", "_affine_blurred")
+}
+MATCHING |= {"smooth_ncc_mean_field"}
 RESTORING = {"restoration", "restoration_identity"}
 TWINS = {"twin_accuracy", "twin_chance", "embedding_std", "effective_rank"}
 EXPECTED = {

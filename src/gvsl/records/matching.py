@@ -5,7 +5,10 @@ from typing import Any
 
 from gvsl.records.metrics import LoggedMetric
 
-CONTROLS = ("smooth_ncc_swapped", "smooth_ncc_affine_swapped", "smooth_ncc_mean_field", "smooth_ncc_blurred")
+CONTROLS = (
+    *("smooth_ncc_swapped", "smooth_ncc_mean_field", "smooth_ncc_blurred"),
+    *("smooth_ncc_affine_swapped", "smooth_ncc_affine_blurred"),
+)
 """NCC losses of fields of other pairs and of blur alone, with which the pair's own are compared."""
 
 MATCHING_METRICS = (
@@ -26,6 +29,7 @@ MATCHING_METRICS = (
     LoggedMetric("smooth_ncc_affine_swapped", "NCC loss of smoothed images, another pair's affine part"),
     LoggedMetric("smooth_ncc_mean_field", "NCC loss of smoothed images, mean field"),
     LoggedMetric("smooth_ncc_blurred", "NCC loss of smoothed images, blurred and not moved"),
+    LoggedMetric("smooth_ncc_affine_blurred", "NCC loss of smoothed images, blurred as by the affine part, not moved"),
     LoggedMetric("affine_displacement", "Displacement by the affine part (voxels)"),
     LoggedMetric("affine_difference", "Difference between the affine parts of two pairs (voxels)", "higher"),
 )

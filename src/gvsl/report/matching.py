@@ -55,35 +55,45 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class MatchingVerdict:
-    """Whether the field matches, and whether its affine part depends on the pair."""
+class Gains:
+    """The gains of a pair's own field, or of its own affine part."""
 
     over_swapped: Gain
     over_blurred: Gain
-    affine: Gain | None
-    """The affine part over another pair's; None if the method has no affine head."""
+
+    @property
+    def shown(self) -> bool:
+        """True if both are."""
+        return self.over_swapped.shown and self.over_blurred.shown
+
+    @property
+    def text(self) -> str:
+        """Both gains."""
+        return f"NCC gain {self.over_swapped.text}, {self.over_blurred.text}"
+
+
+@dataclass(frozen=True)
+class MatchingVerdict:
+    """Whether the field matches, and whether its affine part depends on the pair."""
+
+    field: Gains
+    affine: Gains | None
+    """None if the method has no affine head."""
 
     @property
     def known(self) -> bool:
         """True if there are enough pairs for a verdict."""
-        return self.over_swapped.known
-
-    @property
-    def matches(self) -> bool:
-        """True if the pair's own field is better than another pair's and than blur alone."""
-        return self.over_swapped.shown and self.over_blurred.shown
+        return self.field.over_swapped.known
 
     @property
     def sentences(self) -> list[str]:
         """The verdict with its numbers, on the field and on the affine part."""
-        gains = f"NCC gain {self.over_swapped.text}, {self.over_blurred.text}"
         if not self.known:
-            pairs = plural(self.over_swapped.pairs, "pair")
-            return [f"not known if it matches: {pairs}, fewer than {MIN_PAIRS} ({gains})"]
-        found = [f"it {'matches' if self.matches else 'does not match'} ({gains})"]
+            pairs = plural(self.field.over_swapped.pairs, "pair")
+            return [f"not known if it matches: {pairs}, fewer than {MIN_PAIRS} ({self.field.text})"]
+        found = [f"it {'matches' if self.field.shown else 'does not match'} ({self.field.text})"]
         if self.affine is not None:
-            depends = "depends" if self.affine.shown else "does not depend"
-            found.append(f"its affine part {depends} on the pair (NCC gain {self.affine.text})")
+            found.append(f"its affine part {_affine_outcome(self.affine)} ({self.affine.text})")
         return found
 
 
@@ -91,13 +101,9 @@ def matching_verdict(run: Run) -> MatchingVerdict | None:
     """Return the verdict on a pre-training run; None if it matches nothing, or its record has no controls."""
     if not matches_pairs(run) or not has_controls(run.record.cases):
         return None
-    affine = None
-    if (run.record.config.get("pretext") or {}).get("affine", True):
-        affine = _gain(run, "another pair's affine part", "smooth_ncc_affine_swapped", "smooth_ncc_affine")
+    has_affine = (run.record.config.get("pretext") or {}).get("affine", True)
     return MatchingVerdict(
-        _gain(run, "another pair's field", "smooth_ncc_swapped", "smooth_ncc"),
-        _gain(run, "blur without motion", "smooth_ncc_blurred", "smooth_ncc"),
-        affine,
+        _gains(run, "field", "smooth_ncc"), _gains(run, "affine part", "smooth_ncc_affine") if has_affine else None
     )
 
 
@@ -124,6 +130,19 @@ def _affine_line(run: Run) -> list[str]:
     if moved is None or differ is None:
         return []
     return [f"its affine parts move voxels by {number(moved)} and differ between pairs by {number(differ)} voxels"]
+
+
+def _affine_outcome(gains: Gains) -> str:
+    if not gains.over_swapped.shown:
+        return "does not depend on the pair"
+    return "depends on the pair" if gains.shown else "depends on the pair, but does not align it"
+
+
+def _gains(run: Run, part: str, own: str) -> Gains:
+    return Gains(
+        _gain(run, f"another pair's {part}", f"{own}_swapped", own),
+        _gain(run, "blur without motion", f"{own}_blurred", own),
+    )
 
 
 def _gain(run: Run, control: str, theirs: str, own: str) -> Gain:

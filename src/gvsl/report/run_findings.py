@@ -6,9 +6,9 @@ import numpy as np
 
 from gvsl.records.comparability import differences
 from gvsl.report.convergence import score_name, validation
-from gvsl.report.finding import SEVERITY, Finding, Problem
+from gvsl.report.finding import SEVERITY, Finding, Level, Problem
 from gvsl.report.grouping import RANDOM, Group
-from gvsl.report.matching import MIN_PAIRS, matches_pairs, matching_verdict, unmeasured
+from gvsl.report.matching import MIN_PAIRS, Gains, matches_pairs, matching_verdict, unmeasured
 from gvsl.report.numbers import number, percent, plural
 from gvsl.report.pretext_findings import PRETEXT_METRICS, pretext_problems
 from gvsl.report.run_metrics import curve_end, held_out, mean_of_cases
@@ -24,7 +24,7 @@ RISING_SPAN = 0.1
 RISING_PART = 0.25
 """The last fraction of the validations whose mean is compared with that of as many before."""
 RISING_GAIN = 0.002
-"""The difference of these means, in DSC or AUC, above which the score was still rising."""
+"""The difference of these means, in DSC or AUC, above which the score was still rising, if noise can't explain it."""
 
 
 def findings(runs: Sequence[Run], compared: Sequence[Group]) -> list[Finding]:
@@ -98,26 +98,25 @@ def _matching_problems(run: Run) -> Iterator[Problem]:
         yield "caution", f"matching {unmeasured(run)}", kind
     elif not verdict.known:
         fix = f"too few for an interval: prepare a store with {MIN_PAIRS} or more volumes in val"
-        pairs = plural(verdict.over_swapped.pairs, "held-out pair")
+        pairs = plural(verdict.field.over_swapped.pairs, "held-out pair")
         yield "caution", f"matching was checked on {pairs}, {fix}", f"matching was checked on few pairs, {fix}"
     else:
-        fix = "more --max-steps or a larger --batch-size"
-        for gain in (verdict.over_swapped, verdict.over_blurred):
-            if not gain.shown:
-                fails = f"it does not match: its own field is no better than {gain.control}"
-                yield "broken", f"{fails} (NCC gain {gain.interval}{gain.limit}): {fix}", f"{fails}: {fix}"
-        if verdict.affine is not None and not verdict.affine.shown:
-            fails = "its affine part does not depend on the pair: it is no better than another pair's"
-            yield (
-                "caution",
-                f"{fails} (NCC gain {verdict.affine.interval}{verdict.affine.limit}): {fix}",
-                f"{fails}: {fix}",
-            )
+        yield from _failed_gains(verdict.field, "it does not match: its own field", "broken")
+        if verdict.affine is not None:
+            yield from _failed_gains(verdict.affine, "its affine part does not align the pair: it", "caution")
     before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
     if before is not None and after is not None and after <= before:
         text, fix = "labels overlap no better after matching", "more --max-steps"
         values = f"({number(after, 4)}) than before ({number(before, 4)})"
         yield "caution", f"{text} {values}: {fix}", f"{text} than before: {fix}"
+
+
+def _failed_gains(gains: Gains, what: str, level: Level) -> Iterator[Problem]:
+    fix = "more --max-steps or a larger --batch-size"
+    for gain in (gains.over_swapped, gains.over_blurred):
+        if not gain.shown:
+            fails = f"{what} is no better than {gain.control}"
+            yield level, f"{fails} (NCC gain {gain.interval}{gain.limit}): {fix}", f"{fails}: {fix}"
 
 
 def _transfer_problems(run: Run) -> Iterator[Problem]:
@@ -140,8 +139,12 @@ def _rising(run: Run) -> Iterator[Problem]:
     first, last = curve.steps[0], curve.steps[-1]
     best = curve.steps[int(curve.values.argmax())]
     count = max(1, round(RISING_PART * curve.values.size))
-    gain = float(curve.values[-count:].mean() - curve.values[-2 * count : -count].mean())
-    if best >= last - RISING_SPAN * (last - first) and gain > RISING_GAIN:
+    ending = curve.values[-2 * count :]
+    gain = float(ending[count:].mean() - ending[:count].mean())
+    # The noise of one validation is the spread of successive differences over sqrt(2); that of a difference of two
+    # means of `count` each, sqrt(2 / count) times that.
+    noise = float(np.diff(ending).std()) / count**0.5
+    if best >= last - RISING_SPAN * (last - first) and gain > max(RISING_GAIN, 2 * noise):
         kind = "validation still rising at the last steps: more --max-steps"
         name, steps = score_name(run), plural(count, "validation")
         text = f"{name} {number(gain, signed=True)} over the last {steps}, best at step {best:.0f} of {last:.0f}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gvsl.report.grouping import RANDOM, SCRATCH, Group
+from gvsl.report.matching import matching_verdict
 from gvsl.report.numbers import capital, number, plural, plus_minus
 from gvsl.report.run_metrics import held_out
 from gvsl.report.runs import Run
@@ -127,7 +128,12 @@ def headline(runs: Sequence[Run], compared: Sequence[Group], aucs: Sequence[AucC
     for run in runs:
         after, before = held_out(run, "ncc"), held_out(run, "ncc_identity")
         if run.record.kind == "pretrain" and after is not None and before is not None:
-            return f"On held-out pairs, matching takes ncc from {number(before)} to {number(after)}"
+            shown = matching_verdict(run)
+            ends = f"ncc {number(after)}, {number(before)} without"
+            if shown is None or not shown.known:
+                return f"On held-out pairs, matching is not shown yet ({ends})"
+            beats = "beats another pair's field and blur" if shown.field.shown else "does not beat its controls"
+            return f"On held-out pairs, matching {beats} ({ends})"
     return "Nothing to compare yet"
 
 

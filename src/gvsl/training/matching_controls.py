@@ -32,9 +32,10 @@ def control_metrics(pairs: Sequence[MatchedPair], ncc: NCCLoss) -> list[dict[str
     Returns:
         NCC losses of smoothed images, lower is more alike: `smooth_ncc`, `smooth_ncc_affine` and `smooth_ncc_identity`
         (own field, its affine part, no warp), `smooth_ncc_swapped` and `smooth_ncc_affine_swapped` (the same of other
-        pairs, averaged), `smooth_ncc_mean_field` (the mean field of all other pairs) and `smooth_ncc_blurred` (see
-        `blur_without_moving`). With labels, `dice_swapped`, `dice_affine_swapped` and `dice_mean_field`. Also
-        `affine_difference`, the mean length in voxels of the difference to other pairs' affine parts.
+        pairs, averaged), `smooth_ncc_mean_field` (the mean field of all other pairs), `smooth_ncc_blurred` and
+        `smooth_ncc_affine_blurred` (`blur_without_moving` by the own field and its affine part). With labels,
+        `dice_swapped`, `dice_affine_swapped` and `dice_mean_field`. Also `affine_difference`, the mean length in voxels
+        of the difference to other pairs' affine parts.
     """
     total = sum(pair.matching.dvf for pair in pairs)
     assert isinstance(total, Tensor)
@@ -92,6 +93,7 @@ def _metrics_of(index: int, pairs: Sequence[MatchedPair], total: Tensor, ncc: NC
         "smooth_ncc_affine_swapped": fmean(loss(other.affine) for other in others),
         "smooth_ncc_mean_field": loss(mean_field),
         "smooth_ncc_blurred": loss_of(blur_without_moving(pair.moving, own.dvf)),
+        "smooth_ncc_affine_blurred": loss_of(blur_without_moving(pair.moving, own.affine)),
         "affine_difference": fmean(float((other.affine - own.affine).norm(dim=1).mean()) for other in others),
     }
     if pair.moving_label is not None:
