@@ -239,17 +239,17 @@ def remembered(register: Register) -> Register:
 # --- rows ---
 
 
-def baseline_rows(ants: ModuleType | None, seeds: Sequence[int], refinements: Sequence[int]) -> Iterator[Row]:
+def baseline_rows(ants: ModuleType | None, options: argparse.Namespace) -> Iterator[Row]:
     """Yield the rows without a network: no warp, ANTs, and the refinement from no warp and from ANTs' affine map."""
     yield Row("no warp", identity)
     if ants is not None:
-        for seed in seeds:
+        for seed in options.ants_seeds:
             affine = remembered(by_ants(ants, ANTS_AFFINE, seed))
             yield Row("ANTs affine", affine, seed=seed)
-            for name, arguments in ANTS.items():
-                yield Row(name, by_ants(ants, arguments, seed), seed=seed)
-            yield from refined_rows({"ANTs affine": affine}, refinements, seed=seed)
-    yield from refined_rows({"no warp": identity}, refinements)
+            for name in (name for name in ANTS if name not in options.without):
+                yield Row(name, by_ants(ants, ANTS[name], seed), seed=seed)
+            yield from refined_rows({"ANTs affine": affine}, options.refine, seed=seed)
+    yield from refined_rows({"no warp": identity}, options.refine)
 
 
 def run_rows(run: Path, refinements: Sequence[int]) -> Iterator[Row]:
@@ -355,7 +355,7 @@ def compare(options: argparse.Namespace) -> None:
         "pairs": len(pairs),
         "ants": {name: {key: str(value) for key, value in chosen.items()} for name, chosen in ANTS.items()},
     }
-    rows = list(baseline_rows(ants, options.ants_seeds, options.refine))
+    rows = list(baseline_rows(ants, options))
     rows += [row for run in options.run for row in run_rows(run, options.refine)]
     done: list[dict[str, Any]] = []
     for row in rows:
@@ -374,7 +374,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--split", default="val", help="whose volumes are paired")
     parser.add_argument("--pairs", type=int, help="only the first of the pairs")
     parser.add_argument("--ants-seeds", type=int, nargs="+", default=[1], help="seeds of ANTs, a set of rows for each")
-    parser.add_argument("--without-ants", action="store_true", help="leave out the rows of ANTs")
+    parser.add_argument(
+        "--without", nargs="+", choices=ANTS, default=[], help="rows of ANTs to leave out, the slow ones"
+    )
+    parser.add_argument("--without-ants", action="store_true", help="leave out all rows of ANTs")
     parser.add_argument("--out", type=Path, default=Path("runs/registration"), help="folder of the results")
     return parser.parse_args()
 

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from gvsl.datasets import folder
 from gvsl.errors import UserError
+from gvsl.phantom.cohort import write_phantom
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
 
 TINY = ("--device", "cpu", "--variants", "fp32", "--width", "8", "--step-pairs", "1", "--repeats", "1")
@@ -32,8 +36,8 @@ def test_ncc_is_timed_beside_monai(gpu: ModuleType, tmp_path: Path) -> None:
 
 
 def test_a_failed_command_is_told_by_its_last_line(gpu: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"gvsl transfer failed: .*required: out"):
-        gpu.gvsl(["transfer", "store", "--weights", "scratch"], tmp_path / "run", Namespace(out=tmp_path))
+    with pytest.raises(UserError, match=r"gvsl fly failed: .*no command"):
+        gpu.gvsl(["fly"], tmp_path / "run", Namespace(out=tmp_path))
 
 
 def test_a_kit_replaces_nothing(gpu: ModuleType, store: Store, tmp_path: Path) -> None:
@@ -42,14 +46,20 @@ def test_a_kit_replaces_nothing(gpu: ModuleType, store: Store, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_every_part_leaves_its_rows(gpu: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_every_part_leaves_its_rows(gpu: ModuleType, tmp_path: Path) -> None:
+    write_phantom(tmp_path / "volumes", 7, shape=(16, 16, 16), train=2, val=2, test=2)
+    source = folder(tmp_path / "volumes")
+    store = prepare(source.cases, tmp_path / "store", PRESETS["ct"], label_names=source.label_names, source="phantom")
     training = ("--pairs", "1", "--workers", "0", "--precision", "fp32", "--max-steps", "2")
     done = start(gpu, store, tmp_path / "out", "--sizes", "16", "--minutes", "20", *training)
     assert done.returncode == 0, done.stderr
     assert {Path(row["file"]).name for row in rows(tmp_path / "out", "tests")} >= {"test_gpu.py", "test_hardware.py"}
     assert all(row["exit"] == 0 for row in rows(tmp_path / "out", "tests"))
     assert [row["size"] for row in rows(tmp_path / "out", "steps")] == [16]
-    for row in rows(tmp_path / "out", "train"):
+    trained = rows(tmp_path / "out", "train")
+    assert [row["name"] for row in trained] == list(gpu.TRAINED)
+    for row in trained:
+        assert "error" not in row
         assert row["steps"] == 2
         assert "test/dice" in row["linear"]
         for kind in ("pretrain", "linear"):
