@@ -142,9 +142,8 @@ def test_gradient(needed: str, masked: bool) -> None:
     fixed = noise(2, 2, 4, 5, 6, seed=5).requires_grad_(needed != "warped")
     warped = noise(2, 2, 4, 5, 6, seed=6).requires_grad_(needed != "fixed")
     mask = noise(2, 1, 4, 5, 6, seed=7) > 0.4 if masked else None
-    for eps in (EPS, 1e-6):
-        loss = partial(local_ncc_loss, window=3, eps=eps, mask=mask)
-        assert torch.autograd.gradcheck(loss, (fixed, warped))
+    loss = partial(local_ncc_loss, window=3, eps=EPS, mask=mask)
+    assert torch.autograd.gradcheck(loss, (fixed, warped))
 
 
 def test_only_windows_of_the_mask_count() -> None:

@@ -8,8 +8,10 @@ from gvsl.settings import effects_of
 from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.transfer import TransferSettings
 
-ADDED = {"augmentation", "patience", "whiten"}
+ADDED = {"augmentation", "patience", "whiten", "levels"}
 """Settings of a transfer that older records lack."""
+ADDED |= {"backbone.levels", "pretext.affine_head", "pretext.deformable_head", "pretext.symmetric", "pretext.damage"}
+ADDED |= {"pretext.affine_ncc_weight", "pretext.ncc_sigma", "pretext.independent_poses"}
 
 
 def record(kind: Literal["pretrain", "transfer"] = "transfer", **config: Any) -> RunRecord:
