@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from gvsl.cli import main
+from gvsl.records import RunRecord, write_record
+from gvsl.records.matching import CONTROLS
 
 from .helpers import SHAPE, make_folder, make_image, write_volume
 
@@ -66,3 +68,16 @@ def test_phantoms_are_written_and_prepared(tmp_path: Path, capsys: pytest.Captur
     assert main(["phantom", str(tmp_path / "other"), "--task", "heart"]) == 2
     assert "there is no phantom for task heart" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_inspect_of_a_run_judges_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A field that is the same for every pair loses nothing to another pair's."""
+    controls = dict.fromkeys(("smooth_ncc", "smooth_ncc_affine", *CONTROLS), 0.5) | {"smooth_ncc_blurred": 0.6}
+    cases = [{"id": f"{index}->x", "ncc": 0.5, **controls} for index in range(6)]
+    record = RunRecord("pretrain", "run", 0, {"method": "gvsl"}, {"name": "s", "hash": "h"}, "finished", cases=cases)
+    write_record(record, tmp_path)
+    assert main(["inspect", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "run: it does not match (NCC gain +0.0000 [+0.0000, +0.0000] over another pair's field" in shown
+    assert "broken: run: it does not match" in shown
+    assert "--max-steps" in shown
