@@ -217,7 +217,7 @@ def test_with_nothing_to_learn_it_is_refused() -> None:
         make(GVSLSettings(matching=False, restoration=False))
 
 
-@pytest.mark.parametrize("settings", [AS_THEY_ARE, UNTOUCHED])
+@pytest.mark.parametrize("settings", [pytest.param(AS_THEY_ARE, marks=pytest.mark.slow), UNTOUCHED])
 def test_it_learns_to_match_a_pair(settings: GVSLSettings, batch: PairBatch) -> None:
     """From the initialisation, by its own loss: both stages help, and nothing folds."""
     pair = PairBatch(batch.moving[:1, ..., :16], batch.fixed[:1, ..., :16], ["0"], ["2"])

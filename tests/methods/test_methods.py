@@ -48,7 +48,7 @@ def check_gradients(method: Method) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.bf16)])
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name.startswith("gvsl-") else name for name in METHODS]
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name.startswith("gvsl") else name for name in METHODS]
 )
 def test_gradients_reach_every_parameter_at_the_start_and_after_ten_steps(
     name: str, precision: str, batch: PairBatch, prepared: Prepared
