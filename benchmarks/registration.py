@@ -53,6 +53,11 @@ ANTS: dict[str, dict[str, Any]] = {
 """Arguments of `ants.registration` by row. With CC: SyN's default iterations, and last ANTs' own preset, with many more
 (a minute or more a pair)."""
 
+NUMBERS = ("dsc", "dsc_sd", "folded", "seconds", "refinement_seconds")
+"""Values of a row that are averaged over its seeds."""
+NETWORK_PARTS = {"affine part": "affine", "field": "dvf"}
+"""Fields of a `Matching` by the name of their row."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -246,8 +251,9 @@ def baseline_rows(ants: ModuleType | None, options: argparse.Namespace) -> Itera
         for seed in options.ants_seeds:
             affine = remembered(by_ants(ants, ANTS_AFFINE, seed))
             yield Row("ANTs affine", affine, seed=seed)
-            for name in (name for name in ANTS if name not in options.without):
-                yield Row(name, by_ants(ants, ANTS[name], seed), seed=seed)
+            chosen = {name: arguments for name, arguments in ANTS.items() if name not in options.without}
+            for name, arguments in chosen.items():
+                yield Row(name, by_ants(ants, arguments, seed), seed=seed)
             yield from refined_rows({"ANTs affine": affine}, options.refine, seed=seed)
     yield from refined_rows({"no warp": identity}, options.refine)
 
@@ -266,9 +272,6 @@ def run_rows(run: Path, refinements: Sequence[int]) -> Iterator[Row]:
     for name, register in starts.items():
         yield Row(name, register, str(run), seed)
     yield from refined_rows(starts, refinements, str(run), seed)
-
-
-NETWORK_PARTS = {"affine part": "affine", "field": "dvf"}
 
 
 def refined_rows(
@@ -299,9 +302,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             f"{refinement} | {seeds} |"
         )
     return "\n".join(lines) + "\n"
-
-
-NUMBERS = ("dsc", "dsc_sd", "folded", "seconds", "refinement_seconds")
 
 
 def write_results(out: Path, facts: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
@@ -359,7 +359,6 @@ def compare(options: argparse.Namespace) -> None:
     rows += [row for run in options.run for row in run_rows(run, options.refine)]
     done: list[dict[str, Any]] = []
     for row in rows:
-        row.register(pairs[0]) if row.run is not None else None  # a network's first call is slower
         done.append(measure(row, pairs, 1 + len(store.label_names)))
         write_results(options.out, facts, done)
         print(table(done[-1:]).splitlines()[-1], flush=True)
@@ -374,9 +373,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--split", default="val", help="whose volumes are paired")
     parser.add_argument("--pairs", type=int, help="only the first of the pairs")
     parser.add_argument("--ants-seeds", type=int, nargs="+", default=[1], help="seeds of ANTs, a set of rows for each")
-    parser.add_argument(
-        "--without", nargs="+", choices=ANTS, default=[], help="rows of ANTs to leave out, the slow ones"
-    )
+    parser.add_argument("--without", nargs="+", choices=ANTS, default=[], help="rows of ANTs to leave out")
     parser.add_argument("--without-ants", action="store_true", help="leave out all rows of ANTs")
     parser.add_argument("--out", type=Path, default=Path("runs/registration"), help="folder of the results")
     return parser.parse_args()

@@ -54,8 +54,12 @@ def compare(script: ModuleType, store: Store, out: Path, monkeypatch: pytest.Mon
 def test_rows_agree_with_the_evaluation_of_each_run(
     registration: ModuleType, phantom_store: Store, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = compare(registration, phantom_store, tmp_path, monkeypatch, "--without-ants", "--run", *runs)
-    assert [row["name"] for row in rows] == ["no warp", *["gvsl affine part", "gvsl field"] * 2]
+    rows = compare(registration, phantom_store, tmp_path, monkeypatch, "--without-ants", "--refine", 3, "--run", *runs)
+    parts = ["gvsl affine part", "gvsl field"]
+    of_a_run = [*parts, *(f"{part}, 3 steps" for part in parts)]
+    assert [row["name"] for row in rows] == ["no warp", "no warp, 3 steps", *of_a_run * 2]
+    for row in rows:
+        assert (row["refinement_seconds"] > 0) == row["name"].endswith("steps")
     fields = [row for row in rows if row["name"] == "gvsl field"]
     assert [row["seed"] for row in fields] == [0, 1]
     for run, row in zip(runs, fields, strict=True):
