@@ -3,10 +3,10 @@
     python benchmarks/registration.py STORE [--run RUN ...] [--refine 30 ...] --out FOLDER
 
 Each volume of the split is the fixed one once, with the next as the moving one, as in `gvsl pretrain`'s evaluation; the
-crop is that of the runs, without any that of the recipe `quick`. Every row ends in a displacement field on the fixed
-volume's grid, and all fields are scored by the same code. FOLDER gets registration.md and registration.json, rewritten
-after each row. Seconds are processor time of one thread, so that other programs on the machine do not lengthen them.
-ANTs needs `pip install "gvsl[benchmarks]"`; `--without-ants` leaves its rows out.
+crop is that of the runs, without any `--crop` or that of the recipe `quick`. Every row ends in a displacement field on
+the fixed volume's grid, and all fields are scored by the same code. FOLDER gets registration.md and registration.json,
+rewritten after each row. Seconds are processor time of one thread, median over pairs, so that other programs on the
+machine do not lengthen them. ANTs needs `pip install "gvsl[benchmarks]"`; `--without-ants` leaves its rows out.
 """
 
 import argparse
@@ -317,17 +317,17 @@ def write_results(out: Path, facts: dict[str, Any], rows: Sequence[dict[str, Any
     write_text(out / "registration.md", title + table(rows))
 
 
-def common_crop(store: Store, runs: Sequence[Path]) -> Shape:
-    """Return the crop of the runs; without runs, the one that the recipe `quick` chooses.
+def common_crop(store: Store, runs: Sequence[Path], chosen: Sequence[int] | None = None) -> Shape:
+    """Return the crop of the runs, or without runs the chosen one, or the one that the recipe `quick` chooses.
 
     Raises:
-        UserError: the runs differ in their crops.
+        UserError: the crops differ.
     """
-    crops = {tuple(read_record(run).config["data"]["crop"]) for run in runs}
+    crops = {tuple(read_record(run).config["data"]["crop"]) for run in runs} | ({tuple(chosen)} if chosen else set())
     if len(crops) > 1:
-        raise UserError(f"the runs have different crops, {sorted(crops)}: compare runs of the same crop")
-    for first, second, third in crops:
-        return first, second, third
+        raise UserError(f"the crops of the runs and --crop differ, {sorted(crops)}: compare runs of one crop")
+    for crop in crops:
+        return crop[0], crop[1], crop[2]
     return crop_for(store, DataSettings(most_voxels=QUICK_VOXELS))
 
 
@@ -340,7 +340,7 @@ def compare(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     ants = None if options.without_ants else import_ants()
     store = Store.open(options.store)
-    crop = common_crop(store, options.run)
+    crop = common_crop(store, options.run, options.crop)
     pairs = read_pairs(store, options.split, crop)[: options.pairs]
     if len(pairs) < 2:
         raise UserError(f"--pairs is {options.pairs}: give 2 or more")
@@ -371,6 +371,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, nargs="+", default=[], help="pre-trainings by gvsl, of different seeds")
     parser.add_argument("--refine", type=int, nargs="+", default=[], help="steps of refinement, a set of rows for each")
     parser.add_argument("--split", default="val", help="whose volumes are paired")
+    parser.add_argument("--crop", type=int, nargs=3, help="in voxels, without runs; that of `quick` if not given")
     parser.add_argument("--pairs", type=int, help="only the first of the pairs")
     parser.add_argument("--ants-seeds", type=int, nargs="+", default=[1], help="seeds of ANTs, a set of rows for each")
     parser.add_argument("--without", nargs="+", choices=ANTS, default=[], help="rows of ANTs to leave out")
