@@ -12,6 +12,7 @@ from gvsl.geometry import Fusion, gaussian_smooth, inside, nonpositive_jacobian_
 from gvsl.heads import DeformableHead, PooledAffineHead
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods import GVSL, GVSLSettings
+from gvsl.methods.restoration import BoxSettings
 from gvsl.types import PairBatch
 
 FUSIONS: list[Fusion] = ["compose", "paper"]
@@ -240,7 +241,7 @@ def test_both_volumes_are_damaged_restored_and_matched_both_ways(batch: PairBatc
     method = make(replace(UNTOUCHED, damage="boxes"))
     terms = method.training_step(batch, generator(4))
     volumes = torch.cat([batch.moving, batch.fixed])
-    damaged = method.damage(volumes, generator(4))
+    damaged, _ = method.damage(volumes, generator(4))
     assert ((damaged != volumes).flatten(1).any(dim=1)).all()
     torch.testing.assert_close(
         terms["restoration"], functional.mse_loss(method.restore(damaged), volumes).detach(), rtol=1e-3, atol=1e-6
@@ -293,3 +294,8 @@ def test_refinement_starts_where_it_is_told_to_and_improves_the_match(
         before, after = (method.match(batch.moving, batch.fixed, refine=steps, start=start) for steps in (0, 12))
     assert torch.equal(before.affine, after.affine)
     assert method.ncc(batch.moving, batch.fixed, after.dvf) < method.ncc(batch.moving, batch.fixed, before.dvf) - 0.05
+
+
+def test_boxes_that_cannot_be_drawn_are_refused() -> None:
+    with pytest.raises(ValueError, match="smallest <= largest"):
+        make(GVSLSettings(boxes=BoxSettings(smallest=0.5, largest=0.2)))

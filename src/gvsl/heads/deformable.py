@@ -17,23 +17,31 @@ class DeformableHead(nn.Module):
     torch.Size([1, 3, 6, 6, 6])
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.groups = nn.Sequential(conv_group(2 * channels, channels), conv_group(channels, channels))
-        self.field = Convolution(channels, 3)
-        nn.init.normal_(self.field.weight, std=INITIAL_SCALE)
+    def __init__(self, channels: int, in_channels: int | None = None, initial_scale: float = INITIAL_SCALE) -> None:
+        """Create the layers.
 
-    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        Args:
+            channels: of the hidden layers.
+            in_channels: of all inputs together; by default those of two volumes' features.
+            initial_scale: standard deviation of the last layer's weights.
+        """
+        super().__init__()
+        inputs = 2 * channels if in_channels is None else in_channels
+        self.groups = nn.Sequential(conv_group(inputs, channels), conv_group(channels, channels))
+        self.field = Convolution(channels, 3)
+        nn.init.normal_(self.field.weight, std=initial_scale)
+
+    def forward(self, *features: Tensor) -> Tensor:
         """Predict the local field, in float32 or higher: bf16 would round 8 voxels to the nearest 1/16.
 
         Args:
-            moving: local features of the moving volume, affinely warped onto the fixed grid, (B, C, D, H, W).
-            fixed: local features of the fixed volume, (B, C, D, H, W).
+            features: local features of the moving volume, affinely warped onto the fixed grid, and of the fixed volume,
+                (B, C, D, H, W) each; in the pyramid with other maps of them.
 
         Returns:
             (B, 3, D, H, W), in voxels, on the fixed grid.
         """
-        features = self.groups(torch.cat([moving, fixed], dim=1))
-        with torch.autocast(features.device.type, enabled=False):
-            field: Tensor = self.field(features.to(self.field.weight.dtype))
+        hidden = self.groups(torch.cat(features, dim=1))
+        with torch.autocast(hidden.device.type, enabled=False):
+            field: Tensor = self.field(hidden.to(self.field.weight.dtype))
         return field

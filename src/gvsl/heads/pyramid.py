@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gvsl.backbones.blocks import SLOPE, Convolution, conv_group
+from gvsl.backbones.blocks import SLOPE
 from gvsl.geometry import compose, resize_dvf, spatial_shape, warp
+from gvsl.heads.deformable import DeformableHead
 
 PYRAMID_CHANNELS = 32
 QUARTER_RADIUS = 2
@@ -14,8 +15,6 @@ HALF_RADIUS = 1
 """Reach of the comparison at half the resolution, in its voxels: 2 voxels of the volume."""
 INITIAL_SCALE = 1e-3
 """Standard deviation of the coarse levels' last weights, for a field close to zero at the start."""
-FULL_INITIAL_SCALE = 1e-5
-"""The same at full resolution, as in `gvsl.heads.deformable`."""
 
 
 class PyramidHead(nn.Module):
@@ -39,9 +38,9 @@ class PyramidHead(nn.Module):
         width = PYRAMID_CHANNELS
         self.to_half = nn.Conv3d(channels, width, kernel_size=3, stride=2, padding=1)
         self.to_quarter = nn.Conv3d(width, width, kernel_size=3, stride=2, padding=1)
-        self.quarter_update = _update((2 * QUARTER_RADIUS + 1) ** 3 + width, width, INITIAL_SCALE)
-        self.half_update = _update((2 * HALF_RADIUS + 1) ** 3 + 2 * width, width, INITIAL_SCALE)
-        self.full_update = _update(2 * channels, channels, FULL_INITIAL_SCALE)
+        self.quarter_update = DeformableHead(width, (2 * QUARTER_RADIUS + 1) ** 3 + width, INITIAL_SCALE)
+        self.half_update = DeformableHead(width, (2 * HALF_RADIUS + 1) ** 3 + 2 * width, INITIAL_SCALE)
+        self.full_update = DeformableHead(channels)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Predict the local field, in float32 or higher.
@@ -55,38 +54,18 @@ class PyramidHead(nn.Module):
         """
         moving_half, moving_quarter = self._pyramid(moving)
         fixed_half, fixed_quarter = self._pyramid(fixed)
-        dvf = self.quarter_update(
-            torch.cat([_correlations(moving_quarter, fixed_quarter, QUARTER_RADIUS), fixed_quarter], dim=1)
-        )
+        dvf = self.quarter_update(_correlations(moving_quarter, fixed_quarter, QUARTER_RADIUS), fixed_quarter)
         dvf = resize_dvf(dvf, spatial_shape(fixed_half))
         warped = warp(moving_half, dvf, padding="border", exact=False)
-        dvf = compose(
-            dvf,
-            self.half_update(torch.cat([_correlations(warped, fixed_half, HALF_RADIUS), warped, fixed_half], dim=1)),
-        )
+        dvf = compose(dvf, self.half_update(_correlations(warped, fixed_half, HALF_RADIUS), warped, fixed_half))
         dvf = resize_dvf(dvf, spatial_shape(fixed))
         warped = warp(moving, dvf, padding="border", exact=False)
-        return compose(dvf, self.full_update(torch.cat([warped, fixed], dim=1)))
+        return compose(dvf, self.full_update(warped, fixed))
 
     def _pyramid(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features at half and at a quarter of the resolution."""
         half = self.to_half(features)
         return half, self.to_quarter(functional.leaky_relu(half, SLOPE))
-
-
-class _FloatConvolution(Convolution):
-    """A convolution in float32 under any autocast: bf16 would round 8 voxels to the nearest 1/16."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        with torch.autocast(features.device.type, enabled=False):
-            return super().forward(features.to(self.weight.dtype))
-
-
-def _update(in_channels: int, channels: int, scale: float) -> nn.Sequential:
-    """Return the layers that predict a field: two convolution groups and a convolution."""
-    field = _FloatConvolution(channels, 3)
-    nn.init.normal_(field.weight, std=scale)
-    return nn.Sequential(conv_group(in_channels, channels), conv_group(channels, channels), field)
 
 
 def _correlations(moving: Tensor, fixed: Tensor, radius: int) -> Tensor:

@@ -13,9 +13,7 @@ from gvsl.augment import (
     SpatialSettings,
     change_appearance,
     draw_appearance,
-    draw_inpaint,
     draw_spatial,
-    inpaint,
 )
 from gvsl.backbones import UNet3D
 from gvsl.geometry import Fusion, gaussian_smooth, inside, nonpositive_jacobian_fraction, spatial_shape, warp
@@ -23,23 +21,12 @@ from gvsl.heads import Matching, RestorationHead, ZMatchingHead
 from gvsl.heads.z_matching import AffineKind, DeformableKind
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods.method import LOSS, Method
-from gvsl.methods.restoration import RESTORATION_METRICS, restoration_errors
+from gvsl.methods.restoration import RESTORATION_METRICS, BoxSettings, check_boxes, erase_boxes, restoration_errors
+from gvsl.records.matching import FIELD_METRICS
 from gvsl.records.metrics import LoggedMetric
 from gvsl.refinement import RefinementSettings
 from gvsl.refinement import refine as refine_dvf
 from gvsl.types import Features, PairBatch
-
-
-@dataclass(frozen=True)
-class BoxSettings:
-    """Boxes that are erased; the defaults are in-painting's."""
-
-    most_boxes: int = 5
-    """Maximum number of boxes per volume, each after the first with probability 0.95."""
-    smallest: float = 1 / 6
-    """Minimum side of a box, as a fraction of the volume's side."""
-    largest: float = 1 / 3
-    """Maximum side of a box, as a fraction of the volume's side."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +93,7 @@ class GVSL(Method):
     in 3D Medical Image Self-supervised Pre-training. CVPR 2023. https://arxiv.org/abs/2303.00874
 
     Raises:
-        ValueError: both matching and restoration are switched off.
+        ValueError: both matching and restoration are switched off, or the boxes can't be drawn.
 
     >>> method = GVSL(UNet3D(width=8))
     >>> batch = PairBatch(torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16), ["a"], ["b"])
@@ -116,11 +103,8 @@ class GVSL(Method):
 
     logs = (
         LOSS,
-        LoggedMetric("ncc", "NCC loss", "lower"),
-        LoggedMetric("ncc_affine", "NCC loss of the affine part", "lower"),
-        LoggedMetric("ncc_identity", "NCC loss without warping"),
+        *FIELD_METRICS,
         LoggedMetric("smoothness", "Smoothness loss", "lower"),
-        LoggedMetric("folded", "Fraction of voxels with a non-positive Jacobian", "lower"),
         *RESTORATION_METRICS,
     )
 
@@ -129,6 +113,7 @@ class GVSL(Method):
         self.settings = settings = settings or GVSLSettings()
         if not settings.matching and not settings.restoration:
             raise ValueError("GVSL without matching and restoration has nothing to learn: switch one of them on")
+        check_boxes(settings.boxes.smallest, settings.boxes.largest, settings.boxes.most_boxes)
         self.backbone = backbone
         self.matching: ZMatchingHead | None = None
         self.restoration: RestorationHead | None = None
@@ -163,7 +148,7 @@ class GVSL(Method):
             seen = None if seen is None else torch.cat(seen.chunk(2)[::-1])
         elif seen is not None:
             seen = seen.chunk(2)[1]
-        damaged = self.damage(moving, generator)
+        damaged, _ = self.damage(moving, generator)
 
         if self.matching is None:
             return self._restoration_terms(self.backbone(damaged), moving)
@@ -176,13 +161,12 @@ class GVSL(Method):
         restoration = self._restoration_terms(moving_features, moving)
         return terms | restoration | {"loss": terms["loss"] + restoration.get("loss", 0)}
 
-    def damage(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Damage volumes for restoration: (B, C, D, H, W)."""
-        shape, boxes = spatial_shape(images), self.settings.boxes
-        if self.settings.damage == "appearance":
-            return change_appearance(images, draw_appearance(len(images), shape, self.settings.appearance, generator))
-        sides = (boxes.smallest, boxes.largest)
-        return inpaint(images, draw_inpaint(len(images), shape, 1.0, generator, sides, boxes.most_boxes))
+    def damage(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return damaged volumes and the targets of their restoration, (B, C, D, H, W) each."""
+        if self.settings.damage == "boxes":
+            return erase_boxes(images, self.settings.boxes, generator), images
+        draw = draw_appearance(len(images), spatial_shape(images), self.settings.appearance, generator)
+        return change_appearance(images, draw), images
 
     def match(
         self, moving: Tensor, fixed: Tensor, refine: int = 0, start: Literal["field", "affine", "none"] = "affine"
@@ -216,14 +200,20 @@ class GVSL(Method):
             dvf: (B, 3, D, H, W), in voxels; None leaves the moving volume unwarped.
             seen: (B, 1, D, H, W), the voxels whose windows count; by default all.
         """
+        return self._ncc_to(gaussian_smooth(fixed, self.settings.ncc_sigma), moving, dvf, seen)
+
+    def _ncc_to(self, smoothed: Tensor, moving: Tensor, dvf: Tensor | None, seen: Tensor | None) -> Tensor:
+        """Return the loss to a fixed volume that is smoothed already; a step compares it with three fields."""
         if dvf is not None:
             moving = warp(moving, dvf)
             if self.settings.mask_outside:
                 sampled = inside(dvf.detach())
                 seen = sampled if seen is None else seen & sampled
         mask = seen if self.settings.mask_outside else None
-        fixed, moving = (gaussian_smooth(image, self.settings.ncc_sigma) for image in (fixed, moving))
-        return local_ncc_loss(fixed, moving, window=self.settings.window, eps=self.settings.variance_floor, mask=mask)
+        moving = gaussian_smooth(moving, self.settings.ncc_sigma)
+        return local_ncc_loss(
+            smoothed, moving, window=self.settings.window, eps=self.settings.variance_floor, mask=mask
+        )
 
     def restore(self, damaged: Tensor) -> Tensor:
         """Restore a batch of damaged volumes: (B, C, D, H, W).
@@ -241,8 +231,7 @@ class GVSL(Method):
         """Return the errors of restored and of damaged volumes; `gvsl.training.evaluate` measures the matching."""
         if self.restoration is None:
             return {}
-        pairs = ((self.damage(volume[None], generator), volume[None]) for volume in volumes)
-        return restoration_errors(self.restore, pairs)
+        return restoration_errors(self.restore, (self.damage(volume[None], generator) for volume in volumes))
 
     def _augment_in_space(self, batch: PairBatch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """Transform both volumes; return them, and the mask of voxels inside the scans, moving before fixed.
@@ -261,14 +250,15 @@ class GVSL(Method):
     def _matching_terms(
         self, matching: Matching, moving: Tensor, fixed: Tensor, seen: Tensor | None
     ) -> dict[str, Tensor]:
-        ncc = self.ncc(moving, fixed, matching.dvf, seen)
+        smoothed = gaussian_smooth(fixed, self.settings.ncc_sigma)
+        ncc = self._ncc_to(smoothed, moving, matching.dvf, seen)
         smoothness = smoothness_loss(matching.dvf if self.settings.smooth_on == "dvf" else matching.local)
         with torch.set_grad_enabled(self.settings.affine_ncc_weight > 0):
-            affine = self.ncc(moving, fixed, matching.affine, seen)
+            affine = self._ncc_to(smoothed, moving, matching.affine, seen)
         with torch.no_grad():
             logged = {
                 "ncc_affine": affine.detach(),
-                "ncc_identity": self.ncc(moving, fixed, None, seen),
+                "ncc_identity": self._ncc_to(smoothed, moving, None, seen),
                 "folded": nonpositive_jacobian_fraction(matching.dvf),
             }
         loss = self.settings.ncc_weight * ncc + self.settings.smoothness_weight * smoothness

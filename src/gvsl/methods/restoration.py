@@ -65,6 +65,18 @@ class InpaintingSettings:
 
 
 @dataclass(frozen=True)
+class BoxSettings:
+    """Boxes that another method erases; the defaults are in-painting's."""
+
+    most_boxes: int = 5
+    """Maximum number of boxes per volume, each after the first with probability 0.95."""
+    smallest: float = 1 / 6
+    """Minimum side of a box, as a fraction of the volume's side."""
+    largest: float = 1 / 3
+    """Maximum side of a box, as a fraction of the volume's side."""
+
+
+@dataclass(frozen=True)
 class ModelsGenesisSettings:
     """The four transforms of Models Genesis, at the rates of its published code."""
 
@@ -176,13 +188,11 @@ class Inpainting(Restoration):
     def __init__(self, backbone: UNet3D, settings: InpaintingSettings | None = None) -> None:
         super().__init__(backbone)
         self.settings = settings = settings or InpaintingSettings()
-        _check_boxes(settings.smallest, settings.largest, settings.most_boxes)
+        check_boxes(settings.smallest, settings.largest, settings.most_boxes)
 
     def damage(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Erase boxes, filling them with uniform noise."""
-        sides = (self.settings.smallest, self.settings.largest)
-        draw = draw_inpaint(len(images), spatial_shape(images), 1.0, generator, sides, self.settings.most_boxes)
-        return inpaint(images, draw), images
+        return erase_boxes(images, self.settings, generator), images
 
 
 class ModelsGenesis(Restoration):
@@ -203,8 +213,8 @@ class ModelsGenesis(Restoration):
     def __init__(self, backbone: UNet3D, settings: ModelsGenesisSettings | None = None) -> None:
         super().__init__(backbone)
         self.settings = settings = settings or ModelsGenesisSettings()
-        _check_boxes(settings.inner_smallest, settings.inner_largest, settings.most_boxes)
-        _check_boxes(settings.outer_smallest, settings.outer_largest, settings.most_boxes)
+        check_boxes(settings.inner_smallest, settings.inner_largest, settings.most_boxes)
+        check_boxes(settings.outer_smallest, settings.outer_largest, settings.most_boxes)
 
     def damage(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Flip, then shuffle, apply an intensity curve and paint; the target is flipped too."""
@@ -240,7 +250,23 @@ def restoration_errors(
     return {"restoration": restored, "restoration_identity": untouched}
 
 
-def _check_boxes(smallest: float, largest: float, most: int) -> None:
+def erase_boxes(images: Tensor, boxes: BoxSettings | InpaintingSettings, generator: torch.Generator) -> Tensor:
+    """Fill random boxes of every volume, (B, C, D, H, W), with uniform noise."""
+    sides = (boxes.smallest, boxes.largest)
+    return inpaint(images, draw_inpaint(len(images), spatial_shape(images), 1.0, generator, sides, boxes.most_boxes))
+
+
+def check_boxes(smallest: float, largest: float, most: int) -> None:
+    """Check that boxes can be drawn.
+
+    Args:
+        smallest: minimum side, as a fraction of the volume's.
+        largest: maximum side, likewise.
+        most: maximum number of boxes.
+
+    Raises:
+        ValueError: they can't; the message says what to give.
+    """
     if not 0 < smallest <= largest <= 1:
         raise ValueError(f"boxes are {smallest:g} to {largest:g} of a side: give 0 < smallest <= largest <= 1")
     if most < 1:

@@ -11,11 +11,15 @@ CONTROLS = (
 )
 """NCC losses of fields of other pairs and of blur alone, with which the pair's own are compared."""
 
-MATCHING_METRICS = (
+FIELD_METRICS = (
     LoggedMetric("ncc", "NCC loss", "lower"),
     LoggedMetric("ncc_affine", "NCC loss of the affine part", "lower"),
     LoggedMetric("ncc_identity", "NCC loss without warping"),
     LoggedMetric("folded", "Fraction of voxels with a non-positive Jacobian", "lower"),
+)
+"""Metrics of a pair's field that training logs too."""
+MATCHING_METRICS = (
+    *FIELD_METRICS,
     LoggedMetric("dice_before", "Label DSC without warping"),
     LoggedMetric("dice_affine", "Label DSC of the affine part", "higher"),
     LoggedMetric("dice_after", "Label DSC", "higher"),

@@ -103,6 +103,7 @@ def _read(path: Path, kind: str, kinds: Mapping[str, Any], what: str, dtype: Any
         content.seek(0)
         file = np.load(content, allow_pickle=False)
         return {name: np.asarray(file[name], dtype) for name in file.files}
+    # zipfile raises NotImplementedError for a compression method that it does not know.
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise UserError(f"{path} can't be read as a {what}: {error}") from None
 

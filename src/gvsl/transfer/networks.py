@@ -1,5 +1,6 @@
 """Backbones with a linear head on some of their features (Appendix E.3)."""
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Self
 
@@ -93,13 +94,13 @@ class StandardisedHead(nn.Module):
         shape = (1, -1, *(1,) * (features.dim() - 2))
         return (features - self.centre.view(shape)) / self.spread.view(shape)
 
+    @abstractmethod
     def _map(self, features: Tensor, weight: Tensor) -> Tensor:
         """Return the linear map of features with a weight of the shape of `weight`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _inputs(self, features: Tensor) -> Iterable[Tensor]:
         """Yield the inputs of some outputs, (outputs, inputs), in the order of `weight[0]` flattened."""
-        raise NotImplementedError
 
 
 class SegmentationHead(StandardisedHead, nn.Conv3d):
@@ -178,8 +179,9 @@ class AdaptedNetwork(nn.Module):
         logits: Tensor = self.head(self.features(image))
         return logits
 
+    @abstractmethod
     def _represent(self, image: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Return the backbone's features that the head takes."""
 
 
 class SegmentationNetwork(AdaptedNetwork):
