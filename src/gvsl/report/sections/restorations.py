@@ -14,7 +14,8 @@ from gvsl.report.sections.pictures import Stage, stage_row, view_switch
 
 SHOWN_AT_ONCE, RUNS_AT_ONCE = 4, 3
 LEAD = (
-    "The run's method damages the image (boxes of noise, shuffled voxels, altered grey values or noise), and the network restores it. "
+    "The run's method damages the image (boxes of noise, shuffled voxels, altered grey values or noise), and the "
+    "network restores it. "
     "The restored image should look like the original: check the boxes and the fine texture. The error runs from 0 "
     "(black) to half the grey range (bright)."
 )
