@@ -15,6 +15,7 @@ from gvsl.cli.demo import demo
 from gvsl.cli.output import summary
 from gvsl.cli.predict import predict
 from gvsl.cli.pretrain import methods, pretrain
+from gvsl.cli.propagate import propagate
 from gvsl.cli.report import report
 from gvsl.cli.transfer import transfer
 from gvsl.errors import UserError
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Command] = {
     "methods": methods,
     "transfer": transfer,
     "predict": predict,
+    "propagate": propagate,
     "benchmark": benchmark,
     "report": report,
 }

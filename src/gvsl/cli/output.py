@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from gvsl.errors import UserError
+from gvsl.prediction.outcome import Predicted
 from gvsl.records import RunRecord
+from gvsl.text import one_line, printable
 
 
 def print_record(folder: Path, record: RunRecord) -> None:
@@ -19,6 +22,23 @@ def print_record(folder: Path, record: RunRecord) -> None:
         interval = f" (95 % CI {ends[0]:.4g} to {ends[1]:.4g})" if None not in ends else ""
         print(f"{name:<20} {value:.4g}{interval}")
     print(f"{folder}: {record.status} in {record.seconds:.0f} s")
+
+
+def report_images(out: Path, outcome: Predicted) -> None:
+    """Print how many images were done, and each that failed with the reason.
+
+    Raises:
+        UserError: one failed.
+    """
+    count = len(outcome.done) + len(outcome.present) + len(outcome.failed)
+    present = f", {len(outcome.present)} were there already" if outcome.present else ""
+    print(f"{out}: {len(outcome.done)} of {count} images done{present}")
+    for image, reason in outcome.failed:
+        print(f"  {image.id} ({printable(str(image.image))}): {one_line(reason)}")
+    if outcome.failed:
+        first, reason = outcome.failed[0]
+        missed = f"{len(outcome.failed)} of {count} images were not done"
+        raise UserError(f"{missed}; the first, {first.image}: {reason}")
 
 
 def summary(command: Callable[..., object]) -> str:

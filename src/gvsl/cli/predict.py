@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gvsl.arguments import add_path, add_settings, new_parser, parse, settings_of
-from gvsl.errors import UserError
-from gvsl.text import one_line, printable
+from gvsl.cli.output import report_images
 
 
 def predict(argv: Sequence[str]) -> None:
@@ -32,11 +31,4 @@ def predict(argv: Sequence[str]) -> None:
         outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{options.out}: the same command continues it") from None
-    present = f", {len(outcome.present)} were there already" if outcome.present else ""
-    print(f"{options.out}: {len(outcome.done)} of {len(images)} images done{present}")
-    for image, reason in outcome.failed:
-        print(f"  {image.id} ({printable(str(image.image))}): {one_line(reason)}")
-    if outcome.failed:
-        first, reason = outcome.failed[0]
-        missed = f"{len(outcome.failed)} of {len(images)} images were not done"
-        raise UserError(f"{missed}; the first, {first.image}: {reason}")
+    report_images(options.out, outcome)

@@ -1,12 +1,13 @@
 """Loss functions: pure functions of tensors, one module a family."""
 
 from gvsl.losses.contrastive import negative_cosine, nt_xent, symmetric_negative_cosine
-from gvsl.losses.local_ncc import box_sum, local_ncc_loss
+from gvsl.losses.local_ncc import box_sum, local_ncc_loss, local_similarity
 from gvsl.losses.smoothness import smoothness_loss
 
 __all__ = [
     "box_sum",
     "local_ncc_loss",
+    "local_similarity",
     "negative_cosine",
     "nt_xent",
     "smoothness_loss",

@@ -1,6 +1,6 @@
 """Local normalised cross-correlation (NCC, Eq. 1), with an accurate gradient where windows are nearly constant."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,6 +60,30 @@ def local_ncc_loss(
     return (1 - similarity).to(torch.promote_types(warped.dtype, torch.float32))
 
 
+@torch.no_grad()
+def local_similarity(fixed: Tensor, warped: Tensor, *, window: int = WINDOW, eps: float = EPS) -> Tensor:
+    """Return the squared local correlation of two images at each voxel, the map whose mean Eq. 1 maximises.
+
+    Args:
+        fixed: (B, C, D, H, W), any intensities.
+        warped: (B, C, D, H, W), the image warped onto the fixed one's grid.
+        window: odd side of the window in voxels.
+        eps: added to the product of the relative variances; flat windows are thus similar to nothing.
+
+    Returns:
+        (B, 1, D, H, W), in [0, 1], the mean over channels.
+
+    >>> image = torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> bool((local_similarity(image, 1 - image, eps=1e-9) > 0.999).all())
+    True
+    """
+    dtype = torch.float32 if fixed.device.type == "mps" else torch.float64
+    images = _standardised(fixed.to(dtype)), _standardised(warped.to(dtype))
+    found = _moments(*images, window)
+    denominator = torch.addcmul(torch.full_like(found.covariance, eps), found.fixed_variance, found.warped_variance)
+    return (found.covariance.square() / denominator).clamp_(max=1).mean(dim=1, keepdim=True).float()
+
+
 class _MeanSquaredCorrelation(torch.autograd.Function):
     """Weighted mean of the squared correlation, with an explicit gradient of nine box sums instead of thirty."""
 
@@ -68,12 +92,9 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
         # Centring has no effect in exact arithmetic, and keeps the squares small in floating point.
         fixed = fixed - fixed.mean(dim=(2, 3, 4), keepdim=True)
         warped = warped - warped.mean(dim=(2, 3, 4), keepdim=True)
-        inverse_count = _inverse_count(fixed, window)
-        fixed_mean = box_sum(fixed, window).mul_(inverse_count)
-        warped_mean = box_sum(warped, window).mul_(inverse_count)
-        fixed_variance = _covariance(fixed, fixed, fixed_mean, fixed_mean, window, inverse_count).clamp_(min=0)
-        warped_variance = _covariance(warped, warped, warped_mean, warped_mean, window, inverse_count).clamp_(min=0)
-        covariance = _covariance(fixed, warped, fixed_mean, warped_mean, window, inverse_count)
+        fixed_mean, warped_mean, fixed_variance, warped_variance, covariance, inverse_count = _moments(
+            fixed, warped, window
+        )
         denominator = torch.addcmul(torch.full_like(covariance, eps), fixed_variance, warped_variance)
         correlation = covariance.square().div_(denominator)
         if weight is None:
@@ -109,6 +130,32 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
             None,
             None,
         )
+
+
+class _Moments(NamedTuple):
+    """Means, variances and covariance of two images in the window about each voxel."""
+
+    fixed_mean: Tensor
+    warped_mean: Tensor
+    fixed_variance: Tensor
+    warped_variance: Tensor
+    covariance: Tensor
+    inverse_count: Tensor
+    """One over the number of voxels of each window that lie in the volume, (1, 1, D, H, W)."""
+
+
+def _moments(fixed: Tensor, warped: Tensor, window: int) -> _Moments:
+    inverse_count = _inverse_count(fixed, window)
+    fixed_mean = box_sum(fixed, window).mul_(inverse_count)
+    warped_mean = box_sum(warped, window).mul_(inverse_count)
+    return _Moments(
+        fixed_mean,
+        warped_mean,
+        _covariance(fixed, fixed, fixed_mean, fixed_mean, window, inverse_count).clamp_(min=0),
+        _covariance(warped, warped, warped_mean, warped_mean, window, inverse_count).clamp_(min=0),
+        _covariance(fixed, warped, fixed_mean, warped_mean, window, inverse_count),
+        inverse_count,
+    )
 
 
 def _standardised(images: Tensor) -> Tensor:

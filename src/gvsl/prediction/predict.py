@@ -1,10 +1,10 @@
 """Predict images by a transfer run: label maps, probabilities or scores, in each image's own geometry."""
 
 import errno
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
@@ -13,8 +13,9 @@ from gvsl.datasets import find_volumes, stem
 from gvsl.errors import UserError
 from gvsl.files import make_writable
 from gvsl.hardware import find_device
-from gvsl.io import UnusableFile, read_volume
+from gvsl.io import UnusableFile, Volume, read_volume
 from gvsl.prediction.ledger import Ledger, open_ledger
+from gvsl.prediction.outcome import Predicted
 from gvsl.prediction.results import Maps, Scores
 from gvsl.prediction.volumes import segment_volume as segment_volume  # also importable from here
 from gvsl.preprocessing import require_lungmask
@@ -47,17 +48,6 @@ class PredictSettings:
         check_settings(self)
 
 
-@dataclass
-class Predicted:
-    """The outcome of a list of images."""
-
-    done: list[Case] = field(default_factory=list)
-    present: list[Case] = field(default_factory=list)
-    """Images whose results existed, from an earlier call with the same run."""
-    failed: list[tuple[Case, str]] = field(default_factory=list)
-    """Images that failed, each with the reason."""
-
-
 def find_images(paths: Sequence[Path]) -> list[Case]:
     """Return the images at `paths`: files, and those that `find_volumes` finds in folders, including DICOM series.
 
@@ -74,6 +64,19 @@ def find_images(paths: Sequence[Path]) -> list[Case]:
         else:
             raise UserError(f"{path} does not exist; name images, or a folder of them")
     return list(dict.fromkeys(images))
+
+
+class Results(Protocol):
+    """The result files of a list of images."""
+
+    def names(self, image: Case) -> list[str]:
+        """Return the names of an image's results."""
+
+    def has(self, name: str) -> bool:
+        """Return True if a result exists."""
+
+    def write(self, volume: Volume, image: Case) -> None:
+        """Compute and write those of an image's results that do not exist yet."""
 
 
 def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSettings | None = None) -> Predicted:
@@ -105,11 +108,26 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
     model.network.to(device)
     make_writable(out)
     ledger = open_ledger(out, {"weights": fingerprint(run), "mirror": str(settings.mirror).lower()})
-    results: Maps | Scores
+    results: Results
     if isinstance(model, Classifier):
         results = Scores(model, out, mirror=settings.mirror, listed=bool(ledger.images))
     else:
         results = Maps(model, out, probabilities=settings.output == "probabilities", mirror=settings.mirror)
+    return write_results(results, ledger, images, out)
+
+
+def write_results(
+    results: Results, ledger: Ledger, images: Sequence[Case], out: Path, read: Callable[[Case], Volume] | None = None
+) -> Predicted:
+    """Write the missing results of each image; list those that can't be used, or for which resources run out.
+
+    Args:
+        results: computes and writes an image's results.
+        ledger: of `out`.
+        images: see `find_images`.
+        out: the folder, to name it in messages.
+        read: reads an image; by default its file.
+    """
     outcome = Predicted()
     owners: dict[str, Case] = {}
     with progress(len(images), "predicting", "images") as advance:
@@ -120,7 +138,7 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
                     raise UnusableFile(f"its result would have the name of that of {other.image}; rename one of them")
                 if image.unusable:
                     raise UnusableFile(image.unusable)
-                written = _predict_one(results, ledger, image)
+                written = _write_one(results, ledger, image, read or _read)
                 (outcome.done if written else outcome.present).append(image)
             except UserError as error:
                 outcome.failed.append((image, str(error)))
@@ -133,14 +151,18 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
     return outcome
 
 
-def _predict_one(results: Maps | Scores, ledger: Ledger, image: Case) -> bool:
+def _read(image: Case) -> Volume:
+    return read_volume(image.image, image.parts)
+
+
+def _write_one(results: Results, ledger: Ledger, image: Case, read: Callable[[Case], Volume]) -> bool:
     """Write the missing results of an image; return False if none is missing."""
     names = results.names(image)
     present = [name for name in names if results.has(name)]
     ledger.check(present, image.image)
     if len(present) == len(names):
         return False
-    volume = read_volume(image.image, image.parts)
+    volume = read(image)
     ledger.begin(names, image.image)
     results.write(volume, image)
     return True

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -27,12 +28,7 @@ class Maps:
             UserError: it names other structures.
         """
         self.model, self.folder, self.probabilities, self.mirror = model, folder, probabilities, mirror
-        text = json.dumps({str(value): name for value, name in model.labels.items()}, indent=1) + "\n"
-        path = folder / LABELS_NAME
-        if not path.exists():
-            write_text(path, text)
-        elif path.read_bytes() != text.encode():
-            raise UserError(f"{path} names other structures, of another run; name another folder, or remove it first")
+        write_label_names(folder, model.labels)
 
     def names(self, image: Case) -> list[str]:
         """Return the names of an image's results."""
@@ -94,13 +90,32 @@ class Scores:
         self.rows = rows
 
 
-def _read_scores(path: Path) -> dict[str, str]:
-    """Return the score of each id in a table."""
+def write_label_names(folder: Path, labels: Mapping[int, str]) -> None:
+    """Write labels.json, or check the one that is there; UserError if it names other structures."""
+    text = json.dumps({str(value): name for value, name in labels.items()}, indent=1) + "\n"
+    path = folder / LABELS_NAME
+    if not path.exists():
+        write_text(path, text)
+    elif path.read_bytes() != text.encode():
+        raise UserError(f"{path} names other structures, of another run; name another folder, or remove it first")
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of a table of ours.
+
+    Raises:
+        UserError: it can't be read, or has other columns.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            columns, *rows = csv.reader(file)
-        if tuple(columns) != SCORES_COLUMNS:
-            raise ValueError(f"its columns are {', '.join(columns)}")
-        return {case: score for case, score in rows}  # noqa: C416 - a row of another length is an error here
+            found, *rows = csv.reader(file)
+        if found != list(columns):
+            raise ValueError(f"its columns are {', '.join(found)}")
+        return [dict(zip(columns, row, strict=True)) for row in rows]
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path} can't be read ({error}); name another folder, or remove it first") from None
+
+
+def _read_scores(path: Path) -> dict[str, str]:
+    """Return the score of each id in a table."""
+    return {row["id"]: row["score"] for row in read_table(path, SCORES_COLUMNS)}

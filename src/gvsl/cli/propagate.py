@@ -1,0 +1,50 @@
+"""gvsl propagate: labels of a few labelled volumes, carried onto images by matching."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gvsl.arguments import add_path, add_settings, new_parser, parse, settings_of
+from gvsl.cli.output import report_images
+
+
+def propagate(argv: Sequence[str]) -> None:
+    """Carry the labels of a few labelled volumes onto images, by a run that learnt to match.
+
+    ATLASES is a store, or a folder with images/ and labels/. Writes DIR/NAME.nii.gz and DIR/NAME_confidence.nii.gz for
+    each image, on its own grid, and DIR/propagated.csv with the DSC to expect of each. An image that does not match any
+    atlas gets no map and is listed with the reason; the exit code is then 2. After a stop, the same command continues.
+    """
+    from gvsl.memory import keep_freed_memory
+    from gvsl.prediction.propagate import propagate as propagate_labels
+    from gvsl.propagation import PropagationSettings
+
+    parser = new_parser(propagate, "ATLASES IMAGE... --weights RUN --out DIR [--cases ID ...] [--SETTING VALUE ...]")
+    add_path(parser, "atlases", "ATLASES", "a store, or a folder with images/ and labels/ of the same names")
+    what = "a store; or NIfTI, NRRD or MetaImage files, folders of them, or folders of DICOM series"
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
+    add_path(parser, "--weights", "RUN", "the folder of a gvsl pretrain run of a method that matches")
+    add_path(parser, "--out", "DIR", "the folder to write into, created if missing")
+    what = "further stores or folders of atlases"
+    parser.add_argument("--more-atlases", type=Path, nargs="+", default=[], metavar="ATLASES", help=what)
+    what = "ids of the atlases; if not given, all of a folder, and of a store the labelled cases of train"
+    parser.add_argument("--cases", type=str, nargs="+", default=[], metavar="ID", help=what)
+    what = "the split of a store whose images get labels"
+    parser.add_argument("--split", type=str, default="pretrain", metavar="NAME", help=what)
+    add_settings(parser, PropagationSettings)
+    options = parse(parser, argv)
+    keep_freed_memory()
+    try:
+        outcome = propagate_labels(
+            [options.atlases, *options.more_atlases],
+            options.images,
+            options.weights,
+            options.out,
+            settings_of(PropagationSettings, options),
+            cases=options.cases,
+            split=options.split,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{options.out}: the same command continues it") from None
+    for atlas, structure in outcome.atlases.lacking:
+        print(f"atlas {atlas} has no voxel of {structure}: it votes for background there")
+    report_images(options.out, outcome.images)

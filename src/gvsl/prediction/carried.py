@@ -1,0 +1,124 @@
+"""Result files of propagated labels: a label map and a confidence map per image, and one table."""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gvsl.cases import Case
+from gvsl.files import whole_file
+from gvsl.io import UnusableFile, Volume, resample_onto, write_like, write_nifti
+from gvsl.methods import GVSL
+from gvsl.metrics.dice import dice_per_structure
+from gvsl.prediction.results import read_table, write_label_names
+from gvsl.propagation import Atlas, Carried, PropagationSettings, carry
+
+TABLE_NAME = "propagated.csv"
+COLUMNS = ("id", "status", "expected_dice", "checked_on", "similarity", "dice")
+
+Prepare = Callable[[Volume], Volume]
+"""Returns a volume as the method's training data were prepared."""
+Truth = Callable[[str], NDArray[Any] | None]
+"""Returns the label map of an image's id on the prepared grid, if there is one."""
+
+
+class CarriedMaps:
+    """Carried labels as files in a folder: NAME.nii.gz, NAME_confidence.nii.gz, labels.json and propagated.csv."""
+
+    def __init__(
+        self,
+        method: GVSL,
+        atlases: Sequence[Atlas],
+        labels: dict[int, str],
+        folder: Path,
+        settings: PropagationSettings,
+        *,
+        prepare: Prepare,
+        truth: Truth = lambda _: None,
+        from_files: bool = True,
+    ) -> None:
+        """Write labels.json, or check the one that is there.
+
+        Args:
+            method: matches atlases and images.
+            atlases: on the method's device.
+            labels: label value to name, in the order of the atlases' classes, without the background.
+            folder: to write into.
+            settings: of `carry`.
+            prepare: prepares an image.
+            truth: the true labels of an image, to score the carried ones.
+            from_files: the images are files, whose headers the results copy.
+
+        Raises:
+            UserError: labels.json names other structures.
+        """
+        self.method, self.atlases, self.labels, self.folder, self.settings = method, atlases, labels, folder, settings
+        self.prepare, self.truth, self.from_files = prepare, truth, from_files
+        write_label_names(folder, labels)
+        table = folder / TABLE_NAME
+        self.rows = {row["id"]: row for row in read_table(table, COLUMNS)} if table.exists() else {}
+
+    def names(self, image: Case) -> list[str]:
+        """Return the names of an image's two maps."""
+        return [f"{image.id}.nii.gz", f"{image.id}_confidence.nii.gz"]
+
+    def has(self, name: str) -> bool:
+        """Return True if a map exists."""
+        return (self.folder / name).exists()
+
+    def write(self, volume: Volume, image: Case) -> None:
+        """Carry the labels onto an image, and write its maps and its row.
+
+        Raises:
+            UnusableFile: the match failed; the row says so, and there are no maps.
+        """
+        ready = self.prepare(volume)
+        device = self.atlases[0].image.device
+        carried = carry(self.method, self.atlases, torch.from_numpy(ready.array)[None, None].to(device), self.settings)
+        failed = carried.expected_dice is not None and carried.expected_dice < self.settings.least_dice
+        self._write_row(image.id, "failed" if failed else "carried", carried)
+        if failed:
+            raise UnusableFile(
+                f"no match: the labels, carried back onto {carried.checked_on}, have a DSC of "
+                f"{carried.expected_dice:.2f}, less than least_dice {self.settings.least_dice:g}; check that it shows "
+                "the atlas's organ whole and in the same orientation"
+            )
+        classes = carried.classes[0, 0].cpu().numpy()
+        for name, array, label in (
+            (self.names(image)[0], self._values()[classes], True),
+            (self.names(image)[1], carried.confidence[0, 0].cpu().numpy(), False),
+        ):
+            found = resample_onto(Volume(array, ready.affine), volume.array.shape, volume.affine, label=label)
+            found = found.astype(array.dtype)
+            if self.from_files:
+                write_like(self.folder / name, found, image.image, volume.affine)
+            else:
+                write_nifti(self.folder / name, Volume(found, volume.affine))
+
+    def _values(self) -> NDArray[Any]:
+        values = np.array([0, *self.labels])
+        return values.astype(np.uint8 if values.max() <= np.iinfo(np.uint8).max else np.int16)
+
+    def _write_row(self, name: str, status: str, carried: Carried) -> None:
+        structures = carried.votes[:, 1:].sum(dim=1, keepdim=True)
+        weight = structures.sum()
+        similarity = float((carried.similarity * structures).sum() / weight) if float(weight) else 0.0
+        row = {"id": name, "status": status, "checked_on": carried.checked_on, "similarity": f"{similarity:.4f}"}
+        row["expected_dice"] = "" if carried.expected_dice is None else f"{carried.expected_dice:.4f}"
+        truth = self.truth(name)
+        if truth is not None:
+            true = torch.from_numpy(np.searchsorted([0, *self.labels], truth))[None, None].to(carried.votes.device)
+            scores = dice_per_structure(carried.classes, true, 1 + len(self.labels))
+            row["dice"] = f"{np.mean(scores):.4f}"
+        self.rows[name] = row
+        with (
+            whole_file(self.folder / TABLE_NAME) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            table = csv.DictWriter(file, COLUMNS, restval="")
+            table.writeheader()
+            table.writerows(self.rows.values())

@@ -1,0 +1,163 @@
+"""Carry the labels of a few labelled volumes onto images, each in its own geometry."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.cases import Case
+from gvsl.datasets import folder
+from gvsl.errors import UserError
+from gvsl.files import make_writable
+from gvsl.hardware import find_device
+from gvsl.io import Volume
+from gvsl.prediction.carried import CarriedMaps
+from gvsl.prediction.ledger import open_ledger
+from gvsl.prediction.predict import Predicted, find_images, write_results
+from gvsl.prediction.volumes import prepared
+from gvsl.preparation import prepare
+from gvsl.preprocessing import Preprocessing, require_lungmask
+from gvsl.propagation import PropagationSettings
+from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, read_atlases
+from gvsl.store import Store
+from gvsl.store.manifest import MANIFEST_NAME
+from gvsl.store.store import image_path
+from gvsl.text import few
+from gvsl.transfer.weights import fingerprint
+
+NAMED = 3
+"""Number of names that a message lists."""
+
+
+@dataclass(frozen=True)
+class Propagated:
+    """The outcome of `propagate`."""
+
+    images: Predicted
+    atlases: AtlasSet
+
+
+def propagate(
+    sources: Sequence[Path],
+    images: Sequence[Path],
+    weights: Path,
+    out: Path,
+    settings: PropagationSettings | None = None,
+    *,
+    cases: Sequence[str] = (),
+    split: str = "pretrain",
+) -> Propagated:
+    """Carry the labels of atlases onto images, and write the maps into `out`.
+
+    Each image gets `out`/NAME.nii.gz, its label map, and NAME_confidence.nii.gz, from 0 to 1, on its own grid; of a
+    store's cases, on the store's. `out`/propagated.csv has a row per image, with the expected DSC and, where a store has
+    true labels, the DSC. An image that doesn't match is listed with the reason and gets no map. Results of an earlier
+    call are kept.
+
+    Args:
+        sources: stores, or folders of images/ and labels/.
+        images: one store, or files and folders as for `gvsl.prediction.find_images`.
+        weights: the folder of a pre-training run that learnt to match.
+        out: a folder, created if need be.
+        settings: the defaults if not given.
+        cases: ids of the atlases; if not given, all labelled cases of a folder, and of a store those in `train`.
+        split: of the store whose images get labels.
+
+    Raises:
+        UserError: an input is missing or does not fit the others, or `out` holds other results.
+    """
+    settings = settings or PropagationSettings()
+    device = find_device(settings.device)
+    method = load_matcher(weights)
+    assert isinstance(method.backbone, PretrainedUNet3D)
+    preprocessing = method.backbone.preprocessing
+    make_writable(out)
+    with tempfile.TemporaryDirectory(prefix=".gvsl-", dir=out) as scratch:
+        stores = [_open(path, preprocessing, Path(scratch) / str(number)) for number, path in enumerate(sources)]
+        for store in stores:
+            check_matcher(method, weights, store)
+        chosen = _choose(stores, cases)
+        atlases = read_atlases(chosen)
+    target = Store.open(images[0]) if len(images) == 1 and _is_store(images[0]) else None
+    if target is None:
+        require_lungmask(preprocessing)
+    else:
+        check_matcher(method, weights, target)
+    found = find_images(images) if target is None else _of_store(target, split, {atlas.id for atlas in atlases.atlases})
+    identity = {
+        "weights": fingerprint(weights),
+        "atlases": " ".join(
+            sorted(f"{case}:{store.cases[case].hash}" for store, ids in chosen.items() for case in ids)
+        ),
+        **{name: str(getattr(settings, name)) for name in ("refine", "start", "voting", "least_dice")},
+    }
+    ledger = open_ledger(out, identity)
+    method.to(device)
+    moved = [replace(each, image=each.image.to(device), classes=each.classes.to(device)) for each in atlases.atlases]
+    results = CarriedMaps(
+        method,
+        moved,
+        atlases.labels,
+        out,
+        settings,
+        prepare=(lambda volume: prepared(volume, preprocessing)) if target is None else (lambda volume: volume),
+        truth=(lambda _: None)
+        if target is None
+        else (lambda case: target.label(case) if target.has_label(case) else None),
+        from_files=target is None,
+    )
+    read = None if target is None else (lambda case: Volume(target.image(case.id), target.cases[case.id].affine))
+    return Propagated(write_results(results, ledger, found, out, read), atlases)
+
+
+def _is_store(path: Path) -> bool:
+    return (path / MANIFEST_NAME).is_file()
+
+
+def _open(path: Path, preprocessing: Preprocessing, scratch: Path) -> Store:
+    """Open a store, or prepare a folder's labelled volumes into one.
+
+    Raises:
+        UserError: nothing in it is labelled, or a volume can't be used.
+    """
+    if _is_store(path):
+        return Store.open(path)
+    dataset = folder(path)
+    labelled = [replace(case, splits=("train",)) for case in dataset.cases if case.label is not None]
+    if not labelled:
+        raise UserError(f"{path} has no label maps: put them into {path / 'labels'} under their images' names")
+    store = prepare(labelled, scratch, preprocessing, label_names=dataset.label_names, source=dataset.name)
+    if store.refused:
+        file, reason = store.refused[0]
+        raise UserError(f"{path / file}: {reason}")
+    return store
+
+
+def _choose(stores: Sequence[Store], cases: Sequence[str]) -> dict[Store, list[str]]:
+    """Return the ids of each store's atlases.
+
+    Raises:
+        UserError: one that was asked for is in none of them.
+    """
+    if not cases:
+        return {store: [case for case in store.split("train") if store.has_label(case)] for store in stores}
+    missing = [case for case in cases if not any(case in store.cases for store in stores)]
+    if missing:
+        raise UserError(
+            f"there is no case {few(missing, NAMED)} in {few([str(store.path) for store in stores], NAMED)}; "
+            "`gvsl inspect` lists what they hold"
+        )
+    return {store: [case for case in cases if case in store.cases] for store in stores}
+
+
+def _of_store(store: Store, split: str, without: set[str]) -> list[Case]:
+    """Return the cases of a split as images.
+
+    Raises:
+        UserError: there are none besides the atlases.
+    """
+    found = [Case(case, image_path(store.path, case)) for case in store.split(split) if case not in without]
+    if not found:
+        raise UserError(f"{store.path} has no case in the split {split!r} besides the atlases: name another split")
+    return found

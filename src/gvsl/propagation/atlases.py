@@ -1,0 +1,98 @@
+"""Atlases from stores, and the pre-trained method that matches them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gvsl.backbones.compatibility import check_preprocessing
+from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.errors import UserError
+from gvsl.methods import GVSL
+from gvsl.propagation.carry import Atlas
+from gvsl.store import Store
+from gvsl.text import few
+from gvsl.training.load_method import load_method
+
+NAMED = 3
+"""Number of names that a message lists."""
+
+
+@dataclass(frozen=True)
+class AtlasSet:
+    """Atlases with the structures that they label."""
+
+    atlases: list[Atlas]
+    labels: dict[int, str]
+    """Label value to name by rising value, without the background; class i is the i-th."""
+    lacking: list[tuple[str, str]]
+    """Atlas and structure for every structure that an atlas has no voxel of: it votes for background there."""
+
+
+def load_matcher(run: Path) -> GVSL:
+    """Load the method of a pre-training run that learnt to match, in eval mode, on the CPU.
+
+    Raises:
+        UserError: `run` is not the folder of a finished pre-training, or its method has no matching head.
+    """
+    method = load_method(run)
+    if not isinstance(method, GVSL) or method.matching is None:
+        name = method.backbone.method if isinstance(method.backbone, PretrainedUNet3D) else "another method"
+        raise UserError(
+            f"{run} was pre-trained by {name}, which does not match volumes: name a run of gvsl, gvsl-no-restoration "
+            "or gvsl-no-affine"
+        )
+    return method
+
+
+def check_matcher(method: GVSL, run: Path, store: Store, allow_mismatch: bool = False) -> None:
+    """Check that a store was prepared like a method's training data.
+
+    Raises:
+        UserError: it wasn't, unless a mismatch is allowed.
+    """
+    assert isinstance(method.backbone, PretrainedUNet3D)
+    check_preprocessing(method.backbone, run, store, allow_mismatch)
+
+
+def read_atlases(sources: Mapping[Store, Sequence[str]]) -> AtlasSet:
+    """Read labelled cases of one or several stores.
+
+    Args:
+        sources: the ids of each store's atlases.
+
+    Raises:
+        UserError: a case has no label map, no structure has a voxel, or two stores name a label value differently.
+    """
+    names: dict[int, str] = {}
+    for store in sources:
+        for value, name in store.label_names.items():
+            if names.setdefault(value, name) != name:
+                raise UserError(
+                    f"label {value} is {names[value]} in one atlas's labels.json, but {name} in that of {store.path}: "
+                    "correct one"
+                )
+    unlabelled = [case for store, cases in sources.items() for case in cases if not store.has_label(case)]
+    if unlabelled:
+        raise UserError(f"{few(unlabelled, NAMED)} has no label map: add it to labels/, or leave out the case")
+    present = {
+        (store, case): set(store.cases[case].label_values or ()) for store, cases in sources.items() for case in cases
+    }
+    if not present:
+        raise UserError("there is no atlas: name a store or a folder with labelled volumes")
+    labels = {value: names[value] for value in sorted(set().union(*present.values()))}
+    if not labels:
+        raise UserError(f"{few([case for _, case in present], NAMED)} has no labelled voxel: correct its label map")
+    atlases = [_read_atlas(store, case, labels) for store, case in present]
+    lacking = [
+        (case, name) for (_, case), values in present.items() for value, name in labels.items() if value not in values
+    ]
+    return AtlasSet(atlases, labels, lacking)
+
+
+def _read_atlas(store: Store, case: str, labels: Mapping[int, str]) -> Atlas:
+    classes = np.searchsorted([0, *labels], store.label(case))
+    image = torch.from_numpy(store.image(case))[None, None]
+    return Atlas(case, image, torch.from_numpy(classes)[None, None], 1 + len(labels))

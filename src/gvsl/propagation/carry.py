@@ -1,0 +1,150 @@
+"""Carry the labels of atlases onto an image by matching each with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gvsl.geometry import spatial_shape, warp
+from gvsl.methods import GVSL
+from gvsl.metrics.dice import dice_per_structure
+from gvsl.propagation.settings import PropagationSettings
+from gvsl.propagation.vote import fuse
+from gvsl.refinement import RefinementSettings, refine
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """A labelled volume."""
+
+    id: str
+    image: Tensor
+    """(1, 1, D, H, W), in [0, 1], prepared like the method's training data."""
+    classes: Tensor
+    """(1, 1, D, H, W), class indices, 0 the background."""
+    count: int
+    """Number of classes of all atlases, background included."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Labels carried onto an image, on its grid."""
+
+    votes: Tensor
+    """(1, classes, D, H, W), not negative, summing to 1 at each voxel."""
+    similarity: Tensor
+    """(1, 1, D, H, W), in [0, 1]: squared local correlation of the image with the warped atlases."""
+    expected_dice: float | None = None
+    """DSC of an atlas's labels with those carried back onto it; None if nothing was carried back."""
+    checked_on: str = ""
+    """Id of that atlas."""
+
+    @property
+    def classes(self) -> Tensor:
+        """The class with most votes at each voxel, (1, 1, D, H, W)."""
+        return self.votes.argmax(dim=1, keepdim=True)
+
+    @property
+    def confidence(self) -> Tensor:
+        """The winning votes times the similarity, (1, 1, D, H, W), in [0, 1]."""
+        return self.votes.amax(dim=1, keepdim=True) * self.similarity
+
+
+@torch.no_grad()
+def carry(
+    method: GVSL, atlases: Sequence[Atlas], image: Tensor, settings: PropagationSettings | None = None
+) -> Carried:
+    """Carry the labels of atlases onto an image.
+
+    Each atlas is matched with the image by the method, and refined; `gvsl.propagation.vote.fuse` combines their labels.
+    Unless `least_dice` is 0, the result is carried back onto the atlas that voted most, and compared with its labels
+    (reverse classification: V. V. Valindria et al. Reverse Classification Accuracy. IEEE TMI 36(8), 2017).
+
+    Args:
+        method: with a matching head.
+        atlases: one or more, of any sizes.
+        image: (1, 1, D, H, W), in [0, 1], of any size.
+        settings: by default `PropagationSettings()`.
+
+    Raises:
+        ValueError: there is no atlas, or the method has no matching head.
+    """
+    settings = settings or PropagationSettings()
+    if not atlases:
+        raise ValueError("there is no atlas to carry labels from")
+    warped = [_carry_one(method, atlas, image, settings) for atlas in atlases]
+    images, labels = (torch.cat(parts) for parts in zip(*warped, strict=True))
+    votes, similarity = fuse(image, images, labels, settings.voting)
+    carried = Carried(votes, similarity)
+    if not settings.least_dice:
+        return carried
+    best = max(range(len(atlases)), key=lambda number: _agreement(labels[number], carried))
+    return replace(
+        carried,
+        expected_dice=carried_back(method, carried, image, atlases[best], settings),
+        checked_on=atlases[best].id,
+    )
+
+
+def carried_back(method: GVSL, carried: Carried, image: Tensor, atlas: Atlas, settings: PropagationSettings) -> float:
+    """Return the DSC of an atlas's labels with those that an image, labelled by `carry`, carries back onto it."""
+    labelled = Atlas("", image, carried.classes, atlas.count)
+    _, labels = _carry_one(method, labelled, atlas.image, settings)
+    scores = dice_per_structure(labels.argmax(dim=1, keepdim=True), atlas.classes, atlas.count)
+    present = [score for number, score in enumerate(scores, start=1) if bool((atlas.classes == number).any())]
+    return float(np.mean(present)) if present else 0.0
+
+
+def _carry_one(method: GVSL, atlas: Atlas, image: Tensor, settings: PropagationSettings) -> tuple[Tensor, Tensor]:
+    """Return an atlas's image and class probabilities, warped onto an image."""
+    shape = common_shape([spatial_shape(atlas.image), spatial_shape(image)], 2 ** (method.backbone.levels - 1))
+    moving, fixed = centred(atlas.image, shape), centred(image, shape)
+    dvf = _field(method, moving, fixed, settings)
+    one_hot = functional.one_hot(centred(atlas.classes, shape, edge=False)[:, 0].long(), atlas.count)
+    labels = warp(one_hot.movedim(-1, 1).float(), dvf)
+    labels[:, :1] += 1 - labels.sum(dim=1, keepdim=True)  # outside the atlas is background
+    wanted = spatial_shape(image)
+    return uncentred(warp(moving, dvf, padding="border"), wanted), uncentred(labels, wanted)
+
+
+def _field(method: GVSL, moving: Tensor, fixed: Tensor, settings: PropagationSettings) -> Tensor:
+    if settings.start == "none" and settings.refine:  # the control needs no pass of the network
+        start = moving.new_zeros(len(moving), 3, *spatial_shape(fixed))
+        return refine(start, moving, fixed, RefinementSettings(steps=settings.refine))
+    return method.match(moving, fixed, refine=settings.refine, start=settings.start).dvf
+
+
+def _agreement(labels: Tensor, carried: Carried) -> float:
+    """Return how far an atlas's labels, (classes, D, H, W), agree with the fused ones on the structures."""
+    return float((labels[1:] * carried.votes[0, 1:]).sum())
+
+
+def common_shape(shapes: Sequence[Shape], multiple: int) -> Shape:
+    """Return the smallest shape that holds all of these and whose sides are multiples of a number.
+
+    >>> common_shape([(35, 51, 35), (36, 48, 30)], 8)
+    (40, 56, 40)
+    """
+    first, second, third = (-(-max(sides) // multiple) * multiple for sides in zip(*shapes, strict=True))
+    return first, second, third
+
+
+def centred(volumes: Tensor, shape: Shape, *, edge: bool = True) -> Tensor:
+    """Pad volumes on both sides to a shape, (B, C, D, H, W), by repeating the border, or with 0."""
+    padding: list[int] = []
+    for have, wanted in zip(reversed(volumes.shape[2:]), reversed(shape), strict=True):
+        before = (wanted - have) // 2
+        padding += [before, wanted - have - before]
+    return functional.pad(volumes.float(), padding, mode="replicate" if edge else "constant")
+
+
+def uncentred(volumes: Tensor, shape: Shape) -> Tensor:
+    """Cut volumes that `centred` padded to their shape before."""
+    for axis, wanted in enumerate(shape, start=2):
+        volumes = volumes.narrow(axis, (volumes.shape[axis] - wanted) // 2, wanted)
+    return volumes
