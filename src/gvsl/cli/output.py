@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gvsl.errors import UserError
-from gvsl.prediction.outcome import Predicted
 from gvsl.records import RunRecord
 from gvsl.text import one_line, printable
+
+if TYPE_CHECKING:
+    from gvsl.prediction.outcome import Predicted
 
 
 def print_record(folder: Path, record: RunRecord) -> None:
@@ -24,7 +27,7 @@ def print_record(folder: Path, record: RunRecord) -> None:
     print(f"{folder}: {record.status} in {record.seconds:.0f} s")
 
 
-def report_images(out: Path, outcome: Predicted) -> None:
+def report_images(out: Path, outcome: "Predicted") -> None:
     """Print how many images were done, and each that failed with the reason.
 
     Raises:

@@ -1,7 +1,8 @@
 """Carry the labels of a few labelled volumes onto images, each in its own geometry."""
 
+import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,17 +15,17 @@ from gvsl.hardware import find_device
 from gvsl.io import Volume
 from gvsl.prediction.carried import CarriedMaps
 from gvsl.prediction.ledger import open_ledger
-from gvsl.prediction.predict import Predicted, find_images, write_results
+from gvsl.prediction.outcome import Predicted
+from gvsl.prediction.predict import find_images, write_results
 from gvsl.prediction.volumes import prepared
 from gvsl.preparation import prepare
 from gvsl.preprocessing import Preprocessing, require_lungmask
 from gvsl.propagation import PropagationSettings
-from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, read_atlases
+from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, matcher_fingerprint, read_atlases
 from gvsl.store import Store
 from gvsl.store.manifest import MANIFEST_NAME
 from gvsl.store.store import image_path
 from gvsl.text import few
-from gvsl.transfer.weights import fingerprint
 
 NAMED = 3
 """Number of names that a message lists."""
@@ -51,9 +52,9 @@ def propagate(
     """Carry the labels of atlases onto images, and write the maps into `out`.
 
     Each image gets `out`/NAME.nii.gz, its label map, and NAME_confidence.nii.gz, from 0 to 1, on its own grid; of a
-    store's cases, on the store's. `out`/propagated.csv has a row per image, with the expected DSC and, where a store has
-    true labels, the DSC. An image that doesn't match is listed with the reason and gets no map. Results of an earlier
-    call are kept.
+    store's cases, on the store's. `out`/propagated.csv has a row per image, with the expected DSC and, where a store
+    has true labels, the DSC. An image that doesn't match is listed with the reason and gets no map. Results of an
+    earlier call are kept.
 
     Args:
         sources: stores, or folders of images/ and labels/.
@@ -86,10 +87,8 @@ def propagate(
         check_matcher(method, weights, target)
     found = find_images(images) if target is None else _of_store(target, split, {atlas.id for atlas in atlases.atlases})
     identity = {
-        "weights": fingerprint(weights),
-        "atlases": " ".join(
-            sorted(f"{case}:{store.cases[case].hash}" for store, ids in chosen.items() for case in ids)
-        ),
+        "weights": matcher_fingerprint(weights),
+        "atlases": _fingerprint(chosen),
         **{name: str(getattr(settings, name)) for name in ("refine", "start", "voting", "least_dice")},
     }
     ledger = open_ledger(out, identity)
@@ -149,6 +148,12 @@ def _choose(stores: Sequence[Store], cases: Sequence[str]) -> dict[Store, list[s
             "`gvsl inspect` lists what they hold"
         )
     return {store: [case for case in cases if case in store.cases] for store in stores}
+
+
+def _fingerprint(chosen: Mapping[Store, Sequence[str]]) -> str:
+    """Return the SHA-256 of the atlases' voxels, in hex."""
+    hashes = sorted(store.cases[case].hash for store, cases in chosen.items() for case in cases)
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def _of_store(store: Store, split: str, without: set[str]) -> list[Case]:

@@ -1,5 +1,6 @@
 """Atlases from stores, and the pre-trained method that matches them."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from gvsl.backbones.compatibility import check_preprocessing
-from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.backbones.weights import CONFIG_NAME, HEADS_NAME, MODEL_NAME, PretrainedUNet3D, find_weights
 from gvsl.errors import UserError
 from gvsl.methods import GVSL
 from gvsl.propagation.carry import Atlas
@@ -45,6 +46,14 @@ def load_matcher(run: Path) -> GVSL:
             "or gvsl-no-affine"
         )
     return method
+
+
+def matcher_fingerprint(run: Path) -> str:
+    """Return the SHA-256 of all files that decide what a run matches, in hex."""
+    weights, digest = find_weights(run), hashlib.sha256()
+    for name in (MODEL_NAME, CONFIG_NAME, HEADS_NAME):
+        digest.update(hashlib.sha256((weights / name).read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def check_matcher(method: GVSL, run: Path, store: Store, allow_mismatch: bool = False) -> None:
