@@ -16,9 +16,10 @@ from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.prediction.results import read_table, write_label_names
 from gvsl.propagation import Atlas, Carried, PropagationSettings, carry
+from gvsl.propagation.pool import mean_similarity
 
 TABLE_NAME = "propagated.csv"
-COLUMNS = ("id", "status", "expected_dice", "checked_on", "similarity", "dice")
+COLUMNS = ("id", "status", "reverse_dice", "checked_on", "similarity", "dice")
 
 Prepare = Callable[[Volume], Volume]
 """Returns a volume as the method's training data were prepared."""
@@ -79,12 +80,12 @@ class CarriedMaps:
         ready = self.prepare(volume)
         device = self.atlases[0].image.device
         carried = carry(self.method, self.atlases, torch.from_numpy(ready.array)[None, None].to(device), self.settings)
-        failed = carried.expected_dice is not None and carried.expected_dice < self.settings.least_dice
+        failed = carried.reverse_dice is not None and carried.reverse_dice < self.settings.least_dice
         self._write_row(image.id, "failed" if failed else "carried", carried)
         if failed:
             raise UnusableFile(
                 f"no match: the labels, carried back onto {carried.checked_on}, have a DSC of "
-                f"{carried.expected_dice:.2f}, less than least_dice {self.settings.least_dice:g}; check that it shows "
+                f"{carried.reverse_dice:.2f}, less than least_dice {self.settings.least_dice:g}; check that it shows "
                 "the atlas's organ whole and in the same orientation"
             )
         classes = carried.classes[0, 0].cpu().numpy()
@@ -104,11 +105,13 @@ class CarriedMaps:
         return values.astype(np.uint8 if values.max() <= np.iinfo(np.uint8).max else np.int16)
 
     def _write_row(self, name: str, status: str, carried: Carried) -> None:
-        structures = carried.votes[:, 1:].sum(dim=1, keepdim=True)
-        weight = structures.sum()
-        similarity = float((carried.similarity * structures).sum() / weight) if float(weight) else 0.0
-        row = {"id": name, "status": status, "checked_on": carried.checked_on, "similarity": f"{similarity:.4f}"}
-        row["expected_dice"] = "" if carried.expected_dice is None else f"{carried.expected_dice:.4f}"
+        row = {
+            "id": name,
+            "status": status,
+            "checked_on": carried.checked_on,
+            "similarity": f"{mean_similarity(carried):.4f}",
+        }
+        row["reverse_dice"] = "" if carried.reverse_dice is None else f"{carried.reverse_dice:.4f}"
         truth = self.truth(name)
         if truth is not None:
             true = torch.from_numpy(np.searchsorted([0, *self.labels], truth))[None, None].to(carried.votes.device)

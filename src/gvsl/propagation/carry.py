@@ -39,7 +39,7 @@ class Carried:
     """(1, classes, D, H, W), not negative, summing to 1 at each voxel."""
     similarity: Tensor
     """(1, 1, D, H, W), in [0, 1]: squared local correlation of the image with the warped atlases."""
-    expected_dice: float | None = None
+    reverse_dice: float | None = None
     """DSC of an atlas's labels with those carried back onto it; None if nothing was carried back."""
     checked_on: str = ""
     """Id of that atlas."""
@@ -86,7 +86,7 @@ def carry(
     best = max(range(len(atlases)), key=lambda number: _agreement(labels[number], carried))
     return replace(
         carried,
-        expected_dice=carried_back(method, carried, image, atlases[best], settings),
+        reverse_dice=carried_back(method, carried, image, atlases[best], settings),
         checked_on=atlases[best].id,
     )
 

@@ -24,8 +24,8 @@ class PropagationSettings:
     voting: Voting = "joint"
     """Votes of several atlases: `joint` label fusion, `local` weights by similarity, or `majority`."""
     least_dice: float = 0.7
-    """Expected DSC below which a match counts as failed; 0 carries nothing back and trusts every match, in half the
-    time."""
+    """DSC of the labels carried back onto an atlas below which a match counts as failed; 0 carries nothing back and
+    trusts every match, in half the time."""
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=NOTHING)
     """Device to compute on; `auto` takes a GPU if there is one."""
 
