@@ -1,0 +1,159 @@
+"""Carried labels for a transfer: which volumes get them, from which atlases, and how often they are drawn."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gvsl.backbones import UNet3D
+from gvsl.errors import UserError
+from gvsl.progress import progress
+from gvsl.propagation import PropagationSettings
+from gvsl.propagation.atlases import check_matcher, load_matcher, matcher_fingerprint, read_atlases
+from gvsl.propagation.pool import CarriedLabels, carry_onto
+from gvsl.settings import check_settings
+from gvsl.store import Store
+from gvsl.transfer.leakage import check_leakage, describe_leakage
+
+FOLDER_NAME = "carried"
+"""Folder of the carried labels beside a run's checkpoint."""
+TABLE_NAME = "carried.csv"
+HELD_OUT = ("val", "test")
+
+
+@dataclass(frozen=True)
+class CarrySettings(PropagationSettings):
+    """How labels are carried onto unlabelled volumes and trained on; without effect unless --carry names a run.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    real_share: float = 0.25
+    """Minimum fraction of the examples that are drawn from the labelled cases themselves."""
+    volumes: int | None = None
+    """Maximum number of volumes that get carried labels; all of the split `pretrain` if not given."""
+    transductive: bool = False
+    """Carry labels onto the images of val and test too, which a comparison must tell."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        check_settings(self, "carrying.", real_share=0, volumes=1)
+        if self.real_share >= 1:
+            raise UserError(f"carrying.real_share is {self.real_share}: give 0 or more and less than 1")
+
+
+@dataclass(frozen=True)
+class CarriedPool:
+    """The volumes with carried labels that a run trains on besides its labelled cases."""
+
+    labels: CarriedLabels
+    run: Path
+    """The pre-training that matched."""
+    leakage: str
+    """What its training images and those that are held out have in common."""
+    matcher: UNet3D
+    """Its backbone, with the images that it was trained on."""
+
+    def drawn_from(self, train: Sequence[str], real_share: float) -> list[str]:
+        """Return the ids to draw examples from, each labelled case so often that their share is reached."""
+        return mixed(train, self.labels.used, real_share)
+
+    def config(self) -> dict[str, Any]:
+        """Return what a run's record says about it."""
+        cases = self.labels.cases
+        failed = [case.id for case in cases if not case.used]
+        return {"carry": str(self.run), "carry_leakage": self.leakage, "carried": len(cases), "carry_failed": failed}
+
+
+def mixed(train: Sequence[str], carried: Sequence[str], real_share: float) -> list[str]:
+    """Return labelled and carried ids, the labelled ones repeated so that they make up `real_share` or more.
+
+    >>> mixed(["a"], ["b", "c"], 0.5)
+    ['a', 'a', 'b', 'c']
+    """
+    repeats = ceil(real_share / (1 - real_share) * len(carried) / len(train))
+    return sorted([*list(train) * max(1, repeats), *carried])
+
+
+def carry_identity(run: Path) -> str:
+    """Return what identifies a run that carries labels."""
+    return matcher_fingerprint(run)
+
+
+def carry_labels(
+    run: Path,
+    store: Store,
+    train: Sequence[str],
+    labels: Mapping[int, str],
+    folder: Path,
+    settings: CarrySettings,
+    device: torch.device,
+    *,
+    allow_preprocessing_mismatch: bool = False,
+    allow_leakage: bool = False,
+) -> CarriedPool:
+    """Carry the labels of a run's training cases onto the store's unlabelled volumes.
+
+    Args:
+        run: a pre-training that learnt to match.
+        store: its `pretrain` split gets the labels.
+        train: ids of the atlases.
+        labels: label value to name of the task's structures.
+        folder: where the label maps are kept until the run is complete.
+        settings: how.
+        device: to compute on.
+        allow_preprocessing_mismatch: accept a run on volumes that were prepared otherwise.
+        allow_leakage: accept a run that was trained on held-out images.
+
+    Raises:
+        UserError: `run` can't match or does not fit the store, there is no volume to carry onto, or none matches.
+    """
+    method = load_matcher(run)
+    check_matcher(method, run, store, allow_preprocessing_mismatch)
+    check_leakage(method.backbone, run, store, allow_leakage)
+    targets = volumes_to_label(store, train, settings)
+    atlases = read_atlases({store: list(train)})
+    assert atlases.labels == dict(labels)
+    method.to(device)
+    moved = [replace(each, image=each.image.to(device), classes=each.classes.to(device)) for each in atlases.atlases]
+    about = {"matcher": matcher_fingerprint(run), "atlases": [store.cases[case].hash for case in train]}
+    how = PropagationSettings(**{item.name: getattr(settings, item.name) for item in fields(PropagationSettings)})
+    with progress(len(targets), "carrying labels", unit="volumes") as advance:
+        found = carry_onto(method, moved, store, targets, folder, how, about, advance)
+    if not found.used:
+        raise UserError(
+            f"none of the {len(targets)} volumes of {store.path} matches the labelled cases: check the matching of "
+            f"{run} with `gvsl inspect`, or leave out --carry"
+        )
+    return CarriedPool(found, run, describe_leakage(method.backbone, store), method.backbone.cpu())
+
+
+def volumes_to_label(store: Store, train: Sequence[str], settings: CarrySettings) -> list[str]:
+    """Return the ids of the volumes that get carried labels: unlabelled ones for training, in random order if limited.
+
+    Raises:
+        UserError: there are none.
+    """
+    held_out = {case for split in HELD_OUT for case in _members(store, split)}
+    found = set(_members(store, "pretrain")) - held_out
+    if settings.transductive:
+        found |= held_out
+    targets = sorted(found - set(train))
+    if not targets:
+        raise UserError(
+            f"{store.path} has no volume to carry labels onto: list unlabelled ones under pretrain in splits.json, and "
+            "prepare it again"
+        )
+    if settings.volumes is None or settings.volumes >= len(targets):
+        return targets
+    return sorted(sorted(targets, key=lambda case: hashlib.sha256(case.encode()).digest())[: settings.volumes])
+
+
+def _members(store: Store, split: str) -> list[str]:
+    return [case.id for case in store.cases.values() if split in case.splits]
