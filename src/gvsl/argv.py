@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from jsonargparse import ArgumentParser
 
 from gvsl.errors import UserError
-from gvsl.settings import DEVICE_ALIASES, RENAMED
+from gvsl.settings import RENAMED, current_value
 from gvsl.text import nearest, one_of
 
 Note = Callable[[str], object]
@@ -112,8 +112,7 @@ class Options:
             UserError: it is none of the choices, or no crop.
         """
         kind = type_of(self.actions[name])
-        if name.rpartition(".")[2] == "device":
-            value = DEVICE_ALIASES.get(value, value)
+        value = str(current_value(name.replace("-", "_"), value))
         if get_origin(kind) is Literal:
             return one_of(get_args(kind), name, value)
         if kind == CUBE and value not in ("null", "None"):

@@ -27,12 +27,13 @@ NO_RESULT = ("nothing", "extras")
 """Effects of the settings that decide neither weights nor scores."""
 RENAMED: Mapping[str, str] = {
     "any_contract": "allow_preprocessing_mismatch",
+    "augmentation": "augment.rate",
     "batch": "batch_size",
     "trainer.accelerator": "trainer.device",
 }
 """Earlier names of settings and today's, within the same group: in options, recipes, records and checkpoints."""
-DEVICE_ALIASES: Mapping[Any, str] = {"gpu": "cuda"}
-"""Other names for the values of `device`."""
+ALIASES: Mapping[str, Mapping[Any, Any]] = {"device": {"gpu": "cuda"}, "augment.rate": {"none": 0.0}}
+"""Other names for the values of settings, by the setting's name, with its group's or in any group."""
 
 
 def check_settings(settings: "DataclassInstance", prefix: str = "", /, **least: float) -> None:
@@ -81,6 +82,17 @@ def effect_of(name: str, effects: Mapping[str, str]) -> str | None:
     return None
 
 
+def current_value(name: str, value: Any) -> Any:
+    """Return the value of a setting, given by its dotted name, by today's name.
+
+    Example:
+        >>> current_value("trainer.device", "gpu")
+        'cuda'
+    """
+    aliases = ALIASES.get(name) or ALIASES.get(name.rpartition(".")[2])
+    return aliases.get(value, value) if aliases and isinstance(value, str) else value
+
+
 def current_names(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return settings, nested or flat, with earlier names and values replaced by today's.
 
@@ -93,9 +105,7 @@ def current_names(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]
         current = RENAMED.get(f"{prefix}{name}", f"{prefix}{name}")
         if isinstance(value, dict):
             value = current_names(value, f"{prefix}{name}.")
-        elif current.rpartition(".")[2] == "device" and isinstance(value, str):
-            value = DEVICE_ALIASES.get(value, value)
-        found[current.removeprefix(prefix)] = value
+        found[current.removeprefix(prefix)] = current_value(current, value)
     return found
 
 

@@ -1,7 +1,7 @@
 """Names and forms of options: hyphens, short names, flags, crops, choices, and earlier names with a note."""
 
 from collections.abc import Callable
-from dataclasses import field, make_dataclass
+from dataclasses import field, make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from gvsl.cli.transfer import transfer_options
 from gvsl.errors import UserError
 from gvsl.methods import METHODS
 from gvsl.training.pretrain_settings import PretrainSettings, TrainerSettings
+from gvsl.transfer.augmentation import SPATIAL
 from gvsl.transfer.transfer_settings import TransferSettings
 
 CaptureFixture = pytest.CaptureFixture[str]
@@ -82,6 +83,10 @@ def test_full_names_have_hyphens_and_take_their_value_either_way(capsys: Capture
             ["--trainer.compile true is now --trainer.compile"],
         ),
         (transfer, ["--batch", "2"], "batch_size", 2, ["--batch is now --batch-size"]),
+        (transfer, ["--augmentation", "none"], "augment.rate", 0, ["--augmentation is now --augment.rate"]),
+        (transfer, ["--augment.rate", "none"], "augment.rate", 0, []),
+        (transfer, ["--augment.spatial.rotation=30"], "augment.spatial", replace(SPATIAL, rotation=30), []),
+        (transfer, ["--augment.mirror", "[0, 2]", "--mode", "scratch"], "augment.mirror", (0, 2), []),
         (
             transfer,
             ["--any_contract", "true"],
@@ -196,7 +201,6 @@ def test_a_mistake_names_the_option_and_the_fix(argv: list[str], expected: str, 
         ("--mode", "scratch, linear, finetune"),
         ("--task", "segmentation, classification, shc, sac, sbm, ccc"),
         ("--loss", "dice, dice_ce"),
-        ("--augmentation", "none, spatial, intensity, both"),
     ],
 )
 def test_a_mistyped_choice_lists_the_choices(option: str, choices: str, complaint: Complaint) -> None:

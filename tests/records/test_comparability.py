@@ -1,5 +1,6 @@
 """Which runs may be compared."""
 
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from gvsl.records import RunRecord
@@ -7,8 +8,10 @@ from gvsl.records.comparability import EARLIER_EFFECTS, NOT_RECORDED, changes, d
 from gvsl.settings import effects_of
 from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.transfer import TransferSettings
+from gvsl.transfer.augmentation import SPATIAL, AugmentSettings
+from gvsl.transfer.transfer_settings import resolve_augment
 
-ADDED = {"augmentation", "patience", "whiten", "levels"}
+ADDED = {"augment.rate", "patience", "whiten", "levels"}
 """Settings of a transfer that older records lack."""
 ADDED |= {"backbone.levels", "pretext.affine_head", "pretext.deformable_head", "pretext.symmetric", "pretext.damage"}
 ADDED |= {"pretext.affine_ncc_weight", "pretext.ncc_sigma", "pretext.independent_poses"}
@@ -48,10 +51,35 @@ def test_all_labels_are_as_many_as_there_were() -> None:
 
 def test_an_older_record_has_the_value_that_held_before_the_setting() -> None:
     older = record(max_steps=9)
-    assert deciding(older)["augmentation"] == "none"
-    assert differences(older, record(max_steps=9, augmentation="none")) == []
-    (change,) = differences(older, record(max_steps=9, augmentation="both"))
-    assert str(change) == "augmentation none, now both"
+    assert deciding(older)["patience"] == "none"
+    assert differences(older, record(max_steps=9, patience=None)) == []
+    (change,) = differences(older, record(max_steps=9, patience=4))
+    assert str(change) == "patience none, now 4"
+
+
+def test_an_augmented_run_is_told_from_an_older_one_which_was_not() -> None:
+    def run(mode: Literal["linear", "scratch"], augment: AugmentSettings) -> RunRecord:
+        return record(**asdict(resolve_augment(TransferSettings(mode=mode, augment=augment))))
+
+    older = record(
+        **{name: value for name, value in run("scratch", AugmentSettings()).config.items() if name != "augment"}
+    )
+    (change,) = differences(older, run("scratch", AugmentSettings()))
+    assert str(change) == "augment.rate 0.0, now 1.0"
+    assert differences(older, run("scratch", AugmentSettings(rate=0))) == []
+    assert differences(older, run("linear", AugmentSettings())) == []
+    stronger = AugmentSettings(spatial=replace(SPATIAL, rotation=40))
+    (change,) = differences(run("scratch", AugmentSettings()), run("scratch", stronger))
+    assert str(change) == "augment.spatial.rotation 20.0, now 40"
+
+
+def test_ranges_of_an_augmentation_that_is_off_decide_nothing() -> None:
+    one = {"augment": {"rate": 0.0, "spatial": {"rotation": 20.0}}}
+    other = {"augment": {"rate": 0.0, "spatial": {"rotation": 40.0}, "mirror": [0]}}
+    assert changes(one, other, {}) == changes({}, other, {}) == []
+    assert deciding(record(**one)) == deciding(record(**other))
+    (change,) = changes({}, {"augment": {"rate": 1.0}}, {})
+    assert str(change) == "augment.rate 0.0, now 1.0"
 
 
 def test_a_record_without_settings_is_given_none() -> None:

@@ -89,8 +89,8 @@ def test_curves_of_other_settings_are_separate_and_an_earlier_record_has_the_val
         few("gvsl", "linear", count, 2, 0.9, augmentation="both")
     (chart,) = label_charts(read_runs([runs]))
     assert sorted(curve.name for curve in chart.curves if curve.arm == "gvsl") == [
-        "linear on gvsl features (augmentation both)",
-        "linear on gvsl features (augmentation none)",
+        "linear on gvsl features (augment.rate 0.0)",
+        "linear on gvsl features (augment.rate both)",
     ]
 
 

@@ -23,6 +23,7 @@ from gvsl.report import write_report
 from gvsl.store import Store
 from gvsl.store.store import image_path
 from gvsl.transfer import TransferSettings, load_classifier, load_segmenter, run_task
+from gvsl.transfer.augmentation import AugmentSettings
 
 classify = partial(run_task, "classification")
 
@@ -31,7 +32,7 @@ LINEAR = TransferSettings(
     mode="linear", width=8, max_steps=60, validate_every=10, learning_rate=3e-2, crop=(16, 16, 24), batch_size=2
 )
 CONVERGED = replace(LINEAR, optimiser="lbfgs", weight_penalty=1e-4, max_steps=20, validate_every=5)
-TRAINED = replace(LINEAR, mode="scratch", max_steps=10, validate_every=4, augmentation="both", checkpoint_every=3)
+TRAINED = replace(LINEAR, mode="scratch", max_steps=10, validate_every=4, checkpoint_every=3)
 Change = Callable[[dict[str, int]], dict[str, int]]
 
 
@@ -155,9 +156,9 @@ def test_a_mistake_on_resuming_keeps_the_state(tmp_path: Path, stop_after: Calla
 
 
 def test_the_same_seed_gives_the_same_scores(tmp_path: Path, store: Store) -> None:
-    settings = replace(LINEAR, mode="scratch", max_steps=3, augmentation="both")
+    settings = replace(LINEAR, mode="scratch", max_steps=3)
     records = [classify(store, None, tmp_path / name, settings) for name in "ab"]
-    other = classify(store, None, tmp_path / "c", replace(settings, augmentation="none"))
+    other = classify(store, None, tmp_path / "c", replace(settings, augment=AugmentSettings(rate=0)))
     assert records[0].cases == records[1].cases != other.cases
 
 

@@ -187,6 +187,7 @@ def test_of_several_rates_the_one_that_validates_best_is_kept() -> None:
     assert [tried.learning_rate for tried in result.candidates] == [1e-3, 1e-2, 1e-1]
     assert [tried.best_score for tried in result.candidates] == [0.2, 0.6, 0.6]
     assert [(tried.best_step, tried.steps) for tried in result.candidates] == [(4, 4), (2, 4), (4, 4)]
+    assert [tried.stopped_by for tried in result.candidates] == ["max_steps"] * 3
     assert torch.equal(network.head.weight, seen[2])
     assert not network.training
 
@@ -194,6 +195,7 @@ def test_of_several_rates_the_one_that_validates_best_is_kept() -> None:
 def test_a_rate_that_diverges_does_not_end_the_search() -> None:
     result, _, _ = candidates([1e30, 1e-3], [0.3, 0.2])  # the first has no loss to validate after its second step
     assert (result.best_score, result.candidates[0].best_score) == (0.3, None)
+    assert [tried.stopped_by for tried in result.candidates] == [None, "max_steps"]
 
 
 def test_a_search_in_which_all_diverge_is_one_line() -> None:

@@ -104,13 +104,19 @@ def test_a_third_kind_of_task_is_trained_resumed_and_recorded(
     assert (whole.config["task"], whole.config["method"]) == ("mean", "scratch")
     lines = (tmp_path / "run" / "curves.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "step,loss,val_fit"
+    curve = [line.split(",") for line in lines[1:]]
     assert whole.training == read_record(tmp_path / "run").training
     if settings is SEARCHED:
         assert whole.training["learning_rate"] in SEARCHED.learning_rates
         assert [tried["learning_rate"] for tried in whole.training["candidates"]] == [1e-4, 1e-3]
         assert whole.metrics["val/fit"] == max(tried["best_score"] for tried in whole.training["candidates"])
     else:
-        assert whole.training == {"steps": settings.max_steps, "stopped_by": "max_steps"}
+        assert whole.training == {
+            "steps": settings.max_steps,
+            "stopped_by": "max_steps",
+            "best_step": whole.metrics["best_step"],
+            "since_best": sum(float(row[0]) > whole.metrics["best_step"] and row[2] != "" for row in curve),
+        }
     if settings is LINEAR:
         assert whole.metrics["test/error"] < 0.05
     with pytest.raises(UserError, match=r"not a valid head config .kind 'regression' is unknown"):

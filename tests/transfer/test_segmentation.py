@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gvsl.augment import AcquisitionSettings, SpatialSettings
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.cli import main
@@ -22,7 +23,9 @@ from gvsl.store import Store
 from gvsl.store.store import image_path
 from gvsl.store.table import CaseTable
 from gvsl.transfer import TransferSettings, load_segmenter, run_task
+from gvsl.transfer.augmentation import IGNORED, AugmentSettings
 from gvsl.transfer.cases import LabelledCases
+from gvsl.transfer.segmentation import segmentation_loss
 
 transfer = partial(run_task, "segmentation")
 
@@ -37,7 +40,6 @@ TRAINED = replace(
     batch_size=2,
     max_steps=10,
     validate_every=4,
-    augmentation="both",
     checkpoint_every=3,
 )
 CONVERGED = replace(LINEAR, optimiser="lbfgs", loss="dice_ce", max_steps=10, validate_every=4, checkpoint_every=3)
@@ -311,12 +313,34 @@ def test_a_test_case_without_labels_among_others_is_refused(tmp_path: Path, buil
 
 
 def test_augmentation_changes_what_is_learnt_the_same_way_each_time(tmp_path: Path, store: Store) -> None:
-    settings = replace(LINEAR, mode="scratch", max_steps=3, augmentation="both")
+    settings = replace(LINEAR, mode="scratch", max_steps=3)
     transfer(store, None, tmp_path / "a", settings)
     transfer(store, None, tmp_path / "b", settings)
-    transfer(store, None, tmp_path / "c", replace(settings, augmentation="none"))
+    transfer(store, None, tmp_path / "c", replace(settings, augment=AugmentSettings(rate=0)))
     assert same(tmp_path / "a", tmp_path / "b")
     assert not same(tmp_path / "a", tmp_path / "c")
+    nothing = AugmentSettings(spatial=SpatialSettings(rate=0), intensity=AcquisitionSettings(rate=0, curve_rate=0))
+    transfer(store, None, tmp_path / "d", replace(settings, augment=nothing))
+    assert same(tmp_path / "c", tmp_path / "d")
+    for run, rate in (("a", 1), ("c", 0)):
+        assert read_record(tmp_path / run).config["augment"]["rate"] == rate
+
+
+@pytest.mark.parametrize("loss", ["dice", "dice_ce"])
+def test_voxels_of_no_class_count_in_no_loss(loss: Literal["dice", "dice_ce"]) -> None:
+    criterion = segmentation_loss(replace(LINEAR, loss=loss))
+    logits = torch.randn(1, 3, 6, 5, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    target = torch.randint(3, (1, 1, 6, 5, 4), generator=torch.Generator().manual_seed(1))
+    hidden = target.clone()
+    hidden[:, :, 4:] = IGNORED
+    found = criterion(logits, hidden)
+    assert float(found) == pytest.approx(float(criterion(logits[:, :, :4], target[:, :, :4])), rel=1e-6)
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert gradient[:, :, :4].abs().min() > 0
+    assert not gradient[:, :, 4:].any()
+    nothing = criterion(logits, torch.full_like(target, IGNORED))
+    assert float(nothing) == 0
+    assert nothing.requires_grad
 
 
 def test_labels_that_are_not_the_tasks_are_refused(tmp_path: Path, store: Store) -> None:

@@ -1,9 +1,12 @@
 from dataclasses import fields, replace
+from typing import Literal
 
 import pytest
 
 from gvsl.errors import UserError
 from gvsl.transfer import TransferSettings
+from gvsl.transfer.augmentation import AugmentSettings
+from gvsl.transfer.transfer_settings import resolve_augment
 
 
 def test_defaults_are_the_papers() -> None:
@@ -34,7 +37,6 @@ def test_defaults_are_the_papers() -> None:
         ("width", 12),
         ("cache_gigabytes", -1.0),
         ("loss", "focal"),
-        ("augmentation", "flips"),
         ("checkpoint_every", -1),
     ],
 )
@@ -46,6 +48,14 @@ def test_a_value_out_of_range_is_refused_by_name(name: str, value: object) -> No
 
 
 def test_augmentation_is_not_for_frozen_features() -> None:
-    with pytest.raises(UserError, match=r"^augmentation is spatial, but mode linear"):
-        TransferSettings(augmentation="spatial")
-    assert TransferSettings(mode="finetune", augmentation="spatial").augmentation == "spatial"
+    with pytest.raises(UserError, match=r"^augment.rate is 0.5, but mode linear"):
+        TransferSettings(augment=AugmentSettings(rate=0.5))
+    assert TransferSettings(mode="finetune", augment=AugmentSettings(rate=0.5)).augment.rate == 0.5
+
+
+@pytest.mark.parametrize(("mode", "rate"), [("linear", 0), ("finetune", 1), ("scratch", 1)])
+def test_all_examples_are_augmented_unless_features_are_frozen(
+    mode: Literal["linear", "finetune", "scratch"], rate: float
+) -> None:
+    assert resolve_augment(TransferSettings(mode=mode)).augment == AugmentSettings(rate=rate)
+    assert resolve_augment(TransferSettings(mode=mode, augment=AugmentSettings(rate=0))).augment.rate == 0

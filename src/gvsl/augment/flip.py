@@ -1,4 +1,6 @@
-"""Random flips along one axis."""
+"""Random flips along one axis, or along several."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +13,13 @@ def draw_flip(batch: int, rate: float, generator: torch.Generator) -> Tensor:
     axis = torch.randint(3, (batch, 1), generator=generator, device=generator.device)
     chosen = (torch.arange(3, device=axis.device) == axis).view(batch, 3, 1, 1, 1, 1)
     return chosen & bernoulli(batch, rate, generator)[:, None]
+
+
+def draw_mirror(batch: int, axes: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Sample whether to flip each volume along each of `axes`, with probability 1/2: (B, 3, 1, 1, 1, 1), bool."""
+    chosen = torch.rand((batch, 3), generator=generator, device=generator.device) < 0.5
+    allowed = torch.tensor([axis in axes for axis in range(3)], device=generator.device)
+    return (chosen & allowed).view(batch, 3, 1, 1, 1, 1)
 
 
 def flip(image: Tensor, draw: Tensor) -> Tensor:

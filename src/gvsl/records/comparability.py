@@ -31,7 +31,7 @@ EARLIER_EFFECTS: Mapping[str, str] = {
 }
 """Effects of the settings in records that don't carry them, written before 2026-11-27."""
 ADDED_LATER: Mapping[str, Any] = {
-    "augmentation": "none",
+    "augment.rate": 0.0,
     "patience": None,
     "whiten": False,
     "data.order": "independent",
@@ -48,6 +48,8 @@ ADDED_LATER: Mapping[str, Any] = {
     "pretext.independent_poses": False,
 }
 """Values that held before these settings existed, for records without them."""
+AUGMENT = "augment."
+"""The group of settings of which only the rate decides where that is 0."""
 NOT_SETTINGS = (
     *("method", "weights", "weights_keys"),  # the arm of a comparison
     *("task", "train_cases", "val_cases", "test_cases", "leakage"),  # follow from the store, the labels and the weights
@@ -75,7 +77,7 @@ def changes(earlier: Mapping[str, Any], now: Mapping[str, Any], effects: Mapping
         now: of the run that is to resume it, nested or flat.
         effects: of the settings (`gvsl.settings.effects_of`); those without effect on the result may differ.
     """
-    before, after = {**ADDED_LATER, **_plain(earlier)}, {**ADDED_LATER, **_plain(now)}
+    before, after = (_without_moot({**ADDED_LATER, **_plain(config)}) for config in (earlier, now))
     return [
         Change(name, before.get(name, NOT_RECORDED), after.get(name, NOT_RECORDED))
         for name in sorted(before.keys() | after.keys())
@@ -98,7 +100,7 @@ def deciding(record: RunRecord) -> dict[str, str]:
     settings.pop(LABELS, None)
     if settings:  # a run that failed early may have recorded none
         earlier = (name for name in ADDED_LATER if name.startswith("data.") == (record.kind == "pretrain"))
-        settings = {name: ADDED_LATER[name] for name in earlier} | settings
+        settings = _without_moot({name: ADDED_LATER[name] for name in earlier} | settings)
     count = labels_of(record)
     found = {name: _text(value) for name, value in settings.items()}
     if count is not None or LABELS in record.config:
@@ -123,6 +125,14 @@ def differences(first: RunRecord, second: RunRecord) -> list[Change]:
     return [
         Change(name, one[name], other[name]) for name in sorted(one.keys() & other.keys()) if one[name] != other[name]
     ]
+
+
+def _without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flat settings without the ranges of an augmentation that is off."""
+    rate = f"{AUGMENT}rate"
+    if settings.get(rate) != 0:
+        return dict(settings)
+    return {name: value for name, value in settings.items() if name == rate or not name.startswith(AUGMENT)}
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

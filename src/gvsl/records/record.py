@@ -54,8 +54,9 @@ class RunRecord:
     pretraining: dict[str, Any] = field(default_factory=dict)
     """`steps`, `seed` and `store` (a hash) of the pre-training of a transfer's weights, as far as known."""
     training: dict[str, Any] = field(default_factory=dict)
-    """Of a transfer: `steps` taken, `stopped_by` (`max_steps` or `patience`) and, if several learning rates were tried,
-    `learning_rate`, the one that was kept, and `candidates`, the rate, best score, its step and the steps of each."""
+    """Of a transfer: `steps` taken, `stopped_by` (`max_steps` or `patience`), `best_step`, whose weights were kept,
+    `since_best`, the number of validations after it, and, if several learning rates were tried, `learning_rate`, that
+    which was kept, and `candidates`, the rate, best score, its step, the steps and what ended them of each."""
     effects: dict[str, str] = field(default_factory=dict)
     """Effects of the settings that do not decide the result: `nothing`, `extras` or `arm` (`gvsl.settings`)."""
     logged: list[dict[str, str | None]] = field(default_factory=list)

@@ -75,7 +75,7 @@ class Classification:
         target = torch.full((1, 1), float(self.targets[case]), device=self.cases.device)
         if self.network.frozen:
             return self.pooled(case), target
-        image, _ = augment(self.cases.image(case, box), None, self.settings.augmentation, self.settings.seed, number)
+        image, _ = augment(self.cases.image(case, box), None, self.settings.augment, self.settings.seed, number)
         return self.network.features(image), target
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -104,7 +104,8 @@ def fit_candidates(
             result = train(rate, checkpoint)
         except DivergedError:  # one rate that is too high does not end the search
             result = FitResult()
-        tried.append(Candidate(rate, result.best_score if result.rows else None, result.best_step, result.steps))
+        known = (result.best_score, result.best_step, result.steps, result.stopped_by)
+        tried.append(Candidate(rate, *(known if result.rows else (None, 0, 0, None))))
         if result.best_score > chosen.best_score:
             chosen, weights = result, deepcopy(network.trained.state_dict())
     if not chosen.rows:

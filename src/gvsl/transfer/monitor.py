@@ -33,6 +33,8 @@ class Candidate:
     best_step: int
     steps: int
     """Number of steps that were taken."""
+    stopped_by: Literal["max_steps", "patience"] | None = None
+    """The setting that ended the training; None if the loss diverged."""
 
 
 @dataclass

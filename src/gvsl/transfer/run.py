@@ -30,7 +30,7 @@ from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.preflight import check_mode, check_splits
 from gvsl.transfer.segmentation import Segmentation
 from gvsl.transfer.task import Task
-from gvsl.transfer.transfer_settings import TransferSettings
+from gvsl.transfer.transfer_settings import TransferSettings, resolve_augment
 from gvsl.transfer.weights import save_adapted
 
 OpenTask = Callable[[Store, TransferSettings, str], Task]
@@ -72,7 +72,7 @@ def run_task(
     refuse_existing(out)
     check_mode(weights, settings)
     check_splits(store)
-    device, settings = find_device(settings.device), resolve_precision(settings)
+    device, settings = find_device(settings.device), resolve_precision(resolve_augment(settings))
     task = open_task(store, settings, name)
     source = None if weights is None else find_weights(weights)
     with torch.random.fork_rng(devices=[]):
@@ -98,7 +98,7 @@ def run_task(
             created=created,
             environment=environment(device_facts(device)),
             pretraining=_pretraining(backbone),
-            training=_training(result),
+            training=_training(result, task.score_name),
             metrics=tested.metrics | _validation_metrics(result, task.score_name) | tested.other_metrics,
             cases=tested.cases,
             curves=CURVES_NAME,
@@ -201,9 +201,15 @@ def _pretraining(backbone: UNet3D) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _training(result: FitResult) -> dict[str, Any]:
-    """Return how long the training took, why it ended and which learning rates were tried, for its record."""
-    found: dict[str, Any] = {"steps": result.steps, "stopped_by": result.stopped_by}
+def _training(result: FitResult, score_name: str) -> dict[str, Any]:
+    """Return how long the training took, why it ended, its best step and which learning rates were tried."""
+    validated, _ = result.validated(f"val_{score_name}")
+    found: dict[str, Any] = {
+        "steps": result.steps,
+        "stopped_by": result.stopped_by,
+        "best_step": result.best_step,
+        "since_best": sum(step > result.best_step for step in validated),
+    }
     if result.candidates:
         kept = max(result.candidates, key=lambda tried: -math.inf if tried.best_score is None else tried.best_score)
         found |= {"learning_rate": kept.learning_rate, "candidates": [asdict(tried) for tried in result.candidates]}

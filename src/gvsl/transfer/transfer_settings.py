@@ -1,10 +1,11 @@
-"""Settings of a transfer run; the defaults are the paper's (Appendix E.3)."""
+"""Settings of a transfer run; the defaults are the paper's (Appendix E.3), but for augmentation."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gvsl.errors import UserError
 from gvsl.settings import ARM, EXTRAS, NOTHING, check_settings
+from gvsl.transfer.augmentation import AugmentSettings
 
 MODES = ("scratch", "linear", "finetune")
 
@@ -34,7 +35,7 @@ class ClusterSettings:
 
 @dataclass(frozen=True)
 class TransferSettings:
-    """Training on labelled cases; the defaults are the paper's (Appendix E.3).
+    """Training on labelled cases; the defaults are the paper's (Appendix E.3), which mentions no augmentation.
 
     Raises:
         UserError: a value is out of its range.
@@ -90,9 +91,8 @@ class TransferSettings:
     """Device to compute on; `auto` is the GPU if there is one, else the CPU."""
     cache_gigabytes: float = field(default=4.0, metadata=NOTHING)
     """Memory for frozen features (float16, on the CPU); features that do not fit are computed at each use."""
-    augmentation: Literal["none", "spatial", "intensity", "both"] = "none"
-    """Augmentation of the training cases: `spatial` warps image and label map, `intensity` changes the grey values;
-    not for `linear`, whose features are computed once."""
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    """Augmentation of the training cases; not for `linear`, whose features are computed once."""
     checkpoint_every: int = field(default=200, metadata=NOTHING)
     """Steps between two checkpoints for --resume, kept in RUN.part until RUN is complete; 0 keeps none."""
     clusters: ClusterSettings = field(default_factory=ClusterSettings, metadata=EXTRAS)
@@ -118,13 +118,21 @@ class TransferSettings:
             raise UserError(f"width is {self.width}: give a multiple of 8")
         if self.levels < 2:
             raise UserError(f"levels is {self.levels}: give 2 or more")
-        if self.augmentation != "none" and self.mode == "linear":
+        if self.mode == "linear" and self.augment.rate:
             raise UserError(
-                f"augmentation is {self.augmentation}, but mode linear computes its features once: "
-                "give augmentation none, or mode finetune or scratch"
+                f"augment.rate is {self.augment.rate}, but mode linear computes its features once: "
+                "give 0, or mode finetune or scratch"
             )
 
     @property
     def learning_rates(self) -> tuple[float, ...]:
         """The learning rates to try, also if there is one."""
         return self.learning_rate if isinstance(self.learning_rate, tuple) else (self.learning_rate,)
+
+
+def resolve_augment(settings: TransferSettings) -> TransferSettings:
+    """Return settings with the rate of augmentation that holds if none was given: 0 for `linear`, else 1."""
+    rate = settings.augment.rate
+    if rate is None:
+        rate = 0.0 if settings.mode == "linear" else 1.0
+    return replace(settings, augment=replace(settings.augment, rate=float(rate)))

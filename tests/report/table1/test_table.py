@@ -183,7 +183,7 @@ def test_stores_of_one_name_are_distinguished_by_their_hash() -> None:
 
 def test_a_setting_that_older_records_lack_is_what_it_stood_at() -> None:
     old, new = record("scratch", 0, cases=rows([0.2] * 6)), record("gvsl", 0, cases=rows([0.3] * 6))
-    new.config["augmentation"] = "none"
+    new.config["patience"] = None
     assert table1([old, new], ORDER).columns == [LINEAR]
 
 
