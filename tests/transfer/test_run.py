@@ -59,6 +59,9 @@ class MeanIntensity:
         self.pooled = PooledFeatures(network, self.cases, self.settings)
         self.network = network
 
+    def drawn_from(self) -> list[str]:
+        return self.train
+
     def examples(self) -> list[Example]:
         return [(case, (slice(None), slice(None), slice(None))) for case in self.train]
 

@@ -15,8 +15,8 @@ def propagate(argv: Sequence[str]) -> None:
     atlas gets no map and is listed with the reason; the exit code is then 2. After a stop, the same command continues.
     """
     from gvsl.memory import keep_freed_memory
+    from gvsl.prediction.propagate import PropagateSettings
     from gvsl.prediction.propagate import propagate as propagate_labels
-    from gvsl.propagation import PropagationSettings
 
     parser = new_parser(propagate, "ATLASES IMAGE... --weights RUN --out DIR [--cases ID ...] [--SETTING VALUE ...]")
     add_path(parser, "atlases", "ATLASES", "a store, or a folder with images/ and labels/ of the same names")
@@ -30,7 +30,7 @@ def propagate(argv: Sequence[str]) -> None:
     parser.add_argument("--cases", type=str, nargs="+", default=[], metavar="ID", help=what)
     what = "the split of a store whose images get labels"
     parser.add_argument("--split", type=str, default="pretrain", metavar="NAME", help=what)
-    add_settings(parser, PropagationSettings)
+    add_settings(parser, PropagateSettings)
     options = parse(parser, argv)
     keep_freed_memory()
     try:
@@ -39,7 +39,7 @@ def propagate(argv: Sequence[str]) -> None:
             options.images,
             options.weights,
             options.out,
-            settings_of(PropagationSettings, options),
+            settings_of(PropagateSettings, options),
             cases=options.cases,
             split=options.split,
         )

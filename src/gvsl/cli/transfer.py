@@ -1,6 +1,7 @@
 """gvsl transfer: training of a task on labelled cases."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from jsonargparse import Namespace
 
@@ -44,7 +45,9 @@ def transfer(argv: Sequence[str]) -> None:
                 check_size(weights, name, getattr(options.settings, name))
     store = Store.open(options.store)
     try:
-        record = run_task(options.task, store, weights, options.out, options.settings, resume=options.resume)
+        record = run_task(
+            options.task, store, weights, options.out, options.settings, carry=options.carry, resume=options.resume
+        )
     except KeyboardInterrupt:
         resumable = part_folder(options.out).is_dir()
         fix = "--resume continues it" if resumable else "there is no checkpoint yet, so start again"
@@ -52,6 +55,10 @@ def transfer(argv: Sequence[str]) -> None:
     if weights is not None:
         print(f"{weights}: {record.config['weights_keys']}")
         print(f"{weights}: {record.config['leakage']}")
+    if options.carry is not None:
+        failed = len(record.config["carry_failed"])
+        print(f"{options.carry}: labels on {record.config['carried']} volumes, {failed} of which did not match")
+        print(f"{options.carry}: {record.config['carry_leakage']}")
     print_record(options.out, record)
 
 
@@ -67,7 +74,7 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     mode = early_setting(argv, "transfer", "mode", TransferSettings.mode)
     usage = (
         "STORE --task NAME --weights RUN|scratch --mode linear|finetune|scratch --out RUN"
-        " [--recipe NAME|FILE] [--resume] [--SETTING VALUE ...]"
+        " [--carry RUN] [--recipe NAME|FILE] [--resume] [--SETTING VALUE ...]"
     )
     parser = new_parser(transfer, usage)
     add_path(parser, "store", "STORE", "a folder that gvsl prepare made, with labels")
@@ -79,6 +86,11 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     )
     parser.add_argument("--weights", required=True, metavar="RUN|scratch", help=what)
     add_path(parser, "--out", "RUN", "the new folder of this run")
+    what = (
+        "the folder of a gvsl pretrain run of a method that matches: carry the labels of the training cases onto the "
+        "unlabelled volumes of pretrain, and train on those too"
+    )
+    parser.add_argument("--carry", type=Path, default=None, metavar="RUN", help=what)
     add_recipe(parser)
     parser.add_argument("--resume", action="store_true", help="continue RUN from its last checkpoint")
     add_settings(parser, TransferSettings)

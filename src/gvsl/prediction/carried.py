@@ -105,12 +105,8 @@ class CarriedMaps:
         return values.astype(np.uint8 if values.max() <= np.iinfo(np.uint8).max else np.int16)
 
     def _write_row(self, name: str, status: str, carried: Carried) -> None:
-        row = {
-            "id": name,
-            "status": status,
-            "checked_on": carried.checked_on,
-            "similarity": f"{mean_similarity(carried):.4f}",
-        }
+        row = {"id": name, "status": status, "checked_on": carried.checked_on}
+        row["similarity"] = f"{mean_similarity(carried):.4f}"
         row["reverse_dice"] = "" if carried.reverse_dice is None else f"{carried.reverse_dice:.4f}"
         truth = self.truth(name)
         if truth is not None:

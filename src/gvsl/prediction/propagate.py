@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.cases import Case
@@ -32,6 +33,18 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
+class PropagateSettings(PropagationSettings):
+    """Settings of `propagate`.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to compute on; `auto` takes a GPU if there is one."""
+
+
+@dataclass(frozen=True)
 class Propagated:
     """The outcome of `propagate`."""
 
@@ -44,7 +57,7 @@ def propagate(
     images: Sequence[Path],
     weights: Path,
     out: Path,
-    settings: PropagationSettings | None = None,
+    settings: PropagateSettings | None = None,
     *,
     cases: Sequence[str] = (),
     split: str = "pretrain",
@@ -68,7 +81,7 @@ def propagate(
     Raises:
         UserError: an input is missing or does not fit the others, or `out` holds other results.
     """
-    settings = settings or PropagationSettings()
+    settings = settings or PropagateSettings()
     device = find_device(settings.device)
     method = load_matcher(weights)
     assert isinstance(method.backbone, PretrainedUNet3D)

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class CarriedLabels:
     folder: Path
     cases: list[CarriedCase]
 
-    @property
+    @cached_property
     def used(self) -> list[str]:
         """Ids of the volumes that matched."""
         return [case.id for case in self.cases if case.used]
@@ -89,7 +90,7 @@ def carry_onto(
         about: what identifies atlases and method, JSON values.
         advance: called after each volume.
     """
-    expected = json.dumps({**about, "settings": {**asdict(settings), "device": None}}, sort_keys=True) + "\n"
+    expected = json.dumps({**about, "settings": asdict(settings)}, sort_keys=True) + "\n"
     path = folder / ABOUT_NAME
     if folder.exists() and not (path.is_file() and path.read_text(encoding="utf-8") == expected):
         shutil.rmtree(folder)

@@ -1,10 +1,10 @@
 """Settings of label propagation."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from gvsl.propagation.vote import Voting
-from gvsl.settings import NOTHING, check_settings
+from gvsl.settings import check_settings
 
 Start = Literal["affine", "field", "none"]
 
@@ -26,8 +26,6 @@ class PropagationSettings:
     least_dice: float = 0.7
     """DSC of the labels carried back onto an atlas below which a match counts as failed; 0 carries nothing back and
     trusts every match, in half the time."""
-    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=NOTHING)
-    """Device to compute on; `auto` takes a GPU if there is one."""
 
     def __post_init__(self) -> None:
         check_settings(self, refine=0, least_dice=0)

@@ -32,6 +32,7 @@ EARLIER_EFFECTS: Mapping[str, str] = {
 """Effects of the settings in records that don't carry them, written before 2026-11-27."""
 ADDED_LATER: Mapping[str, Any] = {
     "augment.rate": 0.0,
+    "carry": "none",
     "patience": None,
     "whiten": False,
     "data.order": "independent",
@@ -50,7 +51,10 @@ ADDED_LATER: Mapping[str, Any] = {
 """Values that held before these settings existed, for records without them."""
 AUGMENT = "augment."
 """The group of settings of which only the rate decides where that is 0."""
+CARRYING = "carrying."
+"""The group of settings that decide where labels are carried."""
 NOT_SETTINGS = (
+    *("carry_run", "carry_leakage", "carried", "carry_failed"),  # of the arm that carries labels
     *("method", "weights", "weights_keys"),  # the arm of a comparison
     *("task", "train_cases", "val_cases", "test_cases", "leakage"),  # follow from the store, the labels and the weights
     *("reason", "traceback"),  # of a run that failed
@@ -128,11 +132,15 @@ def differences(first: RunRecord, second: RunRecord) -> list[Change]:
 
 
 def _without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return flat settings without the ranges of an augmentation that is off."""
-    rate = f"{AUGMENT}rate"
-    if settings.get(rate) != 0:
-        return dict(settings)
-    return {name: value for name, value in settings.items() if name == rate or not name.startswith(AUGMENT)}
+    """Return flat settings without the ranges of an augmentation, or of a carrying of labels, that is off."""
+    found = dict(settings)
+    if found.get(f"{AUGMENT}rate") == 0:
+        found = {
+            name: value for name, value in found.items() if name == f"{AUGMENT}rate" or not name.startswith(AUGMENT)
+        }
+    if found.get("carry") == "none":
+        found = {name: value for name, value in found.items() if not name.startswith(CARRYING)}
+    return found
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

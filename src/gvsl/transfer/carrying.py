@@ -9,43 +9,21 @@ from typing import Any
 
 import torch
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.errors import UserError
 from gvsl.progress import progress
 from gvsl.propagation import PropagationSettings
 from gvsl.propagation.atlases import check_matcher, load_matcher, matcher_fingerprint, read_atlases
 from gvsl.propagation.pool import CarriedLabels, carry_onto
-from gvsl.settings import check_settings
 from gvsl.store import Store
-from gvsl.transfer.leakage import check_leakage, describe_leakage
+from gvsl.transfer.carry_settings import CarrySettings
+from gvsl.transfer.leakage import HELD_OUT, check_leakage, describe_leakage
 
 FOLDER_NAME = "carried"
 """Folder of the carried labels beside a run's checkpoint."""
 TABLE_NAME = "carried.csv"
-HELD_OUT = ("val", "test")
-
-
-@dataclass(frozen=True)
-class CarrySettings(PropagationSettings):
-    """How labels are carried onto unlabelled volumes and trained on; without effect unless --carry names a run.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
-
-    real_share: float = 0.25
-    """Minimum fraction of the examples that are drawn from the labelled cases themselves."""
-    volumes: int | None = None
-    """Maximum number of volumes that get carried labels; all of the split `pretrain` if not given."""
-    transductive: bool = False
-    """Carry labels onto the images of val and test too, which a comparison must tell."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        super().__post_init__()
-        check_settings(self, "carrying.", real_share=0, volumes=1)
-        if self.real_share >= 1:
-            raise UserError(f"carrying.real_share is {self.real_share}: give 0 or more and less than 1")
+NOT_CARRIED = "none"
+"""In records: no labels were carried."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +33,10 @@ class CarriedPool:
     labels: CarriedLabels
     run: Path
     """The pre-training that matched."""
-    leakage: str
-    """What its training images and those that are held out have in common."""
-    matcher: UNet3D
+    matcher: PretrainedUNet3D
     """Its backbone, with the images that it was trained on."""
+    leakage: str
+    """What those and the images that are held out have in common."""
 
     def drawn_from(self, train: Sequence[str], real_share: float) -> list[str]:
         """Return the ids to draw examples from, each labelled case so often that their share is reached."""
@@ -68,7 +46,13 @@ class CarriedPool:
         """Return what a run's record says about it."""
         cases = self.labels.cases
         failed = [case.id for case in cases if not case.used]
-        return {"carry": str(self.run), "carry_leakage": self.leakage, "carried": len(cases), "carry_failed": failed}
+        return {
+            "carry": self.matcher.method,
+            "carry_run": str(self.run),
+            "carry_leakage": self.leakage,
+            "carried": len(cases),
+            "carry_failed": failed,
+        }
 
 
 def mixed(train: Sequence[str], carried: Sequence[str], real_share: float) -> list[str]:
@@ -81,9 +65,10 @@ def mixed(train: Sequence[str], carried: Sequence[str], real_share: float) -> li
     return sorted([*list(train) * max(1, repeats), *carried])
 
 
-def carry_identity(run: Path) -> str:
-    """Return what identifies a run that carries labels."""
-    return matcher_fingerprint(run)
+def check_carry(run: Path | None, mode: str) -> None:
+    """Check that a mode can train on carried labels; UserError for `linear`, which uses its examples at once."""
+    if run is not None and mode == "linear":
+        raise UserError("mode linear trains a head on the labelled cases: leave out --carry, or choose another mode")
 
 
 def carry_labels(
@@ -116,6 +101,7 @@ def carry_labels(
     """
     method = load_matcher(run)
     check_matcher(method, run, store, allow_preprocessing_mismatch)
+    assert isinstance(method.backbone, PretrainedUNet3D)
     check_leakage(method.backbone, run, store, allow_leakage)
     targets = volumes_to_label(store, train, settings)
     atlases = read_atlases({store: list(train)})
@@ -131,7 +117,7 @@ def carry_labels(
             f"none of the {len(targets)} volumes of {store.path} matches the labelled cases: check the matching of "
             f"{run} with `gvsl inspect`, or leave out --carry"
         )
-    return CarriedPool(found, run, describe_leakage(method.backbone, store), method.backbone.cpu())
+    return CarriedPool(found, run, method.backbone.cpu(), describe_leakage(method.backbone, store))
 
 
 def volumes_to_label(store: Store, train: Sequence[str], settings: CarrySettings) -> list[str]:

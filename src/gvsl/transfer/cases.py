@@ -12,6 +12,7 @@ from torch import Tensor
 from gvsl.errors import UserError
 from gvsl.inferers.windows import random_box, windows
 from gvsl.io import Box
+from gvsl.propagation.pool import CarriedLabels
 from gvsl.store import Store
 from gvsl.transfer.transfer_settings import TransferSettings
 
@@ -42,6 +43,9 @@ class LabelledCases(Cases):
     labels: dict[int, str]
     """Label value to the structure's name, by rising value, without the background; class i is the i-th."""
 
+    carried: CarriedLabels | None = None
+    """Label maps of cases that have none of their own, or that are not to be used."""
+
     @property
     def values(self) -> NDArray[np.int64]:
         """The label value of each class, the background's 0 first."""
@@ -49,7 +53,10 @@ class LabelledCases(Cases):
 
     def target(self, case: str, box: Box | None = None) -> Tensor:
         """Return a case's class indices, or a box of them: (1, 1, D, H, W), int64."""
-        classes = np.searchsorted(self.values, self.store.label(case, box))
+        if self.carried is not None and case in self.carried.used:
+            classes = self.carried.classes(case, box).astype(np.int64)
+        else:
+            classes = np.searchsorted(self.values, self.store.label(case, box))
         return torch.from_numpy(classes)[None, None].to(self.device)
 
 
@@ -83,14 +90,16 @@ def draw_labelled(
     return sorted(drawn[:count])
 
 
-def draw_boxes(shapes: Mapping[str, Sequence[int]], settings: TransferSettings) -> Iterator[tuple[str, Box]]:
-    """Yield a case and a box of it without end, going through all cases in a new random order each time.
+def draw_boxes(
+    ids: Sequence[str], shapes: Mapping[str, Sequence[int]], settings: TransferSettings
+) -> Iterator[tuple[str, Box]]:
+    """Yield a case and a box of it without end, going through all ids in a new random order each time.
 
     With a frozen backbone the boxes are the windows of prediction, so that their features can be reused; otherwise
     they lie anywhere. A volume that fits the crop is taken whole.
     """
     generator = np.random.default_rng([settings.seed, DRAW_ORDER])
-    ids = sorted(shapes)
+    ids = sorted(ids)
     while True:
         for index in generator.permutation(len(ids)):
             case = ids[index]

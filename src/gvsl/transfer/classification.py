@@ -70,6 +70,10 @@ class Classification:
         depth, height, width = slice(None), slice(None), slice(None)
         return [(case, (depth, height, width)) for case in self.train]
 
+    def drawn_from(self) -> list[str]:
+        """Return the training cases."""
+        return self.train
+
     def example(self, case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
         """Return pooled features (1, global_channels), of the whole case if frozen, and the class (1, 1)."""
         target = torch.full((1, 1), float(self.targets[case]), device=self.cases.device)

@@ -42,10 +42,11 @@ def fit(
     with progress(steps, "training", unit="steps") as advance:
         if settings.optimiser == "lbfgs":
             return _fit_frozen(task, network, settings, loss_of, advance, checkpoint)
-        shapes = {case: store.cases[case].shape for case in task.train}
+        drawn_from = task.drawn_from()
+        shapes = {case: store.cases[case].shape for case in drawn_from}
 
         def train(rate: float, state: Checkpoint) -> FitResult:
-            drawn = islice(draw_boxes(shapes, settings), state.done * settings.batch_size, None)
+            drawn = islice(draw_boxes(drawn_from, shapes, settings), state.done * settings.batch_size, None)
             monitor = _monitor(task, network, replace(settings, learning_rate=rate))
             return fit_adam(monitor, lambda number: loss_of(*next(drawn), number), advance, state, len(states) > 1)
 

@@ -47,14 +47,22 @@ def describe_leakage(backbone: UNet3D, store: Store) -> str:
     return f"held out but trained on: {few(leaked, NAMED)}" if leaked else "no held-out image was trained on"
 
 
-def images_learnt_from(network: AdaptedNetwork, store: Store, train: Sequence[str]) -> frozenset[str] | None:
+def images_learnt_from(
+    network: AdaptedNetwork, store: Store, train: Sequence[str], matcher: PretrainedUNet3D | None = None
+) -> frozenset[str] | None:
     """Return the images that a run's backbone was trained on, by content hash; None if unknown.
 
-    They are those of its initial weights and, unless it is frozen, the training cases.
+    They are those of its initial weights and, unless it is frozen, the training cases, and what the network that
+    carried labels onto some of them was trained on.
     """
     backbone = network.backbone
-    before = backbone.learnt_from if isinstance(backbone, PretrainedUNet3D) else frozenset()
-    if network.frozen:
-        return before
-    now = image_hashes(store.cases[case].content for case in train)
-    return None if before is None or now is None else before | now
+    known = [backbone.learnt_from if isinstance(backbone, PretrainedUNet3D) else frozenset()]
+    if not network.frozen:
+        known.append(image_hashes(store.cases[case].content for case in train))
+        known += [] if matcher is None else [matcher.learnt_from]
+    found: frozenset[str] = frozenset()
+    for hashes in known:
+        if hashes is None:
+            return None
+        found |= hashes
+    return found

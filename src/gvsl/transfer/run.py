@@ -14,13 +14,16 @@ from gvsl.backbones import UNet3D
 from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone
 from gvsl.datasets.tasks import TASKS
+from gvsl.errors import UserError
 from gvsl.files import refuse_existing, whole_folder
 from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.metrics.bootstrap import steps_to_fraction
+from gvsl.propagation.atlases import matcher_fingerprint
 from gvsl.records import CURVES_NAME, RunRecord, environment, utc_now, write_curves, write_record
 from gvsl.settings import deciding_settings, effects_of
 from gvsl.store import Store
 from gvsl.text import one_of
+from gvsl.transfer.carrying import FOLDER_NAME, NOT_CARRIED, CarriedPool, carry_labels, check_carry
 from gvsl.transfer.checkpoint import Checkpoint, part_folder
 from gvsl.transfer.classification import Classification
 from gvsl.transfer.fit import fit
@@ -45,6 +48,7 @@ def run_task(
     out: Path,
     settings: TransferSettings,
     *,
+    carry: Path | None = None,
     resume: bool = False,
     open_task: OpenTask | None = None,
 ) -> RunRecord:
@@ -59,6 +63,8 @@ def run_task(
         weights: the folder of a pre-training run, a name on the Hugging Face Hub, or None for random weights.
         out: the new folder of this run.
         settings: the protocol; `linear` with random weights is the linear row of "Scratch" in Table 1.
+        carry: the folder of a pre-training run that learnt to match, to carry the labels of the training cases onto
+            the unlabelled volumes of `pretrain`, which are trained on too; for a segmentation.
         resume: continue from the checkpoint of a stopped run.
         open_task: opens a task of another kind; then `name` need not be a key of `TASKS`.
 
@@ -71,6 +77,7 @@ def run_task(
     created = utc_now()
     refuse_existing(out)
     check_mode(weights, settings)
+    check_carry(carry, settings.mode)
     check_splits(store)
     device, settings = find_device(settings.device), resolve_precision(resolve_augment(settings))
     task = open_task(store, settings, name)
@@ -81,10 +88,13 @@ def run_task(
         network = task.build(backbone).to(device)
     start = "scratch" if source is None else hashlib.sha256((source / MODEL_NAME).read_bytes()).hexdigest()
     identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
+    if carry is not None:
+        identity["carry"] = matcher_fingerprint(carry)
     checkpoint = Checkpoint(
         part_folder(out), identity, settings.checkpoint_every, effects=effects_of(settings), resume=resume
     )
     with _run_folder(out, checkpoint) as folder:
+        pool = None if carry is None else _carry(carry, task, store, settings, checkpoint.folder, device)
         task.start(network)
         result = fit(task, network, store, settings, checkpoint)
         tested = task.test(folder)
@@ -92,7 +102,8 @@ def run_task(
             kind="transfer",
             name=out.name,
             seed=settings.seed,
-            config=_config(name, task, network, store, weights, settings),
+            config=_config(name, task, network, store, weights, settings)
+            | ({"carry": NOT_CARRIED} if pool is None else pool.config()),
             store={"name": store.path.name, "hash": store.hash},
             status="finished",
             created=created,
@@ -121,12 +132,37 @@ def run_task(
                 "mode": settings.mode,
                 "weights": backbone.provenance if isinstance(backbone, PretrainedUNet3D) else None,
             },
-            learnt_from=images_learnt_from(network, store, task.train),
+            learnt_from=_learnt_from(network, store, task, pool),
             task=name,
         )
         record.seconds = checkpoint.seconds
         write_record(record, folder)
     return record
+
+
+def _carry(
+    carry: Path, task: Task, store: Store, settings: TransferSettings, folder: Path, device: torch.device
+) -> CarriedPool:
+    if not isinstance(task, Segmentation):
+        raise UserError("--carry carries label maps, and this task has none: leave it out")
+    task.carried = carry_labels(
+        carry,
+        store,
+        task.train,
+        task.labels,
+        folder / FOLDER_NAME,
+        settings.carrying,
+        device,
+        allow_preprocessing_mismatch=settings.allow_preprocessing_mismatch,
+        allow_leakage=settings.allow_leakage,
+    )
+    return task.carried
+
+
+def _learnt_from(network: AdaptedNetwork, store: Store, task: Task, pool: CarriedPool | None) -> frozenset[str] | None:
+    if pool is None:
+        return images_learnt_from(network, store, task.train)
+    return images_learnt_from(network, store, [*task.train, *pool.labels.used], pool.matcher)
 
 
 def _load(source: Path, name: str | Path | None, store: Store, settings: TransferSettings) -> PretrainedUNet3D:

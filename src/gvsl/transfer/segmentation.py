@@ -22,6 +22,8 @@ from gvsl.records.pictures import Slices, segmentation_slices, write_segmentatio
 from gvsl.records.volumes import BestAndWorst
 from gvsl.store import Store
 from gvsl.transfer.augmentation import IGNORED, augment
+from gvsl.transfer.carrying import TABLE_NAME as CARRIED_NAME
+from gvsl.transfer.carrying import CarriedPool
 from gvsl.transfer.cases import LabelledCases, draw_labelled
 from gvsl.transfer.feature_clusters import CLUSTERS_NAME, find_clusters, write_clusters
 from gvsl.transfer.features import FrozenFeatures, Represent
@@ -79,6 +81,8 @@ class Segmentation:
         check_labels(task, store.label_names, str(store.path))
         self.labels = check_structures(store, self.train, [*self.val, *self.test_cases])
         self.loss = segmentation_loss(settings)
+        self.carried: CarriedPool | None = None
+        """Volumes with carried labels to train on besides."""
 
     def build(self, backbone: UNet3D) -> SegmentationNetwork:
         """Add a convolution to the backbone."""
@@ -92,7 +96,8 @@ class Segmentation:
         """Keep the network, and compute the features that fit the cache, so that the rate of steps is steady."""
         assert isinstance(network, SegmentationNetwork)
         self.network = network
-        self.cases = LabelledCases(self.store, next(network.parameters()).device, self.labels)
+        carried = None if self.carried is None else self.carried.labels
+        self.cases = LabelledCases(self.store, next(network.parameters()).device, self.labels, carried)
         self.represent = self._represent(self.settings.cache_gigabytes * GIGABYTE)
         if isinstance(self.represent, FrozenFeatures):
             wanted = self.represent.fitting(self._windows([*self.train, *self.val]))
@@ -104,6 +109,12 @@ class Segmentation:
     def examples(self) -> list[Example]:
         """Return every window of the training cases."""
         return self._windows(self.train)
+
+    def drawn_from(self) -> list[str]:
+        """Return the training cases, and the volumes with carried labels."""
+        if self.carried is None:
+            return self.train
+        return self.carried.drawn_from(self.train, self.settings.carrying.real_share)
 
     def example(self, case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
         """Return local features (1, width, D, H, W) and class indices (1, 1, D, H, W), augmented together."""
@@ -137,6 +148,8 @@ class Segmentation:
             tested.metrics = _metrics(tested.cases, list(self.labels.values()))
             tested.fields["pictures"] = write_segmentations(folder, tested.cases, slices)
         tested.fields["volumes"] = shown.write(folder)
+        if self.carried is not None:
+            self.carried.labels.write_table(folder / CARRIED_NAME)
         return tested
 
     def head_config(self) -> dict[str, Any]:

@@ -54,6 +54,9 @@ class Task(Protocol):
     def examples(self) -> Sequence[Example]:
         """Return all training examples, for an optimiser that needs them at once; the backbone is then frozen."""
 
+    def drawn_from(self) -> Sequence[str]:
+        """Return the ids that examples are drawn from; an id listed twice is drawn twice as often."""
+
     def example(self, case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
         """Return the features and the target of a training example.
 

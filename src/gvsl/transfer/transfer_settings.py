@@ -6,6 +6,7 @@ from typing import Literal
 from gvsl.errors import UserError
 from gvsl.settings import ARM, EXTRAS, NOTHING, check_settings
 from gvsl.transfer.augmentation import AugmentSettings
+from gvsl.transfer.carry_settings import CarrySettings
 
 MODES = ("scratch", "linear", "finetune")
 
@@ -93,6 +94,8 @@ class TransferSettings:
     """Memory for frozen features (float16, on the CPU); features that do not fit are computed at each use."""
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     """Augmentation of the training cases; not for `linear`, whose features are computed once."""
+    carrying: CarrySettings = field(default_factory=CarrySettings)
+    """Carried labels to train on, with --carry."""
     checkpoint_every: int = field(default=200, metadata=NOTHING)
     """Steps between two checkpoints for --resume, kept in RUN.part until RUN is complete; 0 keeps none."""
     clusters: ClusterSettings = field(default_factory=ClusterSettings, metadata=EXTRAS)

@@ -1,0 +1,30 @@
+"""Settings of carried labels in a transfer."""
+
+from dataclasses import dataclass
+
+from gvsl.errors import UserError
+from gvsl.propagation import PropagationSettings
+from gvsl.settings import check_settings
+
+
+@dataclass(frozen=True)
+class CarrySettings(PropagationSettings):
+    """How labels are carried onto unlabelled volumes and trained on; without effect unless --carry names a run.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    real_share: float = 0.25
+    """Minimum fraction of the examples that are drawn from the labelled cases themselves."""
+    volumes: int | None = None
+    """Maximum number of volumes that get carried labels; all of the split `pretrain` if not given."""
+    transductive: bool = False
+    """Carry labels onto the images of val and test too, which a comparison must tell."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        check_settings(self, "carrying.", real_share=0, volumes=1)
+        if self.real_share >= 1:
+            raise UserError(f"carrying.real_share is {self.real_share}: give 0 or more and less than 1")
