@@ -41,6 +41,8 @@ class RefinementSettings:
     """Side of the NCC window in voxels."""
     variance_floor: float = 1e-4
     """Epsilon added to the product of two windows' variances, relative to the images'."""
+    balance: float = 0.05
+    """Weight of a difference in local contrast (`gvsl.losses.local_ncc_loss`)."""
     update_sigma: float = 1.25
     """Standard deviation in voxels of the Gaussian that smooths each update, twice (fluid regularisation)."""
     field_sigma: float = 0.7
@@ -48,7 +50,7 @@ class RefinementSettings:
     regularisation)."""
 
     def __post_init__(self) -> None:
-        check_settings(self, "refinement.", steps=1, window=1, update_sigma=0, field_sigma=0)
+        check_settings(self, "refinement.", steps=1, window=1, balance=0, update_sigma=0, field_sigma=0)
 
 
 def refine(start: Tensor, moving: Tensor, fixed: Tensor, settings: RefinementSettings | None = None) -> Tensor:
@@ -124,5 +126,7 @@ def _gradient(change: Tensor, moving: Tensor, fixed: Tensor, settings: Refinemen
     with torch.enable_grad():
         change = change.detach().requires_grad_()
         warped = warp(moving, change, padding="border", exact=False)
-        loss = local_ncc_loss(fixed, warped, window=settings.window, eps=settings.variance_floor)
+        loss = local_ncc_loss(
+            fixed, warped, window=settings.window, eps=settings.variance_floor, balance=settings.balance
+        )
         return torch.autograd.grad(loss * fixed[:, 0].numel(), change)[0]

@@ -14,7 +14,13 @@ fifth of the image's or less, such as noise, counts little."""
 
 
 def local_ncc_loss(
-    fixed: Tensor, warped: Tensor, *, window: int = WINDOW, eps: float = EPS, mask: Tensor | None = None
+    fixed: Tensor,
+    warped: Tensor,
+    *,
+    window: int = WINDOW,
+    eps: float = EPS,
+    mask: Tensor | None = None,
+    balance: float | None = None,
 ) -> Tensor:
     r"""Return one minus the mean squared local correlation of two images (Eq. 1).
 
@@ -32,6 +38,9 @@ def local_ncc_loss(
         eps: added to the product of the relative variances; larger values give flat windows less weight.
         mask: (B or 1, 1, D, H, W), the voxels whose windows count, such as those inside the moving image's field
             of view; by default all. Each pair of a batch has the same weight, however many count.
+        balance: if given, ncc(p) = (cov^2 + eps) / (var var + eps + balance (var - var)^2) instead. In Eq. 1 a field
+            gains by raising the contrast of flat windows, so that even an image and itself are moved apart; here equal
+            windows are a maximum, flat ones too, and `balance` is how far a difference in contrast counts.
 
     Returns:
         A scalar in [0, 1]: 0 for images that are equal up to contrast in every window.
@@ -55,7 +64,7 @@ def local_ncc_loss(
         weight = mask.to(dtype) / (counted.clamp(min=1) * len(fixed))
     with torch.autocast(fixed.device.type, enabled=False):
         similarity: Tensor = _MeanSquaredCorrelation.apply(
-            _standardised(fixed.to(dtype)), _standardised(warped.to(dtype)), window, eps, weight
+            _standardised(fixed.to(dtype)), _standardised(warped.to(dtype)), window, eps, balance, weight
         )
     return (1 - similarity).to(torch.promote_types(warped.dtype, torch.float32))
 
@@ -88,7 +97,9 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
     """Weighted mean of the squared correlation, with an explicit gradient of nine box sums instead of thirty."""
 
     @staticmethod
-    def forward(ctx: Any, fixed: Tensor, warped: Tensor, window: int, eps: float, weight: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, fixed: Tensor, warped: Tensor, window: int, eps: float, balance: float | None, weight: Tensor | None
+    ) -> Tensor:
         # Centring has no effect in exact arithmetic, and keeps the squares small in floating point.
         fixed = fixed - fixed.mean(dim=(2, 3, 4), keepdim=True)
         warped = warped - warped.mean(dim=(2, 3, 4), keepdim=True)
@@ -96,36 +107,43 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
             fixed, warped, window
         )
         denominator = torch.addcmul(torch.full_like(covariance, eps), fixed_variance, warped_variance)
-        correlation = covariance.square().div_(denominator)
+        numerator = covariance.square()
+        change: Tensor | None = None
+        if balance is not None:
+            change = fixed_variance - warped_variance
+            denominator.addcmul_(change, change, value=balance)
+            numerator.add_(eps)
+        correlation = numerator.div_(denominator)
         if weight is None:
             weight = correlation.new_full((1, 1, 1, 1, 1), 1 / correlation.numel())
         similarity = (correlation * weight).sum()
-        # d similarity / d covariance and / d variance at each window, distributed over the window's voxels.
+        # d similarity / d covariance and / d variances at each window, distributed over the window's voxels.
         by_covariance = covariance.div_(denominator).mul_(2 * weight * inverse_count)
         by_product = correlation.div_(denominator).mul_(-2 * weight * inverse_count)
+        if change is not None:
+            change.mul_(2 * balance)
+            by_fixed, by_warped = by_product * (warped_variance + change), by_product * (fixed_variance - change)
+        else:
+            by_fixed, by_warped = by_product * warped_variance, by_product * fixed_variance
         ctx.window = window
-        ctx.save_for_backward(
-            fixed, warped, fixed_mean, warped_mean, fixed_variance, warped_variance, by_covariance, by_product
-        )
+        ctx.save_for_backward(fixed, warped, fixed_mean, warped_mean, by_covariance, by_fixed, by_warped)
         return similarity
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        fixed, warped, fixed_mean, warped_mean, fixed_variance, warped_variance, by_covariance, by_product = (
-            ctx.saved_tensors
-        )
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+        fixed, warped, fixed_mean, warped_mean, by_covariance, by_fixed, by_warped = ctx.saved_tensors
         covariance_sum = box_sum(by_covariance, ctx.window)
 
-        def towards(image: Tensor, mean: Tensor, other: Tensor, other_mean: Tensor, other_variance: Tensor) -> Tensor:
-            by_variance = by_product * other_variance
+        def towards(image: Tensor, mean: Tensor, other: Tensor, other_mean: Tensor, by_variance: Tensor) -> Tensor:
             constant = box_sum(torch.addcmul(by_covariance * other_mean, by_variance, mean), ctx.window)
             slope = torch.addcmul(other * covariance_sum, image, box_sum(by_variance, ctx.window))
             return slope.sub_(constant).mul_(gradient)
 
         return (
-            towards(fixed, fixed_mean, warped, warped_mean, warped_variance) if ctx.needs_input_grad[0] else None,
-            towards(warped, warped_mean, fixed, fixed_mean, fixed_variance) if ctx.needs_input_grad[1] else None,
+            towards(fixed, fixed_mean, warped, warped_mean, by_fixed) if ctx.needs_input_grad[0] else None,
+            towards(warped, warped_mean, fixed, fixed_mean, by_warped) if ctx.needs_input_grad[1] else None,
+            None,
             None,
             None,
             None,

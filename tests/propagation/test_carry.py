@@ -1,0 +1,113 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from gvsl.backbones import UNet3D
+from gvsl.geometry import gaussian_smooth, warp
+from gvsl.methods import GVSL
+from gvsl.metrics.dice import dice_per_structure
+from gvsl.propagation import Atlas, PropagationSettings, carry
+from gvsl.propagation.carry import centred, common_shape, uncentred
+
+SHAPE = (24, 20, 22)
+SETTINGS = PropagationSettings(refine=30, start="none", least_dice=0)
+
+
+@pytest.fixture(scope="module")
+def method() -> GVSL:
+    torch.manual_seed(0)
+    return GVSL(UNet3D(width=8, levels=3)).eval()
+
+
+def anatomy() -> tuple[Tensor, Tensor]:
+    """A textured volume with two structures side by side, no axis or direction like another."""
+    points = torch.stack(torch.meshgrid(*(torch.arange(float(side)) for side in SHAPE), indexing="ij"))
+    image = 0.3 + 0.15 * gaussian_smooth(torch.rand(1, 1, *SHAPE, generator=torch.Generator().manual_seed(0)), 1.5)
+    classes = torch.zeros(1, 1, *SHAPE, dtype=torch.long)
+    for value, centre, radii in ((1, (9, 9, 8), (6, 4, 3)), (2, (16, 11, 14), (3, 3, 5))):
+        middle, axes = (torch.tensor(each).view(3, 1, 1, 1) for each in (centre, radii))
+        classes[0, 0][(((points - middle) / axes) ** 2).sum(0) < 1] = value
+    return gaussian_smooth(image + 0.3 * (classes == 1) + 0.5 * (classes == 2), 0.7), classes
+
+
+def moved(volume: Tensor, seed: int, *, nearest: bool = False) -> Tensor:
+    noise = torch.randn(1, 3, *SHAPE, generator=torch.Generator().manual_seed(seed))
+    dvf = gaussian_smooth(noise, 4.0)
+    dvf = 1.6 * dvf / dvf.std()
+    mode = "nearest" if nearest else "bilinear"
+    return warp(volume.float(), dvf, mode=mode, padding="border").to(volume.dtype)  # type: ignore[arg-type]
+
+
+def atlas(image: Tensor, classes: Tensor, name: str = "a") -> Atlas:
+    return Atlas(name, image, classes, 3)
+
+
+def dice(found: Tensor, truth: Tensor) -> float:
+    return sum(dice_per_structure(found, truth, 3)) / 2
+
+
+def test_labels_follow_the_anatomy(method: GVSL) -> None:
+    image, classes = anatomy()
+    other, truth = moved(image, 1), moved(classes, 1, nearest=True)
+    carried = carry(method, [atlas(image, classes)], other, SETTINGS)
+    assert carried.votes.shape == (1, 3, *SHAPE)
+    assert dice(carried.classes, truth) > dice(classes, truth) + 0.1
+    assert dice(carried.classes, truth) > 0.85
+    assert carried.reverse_dice is None
+
+
+def test_sizes_may_differ(method: GVSL) -> None:
+    image, classes = anatomy()
+    cut = (slice(None), slice(None), slice(1, 22), slice(0, 19), slice(2, 21))
+    carried = carry(method, [atlas(image, classes)], image[cut], SETTINGS)
+    assert carried.classes.shape == (1, 1, 21, 19, 19)
+    assert dice(carried.classes, classes[cut]) > 0.85
+
+
+def test_a_turned_volume_is_told_from_one_that_matches(method: GVSL) -> None:
+    image, classes = anatomy()
+    settings = replace(SETTINGS, least_dice=0.7)
+    good = carry(method, [atlas(image, classes)], moved(image, 2), settings)
+    turned = carry(method, [atlas(image, classes)], moved(image, 2).rot90(1, (2, 4)), settings)
+    assert good.reverse_dice is not None
+    assert turned.reverse_dice is not None
+    assert good.reverse_dice > 0.85
+    assert turned.reverse_dice < 0.7
+
+
+def test_confidence_is_higher_where_labels_are_right(method: GVSL) -> None:
+    image, classes = anatomy()
+    other, truth = moved(image, 3), moved(classes, 3, nearest=True)
+    atlases = [atlas(moved(image, seed), moved(classes, seed, nearest=True)) for seed in (4, 5)]
+    carried = carry(method, atlases, other, SETTINGS)
+    right = carried.classes == truth
+    assert bool(((carried.confidence >= 0) & (carried.confidence <= 1)).all())
+    near = torch.nn.functional.max_pool3d((truth > 0).float(), 5, 1, 2) > 0
+    assert float(carried.confidence[right & near].mean()) > float(carried.confidence[~right & near].mean()) + 0.05
+
+
+def test_a_network_that_matches_nothing_carries_by_its_own_field(method: GVSL) -> None:
+    """Without refinement the labels are those that the network's field carries, wherever it points."""
+    image, classes = anatomy()
+    carried = carry(method, [atlas(image, classes)], image, replace(SETTINGS, refine=0, start="field"))
+    shape = common_shape([SHAPE], 4)
+    field = method.match(centred(image, shape), centred(image, shape)).dvf
+    expected = warp(centred(classes, shape, edge=False), field, mode="nearest")
+    agree = (uncentred(expected, SHAPE).long() == carried.classes).float().mean()
+    assert float(agree) > 0.97  # they differ where a class has just half of a voxel
+
+
+def test_nothing_to_carry_from_is_refused(method: GVSL) -> None:
+    with pytest.raises(ValueError, match="no atlas"):
+        carry(method, [], anatomy()[0])
+
+
+@pytest.mark.parametrize("shape", [(24, 20, 22), (30, 27, 23)])
+def test_padding_is_undone(shape: tuple[int, int, int]) -> None:
+    volume = torch.rand(2, 1, *SHAPE)
+    wide = common_shape([SHAPE, shape], 8)
+    assert all(side % 8 == 0 and side >= max(own, other) for side, own, other in zip(wide, SHAPE, shape, strict=True))
+    assert torch.equal(uncentred(centred(volume, wide), SHAPE), volume)
+    assert torch.equal(uncentred(centred(volume, wide, edge=False), SHAPE), volume)
