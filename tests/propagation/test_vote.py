@@ -58,8 +58,10 @@ def test_twins_share_a_weight_jointly() -> None:
         votes, _ = fuse(image, torch.cat([*atlases, other]), labels, voting)  # type: ignore[arg-type]
         return float(votes[:, 0].mean())
 
-    gains = {rule: votes_of_the_other(rule, first, first) - votes_of_the_other(rule, first, second)
-             for rule in ("joint", "local")}
+    gains = {
+        rule: votes_of_the_other(rule, first, first) - votes_of_the_other(rule, first, second)
+        for rule in ("joint", "local")
+    }
     assert gains["joint"] > 0.05
     assert abs(gains["local"]) < 0.03
 

@@ -120,7 +120,7 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
         # d similarity / d covariance and / d variances at each window, distributed over the window's voxels.
         by_covariance = covariance.div_(denominator).mul_(2 * weight * inverse_count)
         by_product = correlation.div_(denominator).mul_(-2 * weight * inverse_count)
-        if change is not None:
+        if change is not None and balance is not None:
             change.mul_(2 * balance)
             by_fixed, by_warped = by_product * (warped_variance + change), by_product * (fixed_variance - change)
         else:

@@ -39,7 +39,7 @@ class CarriedMaps:
         settings: PropagationSettings,
         *,
         prepare: Prepare,
-        truth: Truth = lambda _: None,
+        truth: Truth | None = None,
         from_files: bool = True,
     ) -> None:
         """Write labels.json, or check the one that is there.
@@ -51,7 +51,7 @@ class CarriedMaps:
             folder: to write into.
             settings: of `carry`.
             prepare: prepares an image.
-            truth: the true labels of an image, to score the carried ones.
+            truth: returns the true labels of an id, to score the carried ones; None if there are none.
             from_files: the images are files, whose headers the results copy.
 
         Raises:
@@ -108,7 +108,7 @@ class CarriedMaps:
         row = {"id": name, "status": status, "checked_on": carried.checked_on}
         row["similarity"] = f"{mean_similarity(carried):.4f}"
         row["reverse_dice"] = "" if carried.reverse_dice is None else f"{carried.reverse_dice:.4f}"
-        truth = self.truth(name)
+        truth = None if self.truth is None else self.truth(name)
         if truth is not None:
             true = torch.from_numpy(np.searchsorted([0, *self.labels], truth))[None, None].to(carried.votes.device)
             scores = dice_per_structure(carried.classes, true, 1 + len(self.labels))

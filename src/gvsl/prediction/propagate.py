@@ -2,10 +2,12 @@
 
 import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.cases import Case
@@ -14,6 +16,7 @@ from gvsl.errors import UserError
 from gvsl.files import make_writable
 from gvsl.hardware import find_device
 from gvsl.io import Volume
+from gvsl.methods import GVSL
 from gvsl.prediction.carried import CarriedMaps
 from gvsl.prediction.ledger import open_ledger
 from gvsl.prediction.outcome import Predicted
@@ -84,43 +87,80 @@ def propagate(
     settings = settings or PropagateSettings()
     device = find_device(settings.device)
     method = load_matcher(weights)
+    make_writable(out)
+    chosen, atlases = _read(sources, cases, method, weights, out)
+    if len(images) == 1 and _is_store(images[0]):
+        target = _in_store(Store.open(images[0]), split, chosen, method, weights)
+    else:
+        target = _in_files(images, method)
+    how = {name: str(value) for name, value in vars(settings).items() if name != "device"}
+    ledger = open_ledger(out, {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how})
+    results = CarriedMaps(
+        method.to(device),
+        [atlas.to(device) for atlas in atlases.atlases],
+        atlases.labels,
+        out,
+        settings,
+        prepare=target.prepare,
+        truth=target.truth,
+        from_files=target.truth is None,
+    )
+    return Propagated(write_results(results, ledger, target.images, out, target.read), atlases)
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """Images that get labels, and how they are read."""
+
+    images: list[Case]
+    prepare: Callable[[Volume], Volume]
+    """Prepares an image like the method's training data."""
+    read: Callable[[Case], Volume] | None = None
+    """Reads an image; None for files."""
+    truth: Callable[[str], NDArray[Any] | None] | None = None
+    """Returns a store's own label map of an id, if it has one; None for files."""
+
+
+def _in_files(paths: Sequence[Path], method: GVSL) -> _Targets:
     assert isinstance(method.backbone, PretrainedUNet3D)
     preprocessing = method.backbone.preprocessing
-    make_writable(out)
+    require_lungmask(preprocessing)
+    return _Targets(find_images(paths), lambda volume: prepared(volume, preprocessing))
+
+
+def _in_store(
+    store: Store, split: str, atlases: Mapping[Store, Sequence[str]], method: GVSL, weights: Path
+) -> _Targets:
+    """Return the cases of a split but for the atlases.
+
+    Raises:
+        UserError: there are none, or the store was prepared unlike the method's training data.
+    """
+    check_matcher(method, weights, store)
+    without = {case for cases in atlases.values() for case in cases}
+    found = [Case(case, image_path(store.path, case)) for case in store.split(split) if case not in without]
+    if not found:
+        raise UserError(f"{store.path} has no case in the split {split!r} besides the atlases: name another split")
+    return _Targets(
+        found,
+        prepare=lambda volume: volume,
+        read=lambda case: Volume(store.image(case.id), store.cases[case.id].affine),
+        truth=lambda case: store.label(case) if store.has_label(case) else None,
+    )
+
+
+def _read(
+    sources: Sequence[Path], cases: Sequence[str], method: GVSL, weights: Path, out: Path
+) -> tuple[dict[Store, list[str]], AtlasSet]:
+    """Return the ids of each store's atlases, and the atlases; folders are prepared into stores in `out` for it."""
+    assert isinstance(method.backbone, PretrainedUNet3D)
+    preprocessing = method.backbone.preprocessing
     with tempfile.TemporaryDirectory(prefix=".gvsl-", dir=out) as scratch:
         stores = [_open(path, preprocessing, Path(scratch) / str(number)) for number, path in enumerate(sources)]
         for store in stores:
             check_matcher(method, weights, store)
         chosen = _choose(stores, cases)
-        atlases = read_atlases(chosen)
-    target = Store.open(images[0]) if len(images) == 1 and _is_store(images[0]) else None
-    if target is None:
-        require_lungmask(preprocessing)
-    else:
-        check_matcher(method, weights, target)
-    found = find_images(images) if target is None else _of_store(target, split, {atlas.id for atlas in atlases.atlases})
-    identity = {
-        "weights": matcher_fingerprint(weights),
-        "atlases": _fingerprint(chosen),
-        **{name: str(getattr(settings, name)) for name in ("refine", "start", "voting", "least_dice")},
-    }
-    ledger = open_ledger(out, identity)
-    method.to(device)
-    moved = [replace(each, image=each.image.to(device), classes=each.classes.to(device)) for each in atlases.atlases]
-    results = CarriedMaps(
-        method,
-        moved,
-        atlases.labels,
-        out,
-        settings,
-        prepare=(lambda volume: prepared(volume, preprocessing)) if target is None else (lambda volume: volume),
-        truth=(lambda _: None)
-        if target is None
-        else (lambda case: target.label(case) if target.has_label(case) else None),
-        from_files=target is None,
-    )
-    read = None if target is None else (lambda case: Volume(target.image(case.id), target.cases[case.id].affine))
-    return Propagated(write_results(results, ledger, found, out, read), atlases)
+        return chosen, read_atlases(chosen)
 
 
 def _is_store(path: Path) -> bool:
@@ -167,15 +207,3 @@ def _fingerprint(chosen: Mapping[Store, Sequence[str]]) -> str:
     """Return the SHA-256 of the atlases' voxels, in hex."""
     hashes = sorted(store.cases[case].hash for store, cases in chosen.items() for case in cases)
     return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-
-
-def _of_store(store: Store, split: str, without: set[str]) -> list[Case]:
-    """Return the cases of a split as images.
-
-    Raises:
-        UserError: there are none besides the atlases.
-    """
-    found = [Case(case, image_path(store.path, case)) for case in store.split(split) if case not in without]
-    if not found:
-        raise UserError(f"{store.path} has no case in the split {split!r} besides the atlases: name another split")
-    return found

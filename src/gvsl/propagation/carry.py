@@ -30,6 +30,10 @@ class Atlas:
     count: int
     """Number of classes of all atlases, background included."""
 
+    def to(self, device: torch.device) -> "Atlas":
+        """Return the atlas on a device."""
+        return replace(self, image=self.image.to(device), classes=self.classes.to(device))
+
 
 @dataclass(frozen=True)
 class Carried:

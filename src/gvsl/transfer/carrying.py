@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def carry_labels(
     atlases = read_atlases({store: list(train)})
     assert atlases.labels == dict(labels)
     method.to(device)
-    moved = [replace(each, image=each.image.to(device), classes=each.classes.to(device)) for each in atlases.atlases]
+    moved = [atlas.to(device) for atlas in atlases.atlases]
     about = {"matcher": matcher_fingerprint(run), "atlases": [store.cases[case].hash for case in train]}
     how = PropagationSettings(**{item.name: getattr(settings, item.name) for item in fields(PropagationSettings)})
     with progress(len(targets), "carrying labels", unit="volumes") as advance:

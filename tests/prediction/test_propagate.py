@@ -1,0 +1,142 @@
+import csv
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from gvsl.backbones import UNet3D, UNet3DSettings
+from gvsl.backbones.weights import save_weights
+from gvsl.cases import Dataset
+from gvsl.cli import main
+from gvsl.data import DataSettings
+from gvsl.errors import UserError
+from gvsl.methods.gvsl import gvsl_no_matching
+from gvsl.prediction.propagate import PropagateSettings, propagate
+from gvsl.records import RunRecord, write_record
+from gvsl.store import Store
+from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings, pretrain
+
+QUICK = PropagateSettings(refine=4, start="none", least_dice=0)
+
+
+@pytest.fixture(scope="session")
+def matcher(phantom_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pre-training of two steps; with `start` none, its network decides nothing."""
+    out = tmp_path_factory.mktemp("matcher") / "run"
+    settings = PretrainSettings(
+        backbone=UNet3DSettings(width=8, levels=3),
+        data=DataSettings(batch_size=1, crop=(16, 16, 16), workers=0),
+        optimiser=OptimiserSettings(learning_rate=1e-3, schedule="constant", warmup_steps=0),
+        trainer=TrainerSettings(max_steps=2, device="cpu", checkpoint_every=2, log_every=1),
+    )
+    pretrain(phantom_store, out, settings)
+    return out
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "propagated.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_store_gets_labels_on_its_own_grid_with_their_scores(
+    matcher: Path, phantom_store: Store, tmp_path: Path
+) -> None:
+    atlas, out = phantom_store.split("train")[0], tmp_path / "out"
+    outcome = propagate([phantom_store.path], [phantom_store.path], matcher, out, QUICK, cases=[atlas], split="val")
+    cases = phantom_store.split("val")
+    assert [case.id for case in outcome.images.done] == cases
+    for row in rows(out):
+        written = nib.load(out / f"{row['id']}.nii.gz")
+        truth = phantom_store.label(row["id"])
+        found = np.asarray(written.dataobj)
+        assert found.shape == truth.shape
+        np.testing.assert_allclose(written.affine, phantom_store.cases[row["id"]].affine, atol=1e-6)
+        values = sorted(phantom_store.label_names)
+        both = [2 * ((found == v) & (truth == v)).sum() / ((found == v).sum() + (truth == v).sum()) for v in values]
+        assert float(row["dice"]) == pytest.approx(np.mean(both), abs=1e-3)
+        confidence = np.asarray(nib.load(out / f"{row['id']}_confidence.nii.gz").dataobj)
+        assert confidence.shape == truth.shape
+        assert 0 <= confidence.min() <= confidence.max() <= 1
+    assert set(json.loads((out / "labels.json").read_text(encoding="utf-8"))) == {
+        str(v) for v in phantom_store.label_names
+    }
+
+
+def test_files_get_labels_in_their_own_geometry_and_a_second_call_keeps_them(
+    matcher: Path, phantom_store: Store, phantom_cohort: Dataset, tmp_path: Path
+) -> None:
+    first, second = phantom_cohort.cases[:2]
+    assert first.label is not None
+    for kind, source in (("images", first.image), ("labels", first.label)):
+        (tmp_path / "atlases" / kind).mkdir(parents=True)
+        shutil.copy(source, tmp_path / "atlases" / kind)
+    image = tmp_path / "other.nii.gz"
+    before = nib.load(second.image)
+    turned = before.as_reoriented(nib.orientations.axcodes2ornt("PIR"))
+    nib.save(turned, image)
+    out = tmp_path / "out"
+    outcome = propagate([tmp_path / "atlases"], [image], matcher, out, QUICK)
+    assert not outcome.images.failed
+    written = nib.load(out / "other.nii.gz")
+    assert written.shape == turned.shape
+    assert np.array_equal(written.affine, nib.load(image).affine)
+    stamp = (out / "other.nii.gz").stat().st_mtime_ns
+    again = propagate([tmp_path / "atlases"], [image], matcher, out, QUICK)
+    assert [case.id for case in again.images.present] == ["other"]
+    assert (out / "other.nii.gz").stat().st_mtime_ns == stamp
+    with pytest.raises(UserError, match="refine"):
+        propagate(
+            [tmp_path / "atlases"], [image], matcher, out, PropagateSettings(refine=5, start="none", least_dice=0)
+        )
+
+
+def test_an_image_that_does_not_match_gets_no_map(
+    matcher: Path, phantom_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [phantom_store.path, phantom_store.path, "--weights", matcher, "--out", tmp_path / "out", "--split", "val"]
+    code = main(["propagate", *map(str, words), "--refine", "1", "--start", "none", "--least-dice", "1.0"])
+    assert code == 2
+    assert "3 of 3 images were not done" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
+    assert {row["status"] for row in rows(tmp_path / "out")} == {"failed"}
+
+
+def test_wrong_inputs_are_told(matcher: Path, phantom_store: Store, store: Store, tmp_path: Path) -> None:
+    path = phantom_store.path
+    (tmp_path / "bare" / "images").mkdir(parents=True)
+    nib.save(
+        nib.Nifti1Image(np.random.default_rng(0).random((9, 9, 9)), np.eye(4)), tmp_path / "bare" / "images" / "a.nii"
+    )
+    cases = {
+        "has no label maps": ([tmp_path / "bare"], [path], matcher),
+        "prepared": ([store.path], [path], matcher),
+        "does not exist": ([path], [tmp_path / "none.nii"], matcher),
+    }
+    for message, (atlases, images, run) in cases.items():
+        with pytest.raises(UserError, match=message):
+            propagate(atlases, images, run, tmp_path / "out", QUICK)
+    with pytest.raises(UserError, match="no case nobody"):
+        propagate([path], [path], matcher, tmp_path / "out", QUICK, cases=["nobody"])
+
+
+def test_a_run_that_does_not_match_is_refused(phantom_store: Store, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    method = gvsl_no_matching(UNet3D(width=8, levels=3))
+    record = RunRecord(kind="pretrain", name="run", seed=0, config={"pretext": asdict(method.settings)}, store={})
+    (tmp_path / "run").mkdir()
+    write_record(record, tmp_path / "run")
+    save_weights(
+        tmp_path / "run",
+        method.backbone,
+        heads={key: value for key, value in method.state_dict().items() if not key.startswith("backbone.")},
+        method="gvsl-no-matching",
+        preprocessing=phantom_store.preprocessing,
+        provenance={},
+    )
+    with pytest.raises(UserError, match="was pre-trained by gvsl-no-matching, which does not match volumes"):
+        propagate([phantom_store.path], [phantom_store.path], tmp_path / "run", tmp_path / "out", QUICK)
