@@ -41,7 +41,7 @@ class RefinementSettings:
     """Side of the NCC window in voxels."""
     variance_floor: float = 1e-4
     """Epsilon added to the product of two windows' variances, relative to the images'."""
-    balance: float = 0.05
+    balance: float = 0.2
     """Weight of a difference in local contrast (`gvsl.losses.local_ncc_loss`)."""
     update_sigma: float = 1.25
     """Standard deviation in voxels of the Gaussian that smooths each update, twice (fluid regularisation)."""

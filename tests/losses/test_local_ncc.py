@@ -36,7 +36,9 @@ def plain(fixed: NDArray[np.float64], warped: NDArray[np.float64], window: int, 
     return result
 
 
-def reference(fixed: Tensor, warped: Tensor, window: int, eps: float, mask: Tensor | None = None) -> Tensor:
+def reference(
+    fixed: Tensor, warped: Tensor, window: int, eps: float, mask: Tensor | None = None, balance: float | None = None
+) -> Tensor:
     """The loss by PyTorch's own average pooling and autograd in float64."""
 
     def mean(values: Tensor) -> Tensor:
@@ -51,8 +53,13 @@ def reference(fixed: Tensor, warped: Tensor, window: int, eps: float, mask: Tens
 
     fixed, warped = standardised(fixed), standardised(warped)
     fixed_mean, warped_mean = mean(fixed), mean(warped)
-    product = (mean(fixed**2) - fixed_mean**2) * (mean(warped**2) - warped_mean**2)
-    squared = (mean(fixed * warped) - fixed_mean * warped_mean) ** 2 / (product + eps)
+    fixed_variance, warped_variance = mean(fixed**2) - fixed_mean**2, mean(warped**2) - warped_mean**2
+    squared = (mean(fixed * warped) - fixed_mean * warped_mean) ** 2
+    if balance is None:
+        squared = squared / (fixed_variance * warped_variance + eps)
+    else:
+        change = balance * (fixed_variance - warped_variance) ** 2
+        squared = (squared + eps) / (fixed_variance * warped_variance + eps + change)
     return 1 - (squared.mean() if mask is None else squared[mask].mean())
 
 
@@ -226,3 +233,45 @@ def test_a_faint_image_matches_itself_as_well_as_a_strong_one(spread: float) -> 
     image = volume(0).double()
     faint = 0.4 + spread * (image - image.mean()) / image.std()
     torch.testing.assert_close(local_ncc_loss(faint, faint), local_ncc_loss(image, image), rtol=0, atol=1e-6)
+
+
+def flat_with_a_ball() -> Tensor:
+    """A faint texture around a bright ball: windows far below the floor, and far above."""
+    points = torch.stack(torch.meshgrid(*[torch.arange(16.0)] * 3, indexing="ij"))
+    ball = ((points - 8).square().sum(0) < 16).double()
+    return (ball + 1e-3 * noise(16, 16, 16))[None, None]
+
+
+@pytest.mark.parametrize("balance", [0.05, 1.0])
+def test_balanced_loss_and_its_gradients_are_those_of_the_formula(balance: float) -> None:
+    fixed = (noise(2, 1, 10, 9, 8) + 0.2 * noise(2, 1, 10, 9, 8, seed=1)).requires_grad_()
+    warped = noise(2, 1, 10, 9, 8, seed=2).requires_grad_()
+    loss = local_ncc_loss(fixed, warped, window=5, eps=0.05, balance=balance)
+    expected = reference(fixed, warped, 5, 0.05, balance=balance)
+    torch.testing.assert_close(loss, expected)
+    for found, wanted in zip(
+        torch.autograd.grad(loss, (fixed, warped)), torch.autograd.grad(expected, (fixed, warped)), strict=True
+    ):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_an_image_and_itself_are_a_maximum_when_balanced_flat_windows_included() -> None:
+    image = flat_with_a_ball()
+    pulls = {}
+    for balance in (None, 0.5):
+        moved = image.clone().requires_grad_()
+        loss = local_ncc_loss(image, moved, window=5, eps=1e-4, balance=balance)
+        pulls[balance] = float(torch.autograd.grad(loss * image.numel(), moved)[0].abs().max())
+    assert float(local_ncc_loss(image, image, window=5, eps=1e-4, balance=0.5)) == pytest.approx(0, abs=1e-9)
+    assert pulls[0.5] < 1e-9
+    assert pulls[None] > 1e-3
+
+
+def test_a_structure_on_nothing_does_not_match_when_balanced() -> None:
+    image = flat_with_a_ball()
+    nothing = 1e-3 * noise(1, 1, 16, 16, 16, seed=1)
+    mask = (image > 0.5).expand(1, 1, 16, 16, 16)
+    together = torch.cat([image, nothing], dim=4)
+    missing = torch.cat([nothing, image], dim=4)  # the same contrast overall
+    where = torch.cat([mask, torch.zeros_like(mask)], dim=4)
+    assert float(local_ncc_loss(together, missing, window=5, eps=1e-4, mask=where, balance=0.5)) > 0.9

@@ -1,0 +1,168 @@
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from gvsl.backbones import UNet3D, UNet3DSettings
+from gvsl.backbones.provenance import read_hashes, short_hash
+from gvsl.cases import Case
+from gvsl.cli import main
+from gvsl.data import DataSettings
+from gvsl.errors import UserError
+from gvsl.preparation import prepare
+from gvsl.preprocessing import Preprocessing
+from gvsl.records import read_record
+from gvsl.records.comparability import deciding, differences
+from gvsl.store import Store
+from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings, pretrain
+from gvsl.transfer import TransferSettings, run_task
+from gvsl.transfer.carry_settings import CarrySettings
+from gvsl.transfer.carrying import carry_labels, mixed, volumes_to_label
+from gvsl.transfer.segmentation import Segmentation
+
+from ..conftest import NAMES, subject
+
+SPLITS = [("pretrain", "train")] * 2 + [("pretrain",)] * 3 + [("val",)] * 2 + [("test",)] * 2
+CARRYING = CarrySettings(refine=3, start="none", least_dice=0, real_share=0.5)
+SETTINGS = TransferSettings(
+    mode="scratch",
+    width=8,
+    levels=2,
+    max_steps=4,
+    validate_every=2,
+    labels=1,
+    crop=(16, 16, 16),
+    carrying=CARRYING,
+    checkpoint_every=2,
+)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Two labelled training cases, three unlabelled ones, two of validation and two of test."""
+    folder = tmp_path_factory.mktemp("pool")
+    cases = []
+    for number, splits in enumerate(SPLITS):
+        image, label = subject(number)
+        nib.save(nib.Nifti1Image(image, np.eye(4)), folder / f"image{number}.nii")
+        nib.save(nib.Nifti1Image(label, np.eye(4)), folder / f"label{number}.nii")
+        truth = None if splits == ("pretrain",) else folder / f"label{number}.nii"
+        cases.append(Case(f"s{number}", folder / f"image{number}.nii", truth, splits))
+    return prepare(cases, folder / "store", Preprocessing(crop="none"), label_names=NAMES, source="made")
+
+
+@pytest.fixture(scope="module")
+def matcher(pool: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("matcher") / "run"
+    settings = PretrainSettings(
+        backbone=UNet3DSettings(width=8, levels=2),
+        data=DataSettings(batch_size=1, crop=(16, 16, 16), workers=0),
+        optimiser=OptimiserSettings(learning_rate=1e-3, schedule="constant", warmup_steps=0),
+        trainer=TrainerSettings(max_steps=1, device="cpu", checkpoint_every=1, log_every=1),
+    )
+    pretrain(pool, out, settings)
+    return out
+
+
+@pytest.fixture(scope="module")
+def student(pool: Store, matcher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("student") / "run"
+    run_task("segmentation", pool, None, out, SETTINGS, carry=matcher)
+    return out
+
+
+def test_held_out_volumes_get_no_labels_unless_asked_for(pool: Store) -> None:
+    assert volumes_to_label(pool, ["s0"], CARRYING) == ["s1", "s2", "s3", "s4"]
+    assert volumes_to_label(pool, ["s0", "s1"], replace(CARRYING, transductive=True)) == [f"s{n}" for n in range(2, 9)]
+    few = volumes_to_label(pool, ["s0"], replace(CARRYING, volumes=2))
+    assert len(few) == 2
+    assert set(few) < {"s1", "s2", "s3", "s4"}
+
+
+def test_the_record_tells_what_was_carried(student: Path, pool: Store, matcher: Path) -> None:
+    record = read_record(student)
+    (atlas,) = record.config["train_cases"]
+    with (student / "carried.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == sorted({"s0", "s1", "s2", "s3", "s4"} - {atlas})
+    assert record.config["carry"] == "gvsl"
+    assert record.config["carry_run"] == str(matcher)
+    assert record.config["carried"] == 4
+    assert record.config["carry_leakage"] == "no held-out image was trained on"
+    learnt = read_hashes(student / "weights")
+    assert learnt == frozenset(short_hash(pool.cases[f"s{number}"].content) for number in range(5))
+    assert not student.with_name("run.part").exists()
+
+
+def test_it_is_not_taken_for_a_run_without(student: Path, pool: Store, tmp_path: Path) -> None:
+    plain = run_task("segmentation", pool, None, tmp_path / "plain", replace(SETTINGS, carrying=CarrySettings()))
+    record = read_record(student)
+    assert "carry" in {change.name for change in differences(plain, record)}
+    assert deciding(plain)["carry"] == "none"
+    older = replace(plain, config={key: value for key, value in plain.config.items() if not key.startswith("carry")})
+    assert differences(older, plain) == []
+
+
+def test_labelled_cases_are_drawn_as_often_as_asked_for() -> None:
+    for share in (0.0, 0.25, 0.5, 0.9):
+        drawn = mixed(["a", "b"], [str(number) for number in range(30)], share)
+        assert set(drawn) == {"a", "b", *map(str, range(30))}
+        real = sum(case in ("a", "b") for case in drawn)
+        assert real / len(drawn) >= share
+        assert drawn.count("a") == drawn.count("b")
+
+
+def test_carried_labels_are_the_targets(pool: Store, matcher: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, augment=replace(SETTINGS.augment, rate=0.0))
+    task = Segmentation(pool, settings, "segmentation")
+    task.carried = carry_labels(
+        matcher, pool, task.train, task.labels, tmp_path / "carried", CARRYING, torch.device("cpu")
+    )
+    task.start(task.build(UNet3D(width=8, levels=2)))
+    box = (slice(2, 18), slice(0, 16), slice(1, 16))
+    assert set(task.drawn_from()) == {"s0", "s1", "s2", "s3", "s4"}
+    for case in task.drawn_from():
+        _, target = task.example(case, box, 0)
+        own = (
+            np.searchsorted([0, *NAMES], pool.label(case)) if case in task.train else task.carried.labels.classes(case)
+        )
+        assert np.array_equal(target[0, 0].numpy(), own[box])
+
+
+def test_a_resumed_run_ends_alike(
+    pool: Store, matcher: Path, student: Path, tmp_path: Path, stop_after: Callable[[int | None], None]
+) -> None:
+    stop_after(2)
+    with pytest.raises(KeyboardInterrupt):
+        run_task("segmentation", pool, None, tmp_path / "run", SETTINGS, carry=matcher)
+    kept = sorted(path.name for path in (tmp_path / "run.part" / "carried").glob("*.npy"))
+    assert len(kept) == 4
+    stop_after(None)
+    run_task("segmentation", pool, None, tmp_path / "run", SETTINGS, carry=matcher, resume=True)
+    for name in ("weights/model.safetensors", "head.safetensors", "carried.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (student / name).read_bytes()
+
+
+def test_what_cannot_be_carried_is_told(pool: Store, matcher: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="mode linear trains a head on the labelled cases"):
+        run_task("segmentation", pool, None, tmp_path / "a", replace(SETTINGS, mode="linear"), carry=matcher)
+    strict = replace(SETTINGS, carrying=replace(CARRYING, least_dice=1.0, refine=1))
+    with pytest.raises(UserError, match="none of the 4 volumes"):
+        run_task("segmentation", pool, None, tmp_path / "b", strict, carry=matcher)
+
+
+def test_the_command_prints_how_many_matched(
+    pool: Store, matcher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"transfer {pool.path} --weights scratch --mode scratch --carry {matcher} --out {tmp_path / 'run'}"
+    how = "--labels 1 --width 8 --levels 2 --max-steps 1 --validate-every 1 --crop 16"
+    code = main(
+        [*words.split(), *how.split(), "--carrying.refine", "1", "--carrying.start", "none", "--least-dice", "0"]
+    )
+    assert code == 0
+    assert "labels on 4 volumes, 0 of which did not match" in capsys.readouterr().out
