@@ -43,13 +43,6 @@ def test_a_true_start_stays() -> None:
     assert inner(refine(truth, moving, fixed) - truth).norm(dim=1).mean() < 0.6
 
 
-def test_a_volume_stays_on_itself_flat_parts_included() -> None:
-    """A faint texture around a bright box, whose contrast a field could raise by moving it."""
-    volume = 0.002 * volumes(1)
-    volume[..., 8:16, 10:18, 12:20] += 1
-    assert refine(torch.zeros(1, 3, *SHAPE), volume, volume).norm(dim=1).max() < 0.1
-
-
 def test_unrelated_volumes_are_left_with_a_field_that_does_not_fold() -> None:
     moving, fixed = volumes(2).chunk(2)
     found = refine(torch.zeros(1, 3, *SHAPE), moving, fixed)

@@ -58,6 +58,12 @@ def test_labels_follow_the_anatomy(method: GVSL) -> None:
     assert carried.reverse_dice is None
 
 
+def test_a_volume_keeps_its_labels_flat_parts_included(method: GVSL) -> None:
+    """Plain Eq. 1 gains by raising the contrast of flat windows, and moved these labels to a DSC of 0.6."""
+    image, classes = anatomy()
+    assert dice(carry(method, [atlas(image, classes)], image, SETTINGS).classes, classes) > 0.98
+
+
 def test_sizes_may_differ(method: GVSL) -> None:
     image, classes = anatomy()
     cut = (slice(None), slice(None), slice(1, 22), slice(0, 19), slice(2, 21))
