@@ -32,3 +32,13 @@ def gpu() -> ModuleType:
         return load_script("gpu")
     finally:
         sys.path.remove(str(SCRIPTS))
+
+
+@pytest.fixture(scope="session")
+def few_labels() -> ModuleType:
+    """benchmarks/few_labels.py, which imports from the scripts beside it."""
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        return load_script("few_labels")
+    finally:
+        sys.path.remove(str(SCRIPTS))

@@ -81,7 +81,7 @@ def carry(
     settings = settings or PropagationSettings()
     if not atlases:
         raise ValueError("there is no atlas to carry labels from")
-    warped = [_carry_one(method, atlas, image, settings) for atlas in atlases]
+    warped = [warped_onto(method, atlas, image, settings) for atlas in atlases]
     images, labels = (torch.cat(parts) for parts in zip(*warped, strict=True))
     votes, similarity = fuse(image, images, labels, settings.voting)
     carried = Carried(votes, similarity)
@@ -98,21 +98,31 @@ def carry(
 def carried_back(method: GVSL, carried: Carried, image: Tensor, atlas: Atlas, settings: PropagationSettings) -> float:
     """Return the DSC of an atlas's labels with those that an image, labelled by `carry`, carries back onto it."""
     labelled = Atlas("", image, carried.classes, atlas.count)
-    _, labels = _carry_one(method, labelled, atlas.image, settings)
+    _, labels = warped_onto(method, labelled, atlas.image, settings)
     scores = dice_per_structure(labels.argmax(dim=1, keepdim=True), atlas.classes, atlas.count)
     present = [score for number, score in enumerate(scores, start=1) if bool((atlas.classes == number).any())]
     return float(np.mean(present)) if present else 0.0
 
 
-def _carry_one(method: GVSL, atlas: Atlas, image: Tensor, settings: PropagationSettings) -> tuple[Tensor, Tensor]:
+def warped_onto(method: GVSL, atlas: Atlas, image: Tensor, settings: PropagationSettings) -> tuple[Tensor, Tensor]:
     """Return an atlas's image and class probabilities, warped onto an image."""
     shape = common_shape([spatial_shape(atlas.image), spatial_shape(image)], 2 ** (method.backbone.levels - 1))
     moving, fixed = centred(atlas.image, shape), centred(image, shape)
-    dvf = _field(method, moving, fixed, settings)
-    one_hot = functional.one_hot(centred(atlas.classes, shape, edge=False)[:, 0].long(), atlas.count)
+    return labels_by(_field(method, moving, fixed, settings), atlas, moving, spatial_shape(image))
+
+
+def labels_by(dvf: Tensor, atlas: Atlas, moving: Tensor, wanted: Shape) -> tuple[Tensor, Tensor]:
+    """Return an atlas's image and class probabilities, warped by a field and cut to a shape.
+
+    Args:
+        dvf: (1, 3, D, H, W), in voxels, on a padded grid.
+        atlas: of the labels.
+        moving: its image, padded to that grid by `centred`.
+        wanted: (D, H, W) of the image that it is warped onto, before its padding.
+    """
+    one_hot = functional.one_hot(centred(atlas.classes, spatial_shape(moving), edge=False)[:, 0].long(), atlas.count)
     labels = warp(one_hot.movedim(-1, 1).float(), dvf)
     labels[:, :1] += 1 - labels.sum(dim=1, keepdim=True)  # outside the atlas is background
-    wanted = spatial_shape(image)
     return uncentred(warp(moving, dvf, padding="border"), wanted), uncentred(labels, wanted)
 
 

@@ -1,0 +1,232 @@
+"""Labels carried from a few atlases onto held-out volumes, by every start: python benchmarks/few_labels.py STORE.
+
+    python benchmarks/few_labels.py STORE --run RUN ... [--labels 1 3 5] [--draws 10] [--steps 0 10 40] --out FOLDER
+
+A draw is which of the training cases are the atlases, as `gvsl transfer --labels N --seed DRAW` draws them. Every way
+to match gives a field from each atlas that a draw needs to each volume of the split: refinement by gvsl from the affine
+part and the field of a network, and from none, the control; and ANTs SyN (`--ants`, needs
+`pip install "gvsl[benchmarks]"`). All fields carry labels by the same code, and several atlases vote by each rule.
+FOLDER gets few_labels.md and few_labels.json, with the DSC of every case, rewritten after each way. Seconds are
+processor time of one thread for one atlas and one volume, median. The last table has, for the same steps, each
+network's start less none: the mean over draws and cases, with a 95 % interval over cases.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from registration import ANTS, Pair, by_ants, import_ants
+from torch import Tensor
+
+from gvsl.errors import UserError
+from gvsl.files import write_text
+from gvsl.geometry import spatial_shape
+from gvsl.methods import GVSL
+from gvsl.metrics.bootstrap import mean_with_interval
+from gvsl.metrics.dice import dice_per_structure
+from gvsl.propagation import Atlas, PropagationSettings
+from gvsl.propagation.atlases import load_matcher, read_atlases
+from gvsl.propagation.carry import centred, common_shape, labels_by, warped_onto
+from gvsl.propagation.settings import Start
+from gvsl.propagation.vote import Voting, fuse
+from gvsl.records import environment, read_record, utc_now
+from gvsl.store import Store
+from gvsl.transfer.cases import draw_labelled
+
+STARTS = get_args(Start)
+RULES = get_args(Voting)
+MULTIPLE = 16
+"""Divisor of the sides that volumes are padded to for ANTs, as for networks of up to five levels."""
+
+Carry = Callable[[Atlas, Tensor], tuple[Tensor, Tensor]]
+"""Returns an atlas's image and class probabilities, warped onto an image."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to match, with the run of its network."""
+
+    name: str
+    carry: Carry
+    start: str
+    steps: int
+    seed: int | None = None
+
+
+def ways(options: argparse.Namespace) -> Iterator[Way]:
+    """Yield every way to match: refinement from no network, from each run, and ANTs."""
+    methods = [(read_record(run).seed, load_matcher(run)) for run in options.run]
+    if not methods:
+        raise UserError("there is no network to compare: give --run")
+    for steps in options.steps:
+        for start in STARTS:
+            if start != "field" and not steps:
+                continue  # nothing but the field carries labels without refinement
+            for seed, method in methods[:1] if start == "none" else methods:
+                settings = PropagationSettings(refine=steps, start=start, least_dice=0)
+
+                name = f"{start}, {steps} steps"
+                yield Way(name, _by_gvsl(method, settings), start, steps, None if start == "none" else seed)
+    if options.ants:
+        ants = import_ants()
+        for name in options.ants:
+            yield Way(name, _by_ants(by_ants(ants, ANTS[name], 1)), name, 0)
+
+
+def _by_gvsl(method: GVSL, settings: PropagationSettings) -> Carry:
+    return lambda atlas, image: warped_onto(method, atlas, image, settings)
+
+
+def _by_ants(register: Callable[[Pair], Any]) -> Carry:
+    def carry(atlas: Atlas, image: Tensor) -> tuple[Tensor, Tensor]:
+        shape = common_shape([spatial_shape(atlas.image), spatial_shape(image)], MULTIPLE)
+        moving, fixed = centred(atlas.image, shape), centred(image, shape)
+        dvf = register(Pair("", moving, fixed, torch.zeros_like(moving), torch.zeros_like(fixed))).dvf
+        return labels_by(dvf, atlas, moving, spatial_shape(image))
+
+    return carry
+
+
+def measure(
+    way: Way, draws: dict[tuple[int, int], list[str]], atlases: dict[str, Atlas], targets: dict[str, Any]
+) -> Any:
+    """Return the DSC of every target by draw and rule, and the seconds of a match."""
+    scores: dict[str, dict[str, float]] = {}
+    seconds = []
+    for target, (image, truth) in targets.items():
+        carried = {}
+        for name in sorted({case for drawn in draws.values() for case in drawn}):
+            began = time.process_time()
+            carried[name] = way.carry(atlases[name], image)
+            seconds.append(time.process_time() - began)
+        for (count, draw), drawn in draws.items():
+            images, labels = (torch.cat([carried[name][part] for name in drawn]) for part in (0, 1))
+            for rule in RULES if count > 1 else RULES[:1]:
+                votes, _ = fuse(image, images, labels, rule)
+                found = dice_per_structure(votes.argmax(1, keepdim=True), truth, labels.shape[1])
+                key = f"{count} {draw} {rule if count > 1 else 'alone'}"
+                scores.setdefault(key, {})[target] = float(np.mean(found))
+    return {
+        "name": way.name,
+        "start": way.start,
+        "steps": way.steps,
+        "seed": way.seed,
+        "seconds": statistics.median(seconds),
+        "scores": scores,
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the mean DSC of every way by number of labels and rule, with the spread over draws."""
+    keys = sorted({(int(key.split()[0]), key.split()[2]) for row in rows for key in row["scores"]})
+    heads = [f"{count} by {rule}" if count > 1 else "1 label" for count, rule in keys]
+    lines = [f"| | seed | s | {' | '.join(heads)} |", f"|---|---|---|{'---|' * len(keys)}"]
+    for row in rows:
+        cells = []
+        for count, rule in keys:
+            means = [
+                statistics.fmean(found.values())
+                for key, found in row["scores"].items()
+                if key.split()[0] == str(count) and key.split()[2] == rule
+            ]
+            spread = f" ({min(means):.3f} to {max(means):.3f})" if len(means) > 1 else ""
+            cells.append(f"{statistics.fmean(means):.3f}{spread}")
+        seed = "" if row["seed"] is None else row["seed"]
+        lines.append(f"| {row['name']} | {seed} | {row['seconds']:.2f} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def gains(rows: Sequence[dict[str, Any]]) -> str:
+    """Return what each network's start gains over none at the same number of steps, one label, with its interval."""
+    lines = ["| 1 label | seed | gain over none | 95 % over cases |", "|---|---|---|---|"]
+    controls = {row["steps"]: row for row in rows if row["start"] == "none"}
+    for row in rows:
+        if row["start"] not in ("affine", "field") or row["steps"] not in controls:
+            continue
+        differences: dict[str, list[float]] = {}
+        for key, found in row["scores"].items():
+            if key.endswith("alone"):
+                for case, score in found.items():
+                    differences.setdefault(case, []).append(score - controls[row["steps"]]["scores"][key][case])
+        if not differences:
+            continue
+        gain = mean_with_interval("gain", [statistics.fmean(each) for each in differences.values()])
+        interval = f"{gain['gain_low']:+.4f} to {gain['gain_high']:+.4f}"
+        lines.append(f"| {row['name']} | {row['seed']} | {gain['gain']:+.4f} | {interval} |")
+    return "\n".join(lines) + "\n"
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Measure all ways, and write the results after each.
+
+    Raises:
+        UserError: ANTs is missing, or a run or the store can't be used.
+    """
+    torch.set_num_threads(1)
+    store = Store.open(options.store)
+    draws = {
+        (count, draw): draw_labelled(store.split("train"), count, draw)
+        for count in options.labels
+        for draw in range(options.draws)
+    }
+    atlases = read_atlases({store: sorted({case for drawn in draws.values() for case in drawn})})
+    targets: dict[str, tuple[Tensor, Tensor]] = {}
+    for case in store.split(options.split)[: options.volumes]:
+        classes = np.searchsorted([0, *atlases.labels], store.label(case))
+        targets[case] = (torch.from_numpy(store.image(case))[None, None], torch.from_numpy(classes)[None, None])
+    facts = {
+        "created": utc_now(),
+        "environment": environment(),
+        "store": {"name": store.path.name, "hash": store.hash},
+        "split": options.split,
+        "runs": [str(run) for run in options.run],
+        "draws": {f"{count} {draw}": drawn for (count, draw), drawn in draws.items()},
+    }
+    rows: list[dict[str, Any]] = []
+    for way in ways(options):
+        rows.append(measure(way, draws, {atlas.id: atlas for atlas in atlases.atlases}, targets))
+        options.out.mkdir(parents=True, exist_ok=True)
+        write_text(options.out / "few_labels.json", json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+        title = (
+            f"Store {store.path.name}, split {options.split}, {len(targets)} volumes, {options.draws} draws. "
+            f"{facts['created']}, one core of {environment()['processor']}, torch {environment()['torch']}.\n\n"
+        )
+        write_text(options.out / "few_labels.md", f"{title}{table(rows)}\n{gains(rows)}")
+        print(table(rows[-1:]).splitlines()[-1], flush=True)
+
+
+def parse() -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=Path, help="a store with labels")
+    parser.add_argument("--run", type=Path, nargs="+", default=[], help="pre-trainings that match, of different seeds")
+    parser.add_argument("--labels", type=int, nargs="+", default=[1, 3, 5], help="numbers of atlases")
+    parser.add_argument("--draws", type=int, default=10, help="draws of the atlases")
+    parser.add_argument("--steps", type=int, nargs="+", default=[0, 10, 40], help="steps of refinement")
+    parser.add_argument("--ants", nargs="*", choices=ANTS, default=[], help="rows of ANTs")
+    parser.add_argument("--split", default="val", help="whose volumes get labels")
+    parser.add_argument("--volumes", type=int, help="only the first of them")
+    parser.add_argument("--out", type=Path, default=Path("runs/few_labels"), help="folder of the results")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Compare, and print a user's error as one line."""
+    try:
+        compare(parse())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
