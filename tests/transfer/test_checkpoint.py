@@ -57,7 +57,7 @@ def run(
     checkpoint: Checkpoint, frozen: bool, settings: TransferSettings = SETTINGS
 ) -> tuple[FitResult, SegmentationNetwork]:
     torch.manual_seed(0)
-    network = SegmentationNetwork(UNet3D(width=8), 2, frozen=frozen)
+    network = SegmentationNetwork(UNet3D(width=8, levels=2), 2, frozen=frozen)
     return fit(cast(Task, Thresholds(network)), network, STORE, settings, checkpoint), network
 
 
