@@ -28,7 +28,7 @@ def test_the_papers_network_has_23_5_million_parameters() -> None:
 def test_the_papers_network_goes_from_32_to_512_channels_and_back() -> None:
     settings = UNet3DSettings()
     with torch.device("meta"):
-        network = UNet3D(settings.in_channels, settings.width, settings.levels, settings.checkpoint_activations)
+        network = UNet3D(settings.in_channels, settings.width, int(settings.levels), settings.checkpoint_activations)
     convolutions = [part for part in network.modules() if isinstance(part, nn.Conv3d)]
     assert [part.out_channels for part in convolutions] == [
         *(32, 32, 64, 64, 128, 128, 256, 256, 512, 512),

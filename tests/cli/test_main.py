@@ -103,7 +103,7 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(store: Path) -> None:
 
 
 def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "gvsl", "inspect", tmp_path]
+    command = [sys.executable, "-m", "gvsl", "inspect", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("gvsl: error: ")

@@ -17,7 +17,7 @@ from gvsl.phantom.cohort import subject
 
 PAIRS = 60
 """Every combination of what is done to each second, third, fourth and fifth pair."""
-SIDE = 24
+SIDE = 32
 SUBJECTS = 4
 
 
@@ -81,7 +81,7 @@ def augmented_pairs() -> list[tuple[Tensor, Tensor, Tensor]]:
         if number % 4 == 0:  # padded volumes
             fixed[:, :, : number % 12], moving[..., SIDE - number % 16 :] = 0, 0
         if number % 5 == 0:  # a constant block, with almost nothing in it
-            moving[:, :, 6:20, 6:20, 6:20] = 0.7 + 1e-4 * noise(1, 1, 14, 14, 14, seed=number).float()
+            moving[:, :, 8:24, 8:24, 8:24] = 0.7 + 1e-4 * noise(1, 1, 16, 16, 16, seed=number).float()
         dvf = draw_spatial(1, shape, SpatialSettings(rotation=5, scale=0.05), generator)
         pairs.append((fixed.contiguous(), warp(moving, dvf), inside(dvf)))
     return pairs
