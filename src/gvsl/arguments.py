@@ -19,7 +19,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from gvsl.argv import CUBE, Note, Options, is_config, type_of
 from gvsl.errors import UserError
 from gvsl.recipes import RECIPE_COMMANDS, read_recipe, recipe_names
-from gvsl.settings import RENAMED
+from gvsl.settings import RENAMED, Levels
 from gvsl.text import nearest, one_line
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 NEVER_IN_RECIPES = {"help", "out", "recipe", "resume", "weights"}
 """Options of a single run, which no recipe sets."""
 RATES = float | tuple[float, ...]
-METAVARS = {int: "N", float: "X", str: "TEXT", CUBE: "N [N N]", RATES: "X|[X,X,...]"}
+METAVARS = {int: "N", float: "X", str: "TEXT", CUBE: "N [N N]", RATES: "X|[X,X,...]", Levels: "N|auto"}
 KINDS = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
     RATES: "a number, or a list such as [3e-4,1e-3]",
+    Levels: "a whole number, or auto",
 }
 
 

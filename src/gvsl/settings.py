@@ -16,6 +16,8 @@ from gvsl.text import one_of
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+Levels = int | Literal["auto"]
+"""A number of the U-Net's resolutions, or `auto`: as many as the crop allows."""
 EFFECT = "effect"
 NOTHING: Mapping[str, str] = {EFFECT: "nothing"}
 """Metadata of a setting that changes how a run proceeds, such as its device, but nothing that it produces."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gvsl.backbones import UNet3D, UNet3DSettings
+from gvsl.backbones import UNet3D, UNet3DSettings, coarsest, levels_for
 from gvsl.methods import GVSL, GVSLSettings
 
 
@@ -28,7 +28,7 @@ def test_the_papers_network_has_23_5_million_parameters() -> None:
 def test_the_papers_network_goes_from_32_to_512_channels_and_back() -> None:
     settings = UNet3DSettings()
     with torch.device("meta"):
-        network = UNet3D(settings.in_channels, settings.width, settings.levels, settings.checkpoint_activations)
+        network = UNet3D(settings.in_channels, settings.width, int(settings.levels), settings.checkpoint_activations)
     convolutions = [part for part in network.modules() if isinstance(part, nn.Conv3d)]
     assert [part.out_channels for part in convolutions] == [
         *(32, 32, 64, 64, 128, 128, 256, 256, 512, 512),
@@ -139,3 +139,17 @@ def test_fewer_levels_keep_more_of_a_small_crop() -> None:
     assert network.global_channels == 64
     with pytest.raises(ValueError, match="levels is 1"):
         UNet3D(levels=1)
+
+
+@pytest.mark.parametrize("crop", [(32, 48, 32), (16, 16, 16), (64, 24, 96), (17, 40, 33), (128, 128, 128), (5, 9, 9)])
+def test_levels_for_a_crop_keep_four_voxels_along_its_shortest_side_and_one_more_would_not(
+    crop: tuple[int, int, int],
+) -> None:
+    def bottom(levels: int) -> int:
+        with torch.device("meta"):
+            return min(UNet3D(width=8, levels=levels).encode(torch.empty(1, 1, *crop)).shape[2:])
+
+    levels = levels_for(crop)
+    assert (bottom(levels), bottom(levels + 1)) == (coarsest(crop, levels), coarsest(crop, levels + 1))
+    assert bottom(levels + 1) < 4
+    assert bottom(levels) >= 4 or levels == 2

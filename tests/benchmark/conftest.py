@@ -6,13 +6,14 @@ from gvsl.cli import main
 
 RECIPE = """
 pretrain:
-  backbone: {width: 8}
+  backbone: {width: 8, levels: 3}
   data: {batch_size: 1, workers: 0}
   trainer: {max_steps: 4, checkpoint_every: 2}
 transfer:
   width: 8
+  levels: 3
   loss: dice_ce
-  linear: {optimiser: lbfgs, max_steps: 3, validate_every: 1, weight_penalty: 1e-4}
+  linear: {optimiser: lbfgs, max_steps: 3, validate_every: 1, weight_penalty: 1e-4, clusters: {points: 200}}
   finetune: &all_trained {learning_rate: 1e-3, max_steps: 4, validate_every: 2, checkpoint_every: 2}
   scratch: *all_trained
 """

@@ -11,6 +11,7 @@ import pytest
 from gvsl.cli import main
 from gvsl.records import RunRecord, write_record
 from gvsl.records.matching import CONTROLS
+from gvsl.store import Store
 
 from .helpers import SHAPE, make_folder, make_image, write_volume
 
@@ -60,8 +61,9 @@ def test_nothing_is_left_where_nothing_was_usable(tmp_path: Path, complaint: Com
 
 def test_phantoms_are_written_and_prepared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, store = tmp_path / "phantoms", tmp_path / "store"
-    assert main(["phantom", str(out), "--task", "ccc", "--count", "8", "--size", "16"]) == 0
+    assert main(["phantom", str(out), "--task", "ccc", "--count", "8", "--val", "2", "--size", "16"]) == 0
     assert main(["prepare", str(out), str(store), "--preset", "ct"]) == 0
+    assert len(Store.open(store).split("val")) == 2
     assert main(["inspect", str(store)]) == 0
     assert "class     1, 4 volumes" in capsys.readouterr().out
     assert main(["phantom", str(out)]) == 2

@@ -22,6 +22,7 @@ def test_demo_makes_a_report_and_says_where(tmp_path: Path) -> None:
     assert ncc is not None
     after, affine, before = (float(value) for value in ncc.groups())
     assert after < affine < before
+    assert re.search(r"pretrain: it (matches|does not match) \(NCC gain", done.stdout)  # pairs enough for a verdict
     probes = re.search(r"on gvsl features: DSC (0\.\d+).*on random features: (0\.\d+)", done.stdout)
     assert probes is not None
     assert float(probes[1]) > float(probes[2])

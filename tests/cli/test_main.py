@@ -46,19 +46,21 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"gvsl \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["prepare", "--help"], ["prepare", "nowhere", "store"], ["demoo"]])
-def test_what_needs_no_torch_answers_without_it(words: list[str]) -> None:
+def test_what_needs_no_torch_answers_without_it() -> None:
     code = (
         "import sys\n"
         "from gvsl.cli import main\n"
-        "try:\n"
-        "    main(sys.argv[1:])\n"
-        "finally:\n"
+        "for words in (['--help'], ['demoo'], ['prepare', 'nowhere', 'store'], ['prepare', '--help']):\n"
+        "    try:\n"
+        "        main(words)\n"
+        "    except SystemExit:\n"
+        "        pass\n"
         "    heavy = {'torch', 'lightning', 'monai', 'matplotlib'} & set(sys.modules)\n"
-        "    assert not heavy, heavy\n"
+        "    assert not heavy, (words, heavy)\n"
+        "print('done')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-    assert "AssertionError" not in done.stderr, done.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.endswith("done\n"), done.stderr
 
 
 def test_installed_command_fails_with_one_line_and_code_2(tmp_path: Path) -> None:
@@ -101,9 +103,7 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(store: Path) -> None:
 
 
 def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
-    module = [sys.executable, "-m", "gvsl"]
-    done = subprocess.run([*module, "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("gvsl ")
-    done = subprocess.run([*module, "inspect", tmp_path], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "gvsl", "inspect", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("gvsl: error: ")

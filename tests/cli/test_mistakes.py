@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from gvsl.backbones import UNet3D
+from gvsl.backbones.weights import save_weights
 from gvsl.cli import main
+from gvsl.store import Store
 
 from .helpers import make_image, write_volume
 
@@ -99,10 +102,18 @@ def test_one_volume_makes_no_pair(tmp_path: Path, complaint: Complaint) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_crop_too_small_for_the_levels_is_refused_with_a_number_that_fits(
+    store: Path, tmp_path: Path, complaint: Complaint
+) -> None:
+    said = complaint("pretrain", store, "--out", tmp_path / "run", "--width", "8", "--crop", "16")
+    assert "crop of 16 x 16 x 16" in said and "give --backbone.levels 3" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_weights_of_another_contract_are_refused(store: Path, tmp_path: Path, complaint: Complaint) -> None:
     pretrained, wide = tmp_path / "pretrained", tmp_path / "wide"
-    tiny = ["--backbone.width", "8", "--trainer.max-steps", "2", "--data.crop", "16"]
-    assert main(["pretrain", str(store), "--out", str(pretrained), *tiny]) == 0
+    preprocessing = Store.open(store).preprocessing
+    save_weights(pretrained, UNet3D(width=8, levels=2), method="gvsl", preprocessing=preprocessing, provenance={})
     assert main(["prepare", str(tmp_path / "source"), str(wide), "--spacing", "2"]) == 0
     said = complaint("transfer", wide, "--weights", pretrained, "--mode", "linear", "--out", tmp_path / "run")
     assert "spacing" in said

@@ -17,7 +17,7 @@ from gvsl.records import read_record, write_record
 @pytest.mark.slow
 def test_a_stopped_pretraining_says_how_to_go_on(store: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = ["pretrain", str(store), "--out", str(run), "--backbone.width", "8", "--data.crop", "16"]
+    words = ["pretrain", str(store), "--out", str(run), "--width", "8", "--levels", "3", "--crop", "16"]
     words += ["--trainer.checkpoint-every", "1", "--data.workers", "0"]
     # A shell that starts the tests in the background has Ctrl-C ignored, and children inherit that.
     listens = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -38,7 +38,7 @@ def test_a_run_stopped_while_it_was_evaluated_goes_on_with_that(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    words = ["pretrain", str(store), "--out", str(run), "--backbone.width", "8", "--data.crop", "16"]
+    words = ["pretrain", str(store), "--out", str(run), "--width", "8", "--levels", "3", "--crop", "16"]
     words += ["--trainer.max-steps", "1", "--data.workers", "0"]
     assert main(words) == 0
     whole = read_record(run)

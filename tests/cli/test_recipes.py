@@ -10,6 +10,7 @@ import torch
 
 from gvsl.arguments import default_settings
 from gvsl.augment import SpatialSettings
+from gvsl.backbones import levels_for
 from gvsl.cli import COMMANDS
 from gvsl.cli.pretrain import pretrain_options
 from gvsl.cli.transfer import transfer_options
@@ -214,3 +215,17 @@ def test_quick_moves_the_volumes_of_all_dense_methods_alike() -> None:
     ]
     assert all(settings == found[0] for settings in found)
     assert found[0].rate == 1
+
+
+def test_levels_are_a_number_or_follow_the_crop(complaint: Complaint) -> None:
+    def levels(*more: str) -> int | str:
+        found: int | str = pretrain_options(["store", "--out", "run", *more]).settings.backbone.levels
+        assert transfer_options(["store", "--out", "run", "--weights", "scratch", *more]).settings.levels == found
+        return found
+
+    assert (levels(), levels("--levels", "3"), levels("--levels", "auto")) == (5, 3, "auto")
+    assert levels("--recipe", "paper") == 5
+    for recipe in ("quick", "demo"):  # whose crops of 32 voxels would have as many by themselves
+        assert levels("--recipe", recipe) == levels_for((32, 48, 32)) == levels_for((32, 32, 32))
+    said = complaint("pretrain", "store", "--out", "run", "--levels", "deep")
+    assert "--backbone.levels is deep: give a whole number, or auto" in said

@@ -4,10 +4,19 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import polar
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from gvsl.geometry import affine_dvf, affine_matrix, affine_positions, identity_grid, warp
+from gvsl.geometry import (
+    affine_dvf,
+    affine_matrix,
+    affine_of,
+    affine_positions,
+    decompose_affine,
+    identity_grid,
+    warp,
+)
 
 Float = NDArray[np.float64]
 
@@ -134,3 +143,59 @@ def test_gradient() -> None:
     drawn = tuple(value.requires_grad_() for value in parameters(2, seed=4))
     assert torch.autograd.gradcheck(affine_matrix, drawn)
     assert torch.autograd.gradcheck(lambda *values: affine_dvf(affine_matrix(*values), (2, 3, 4)), drawn)
+
+
+def test_the_fifteen_values_of_any_map_give_it_back() -> None:
+    matrices = affine_matrix(*parameters(200, seed=5))
+    mirrored = matrices * torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64)
+    for given in (matrices, mirrored):
+        torch.testing.assert_close(affine_matrix(*decompose_affine(given)), given, rtol=0, atol=1e-10)
+
+
+def test_the_rotation_is_that_of_the_polar_decomposition() -> None:
+    """Scaling times shearing is then symmetric, which is what the three values too many are spent on."""
+    matrices = affine_matrix(*parameters(50, seed=6))
+    matrices = matrices[torch.linalg.det(matrices) > 0.05]
+    found = decompose_affine(matrices)
+    for index, matrix in enumerate(matrices):
+        rotation, symmetric = polar(matrix[:3, :3].numpy())
+        expected = Rotation.from_matrix(rotation).as_euler("xyz")
+        np.testing.assert_allclose(found.rotation[index].numpy(), expected, atol=1e-9)
+        np.testing.assert_allclose(found.scale[index].numpy(), symmetric.diagonal(), atol=1e-9)
+        xy, xz, yx, yz, zx, zy = found.shear[index].tolist()
+        shearing = np.array([[1, yx, zx], [xy, 1, zy], [xz, yz, 1]])
+        np.testing.assert_allclose(found.scale[index].numpy()[:, None] * shearing, symmetric, atol=1e-9)
+
+
+def test_known_values_are_found() -> None:
+    angles, shift, factors, _ = parameters(100, seed=7)
+    found = decompose_affine(affine_matrix(angles, shift, factors, torch.zeros(100, 6, dtype=torch.float64)))
+    for one, expected in zip(found, (angles, shift, factors, torch.zeros(100, 6)), strict=True):
+        torch.testing.assert_close(one, expected.double(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("quarter", [math.pi / 2, -math.pi / 2])
+def test_a_quarter_turn_about_the_second_axis_is_found_although_the_others_are_one(quarter: float) -> None:
+    matrix = only(rotation=[0.3, quarter, -0.2])
+    found = decompose_affine(matrix)
+    assert found.rotation[0, 1].item() == pytest.approx(quarter)
+    torch.testing.assert_close(affine_matrix(*found), matrix, rtol=0, atol=1e-7)
+
+
+def test_a_map_that_collapses_an_axis_is_refused() -> None:
+    with pytest.raises(ValueError, match="collapses an axis"):
+        decompose_affine(only(scale=[1.0, 0.0, 1.0]))
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6), (24, 20, 18)])
+def test_the_matrix_of_a_field_is_the_one_that_made_it(shape: tuple[int, int, int]) -> None:
+    matrix = affine_matrix(*parameters(4, seed=8))
+    torch.testing.assert_close(affine_of(affine_dvf(matrix, shape)), matrix, rtol=0, atol=1e-12)
+    found = affine_of(affine_dvf(matrix.float(), shape)).double()
+    torch.testing.assert_close(found, matrix, rtol=0, atol=1e-5)
+
+
+def test_along_an_axis_of_one_voxel_a_map_is_the_identity() -> None:
+    matrix = only(scale=[2.0, 1.0, 0.5])
+    expected = only(scale=[2.0, 1.0, 1.0])
+    torch.testing.assert_close(affine_of(affine_dvf(matrix, (5, 4, 1))), expected)

@@ -11,7 +11,7 @@ from gvsl.types import PairBatch
 
 def test_the_target_starts_as_a_copy_and_follows_by_the_schedule(batch: PairBatch) -> None:
     torch.manual_seed(0)
-    method = BYOL(UNet3D(width=8), BYOLSettings(momentum=0.9))
+    method = BYOL(UNet3D(width=8, levels=3), BYOLSettings(momentum=0.9))
     pairs = [
         *zip(method.target.encoder.parameters(), method.backbone.encoder.parameters(), strict=True),
         *zip(method.target_projector.parameters(), method.projector.parameters(), strict=True),
@@ -34,7 +34,7 @@ def test_the_target_starts_as_a_copy_and_follows_by_the_schedule(batch: PairBatc
 
 
 def test_the_target_has_no_decoder() -> None:
-    method = BYOL(UNet3D(width=8))
+    method = BYOL(UNet3D(width=8, levels=3))
     assert not list(method.target.decoder.parameters())
     assert list(method.backbone.decoder.parameters())
 
@@ -44,7 +44,7 @@ def test_the_target_has_no_decoder() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(settings: BYOLSettings) -> None:
     with pytest.raises(ValueError, match="give"):
-        BYOL(UNet3D(width=8), settings)
+        BYOL(UNet3D(width=8, levels=3), settings)
 
 
 def test_momentum_rises_to_one_along_half_a_cosine() -> None:

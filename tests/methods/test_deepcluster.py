@@ -19,7 +19,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def make(settings: DeepClusterSettings = PLAIN) -> DeepCluster:
     torch.manual_seed(0)
-    return DeepCluster(UNet3D(width=8), settings)
+    return DeepCluster(UNet3D(width=8, levels=3), settings)
 
 
 def test_an_assignment_changes_the_labels_that_are_learnt_and_begins_a_fresh_top_layer(

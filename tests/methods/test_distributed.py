@@ -32,7 +32,7 @@ gathered = all_gather(first), all_gather(second), all_gather(keys)
 loss = nt_xent(first, second, keys, 0.2, gathered=gathered, offset=local_offset(3))
 loss.backward()
 torch.manual_seed(rank)  # whatever this process drew before
-method = DeepCluster(UNet3D(width=8), DeepClusterSettings(clusters=3, components=3))
+method = DeepCluster(UNet3D(width=8, levels=3), DeepClusterSettings(clusters=3, components=3))
 method.backbone.load_state_dict(data["backbone"])
 share = [(str(index), data["volumes"][index]) for index in range(rank, 9, 2)]  # five here, four there
 figures = method.start_epoch(share, torch.Generator().manual_seed(5))
@@ -52,7 +52,7 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     first, second = torch.randn(2, 6, 5)
     keys = torch.tensor([0, 1, 2, 3, 1, 5])  # a subject that both processes have is no negative
     volumes = torch.rand(9, 1, 16, 16, 16) * torch.linspace(0.2, 1, 9).view(9, 1, 1, 1, 1)
-    method = DeepCluster(UNet3D(width=8), DeepClusterSettings(clusters=3, components=3))
+    method = DeepCluster(UNet3D(width=8, levels=3), DeepClusterSettings(clusters=3, components=3))
     data = {"layer": layer.state_dict(), "first": first, "second": second, "keys": keys, "volumes": volumes}
     torch.save(data | {"backbone": method.backbone.state_dict()}, tmp_path / "data.pt")
     running = [

@@ -32,7 +32,7 @@ def images(count: int = 40) -> Tensor:
 
 
 def genesis(**changes: float) -> ModelsGenesis:
-    return ModelsGenesis(UNet3D(width=8), replace(NOTHING, **changes))  # type: ignore[arg-type]
+    return ModelsGenesis(UNet3D(width=8, levels=3), replace(NOTHING, **changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("factory", [Denoising, Inpainting, ModelsGenesis])
@@ -40,7 +40,7 @@ def test_the_loss_is_the_error_of_all_volumes_beside_that_of_the_damage(
     factory: type[Restoration], batch: PairBatch
 ) -> None:
     torch.manual_seed(0)
-    method = factory(UNet3D(width=8))
+    method = factory(UNet3D(width=8, levels=3))
     terms = method.training_step(batch, generator(3))
     damaged, original = method.damage(torch.cat([batch.moving, batch.fixed]), generator(3))
     assert len(damaged) == 4
@@ -54,7 +54,7 @@ def test_spatial_augmentation_moves_what_is_restored_in_training_alone(
     factory: type[Restoration], batch: PairBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    method, seen = factory(UNet3D(width=8)), list[Tensor]()
+    method, seen = factory(UNet3D(width=8, levels=3)), list[Tensor]()
     damage = type(method).damage
 
     def look(self: Restoration, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -75,17 +75,17 @@ def test_spatial_augmentation_moves_what_is_restored_in_training_alone(
 
 
 def test_noise_is_as_strong_as_it_says() -> None:
-    damaged, original = Denoising(UNet3D(width=8), DenoisingSettings(sigma=0.2)).damage(images(), generator())
+    damaged, original = Denoising(UNet3D(width=8, levels=3), DenoisingSettings(sigma=0.2)).damage(images(), generator())
     assert torch.equal(original, images())
     assert (damaged - original).std().item() == pytest.approx(0.2, rel=0.02)
 
 
 def test_up_to_five_boxes_are_erased_and_the_rest_stays() -> None:
-    damaged, original = Inpainting(UNet3D(width=8)).damage(images(), generator())
+    damaged, original = Inpainting(UNet3D(width=8, levels=3)).damage(images(), generator())
     shares = (damaged != original).float().mean(dim=(1, 2, 3, 4))
     assert shares.min() >= (1 / 6) ** 3 * 0.99
     assert shares.max() <= 5 / 27
-    one = Inpainting(UNet3D(width=8), InpaintingSettings(most_boxes=1)).damage(images(), generator())[0]
+    one = Inpainting(UNet3D(width=8, levels=3), InpaintingSettings(most_boxes=1)).damage(images(), generator())[0]
     assert (one != original).float().mean() < shares.mean() / 2
 
 
@@ -137,4 +137,4 @@ def test_shuffling_moves_voxels_and_bending_changes_them() -> None:
 )
 def test_damage_that_makes_no_sense_is_refused(factory: type[Restoration], settings: object) -> None:
     with pytest.raises(ValueError, match="give"):
-        factory(UNet3D(width=8), settings)  # type: ignore[call-arg]
+        factory(UNet3D(width=8, levels=3), settings)  # type: ignore[call-arg]

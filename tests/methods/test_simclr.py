@@ -11,7 +11,7 @@ from gvsl.types import PairBatch
 
 def test_the_loss_is_nt_xent_of_two_views_without_negatives_of_one_subject(batch: PairBatch) -> None:
     torch.manual_seed(0)
-    method = SimCLR(UNet3D(width=8))
+    method = SimCLR(UNet3D(width=8, levels=3))
     loss = method.training_step(batch, torch.Generator().manual_seed(1))["loss"]
     images = torch.cat([batch.moving, batch.fixed])
     first, second = method.embed(two_views(images, method.settings.views, torch.Generator().manual_seed(1))).chunk(2)
@@ -23,7 +23,7 @@ def test_views_encoded_in_chunks_give_the_same_gradient(batch: PairBatch) -> Non
     gradients = []
     for chunk in (None, 3):
         torch.manual_seed(0)
-        method = SimCLR(UNet3D(width=8), SimCLRSettings(chunk=chunk))
+        method = SimCLR(UNet3D(width=8, levels=3), SimCLRSettings(chunk=chunk))
         method.training_step(batch, torch.Generator().manual_seed(1))["loss"].backward()
         gradients.append([p.grad for p in method.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 10
@@ -34,7 +34,7 @@ def test_views_encoded_in_chunks_give_the_same_gradient(batch: PairBatch) -> Non
 def test_a_batch_of_one_subject_is_refused(batch: PairBatch) -> None:
     alone = PairBatch(batch.moving[:1], batch.moving[:1], ["0"], ["0"])
     with pytest.raises(ValueError, match="two subjects or more"):
-        SimCLR(UNet3D(width=8)).training_step(alone, torch.Generator().manual_seed(0))
+        SimCLR(UNet3D(width=8, levels=3)).training_step(alone, torch.Generator().manual_seed(0))
 
 
 def test_ids_make_numbers_that_any_process_agrees_on() -> None:
@@ -46,4 +46,4 @@ def test_ids_make_numbers_that_any_process_agrees_on() -> None:
 @pytest.mark.parametrize("settings", [SimCLRSettings(temperature=0), SimCLRSettings(views=ViewSettings(largest=2))])
 def test_settings_that_make_no_sense_are_refused(settings: SimCLRSettings) -> None:
     with pytest.raises(ValueError, match="give"):
-        SimCLR(UNet3D(width=8), settings)
+        SimCLR(UNet3D(width=8, levels=3), settings)

@@ -12,7 +12,7 @@ from gvsl.types import PairBatch
 
 def test_each_view_predicts_the_other_and_the_predicted_one_gets_no_gradient(batch: PairBatch) -> None:
     torch.manual_seed(0)
-    method = SimSiam(UNet3D(width=8))
+    method = SimSiam(UNet3D(width=8, levels=3))
     loss = method.training_step(batch, torch.Generator().manual_seed(1))["loss"]
     found = torch.autograd.grad(loss, list(method.projector.parameters()))
     views = two_views(torch.cat([batch.moving, batch.fixed]), method.settings.views, torch.Generator().manual_seed(1))
@@ -27,4 +27,4 @@ def test_each_view_predicts_the_other_and_the_predicted_one_gets_no_gradient(bat
 
 def test_views_that_cannot_be_made_are_refused_at_the_start() -> None:
     with pytest.raises(ValueError, match="least_overlap"):
-        SimSiam(UNet3D(width=8), SimSiamSettings(views=ViewSettings(least_overlap=0.9)))
+        SimSiam(UNet3D(width=8, levels=3), SimSiamSettings(views=ViewSettings(least_overlap=0.9)))

@@ -26,7 +26,7 @@ def cohort() -> list[Pair]:
 def test_a_subject_is_a_pure_function_of_seed_and_index(task: str) -> None:
     first = subject(3, 7, SMALL, task)
     before = np.random.get_state(legacy=False)  # noqa: NPY002 - the global state is what must stay as it is
-    subject(3, 8, SMALL, task)
+    subject(3, 8, SMALL)  # another in between
     again = subject(3, 7, SMALL, task)
     after = np.random.get_state(legacy=False)  # noqa: NPY002
     np.testing.assert_array_equal(first[0], again[0])
@@ -260,12 +260,12 @@ def test_classes_are_written(tmp_path: Path) -> None:
         write_phantom(tmp_path / "third", 8, task="heart")
 
 
-@pytest.mark.parametrize("count", [4, 24])
+@pytest.mark.parametrize("count", [4, 16])
 def test_default_splits_are_fractions_of_the_count(tmp_path: Path, count: int) -> None:
     write_phantom(tmp_path / "out", count, shape=(16, 16, 16))
     cases = folder(tmp_path / "out").cases
     sizes = {name: sum(name in case.splits for case in cases) for name in ("pretrain", "train", "val", "test")}
-    expected = {4: (2, 1, 1, 1), 24: (15, 6, 3, 6)}
+    expected = {4: (2, 1, 1, 1), 16: (10, 4, 2, 4)}
     assert tuple(sizes.values()) == expected[count]
 
 

@@ -5,7 +5,14 @@ import torch
 
 from gvsl.backbones import UNet3D
 from gvsl.store import Store
-from gvsl.transfer import ClassificationNetwork, SegmentationNetwork, TransferSettings, run_task, save_adapted
+from gvsl.transfer import (
+    ClassificationNetwork,
+    ClusterSettings,
+    SegmentationNetwork,
+    TransferSettings,
+    run_task,
+    save_adapted,
+)
 from gvsl.transfer.weights import CLASSIFIER_CONFIG, segmenter_config
 
 
@@ -14,7 +21,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
     """A trained run of segmentation."""
     out = tmp_path_factory.mktemp("predict") / "run"
     settings = TransferSettings(
-        mode="linear", width=8, max_steps=60, validate_every=20, learning_rate=3e-2, crop=(16, 16, 12)
+        mode="linear",
+        width=8,
+        levels=3,
+        max_steps=60,
+        validate_every=20,
+        learning_rate=3e-2,
+        crop=(16, 16, 12),
+        clusters=ClusterSettings(points=0),
     )
     run_task("segmentation", store, None, out, settings)
     return out
@@ -27,7 +41,7 @@ def wide_run(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
     folder = tmp_path_factory.mktemp("wide") / "run"
     save_adapted(
         folder,
-        SegmentationNetwork(UNet3D(width=8), 3),
+        SegmentationNetwork(UNet3D(width=8, levels=3), 3),
         segmenter_config({1: "ball", 7: "box"}, kernel=3),
         settings=TransferSettings(width=8, crop=(96, 96, 96)),
         method="x",
@@ -41,7 +55,7 @@ def wide_run(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
 def classifier(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of classification with random weights."""
     settings = TransferSettings(width=8, crop=(12, 16, 16))
-    network = ClassificationNetwork(UNet3D(width=8))
+    network = ClassificationNetwork(UNet3D(width=8, levels=3))
     folder, contract = tmp_path_factory.mktemp("classifier") / "run", store.preprocessing
     save_adapted(
         folder, network, CLASSIFIER_CONFIG, settings=settings, method="x", preprocessing=contract, provenance={}

@@ -20,7 +20,7 @@ from gvsl.io import Volume
 from gvsl.prediction import PredictSettings, find_images, predict
 from gvsl.records import read_record
 from gvsl.store import Store
-from gvsl.transfer import ClassificationNetwork, TransferSettings, run_task, save_adapted
+from gvsl.transfer import ClassificationNetwork, ClusterSettings, TransferSettings, run_task, save_adapted
 from gvsl.transfer.weights import CLASSIFIER_CONFIG
 
 from .grids import GRIDS, affine_of, changed_fields, phantom, source
@@ -92,8 +92,11 @@ def test_a_run_predicts_where_nothing_else_of_it_is_left(tmp_path: Path, build_s
     torch.manual_seed(1)
     provenance = {"store": {"name": "made", "hash": made.hash}}
     weights = tmp_path / "pretrained"
-    save_weights(weights, UNet3D(width=8), method="gvsl", preprocessing=made.preprocessing, provenance=provenance)
-    settings = TransferSettings(mode="linear", max_steps=2, learning_rate=3e-2, crop=(16, 16, 12))
+    save_weights(
+        weights, UNet3D(width=8, levels=3), method="gvsl", preprocessing=made.preprocessing, provenance=provenance
+    )
+    off = ClusterSettings(points=0)
+    settings = TransferSettings(mode="linear", max_steps=2, learning_rate=3e-2, crop=(16, 16, 12), clusters=off)
     run_task("segmentation", made, weights, tmp_path / "run", settings)
     predict(tmp_path / "run", find_images([image]), tmp_path / "here")
     (tmp_path / "elsewhere").mkdir()
@@ -168,8 +171,21 @@ def test_a_run_on_hearts_writes_the_values_of_the_official_evaluation(
     store, run = str(tmp_path / "store"), str(tmp_path / "run")
     prepared = ["prepare", str(tmp_path), store, "--dataset", "mmwhs", "--preset", "cardiac-ct", "--crop", "none"]
     assert main([*prepared, "--processes", "1"]) == 0
-    learnt = ["--mode", "linear", "--optimiser", "lbfgs", "--loss", "dice_ce", "--max-steps", "40", "--width", "8"]
-    learnt += ["--validate-every", "10", "--crop", "[32, 32, 32]", "--clusters.points", "0", "--kernel", "1"]
+    learnt = ["--mode", "linear", "--optimiser", "lbfgs", "--loss", "dice_ce", "--max-steps", "40"]
+    learnt += [
+        "--width",
+        "8",
+        "--levels",
+        "3",
+        "--validate-every",
+        "10",
+        "--crop",
+        "[32, 32, 32]",
+        "--clusters.points",
+        "0",
+        "--kernel",
+        "1",
+    ]
     assert main(["transfer", store, "--task", "shc", "--weights", "scratch", "--out", run, *learnt]) == 0
     unseen = tmp_path / f"{places[-1]}_image.nii.gz"
     assert main(["predict", run, str(unseen), "--out", str(tmp_path / "maps")]) == 0
@@ -230,7 +246,7 @@ def test_the_command_says_what_failed_and_ends_with_code_2(
 
 def test_a_classification_writes_a_table(store: Store, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = ClassificationNetwork(UNet3D(width=8))
+    network = ClassificationNetwork(UNet3D(width=8, levels=3))
     settings = TransferSettings(width=8, crop=(12, 16, 16))
     contract = store.preprocessing
     save_adapted(

@@ -58,7 +58,7 @@ def test_an_image_that_does_not_fit_memory_is_listed_and_the_rest_is_done(store:
     (tmp_path / "run").mkdir()
     save_adapted(
         tmp_path / "run",
-        SegmentationNetwork(UNet3D(width=8), 3),
+        SegmentationNetwork(UNet3D(width=8, levels=3), 3),
         segmenter_config({1: "ball", 7: "box"}, kernel=3),
         settings=TransferSettings(width=8),
         method="x",

@@ -86,7 +86,7 @@ def test_probabilities_lie_where_the_structures_do(name: str, tmp_path: Path) ->
 
 def test_mirroring_makes_a_network_blind_to_sides() -> None:
     torch.manual_seed(0)
-    network = SegmentationNetwork(UNet3D(width=8), 2).eval()
+    network = SegmentationNetwork(UNet3D(width=8, levels=3), 2).eval()
     array = np.random.default_rng(0).random((16, 12, 14)).astype(np.float32)
     box = (slice(0, 16), slice(0, 12), slice(0, 14))
     for mirror in (False, True):

@@ -142,7 +142,7 @@ def test_store_and_weights_record_lungmask_and_predict_uses_it(
         describe(store)
     )
     settings = TransferSettings(width=8, crop=(16, 16, 16))
-    network = ClassificationNetwork(UNet3D(width=8))
+    network = ClassificationNetwork(UNet3D(width=8, levels=3))
     head, spec = CLASSIFIER_CONFIG, store.preprocessing
     save_adapted(tmp_path / "run", network, head, settings=settings, method="x", preprocessing=spec, provenance={})
     weights.with_name("seen.npy").unlink()

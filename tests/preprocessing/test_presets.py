@@ -61,7 +61,7 @@ def test_a_store_describes_its_preset_and_other_settings(
 
 def test_the_preset_is_saved_with_the_weights(tmp_path: Path) -> None:
     spec = replace(PRESETS["chest-ct"], margin=3)
-    save_weights(tmp_path, UNet3D(width=8), method="gvsl", preprocessing=spec, provenance={})
+    save_weights(tmp_path, UNet3D(width=8, levels=3), method="gvsl", preprocessing=spec, provenance={})
     found = load_backbone(tmp_path).preprocessing
     assert found == spec
     assert found.preset == "chest-ct"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gvsl.report.data import ReportData
 from gvsl.report.finding import Finding
+from gvsl.report.matching import verdict_lines
 from gvsl.report.runs import read_runs
 
 Maker = Callable[..., Path]
@@ -65,6 +66,18 @@ def test_a_gain_below_the_minimum_is_none(
     assert words in finding.text
 
 
+def test_the_affine_part_is_told_by_its_values(
+    tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]]
+) -> None:
+    pretrain_folder(tmp_path / "new", cases=pair_rows, pictures=[])
+    earlier = [{name: row[name] for name in row if not name.startswith("affine_rot")} for row in pair_rows]
+    pretrain_folder(tmp_path / "old", cases=earlier, pictures=[])
+    new, old = (verdict_lines(run)[-1] for run in read_runs([tmp_path / "new", tmp_path / "old"]))
+    values = "1.250 voxels of translation, 0.050 of scaling beside 1, 0.020 of shear"
+    assert new.endswith(f"mean absolute values: 3.000 degrees of rotation, {values}")
+    assert old.endswith(f"mean absolute values: {values}")
+
+
 def test_few_pairs_give_no_verdict(tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]]) -> None:
     pretrain_folder(tmp_path, cases=pair_rows[:4], pictures=[])
     (finding,) = of(tmp_path)
@@ -104,12 +117,12 @@ def test_bad_metrics_of_pretraining(
         (
             ("gradient_norm_affine", lambda curves: 0 * curves["ncc"]),
             "broken",
-            "affine part never had a gradient",
+            "the affine part never had a gradient, and was not trained: --precision fp32, or a lower --learning-rate",
         ),
         (
             ("smoothness", lambda curves: np.where(np.arange(200) == 7, np.nan, 1)),
             "broken",
-            "1 logged value of smoothness",
+            "1 logged value of smoothness not finite: a lower --learning-rate, or --precision fp32",
         ),
         (
             ("folded", lambda curves: 0 * curves["ncc"] + 0.02),
@@ -128,6 +141,21 @@ def test_bad_curves(tmp_path: Path, pretrain_folder: Maker, spoil: Any, level: s
     (finding,) = of(tmp_path)
     assert finding.level == level
     assert words in finding.text
+
+
+@pytest.mark.parametrize(
+    ("part", "weight"),
+    [("restoration", "restoration_weight"), ("deformable", "ncc_weight"), ("affine", "affine_ncc_weight")],
+)
+def test_a_part_whose_loss_has_no_weight_names_the_weight(
+    tmp_path: Path, pretrain_folder: Maker, part: str, weight: str
+) -> None:
+    for value, option in ((0, f"raise --pretext.{weight.replace('_', '-')} from 0"), (1, "--precision fp32")):
+        curves = {"ncc": np.full(9, 0.3), f"gradient_norm_{part}": np.zeros(9)}
+        config = {"method": "gvsl", "pretext": {weight: value}}
+        folder = pretrain_folder(tmp_path / str(value), curves_data=curves, config=config, pictures=[])
+        (finding,) = of(folder)
+        assert (finding.level, option in finding.text, option in finding.kind) == ("broken", True, True)
 
 
 def test_failures_come_first(tmp_path: Path, pretrain_folder: Maker, transfer_folder: Maker) -> None:
@@ -299,3 +327,11 @@ def test_a_probe_that_was_still_rising(
     assert bool(found) == rising
     if rising:
         assert "best at step 60 of 60): more --max-steps" in found[0].text
+
+
+def test_a_probe_that_was_stopped_while_it_rose_names_what_stopped_it(tmp_path: Path, transfer_folder: Maker) -> None:
+    folder = transfer_folder(tmp_path, 0, True, pictures=[], training={"steps": 60, "stopped_by": "patience"})
+    lines = ["step,val_dice", *(f"{5 * index},{0.5 + 0.02 * index}" for index in range(1, 13))]
+    (folder / "curves.csv").write_text("\n".join(lines), encoding="utf-8")
+    (found,) = (item for item in of(tmp_path) if "rising" in item.kind)
+    assert found.text.endswith("a larger --patience") and found.kind.endswith("a larger --patience")

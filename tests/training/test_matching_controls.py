@@ -1,6 +1,8 @@
 """The controls of matching notice faults that an NCC loss alone rewards, and pass a field that matches."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gvsl.backbones import UNet3D
-from gvsl.geometry import affine_dvf, warp
+from gvsl.geometry import affine_dvf, affine_matrix, warp
 from gvsl.heads import Matching
 from gvsl.losses import local_ncc_loss
 from gvsl.methods import GVSL
@@ -44,6 +46,7 @@ class Subjects:
         self.images = (images + noise).clamp(0, 1)
         self.labels = warp(labels.float().expand(SUBJECTS, -1, -1, -1, -1), every, mode="nearest").long()
 
+    @cache  # noqa: B019 - there is one instance
     def true_matching(self, moving: int, fixed: int) -> Matching:
         """The affine map between two subjects, and the field that joins them, to a residual of the local fields."""
         matrix = self.maps[moving].inverse() @ self.maps[fixed]
@@ -80,6 +83,7 @@ def subjects() -> Subjects:
 Fields = Callable[[int, int], Matching]
 
 
+@cache
 def rows_of(fields: Fields) -> list[dict[str, float]]:
     """The metrics of pairs in a chain, with the losses of a real method and planted fields."""
     found, ncc = subjects(), GVSL(UNet3D(width=8)).ncc
@@ -187,6 +191,22 @@ def test_a_constant_map_gains_nothing_over_itself() -> None:
         assert row["dice_swapped"] == pytest.approx(row["dice_after"])
         assert row["affine_difference"] == 0
         assert row["affine_displacement"] > 0
+
+
+def test_the_values_of_a_known_affine_part_are_measured() -> None:
+    angles, shift, factors = torch.tensor([[0.1, 0.0, -0.05]]), torch.tensor([[1.5, 0.0, -3.0]]), torch.ones(1, 3)
+    matrix = affine_matrix(angles, shift, factors * torch.tensor([1.2, 1.0, 0.9]), torch.zeros(1, 6))
+    affine = affine_dvf(matrix, SHAPE)
+    image = subjects().images[:1]
+    pair = MatchedPair("a", "b", image, image, Matching(affine, affine, torch.zeros_like(affine)))
+    row = pair_metrics(pair, GVSL(UNet3D(width=8, levels=2)).ncc)
+    assert row["affine_rotation"] == pytest.approx(math.degrees(0.15) / 3, abs=1e-3)
+    assert row["affine_translation"] == pytest.approx(1.5, abs=1e-3)
+    assert row["affine_scale"] == pytest.approx(0.1, abs=1e-4)
+    assert row["affine_shear"] == pytest.approx(0, abs=1e-4)
+    flat = affine_dvf(torch.diag(torch.tensor([1.0, 0, 1, 1]))[None], SHAPE)
+    row = pair_metrics(replace(pair, matching=Matching(flat, flat, torch.zeros_like(flat))), GVSL(UNet3D(width=8)).ncc)
+    assert "affine_displacement" in row and "affine_rotation" not in row
 
 
 @pytest.mark.parametrize("count", range(2, 12))

@@ -22,7 +22,6 @@ from gvsl.preprocessing import PRESETS
 from gvsl.records import RunRecord, read_record, write_record
 from gvsl.store import Store
 from gvsl.training import PretrainSettings, build_method, pretrain
-from gvsl.training.load_method import load_method
 from gvsl.training.metrics_logger import read_curves
 from gvsl.types import PairBatch
 
@@ -227,31 +226,16 @@ def test_mistakes_leave_nothing_behind(
     assert "a pair needs two" in refusal(single, out, tiny)
     unlearnable = replace(tiny, pretext=GVSLSettings(matching=False, restoration=False))
     assert "nothing to learn" in refusal(phantom_store, out, unlearnable)
-    assert "test" in refusal(phantom_store, out, replace(tiny, data=replace(tiny.data, split="test")))
+    empty = replace(tiny, data=replace(tiny.data, split="test"))
+    assert "test" in refusal(phantom_store, out, empty)
+    by_crop = replace(empty, backbone=replace(tiny.backbone, levels="auto"), data=replace(empty.data, crop=None))
+    assert "no case in the split 'test'" in refusal(phantom_store, out, by_crop)
+    with pytest.raises(UserError, match=r"backbone\.levels is auto, but there is no crop"):
+        build_method("gvsl", by_crop)
     assert list(tmp_path.iterdir()) == before
     curves = (finished / "curves.csv").read_bytes()
     assert "exists already" in refusal(phantom_store, finished, tiny)
     assert (finished / "curves.csv").read_bytes() == curves
-
-
-@pytest.mark.parametrize("ablation", ["matching", "affine", "restoration"])
-def test_ablations_train_and_log_what_they_have(
-    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path, ablation: str
-) -> None:
-    short = replace(tiny, trainer=replace(tiny.trainer, max_steps=1), pretext=GVSLSettings(**{ablation: False}))  # type: ignore[arg-type]
-    pretrain(phantom_store, tmp_path / "run", short)
-    row = read_curves(tmp_path / "run" / "curves.csv")[0]
-    missing = {
-        "matching": {"ncc", "gradient_norm_affine", "gradient_norm_deformable"},
-        "affine": {"gradient_norm_affine"},
-        "restoration": {"restoration", "gradient_norm_restoration"},
-    }
-    assert not missing[ablation] & row.keys()
-    assert {"loss", "gradient_norm_backbone"} <= row.keys()
-    heads = load_file(tmp_path / "run" / "weights" / "heads.safetensors")
-    removed = {"matching": "matching.", "affine": "matching.affine.", "restoration": "restoration."}
-    assert heads
-    assert not any(name.startswith(removed[ablation]) for name in heads)
 
 
 @pytest.mark.bf16
@@ -268,13 +252,6 @@ def test_bf16_with_checkpointed_activations_trains_and_saves_float32(
     assert record.status == "finished"
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in weights(tmp_path / "run").values())
     assert len(read_curves(tmp_path / "run" / "curves.csv")) == 3
-
-
-def test_progress_is_told_in_plain_lines(
-    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pretrain(phantom_store, tmp_path / "run", replace(tiny, trainer=replace(tiny.trainer, max_steps=2)))
-    assert "pre-training 2/2 steps, " in capsys.readouterr().err
 
 
 # --- methods that need more of training than GVSL -----------------------------------------------------------
@@ -322,29 +299,19 @@ def test_assignments_and_targets_are_resumed_exactly(
         assert "train/nmi" in read_record(whole).metrics
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_what_it_says_and_its_weights_say_so(
-    name: str, phantom_store: Store, tiny: PretrainSettings, tmp_path: Path
+def test_a_crop_that_nobody_gave_is_a_cube_where_the_method_needs_one_and_decides_the_levels(
+    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fewer = DeepClusterSettings(clusters=2) if name == "deepcluster" else None
-    settings = replace(tiny, trainer=replace(tiny.trainer, max_steps=2), pretext=fewer)
-    pretrain(phantom_store, tmp_path / "run", settings, name)
-    before, backbone = build_method(name, settings), load_backbone(tmp_path / "run")
-    assert backbone.provenance["pretrained"] == list(before.pretrained)
-    for part in ("encoder", "decoder"):
-        pairs = zip(getattr(before.backbone, part).parameters(), getattr(backbone, part).parameters(), strict=True)
-        assert all(torch.equal(*pair) for pair in pairs) == (part not in before.pretrained), part
-    rows = read_curves(tmp_path / "run" / "curves.csv")
-    assert all(f"gradient_norm_{part}" in row for row in rows for part in before.parts())
-    assert load_method(tmp_path / "run").settings == before.settings
-
-
-def test_a_crop_that_nobody_gave_is_a_cube_where_the_method_needs_one(
-    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path
-) -> None:
-    free = replace(tiny, data=replace(tiny.data, crop=None), trainer=replace(tiny.trainer, max_steps=1))
+    free = replace(
+        tiny,
+        backbone=replace(tiny.backbone, levels="auto"),
+        data=replace(tiny.data, crop=None),
+        trainer=replace(tiny.trainer, max_steps=1),
+    )
     record = pretrain(phantom_store, tmp_path / "run", free, "rotation")
     assert record.config["data"]["crop"] == [16, 16, 16]
+    assert read_record(tmp_path / "run").config["backbone"]["levels"] == load_backbone(tmp_path / "run").levels == 3
+    assert "pre-training 1/1 steps, " in capsys.readouterr().err
 
 
 def test_what_a_method_cannot_learn_from_is_refused_at_the_start(

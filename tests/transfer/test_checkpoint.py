@@ -24,7 +24,7 @@ from gvsl.transfer.segmentation import segmentation_loss
 IDENTITY: dict[str, Any] = {"store": "abc", "crop": (8, 8, 8), "seed": 0}
 BOX: Box = (slice(0, 8), slice(0, 8), slice(0, 8))
 SETTINGS = TransferSettings(
-    mode="linear", batch_size=2, max_steps=50, validate_every=7, learning_rate=1e-3, crop=(8, 8, 8), overlap=0
+    mode="linear", batch_size=2, max_steps=26, validate_every=7, learning_rate=1e-3, crop=(8, 8, 8), overlap=0
 )
 STORE = cast(Store, SimpleNamespace(cases={str(number): SimpleNamespace(shape=(8, 8, 8)) for number in range(100)}))
 StopAfter = Callable[[int | None], None]
@@ -57,7 +57,7 @@ def run(
     checkpoint: Checkpoint, frozen: bool, settings: TransferSettings = SETTINGS
 ) -> tuple[FitResult, SegmentationNetwork]:
     torch.manual_seed(0)
-    network = SegmentationNetwork(UNet3D(width=8), 2, frozen=frozen)
+    network = SegmentationNetwork(UNet3D(width=8, levels=2), 2, frozen=frozen)
     return fit(cast(Task, Thresholds(network)), network, STORE, settings, checkpoint), network
 
 
@@ -67,13 +67,13 @@ def test_a_run_stopped_twice_ends_where_an_unbroken_one_does(
 ) -> None:
     whole, expected = run(Checkpoint(tmp_path / "none.part", IDENTITY, 0), frozen)
     folder = tmp_path / "run.part"
-    for first, stop in ((True, 13), (False, 38)):
+    for first, stop in ((True, 9), (False, 21)):
         stop_after(stop)
         with pytest.raises(KeyboardInterrupt):
             run(Checkpoint(folder, IDENTITY, 6, resume=not first), frozen)
     stop_after(None)
     resumed = Checkpoint(folder, IDENTITY, 6, resume=True)
-    assert resumed.done == 36
+    assert resumed.done == 18
     result, network = run(resumed, frozen)
     assert result == whole
     assert result.best_step > 0

@@ -29,7 +29,14 @@ classify = partial(run_task, "classification")
 
 SPLITS = ["train"] * 6 + ["val"] * 4 + ["test"] * 6
 LINEAR = TransferSettings(
-    mode="linear", width=8, max_steps=60, validate_every=10, learning_rate=3e-2, crop=(16, 16, 24), batch_size=2
+    mode="linear",
+    width=8,
+    levels=3,
+    max_steps=60,
+    validate_every=10,
+    learning_rate=3e-2,
+    crop=(16, 16, 24),
+    batch_size=2,
 )
 CONVERGED = replace(LINEAR, optimiser="lbfgs", weight_penalty=1e-4, max_steps=20, validate_every=5)
 TRAINED = replace(LINEAR, mode="scratch", max_steps=10, validate_every=4, checkpoint_every=3)
@@ -100,7 +107,7 @@ def test_it_tells_the_classes_and_a_folder_holds_all_of_it(
 
 
 def test_kept_and_uncached_features_give_the_same(tmp_path: Path, store: Store) -> None:
-    settings = replace(LINEAR, crop=(12, 16, 16))  # several windows a case
+    settings = replace(LINEAR, crop=(12, 16, 16), max_steps=10, validate_every=5)  # several windows a case
     first = classify(store, None, tmp_path / "a", settings)
     second = classify(store, None, tmp_path / "b", replace(settings, cache_gigabytes=0.0))
     assert first.cases == second.cases
@@ -109,7 +116,8 @@ def test_kept_and_uncached_features_give_the_same(tmp_path: Path, store: Store) 
 
 def test_linear_leaves_the_backbone_and_finetune_trains_the_encoder_alone(tmp_path: Path, store: Store) -> None:
     torch.manual_seed(3)
-    save_weights(tmp_path / "w", UNet3D(width=8), method="gvsl", preprocessing=store.preprocessing, provenance={})
+    backbone = UNet3D(width=8, levels=3)
+    save_weights(tmp_path / "w", backbone, method="gvsl", preprocessing=store.preprocessing, provenance={})
     before = load_file(tmp_path / "w" / "weights" / "model.safetensors")
     for mode in ("linear", "finetune"):
         settings = replace(LINEAR, mode=mode, max_steps=2)

@@ -30,7 +30,7 @@ from gvsl.transfer.feature_clusters import standardise as standardised
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-SETTINGS = TransferSettings(mode="linear", width=8, clusters=ClusterSettings(points=60, neighbours=3))
+SETTINGS = TransferSettings(mode="linear", width=8, levels=3, clusters=ClusterSettings(points=60, neighbours=3))
 SHORT = replace(SETTINGS, max_steps=2, validate_every=1, learning_rate=1e-2)
 
 

@@ -13,7 +13,7 @@ WINDOW_BYTES = 2 * 8 * 16**3
 @pytest.fixture
 def network() -> SegmentationNetwork:
     torch.manual_seed(0)
-    return SegmentationNetwork(UNet3D(width=8), 2, frozen=True)
+    return SegmentationNetwork(UNet3D(width=8, levels=3), 2, frozen=True)
 
 
 def image(case: str, box: Box) -> Tensor:

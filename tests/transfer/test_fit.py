@@ -34,7 +34,7 @@ def boxes() -> Iterator[tuple[str, Box]]:
 
 def build(frozen: bool = True) -> tuple[SegmentationNetwork, Represent]:
     torch.manual_seed(0)
-    network = SegmentationNetwork(UNet3D(width=8), 2, frozen=frozen)
+    network = SegmentationNetwork(UNet3D(width=8, levels=2), 2, frozen=frozen)
     if frozen:
         return network, FrozenFeatures(network, image, 1e9)
     return network, lambda case, box: network.features(image(case, box))

@@ -35,7 +35,7 @@ def target(case: str, box: Box) -> Tensor:
 
 def build(kernel: int = 1) -> SegmentationNetwork:
     torch.manual_seed(0)
-    return SegmentationNetwork(UNet3D(width=8), 2, kernel=kernel, frozen=True)
+    return SegmentationNetwork(UNet3D(width=8, levels=3), 2, kernel=kernel, frozen=True)
 
 
 def run(

@@ -20,7 +20,7 @@ ONE_MM = Preprocessing(crop="none")
 
 
 def pretrained(folder: Path, contract: Preprocessing, in_channels: int = 1) -> PretrainedUNet3D:
-    backbone = UNet3D(in_channels, width=8)
+    backbone = UNet3D(in_channels, width=8, levels=3)
     save_weights(folder, backbone, method="gvsl", preprocessing=contract, provenance={})
     return load_backbone(folder)
 

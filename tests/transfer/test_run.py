@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gvsl.backbones import UNet3D
+from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.errors import UserError
 from gvsl.io import Box
 from gvsl.records import read_record
@@ -24,6 +25,7 @@ from gvsl.transfer.task import Example
 LINEAR = TransferSettings(
     mode="linear",
     width=8,
+    levels=3,
     optimiser="lbfgs",
     max_steps=20,
     validate_every=5,
@@ -33,7 +35,14 @@ LINEAR = TransferSettings(
     whiten=True,
 )
 TRAINED = TransferSettings(
-    mode="scratch", width=8, max_steps=6, validate_every=3, crop=(16, 16, 16), batch_size=2, checkpoint_every=2
+    mode="scratch",
+    width=8,
+    levels="auto",
+    max_steps=6,
+    validate_every=3,
+    crop=(16, 16, 16),
+    batch_size=2,
+    checkpoint_every=2,
 )
 
 SEARCHED = replace(TRAINED, learning_rate=(1e-4, 1e-3))
@@ -105,6 +114,7 @@ def test_a_third_kind_of_task_is_trained_resumed_and_recorded(
     assert [row["id"] for row in whole.cases] == store.split("test")
     assert list(whole.metrics) == ["test/error", "val/fit", "best_step"]  # no step reaches 95 % of a negative score
     assert (whole.config["task"], whole.config["method"]) == ("mean", "scratch")
+    assert whole.config["levels"] == load_backbone(tmp_path / "whole").levels == 3
     lines = (tmp_path / "run" / "curves.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "step,loss,val_fit"
     curve = [line.split(",") for line in lines[1:]]
@@ -124,3 +134,14 @@ def test_a_third_kind_of_task_is_trained_resumed_and_recorded(
         assert whole.metrics["test/error"] < 0.05
     with pytest.raises(UserError, match=r"not a valid head config .kind 'regression' is unknown"):
         load_adapted(tmp_path / "run")
+
+
+def test_levels_chosen_by_the_crop_are_those_of_the_weights_where_there_are_weights(
+    tmp_path: Path, store: Store
+) -> None:
+    folder = save_weights(
+        tmp_path, UNet3D(width=8, levels=2), method="gvsl", preprocessing=store.preprocessing, provenance={}
+    )
+    settings = replace(LINEAR, levels="auto", max_steps=1, validate_every=1)
+    record = run_task("mean", store, folder, tmp_path / "run", settings, open_task=MeanIntensity)
+    assert record.config["levels"] == 2

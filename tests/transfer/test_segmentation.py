@@ -22,7 +22,7 @@ from gvsl.report import read_report, write_report
 from gvsl.store import Store
 from gvsl.store.store import image_path
 from gvsl.store.table import CaseTable
-from gvsl.transfer import TransferSettings, load_segmenter, run_task
+from gvsl.transfer import ClusterSettings, TransferSettings, load_segmenter, run_task
 from gvsl.transfer.augmentation import IGNORED, AugmentSettings
 from gvsl.transfer.cases import LabelledCases
 from gvsl.transfer.segmentation import segmentation_loss
@@ -30,7 +30,14 @@ from gvsl.transfer.segmentation import segmentation_loss
 transfer = partial(run_task, "segmentation")
 
 LINEAR = TransferSettings(
-    mode="linear", width=8, max_steps=40, validate_every=10, learning_rate=1e-2, crop=(16, 24, 16)
+    mode="linear",
+    width=8,
+    levels=3,
+    max_steps=40,
+    validate_every=10,
+    learning_rate=1e-2,
+    crop=(16, 24, 16),
+    clusters=ClusterSettings(points=0),
 )
 
 TRAINED = replace(
@@ -49,7 +56,7 @@ CONVERGED = replace(LINEAR, optimiser="lbfgs", loss="dice_ce", max_steps=10, val
 def weights(tmp_path: Path, store: Store) -> Path:
     torch.manual_seed(3)
     provenance = {"store": {"name": "made", "hash": "x"}}
-    backbone = UNet3D(width=16)
+    backbone = UNet3D(width=16, levels=3)
     save_weights(tmp_path / "gvsl", backbone, method="gvsl", preprocessing=store.preprocessing, provenance=provenance)
     return tmp_path / "gvsl"
 

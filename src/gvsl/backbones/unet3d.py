@@ -9,8 +9,11 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from gvsl.backbones.blocks import conv_group
-from gvsl.settings import NOTHING
+from gvsl.settings import NOTHING, Levels
 from gvsl.types import Features
+
+MIN_SIDE = 4
+"""Voxels along a crop's shortest side that `levels_for` keeps at the last level."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,9 @@ class UNet3DSettings:
     """Channels of the input volume."""
     width: int = 32
     """Channels of the first level, a multiple of 8; doubled at each level below (paper: 32 to 512)."""
-    levels: int = 5
-    """Resolutions, each half of the one above (paper: 5). Small crops need fewer: the last level should keep about four
-    voxels a side, which a crop of 32 does at 4 levels."""
+    levels: Levels = 5
+    """Resolutions, each half of the one above (paper: 5); `auto` chooses them by the crop, so that the last one keeps
+    at least 4 voxels along the shortest side, which a crop of 32 does at 4 levels."""
     checkpoint_activations: bool = field(default=False, metadata=NOTHING)
     """Recompute each level's activations in the backward pass: less memory, about a third more time."""
 
@@ -113,3 +116,31 @@ class UNet3D(nn.Module):
         if self.checkpoint_activations and self.training and torch.is_grad_enabled():
             return checkpoint(level, features, use_reentrant=False)
         return level(features)
+
+
+def levels_for(crop: tuple[int, int, int]) -> int:
+    """Return the number of levels that suits a crop: halved while its shortest side keeps 4 voxels, but at least 2.
+
+    Source: F. Isensee, P. F. Jaeger, S. A. A. Kohl, J. Petersen and K. H. Maier-Hein. nnU-Net: a self-configuring
+    method for deep learning-based biomedical image segmentation. Nature Methods 18, 2021. There an axis that is short
+    stops early and the others go on; here all axes are pooled together.
+
+    Args:
+        crop: (D, H, W).
+
+    >>> levels_for((32, 48, 32)), levels_for((16, 64, 64)), levels_for((128, 128, 128))
+    (4, 3, 6)
+    """
+    levels = 2
+    while coarsest(crop, levels + 1) >= MIN_SIDE:
+        levels += 1
+    return levels
+
+
+def coarsest(crop: tuple[int, int, int], levels: int) -> int:
+    """Return the voxels along a crop's shortest side at the last level.
+
+    >>> coarsest((32, 48, 32), levels=4), coarsest((16, 16, 16), levels=5)
+    (4, 1)
+    """
+    return -(-min(crop) // 2 ** (levels - 1))

@@ -268,7 +268,7 @@ def _build(config: dict[str, Any], folder: Path) -> PretrainedUNet3D:
     settings = _parse_backbone(config, folder)
     try:
         with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
-            backbone = PretrainedUNet3D(settings.in_channels, settings.width, settings.levels)
+            backbone = PretrainedUNet3D(settings.in_channels, settings.width, int(settings.levels))
         backbone.preprocessing = parse_preprocessing(config["preprocessing"])
         backbone.method = str(config["method"])
         backbone.provenance = dict(config["provenance"])

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PHANTOM_CASES = 32
 """Subjects of each phantom: enough for both classes in every split."""
+PHANTOM_VAL = 5
+"""As many held-out pairs as a verdict on the matching needs."""
 PHANTOM_SIDE = 32
 PHANTOM_SOURCE = "shc"
 """The phantom that all methods are pre-trained on: hearts, as in the paper."""
@@ -158,7 +160,8 @@ def _phantom_stores(out: Path) -> list[tuple[str, Path]]:
     for task, anatomy in ANATOMIES.items():
         source, store = out / "phantoms" / task, out / "stores" / task
         if not source.is_dir():
-            phantom([str(source), "--task", task, "--count", str(PHANTOM_CASES), "--size", str(PHANTOM_SIDE)])
+            size = ["--count", str(PHANTOM_CASES), "--val", str(PHANTOM_VAL), "--size", str(PHANTOM_SIDE)]
+            phantom([str(source), "--task", task, *size])
         if not store.is_dir():
             prepare([str(source), str(store), "--preset", anatomy.preset])
     return [(task, out / "stores" / task) for task in ANATOMIES]

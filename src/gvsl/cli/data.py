@@ -28,11 +28,14 @@ def phantom(argv: Sequence[str]) -> None:
     from gvsl.datasets.tasks import TASKS
     from gvsl.phantom.cohort import ANATOMIES, write_phantom
 
-    parser = new_parser(phantom, "OUT [--task NAME] [--count N] [--seed N] [--size N] [--view-variation FRACTION]")
+    usage = "OUT [--task NAME] [--count N] [--val N] [--seed N] [--size N] [--view-variation FRACTION]"
+    parser = new_parser(phantom, usage)
     add_path(parser, "out", "OUT", "the new folder to write")
     what = f"the task, which decides the anatomy: {'; '.join(f'{name}, {TASKS[name].summary}' for name in ANATOMIES)}"
     parser.add_argument("--task", default="shc", metavar="NAME", help=what)
     parser.add_argument("--count", type=int, default=60, metavar="N", help="the number of subjects")
+    what = "the number of them in the split val; an eighth if not given"
+    parser.add_argument("--val", type=int, default=None, metavar="N", help=what)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the seed of the cohort")
     parser.add_argument("--size", type=int, default=64, metavar="N", help="voxels along each side, of 1 mm")
     variation = (
@@ -50,6 +53,7 @@ def phantom(argv: Sequence[str]) -> None:
             options.seed,
             sides,
             task=options.task,
+            val=options.val,
             view_variation=options.view_variation,
             progress=advance,
         )

@@ -12,7 +12,9 @@ from gvsl.cli.transfer import transfer
 from gvsl.files import refuse_existing
 from gvsl.recipes import read_recipe
 
-CASES = 24
+CASES = 26
+VAL = 5
+"""As many held-out pairs as a verdict on the matching needs."""
 SIDE = 32
 SEEDS = (0, 1)
 
@@ -32,7 +34,7 @@ def demo(argv: Sequence[str]) -> None:
     refuse_existing(out)
     read_recipe(recipe, "pretrain")  # a missing recipe is reported before anything is made
     cohort, store, pretrained = out / "phantom", out / "store", out / "pretrain"
-    size = ("--count", CASES, "--size", SIDE)
+    size = ("--count", CASES, "--val", VAL, "--size", SIDE)
     _step(f"1. Make a phantom: {CASES} subjects, as NIfTI files", phantom, cohort, *size)
     _step("2. Prepare it, once", prepare, cohort, store, "--preset", "ct")
     _step("3. Pre-train without labels", pretrain, store, "--out", pretrained, "--recipe", recipe)

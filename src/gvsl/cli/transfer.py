@@ -41,8 +41,9 @@ def transfer(argv: Sequence[str]) -> None:
     weights = None if options.weights == "scratch" else options.weights
     if weights is not None:
         for name in ("width", "levels"):
-            if peek(argv, f"--{name}") is not None:  # a recipe's size is for random weights
-                check_size(weights, name, getattr(options.settings, name))
+            value = getattr(options.settings, name)
+            if peek(argv, f"--{name}") is not None and value != "auto":  # a recipe's size is for random weights
+                check_size(weights, name, value)
     store = Store.open(options.store)
     try:
         record = run_task(

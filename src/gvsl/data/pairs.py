@@ -53,8 +53,15 @@ class DataSettings:
 
 
 def crop_for(store: Store, settings: DataSettings) -> Shape:
-    """Return the crop of a run on this store."""
-    return settings.crop or fit_crop(store.shapes(settings.split), settings.most_voxels)
+    """Return the crop of a run on this store.
+
+    Raises:
+        UserError: no crop is given, and the split is empty.
+    """
+    if settings.crop is not None:
+        return settings.crop
+    store.split(settings.split)  # refuses an empty one, which fits no crop
+    return fit_crop(store.shapes(settings.split), settings.most_voxels)
 
 
 def foreground_centre(case: StoredCase, centre: Centre = MIDDLE) -> Centre:

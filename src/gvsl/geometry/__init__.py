@@ -1,6 +1,13 @@
 """Voxel grids, affine maps and displacement vector fields (DVFs)."""
 
-from gvsl.geometry.affine import affine_dvf, affine_matrix, affine_positions
+from gvsl.geometry.affine import (
+    AffineValues,
+    affine_dvf,
+    affine_matrix,
+    affine_of,
+    affine_positions,
+    decompose_affine,
+)
 from gvsl.geometry.fuse import Fusion, fuse
 from gvsl.geometry.grid import ALIGN_CORNERS, identity_grid, normalised_grid, spatial_shape
 from gvsl.geometry.jacobian import jacobian_determinant, nonpositive_jacobian_fraction
@@ -10,11 +17,14 @@ from gvsl.geometry.warp import inside, warp
 
 __all__ = [
     "ALIGN_CORNERS",
+    "AffineValues",
     "Fusion",
     "affine_dvf",
     "affine_matrix",
+    "affine_of",
     "affine_positions",
     "compose",
+    "decompose_affine",
     "fuse",
     "gaussian_smooth",
     "identity_grid",

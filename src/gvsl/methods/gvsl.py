@@ -15,10 +15,11 @@ from gvsl.augment import (
     draw_appearance,
     draw_spatial,
 )
-from gvsl.backbones import UNet3D
+from gvsl.backbones import UNet3D, coarsest, levels_for
 from gvsl.geometry import Fusion, gaussian_smooth, inside, nonpositive_jacobian_fraction, spatial_shape, warp
 from gvsl.heads import Matching, RestorationHead, ZMatchingHead
 from gvsl.heads.z_matching import AffineKind, DeformableKind
+from gvsl.io import format_sizes
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods.method import LOSS, Method
 from gvsl.methods.restoration import RESTORATION_METRICS, BoxSettings, check_boxes, erase_boxes, restoration_errors
@@ -139,6 +140,22 @@ class GVSL(Method):
             affine = self.matching.affine if self.settings.affine_gradient else None
             parts |= {"affine": affine, "deformable": self.matching.deformable}
         return {name: part for name, part in parts.items() if part is not None}
+
+    def check(self, crop: tuple[int, int, int], volumes: int) -> None:
+        """Check that the key points of the affine head have more than one voxel along each axis to lie in.
+
+        Raises:
+            ValueError: the crop leaves a single voxel at the bottleneck.
+        """
+        levels, keypoints = self.backbone.levels, self.settings.affine and self.settings.affine_head == "keypoints"
+        if self.matching is None or not keypoints or coarsest(crop, levels) > 1:
+            return
+        fewer = levels_for(crop)
+        fix = f"--backbone.levels {fewer}" if coarsest(crop, fewer) > 1 else "a larger --data.crop"
+        raise ValueError(
+            f"a crop of {format_sizes(crop)} leaves one voxel along an axis at the last of {levels} levels, "
+            f"where no key point can be located: give {fix}"
+        )
 
     def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the loss and the metrics of one step of Algorithm 1.

@@ -35,6 +35,10 @@ MATCHING_METRICS = (
     LoggedMetric("smooth_ncc_blurred", "NCC loss of smoothed images, blurred and not moved"),
     LoggedMetric("smooth_ncc_affine_blurred", "NCC loss of smoothed images, blurred as by the affine part, not moved"),
     LoggedMetric("affine_displacement", "Displacement by the affine part (voxels)"),
+    LoggedMetric("affine_rotation", "Rotation of the affine part (degrees about an axis)"),
+    LoggedMetric("affine_translation", "Translation of the affine part (voxels along an axis)"),
+    LoggedMetric("affine_scale", "Scaling of the affine part (difference of a factor from 1)"),
+    LoggedMetric("affine_shear", "Shear of the affine part"),
     LoggedMetric("affine_difference", "Difference between the affine parts of two pairs (voxels)", "higher"),
 )
 """Every metric of a held-out pair."""

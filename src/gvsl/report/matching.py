@@ -15,6 +15,14 @@ MIN_GAIN = 1e-3
 """Mean gain in the NCC loss, from 0 to 1, below which two fields count as one. Maps that differ by a thousandth of a
 voxel may differ in the same direction for every pair."""
 
+AFFINE_PARTS = {
+    "rotation": "degrees of rotation",
+    "translation": "voxels of translation",
+    "scale": "of scaling beside 1",
+    "shear": "of shear",
+}
+"""What an affine map consists of, and how a line names its mean absolute value."""
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -129,7 +137,10 @@ def _affine_line(run: Run) -> list[str]:
     moved, differ = held_out(run, "affine_displacement"), held_out(run, "affine_difference")
     if moved is None or differ is None:
         return []
-    return [f"its affine parts move voxels by {number(moved)} and differ between pairs by {number(differ)} voxels"]
+    line = f"its affine parts move voxels by {number(moved)} and differ between pairs by {number(differ)} voxels"
+    parts = [(unit, held_out(run, f"affine_{name}")) for name, unit in AFFINE_PARTS.items()]
+    known = [f"{number(value)} {unit}" for unit, value in parts if value is not None]  # earlier records lack them
+    return [f"{line}; mean absolute values: {', '.join(known)}" if known else line]
 
 
 def _affine_outcome(gains: Gains) -> str:

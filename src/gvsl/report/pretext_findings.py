@@ -28,6 +28,9 @@ PRETEXT_METRICS = (
 BATCH = "--batch-size"
 STEPS = "--max-steps"
 RATE = "--learning-rate"
+PRECISION = "--precision fp32"
+WEIGHTS = {"restoration": "restoration_weight", "deformable": "ncc_weight", "affine": "affine_ncc_weight"}
+"""The setting that weighs a part's own loss, where a method has one."""
 
 
 def pretext_problems(where: str, found: Mapping[str, float], config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -49,6 +52,20 @@ def pretext_problems(where: str, found: Mapping[str, float], config: Mapping[str
         text, fix = "no better than returning the damage", f"more {STEPS}, or another {RATE}"
         values = f"restoring ({number(restored, 4)}) is {text} ({number(untouched, 4)})"
         yield "caution", f"{where} {values}: {fix}", f"{where} restoring is {text}: {fix}"
+
+
+def untrained_part(part: str, config: Mapping[str, Any]) -> Problem:
+    """Return the finding that a part of the network never had a gradient, with what gives it one.
+
+    Args:
+        part: of `Method.parts`.
+        config: the run's, as its record has it.
+    """
+    weight, fix = WEIGHTS.get(part, ""), f"{PRECISION}, or a lower {RATE}"
+    if (config.get("pretext") or {}).get(weight) == 0:
+        fix = f"raise --pretext.{weight.replace('_', '-')} from 0"
+    text = "never had a gradient, and was not trained"
+    return "broken", f"the {part} part {text}: {fix}", f"a part that {text}: {fix}"
 
 
 def _collapse(where: str, found: Mapping[str, float]) -> Iterator[Problem]:

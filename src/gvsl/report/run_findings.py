@@ -10,7 +10,7 @@ from gvsl.report.finding import SEVERITY, Finding, Level, Problem
 from gvsl.report.grouping import RANDOM, Group
 from gvsl.report.matching import MIN_PAIRS, Gains, matches_pairs, matching_verdict, unmeasured
 from gvsl.report.numbers import number, percent, plural
-from gvsl.report.pretext_findings import PRETEXT_METRICS, pretext_problems
+from gvsl.report.pretext_findings import PRECISION, PRETEXT_METRICS, RATE, STEPS, pretext_problems, untrained_part
 from gvsl.report.run_metrics import curve_end, held_out, mean_of_cases
 from gvsl.report.runs import Run
 from gvsl.report.scores import seeds_of
@@ -56,11 +56,11 @@ def _curve_problems(run: Run) -> Iterator[Problem]:
     for name, curve in run.curves.items():
         bad = int((~np.isfinite(curve.values)).sum())
         if bad:
-            yield "broken", f"{plural(bad, 'logged value')} of {name} not finite", "logged values that are not finite"
+            text, fix = "not finite", f"a lower {RATE}, or {PRECISION}"
+            values = f"{plural(bad, 'logged value')} of {name} {text}"
+            yield "broken", f"{values}: {fix}", f"logged values that are {text}: {fix}"
         elif name.startswith("gradient_norm_") and not curve.values.any():
-            text = "part never had a gradient: it was not trained"
-            part = name.removeprefix("gradient_norm_")
-            yield "broken", f"the {part} {text}", f"a {text.replace('part', 'part that')}"
+            yield untrained_part(name.removeprefix("gradient_norm_"), run.record.config)
 
 
 def _pretraining_problems(run: Run) -> Iterator[Problem]:
@@ -145,10 +145,11 @@ def _rising(run: Run) -> Iterator[Problem]:
     # means of `count` each, sqrt(2 / count) times that.
     noise = float(np.diff(ending).std()) / count**0.5
     if best >= last - RISING_SPAN * (last - first) and gain > max(RISING_GAIN, 2 * noise):
-        kind = "validation still rising at the last steps: more --max-steps"
+        fix = "a larger --patience" if run.record.training.get("stopped_by") == "patience" else f"more {STEPS}"
         name, steps = score_name(run), plural(count, "validation")
         text = f"{name} {number(gain, signed=True)} over the last {steps}, best at step {best:.0f} of {last:.0f}"
-        yield "caution", f"validation was still rising at the last steps ({text}): more --max-steps", kind
+        rising = "still rising at the last steps"
+        yield "caution", f"validation was {rising} ({text}): {fix}", f"validation {rising}: {fix}"
 
 
 def _of_group(group: Group, compared: Sequence[Group]) -> Iterable[Finding]:

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from gvsl.data import centre_crop, foreground_centre, read_crop
 from gvsl.data.crop import Shape
-from gvsl.geometry import identity_grid, nonpositive_jacobian_fraction, spatial_shape, warp
+from gvsl.geometry import (
+    affine_of,
+    decompose_affine,
+    identity_grid,
+    nonpositive_jacobian_fraction,
+    spatial_shape,
+    warp,
+)
 from gvsl.heads import Matching
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.records.volumes import Volumes, matched_volumes
@@ -89,13 +96,16 @@ def pair_metrics(pair: MatchedPair, ncc: NCCLoss) -> dict[str, float]:
     Returns:
         `ncc`, `ncc_affine` and `ncc_identity`, the losses after the field, after its affine part and without warping;
         `folded`, the fraction of voxels with a non-positive Jacobian; `affine_displacement`, the mean length of the
-        affine part in voxels; and with labels `dice_before`, `dice_affine` and `dice_after`.
+        affine part in voxels; `affine_rotation` in degrees, `affine_translation` in voxels, `affine_scale` as the
+        difference of the factors from 1, and `affine_shear`, all absolute and averaged over the values of Eq. 11,
+        unless the map collapses an axis; and with labels `dice_before`, `dice_affine` and `dice_after`.
     """
     dvf, affine, _ = pair.matching
     fields = {"": dvf, "_affine": affine, "_identity": None}
     metrics = {f"ncc{name}": float(ncc(pair.moving, pair.fixed, field)) for name, field in fields.items()}
     metrics["folded"] = float(nonpositive_jacobian_fraction(dvf))
     metrics["affine_displacement"] = float(affine.norm(dim=1).mean())
+    metrics |= _affine_values(affine)
     if pair.moving_label is not None:
         metrics |= {"dice_before": pair.dice(None), "dice_affine": pair.dice(affine), "dice_after": pair.dice(dvf)}
     return metrics
@@ -141,6 +151,16 @@ def label_crop(store: Store, case: str, crop: Shape) -> Tensor:
     known = store.cases[case]
     voxels = centre_crop(lambda box: store.label(case, box), known.shape, crop, foreground_centre(known))
     return torch.from_numpy(np.searchsorted([0, *sorted(store.label_names)], voxels))[None, None]
+
+
+def _affine_values(affine: Tensor) -> dict[str, float]:
+    """Return the mean absolute values of an affine map, given as a field; none of a map that collapses an axis."""
+    try:
+        values = decompose_affine(affine_of(affine.double()))
+    except ValueError:  # such a map has none
+        return {}
+    parts = values._replace(rotation=values.rotation.rad2deg(), scale=values.scale - 1)
+    return {f"affine_{name}": float(part.abs().mean()) for name, part in parts._asdict().items()}
 
 
 def _centre(label: Tensor | None, crop: Shape) -> Shape:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import UNet3D, levels_for
 from gvsl.backbones.provenance import image_hashes
 from gvsl.backbones.weights import save_weights
 from gvsl.data import PairStream, crop_for
@@ -50,8 +50,9 @@ def pretrain(
         KeyboardInterrupt: the run was stopped; it can be resumed from its last checkpoint.
     """
     settings = replace(settings, trainer=resolve_precision(settings.trainer))
+    settings = _resolve_levels(store, settings)
     network = build_method(method, settings)
-    settings = _resolve(network, store, settings)
+    settings = _resolve_crop(network, store, settings)
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
     effects = effects_of(settings)
     first_step = _first_step(out, config, effects, store.hash, resume)
@@ -112,9 +113,11 @@ def build_method(method: str, settings: PretrainSettings) -> Method:
     """Return the method on a new backbone, its random weights drawn with the seed.
 
     Raises:
-        UserError: there is no such method, or it can't be built from the settings.
+        UserError: there is no such method, or it can't be built from the settings, in which `levels` is a number.
     """
     one_of(METHODS, "method", method)
+    if settings.backbone.levels == "auto":
+        raise UserError("backbone.levels is auto, but there is no crop to choose it by: give a number")
     try:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
@@ -123,7 +126,16 @@ def build_method(method: str, settings: PretrainSettings) -> Method:
         raise UserError(f"{method}: {error}") from error
 
 
-def _resolve(network: Method, store: Store, settings: PretrainSettings) -> PretrainSettings:
+def _resolve_levels(store: Store, settings: PretrainSettings) -> PretrainSettings:
+    """Return the settings with a number of levels: that which suits the crop, for `auto`."""
+    if settings.backbone.levels != "auto":
+        return settings
+    # A method that needs a cubic crop takes the shortest side, which alone decides the levels.
+    levels = levels_for(crop_for(store, settings.data))
+    return replace(settings, backbone=replace(settings.backbone, levels=levels))
+
+
+def _resolve_crop(network: Method, store: Store, settings: PretrainSettings) -> PretrainSettings:
     """Return the settings with a cubic crop if the method requires one and none is given.
 
     Raises:

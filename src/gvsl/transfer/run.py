@@ -4,15 +4,16 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import UNet3D, levels_for
 from gvsl.backbones.compatibility import check_preprocessing
-from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone
+from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone, read_size
+from gvsl.data.crop import fit_crop
 from gvsl.datasets.tasks import TASKS
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing, whole_folder
@@ -80,8 +81,9 @@ def run_task(
     check_carry(carry, settings.mode)
     check_splits(store)
     device, settings = find_device(settings.device), resolve_precision(resolve_augment(settings))
-    task = open_task(store, settings, name)
     source = None if weights is None else find_weights(weights)
+    settings = _resolve_levels(source, store, settings)
+    task = open_task(store, settings, name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         backbone = _scratch(settings) if source is None else _load(source, weights, store, settings)
@@ -193,8 +195,22 @@ def _run_folder(out: Path, checkpoint: Checkpoint) -> Iterator[Path]:
     checkpoint.remove()
 
 
+def _resolve_levels(source: Path | None, store: Store, settings: TransferSettings) -> TransferSettings:
+    """Return the settings with a number of levels; for `auto` that of the weights, or that which suits the crop.
+
+    The crop is that of pre-training on the same volumes: it fits their median, up to `settings.crop`.
+    """
+    if settings.levels != "auto":
+        return settings
+    if source is not None:
+        return replace(settings, levels=read_size(source).levels)
+    fitted = fit_crop(store.shapes("train"), math.prod(settings.crop))
+    depth, height, width = map(min, fitted, settings.crop)
+    return replace(settings, levels=levels_for((depth, height, width)))
+
+
 def _scratch(settings: TransferSettings) -> UNet3D:
-    return UNet3D(width=settings.width, levels=settings.levels)
+    return UNet3D(width=settings.width, levels=int(settings.levels))
 
 
 def _config(

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gvsl.errors import UserError
-from gvsl.settings import ARM, EXTRAS, NOTHING, check_settings
+from gvsl.settings import ARM, EXTRAS, NOTHING, Levels, check_settings
 from gvsl.transfer.augmentation import AugmentSettings
 from gvsl.transfer.carry_settings import CarrySettings
 
@@ -83,8 +83,9 @@ class TransferSettings:
     """Fraction of a window that overlaps the next one, where a volume is larger than the crop."""
     width: int = 32
     """Channels of the first level of a randomly initialised backbone; pre-trained weights have their own."""
-    levels: int = 5
-    """Resolutions of a randomly initialised backbone; pre-trained weights have their own."""
+    levels: Levels = 5
+    """Resolutions of a randomly initialised backbone; `auto` chooses them by `crop` and the median training volume, as
+    for pre-training. Pre-trained weights have their own."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """Number format of the backbone's passes; head and loss are always float32. `auto` is bf16 where the hardware
     computes in it, else fp32."""
@@ -119,7 +120,7 @@ class TransferSettings:
             raise UserError(f"overlap is {self.overlap}: give 0 or more and less than 1")
         if self.width < 8 or self.width % 8:
             raise UserError(f"width is {self.width}: give a multiple of 8")
-        if self.levels < 2:
+        if self.levels != "auto" and self.levels < 2:
             raise UserError(f"levels is {self.levels}: give 2 or more")
         if self.mode == "linear" and self.augment.rate:
             raise UserError(

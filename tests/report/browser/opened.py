@@ -44,6 +44,21 @@ def pixel(page: Any, role: str, plane: str, share_x: float, share_y: float) -> l
     return found
 
 
+def pixel_while(page: Any, state: dict[str, str], role: str, plane: str, share_x: float, share_y: float) -> list[int]:
+    """Wait until the viewer has these data attributes, and return that colour before anything else can change them."""
+    found: list[int] = page.wait_for_function(
+        """([state, role, plane, x, y]) => {
+            const { dataset } = document.querySelector(".viewer");
+            if (Object.entries(state).some(([name, value]) => dataset[name] !== value)) return null;
+            const canvas = document.querySelector(`canvas[data-role="${role}"][data-plane="${plane}"]`);
+            const place = [Math.floor(x * canvas.width), Math.floor(y * canvas.height)];
+            return [...canvas.getContext("2d").getImageData(...place, 1, 1).data];
+        }""",
+        arg=[state, role, plane, share_x, share_y],
+    ).json_value()
+    return found
+
+
 def choose(page: Any, run: str) -> None:
     page.select_option(".viewer select", label=run)
     page.wait_for_function("run => document.querySelector('.viewer select').value === run", arg=run)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .opened import MOVING_SHAPE, SHAPE, Opened, choose, field, pixel
+from .opened import MOVING_SHAPE, SHAPE, Opened, choose, field, pixel, pixel_while
 
 
 def test_the_viewer_draws_the_volume(show: Callable[..., Opened], report: Path) -> None:
@@ -55,7 +55,17 @@ def test_a_finger_scrolls_past_a_plane_and_a_tap_moves_the_cross(browser: Any, r
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     page.wait_for_function("height => scrollY > height + 100", arg=height)
     assert page.get_attribute(".viewer", "data-at") == start
-    page.wait_for_timeout(1500)  # until the page has come to rest
+    page.evaluate(
+        """() => new Promise(rest => {  // until the page has come to rest
+            let before = null, still = 0;
+            const look = () => {
+                still = scrollY === before ? still + 1 : 0;
+                before = scrollY;
+                if (still < 10) requestAnimationFrame(look); else rest();
+            };
+            look();
+        })"""
+    )
     canvas.evaluate("canvas => canvas.scrollIntoView({ block: 'center', behavior: 'instant' })")
     box = canvas.bounding_box()
     page.touchscreen.tap(box["x"] + (1 - 5.5 / 24) * box["width"], box["y"] + (1 - 7.5 / 20) * box["height"])
@@ -158,8 +168,5 @@ def test_pairs_blink_and_checker(show: Callable[..., Opened], report: Path) -> N
     assert pixel(page, *corner)[0] == 0
     assert pixel(page, "fixed", "axial", 1 - 8.5 / 24, 1 - 0.5 / 20)[0] == 255  # the next square is of the other
     page.get_by_label("blink").check()
-    seen = set()
-    for state in ("true", "false"):
-        page.wait_for_function("s => document.querySelector('.viewer').dataset.blinked === s", arg=state)
-        seen.add(pixel(page, *corner)[0])
-    assert seen == {0, 255}
+    # Colour and state are read at once: on a busy machine the image blinks again between two questions.
+    assert [pixel_while(page, {"blinked": state}, *corner)[0] for state in ("true", "false")] == [255, 0]
