@@ -69,7 +69,7 @@ def prepare(argv: Sequence[str]) -> None:
     Run again, the command continues where it was stopped. In an existing store it prepares only what is missing or
     has changed, and removes nothing.
     """
-    from gvsl.datasets import DATASETS
+    from gvsl.datasets import DATASETS, describe_endings
     from gvsl.preparation import PrepareSummary
     from gvsl.preparation import prepare as prepare_store
     from gvsl.preprocessing import PRESETS, Preprocessing
@@ -94,7 +94,7 @@ def prepare(argv: Sequence[str]) -> None:
     parser.add_argument("--processes", type=int, default=None, metavar="N", help=how_many)
     where = "address of a Dask scheduler to prepare on, such as tcp://host:8786"
     parser.add_argument("--dask", type=str, default=None, metavar="ADDRESS", help=where)
-    leak = "accept an image, under one name or two, in both training and held-out splits, or in both val and test"
+    leak = "accept an image, under one name or two, or a subject in both training and held-out splits, or val and test"
     parser.add_argument("--allow-leakage", action="store_true", help=leak)
     defaults = {name: value for name, value in asdict(PRESETS[preset]).items() if name != "preset"}
     add_settings(parser, Preprocessing, default=defaults, skip={"preset"})
@@ -123,6 +123,9 @@ def prepare(argv: Sequence[str]) -> None:
         print(f"Lungs: {line}")
     if store.refused:
         print(f"gvsl inspect {shlex.quote(str(options.store))} lists the refused files with the reasons")
+    if dataset.passed_over:
+        count = sum(dataset.passed_over.values())
+        print(f"{count} files passed over, no volumes by their ending: {describe_endings(dataset.passed_over)}")
     cases = list(store.cases.values())
     airless = sum(case.without_air for case in cases)
     if airless:

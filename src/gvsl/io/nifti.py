@@ -100,6 +100,19 @@ def load_nifti(path: Path, scaled: type[np.float32] | None) -> tuple[NDArray[Any
     return array.reshape(shape), affine
 
 
+def peek_nifti(path: Path, count: int) -> tuple[tuple[int, int, int], NDArray[np.float64], NDArray[Any]]:
+    """Return shape, RAS+ affine and about `count` of the first rescaled voxels; UnusableFile as for `load_nifti`."""
+    with wrap_read_errors("NIfTI"):
+        try:
+            with _opened(path) as (image, _, voxels, compressed):
+                shape = _checked_shape(image, voxels, compressed)
+                affine = _checked_affine(image)
+                planes = min(shape[2], max(1, count // (shape[0] * shape[1])))
+                return (shape[0], shape[1], shape[2]), affine, np.array(image.dataobj[:, :, :planes])
+        except NIFTI_ERRORS as error:
+            raise UnusableFile(f"can't be read as NIfTI ({one_line(error)})") from None
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[nibabel.Nifti1Pair, IO[bytes], Path, bool]]:
     """Yield the image without its voxels, the open file of these, its path, and True if that is compressed."""

@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 
 from gvsl.cases import Case
-from gvsl.datasets import find_volumes, stem
+from gvsl.datasets import find_volumes, label_folder, stem
 from gvsl.errors import UserError
 from gvsl.files import make_writable
 from gvsl.hardware import find_device
-from gvsl.io import UnusableFile, read_volume
+from gvsl.io import UnusableFile, read_volume, refuse_label_map
 from gvsl.prediction.ledger import Ledger, open_ledger
 from gvsl.prediction.results import Maps, Scores
 from gvsl.prediction.volumes import segment_volume as segment_volume  # also importable from here
@@ -67,8 +67,8 @@ def find_images(paths: Sequence[Path]) -> list[Case]:
     images: list[Case] = []
     for path in paths:
         if path.is_dir():
-            found, unreadable = find_volumes(path, path / "labels")
-            images += [*found, *unreadable]
+            found = find_volumes(path, label_folder(path))
+            images += [*found.cases, *found.refused]
         elif path.exists():
             images.append(Case(stem(path), path))
         else:
@@ -141,6 +141,7 @@ def _predict_one(results: Maps | Scores, ledger: Ledger, image: Case) -> bool:
     if len(present) == len(names):
         return False
     volume = read_volume(image.image, image.parts)
+    refuse_label_map(volume, image.image, image.doubt)
     ledger.begin(names, image.image)
     results.write(volume, image)
     return True
