@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gvsl.cases import Case
-from gvsl.datasets.names import is_label_folder, names_label, names_map, normal
+from gvsl.datasets.names import is_label_folder, names_label, names_map, names_tissue, normal
 from gvsl.datasets.pairing import Image, Matcher, Pairs, Place
 from gvsl.datasets.subjects import subject_of
 from gvsl.datasets.tree import describe_endings, passed_over, walk
@@ -172,11 +172,15 @@ def _kinds(volumes: Sequence[Path], root: Path) -> dict[Path, str]:
         name = stem(path)
         if _label_depth(path, root):
             kinds[path] = "folder"
-        elif names_map(name, beside[path.parent]):
+        elif names_map(name):
             kinds[path] = "map"
         elif LABEL_ENDING.search(name) and not all(LABEL_ENDING.search(other) for other in beside[path.parent]):
             kinds[path] = "ending"
-        elif names_label(name) or any(map(is_label_folder, path.relative_to(root).parent.parts)):
+        elif (
+            names_label(name)
+            or any(map(is_label_folder, path.relative_to(root).parent.parts))
+            or names_tissue(name, beside[path.parent])
+        ):
             kinds[path] = "word"
         else:
             kinds[path] = "image"

@@ -42,16 +42,20 @@ def names_label(stem: str) -> bool:
     return without_words(normal(stem), LABEL_WORDS) != normal(stem)
 
 
-def names_map(stem: str, beside: set[str]) -> bool:
-    """Return True if a stem says that it is a statistical, probability or atlas map.
+def names_map(stem: str) -> bool:
+    """Return True if a stem says that it is a statistical, probability or atlas map."""
+    return MAPS.search(normal(stem)) is not None
+
+
+def names_tissue(stem: str, beside: set[str]) -> bool:
+    """Return True if a stem may be that of a tissue probability map of another of its folder.
 
     Args:
         stem: of the file.
         beside: all stems of its folder, as `normal` returns them.
     """
-    name = normal(stem)
-    tissue = TISSUE.match(name)
-    return MAPS.search(name) is not None or (tissue is not None and tissue[1] in beside)
+    found = TISSUE.match(normal(stem))
+    return found is not None and found[1] in beside
 
 
 def is_label_folder(name: str) -> bool:

@@ -10,6 +10,8 @@ from gvsl.text import few
 BIDS = re.compile(r"sub-[a-zA-Z0-9]+")
 NUMBERED = re.compile(r"(?:subject|subj|sub|patient|pat|case)[-_ ]?\d+", re.IGNORECASE)
 """Folders that are one person each, as in ACDC."""
+STEM = re.compile(rf"({BIDS.pattern}|(?:subject|subj|patient|pat)[-_ ]?\d+)(?:_|$)", re.IGNORECASE)
+"""File names that begin with a subject."""
 NAMED = 3
 """Maximum number of pairs in a message."""
 Splits = Mapping[str, Sequence[str]]
@@ -24,8 +26,14 @@ def subject_of(folders: Sequence[str], stem: str) -> str:
     for index, part in enumerate(folders):
         if BIDS.fullmatch(part) or NUMBERED.fullmatch(part):
             return "/".join(folders[: index + 1])
-    found = re.match(rf"({BIDS.pattern})(?:_|$)", stem)
+    found = STEM.match(stem)
     return "/".join([*folders, found[1]]) if found else ""
+
+
+def subjects_of(ids: Sequence[str]) -> dict[str, str]:
+    """Return the subjects of ids that name one."""
+    found = {case_id: subject_of((), case_id) for case_id in ids}
+    return {case_id: subject for case_id, subject in found.items() if subject}
 
 
 def across_splits(cases: Sequence[Case], splits: Splits) -> str:

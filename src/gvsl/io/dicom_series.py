@@ -132,14 +132,8 @@ def _by_patient(items: list[Item]) -> list[list[Item]]:
     found: dict[tuple[str, str], list[Item]] = defaultdict(list)
     for item in items:
         found[_text(item[1], "PatientID"), _text(item[1], "StudyInstanceUID")].append(item)
-    known = [key for key in found if all(key)]
-    if len(found) > 1 and len(known) <= 1 and all(_fits(key, known) for key in found):
-        return [items]
-    return list(found.values())
-
-
-def _fits(key: tuple[str, str], known: list[tuple[str, str]]) -> bool:
-    return all(not mine or mine == other for whole in known for mine, other in zip(key, whole, strict=True))
+    several = any(len({key[part] for key in found} - {""}) > 1 for part in (0, 1))
+    return list(found.values()) if several else [items]
 
 
 def _by_folder(items: list[Item]) -> tuple[list[tuple[list[Item], bool]], list[tuple[Path, str]]]:
@@ -164,7 +158,7 @@ def _by_folder(items: list[Item]) -> tuple[list[tuple[list[Item], bool]], list[t
     kept: dict[Path, list[Item]] = {}
     trusted = True
     for folder, inside in sorted(single.items(), key=lambda entry: (-len(entry[1]), entry[0])):
-        known = {_instance(header): path for other in kept.values() for path, header in other}
+        known = {_instance(header): path for other in reversed(kept.values()) for path, header in other}
         shared = [(path, known[_instance(header)]) for path, header in inside if _instance(header) in known]
         equal = [pair for pair in shared if _same_voxels(*pair)]
         trusted = trusted and len(equal) == len(shared)
