@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from gvsl.cases import Case
 from gvsl.datasets.folder import folder
+from gvsl.io import Volume
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
@@ -25,7 +27,7 @@ def image(path: Path, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> None:
 
 def label(path: Path, shape: tuple[int, ...] = SHAPE, kind: type = np.uint8) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    array = np.zeros(shape, kind)
+    array: NDArray[Any] = np.zeros(shape, kind)
     array[3:9, 3:9, 3:8] = 1
     array[5:9, 3:6, 3:8] = 2
     nibabel.Nifti1Image(array, np.eye(4)).to_filename(path)
@@ -41,7 +43,7 @@ def fill(root: Path, images: str, labels: str) -> None:
 def pairs(root: Path) -> dict[str, str | None]:
     """Return the label map, relative to `root`, by the id of each case that isn't refused by name."""
     cases = [case for case in folder(root).cases if not case.unusable]
-    return {case.id: case.label and case.label.relative_to(root).as_posix() for case in cases}
+    return {case.id: None if case.label is None else case.label.relative_to(root).as_posix() for case in cases}
 
 
 def store_of(root: Path) -> Store:
@@ -60,7 +62,7 @@ LAYOUTS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "LiTS": ("", {"volume-0": "segmentation-0", "volume-1": "segmentation-1"}),
     "LiTS in parts": ("", {"volume_pt1/volume-0": "segmentations/segmentation-0"}),
-    "BTCV": ("Testing/img/img0061", {"Training/img/img0001": "Training/label/label0001"}),
+    "BTCV": ("Testing/img/img0061", {f"Training/img/img000{n}": f"Training/label/label000{n}" for n in (1, 2)}),
     "AbdomenCT-1K": (
         "",
         {
@@ -86,6 +88,10 @@ LAYOUTS: dict[str, tuple[str, dict[str, str]]] = {
             )
             for visit in (1, 2)
         },
+    ),
+    "numbers of four digits": (
+        "la_0004",
+        {"la_0001": "la_0001_seg", "la_0002": "la_0002_seg", "la_0003": "la_0003_seg"},
     ),
     "Slicer": ("", {"p1": "p1-label", "p2": "p2.seg", "p3": "p3 Segmentation"}),
 }
@@ -220,6 +226,24 @@ def test_names_of_images_and_given_label_maps_meet(name: str, labels: str, tmp_p
     assert pairs(tmp_path) == {one.replace("/", "_"): f"{labels}/{other}.nii.gz"}
 
 
+def test_a_label_map_of_another_subject_is_not_taken(tmp_path: Path) -> None:
+    fill(tmp_path / "one", "images/sub-01/t1 images/sub-03/t2", "labels/sub-02/t1 labels/sub-03/t2")
+    assert pairs(tmp_path / "one") == {"sub-01_t1": None, "sub-03_t2": "labels/sub-03/t2.nii.gz"}
+    fill(tmp_path / "two", "a", "b_seg")
+    assert pairs(tmp_path / "two") == {"a": None}
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha", ".mhd"])
+def test_a_masked_image_is_no_label_map(ending: str, tmp_path: Path, write_volume: Callable[..., Path]) -> None:
+    grey = np.zeros((30, 30, 30), np.int16)
+    grey[5:25, 5:25, 5:25] = np.random.default_rng(0).integers(100, 900, (20, 20, 20))
+    write_volume(tmp_path / f"a{ending}", Volume(grey + np.int16(1), np.eye(4)))
+    write_volume(tmp_path / f"a_mask{ending}", Volume(grey, np.eye(4)))
+    assert pairs(tmp_path) == {"a": None}
+    write_volume(tmp_path / f"a_mask{ending}", Volume((grey > 0).astype(np.uint8), np.eye(4)))
+    assert pairs(tmp_path) == {"a": f"a_mask{ending}"}
+
+
 def test_given_label_maps_come_before_those_among_images(tmp_path: Path) -> None:
     fill(tmp_path / "source", "images/a images/b", "labels/a labels/a_seg images/a_seg labels/c masks/b")
     assert pairs(tmp_path / "source") == {"a": "labels/a.nii.gz", "b": "masks/b.nii.gz"}
@@ -277,11 +301,7 @@ def test_volumes_beside_the_folder_of_images_are_told(tmp_path: Path) -> None:
     ]
 
 
-def test_headers_and_their_voxel_files_are_not_passed_over(
-    tmp_path: Path, write_volume: Callable[..., Path], make_case: Callable[..., Case]
-) -> None:
-    from gvsl.io import Volume
-
+def test_headers_and_their_voxel_files_are_not_passed_over(tmp_path: Path, write_volume: Callable[..., Path]) -> None:
     volume = Volume(np.random.default_rng(0).random((5, 6, 7), np.float32), np.eye(4))
     for name in ("a.mhd", "b.nhdr", "c.hdr"):
         write_volume(tmp_path / name, volume)

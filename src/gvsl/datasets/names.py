@@ -8,8 +8,9 @@ LABEL_WORDS = (
     r"labels?|lbls?|segs?|segm|dseg|segmentations?|masks?|msk|gt|ground[-_ ]?truth|truth|annotations?|annot|manual|"
     r"rois?|contours?|gtv[tnp]?|parc|parcellation|(?:aparc\S*\+)?aseg|lesions?"
 )
-IMAGE_WORDS = r"images?|imgs?|imaging|volumes?|vol|scans?|orig|original|data|000\d"
-"""Words around a case's name; the last is a channel of nnU-Net."""
+IMAGE_WORDS = r"images?|imgs?|imaging|volumes?|vol|scans?|orig|original|data"
+CHANNEL = re.compile(r"(?<=.)_000\d$")
+"""Channel in names of nnU-Net."""
 MODALITIES = r"ct|cta|cect|mr|mri|mra|pt|pet|t1w?|t1c|t1ce|t1gd|t2w?|pdw?|flair|adc|dwi|b0|procimg|anat"
 SPLIT_PARTS = r"labelst[rs]|labelsva|imagest[rs]|imagesva|rawdata|derivatives|annotations"
 MAPS = re.compile(
@@ -22,6 +23,19 @@ TISSUE = re.compile(r"^m?w?r?c[1-6](.+)$")
 ENTITIES = re.compile(r"_(?:seg|label|desc|space|res|den|atlas)-[a-z0-9+]+")
 """Parts of a BIDS name that tell a label map from its image."""
 GAP = r"[-_. +]+"
+LABEL_ENDS, IMAGE_ENDS, BARE_ENDS, ALL_ENDS = (
+    re.compile(rf"(?:^|{GAP})(?:{words})$|^(?:{words})(?:{GAP}|(?=\d)|$)")
+    for words in (
+        LABEL_WORDS,
+        IMAGE_WORDS,
+        f"{IMAGE_WORDS}|{MODALITIES}",
+        f"{IMAGE_WORDS}|{MODALITIES}|{LABEL_WORDS}",
+    )
+)
+"""Words at the end or the beginning of a name."""
+CONTAINERS = re.compile(f"{LABEL_WORDS}|{IMAGE_WORDS}|{SPLIT_PARTS}")
+"""Folders that are no part of a case's name."""
+LABEL_FOLDER = re.compile(f"{LABEL_WORDS}|labelst[rs]|labelsva|derivatives")
 
 
 def normal(name: str) -> str:
@@ -39,7 +53,7 @@ def names_label(stem: str) -> bool:
     >>> [names_label(stem) for stem in ("segmentation-0", "patient001_gt", "label0001", "GT", "p.seg", "volume-0")]
     [True, True, True, True, True, False]
     """
-    return without_words(normal(stem), LABEL_WORDS) != normal(stem)
+    return without_words(normal(stem), LABEL_ENDS) != normal(stem)
 
 
 def names_map(stem: str) -> bool:
@@ -64,41 +78,40 @@ def is_label_folder(name: str) -> bool:
     >>> [is_label_folder(name) for name in ("Labels", "label", "labelsTr", "Mask", "img", "patient")]
     [True, True, True, True, False, False]
     """
-    return re.fullmatch(rf"{LABEL_WORDS}|labelst[rs]|labelsva|derivatives", normal(name)) is not None
+    return LABEL_FOLDER.fullmatch(normal(name)) is not None
 
 
 def image_keys(folders: Sequence[str], stem: str) -> list[str]:
     """Return the keys of an image, the most specific first: its path, without words for image, without modality."""
     name = normal(stem)
-    plain = without_words(name, IMAGE_WORDS)
-    bare = without_words(plain, f"{IMAGE_WORDS}|{MODALITIES}")
+    plain = without_words(CHANNEL.sub("", name), IMAGE_ENDS)
+    bare = without_words(plain, BARE_ENDS)
     return [_key(folders, part) for part in (name, plain, bare)]
 
 
 def label_keys(folders: Sequence[str], stem: str) -> list[str]:
     """Return the keys of a label map, the most specific first, to be looked for among those of images.
 
-    >>> label_keys(["case_00000"], "segmentation")[0] == image_keys(["case_00000"], "imaging")[1]
-    True
+    >>> label_keys(["case_00000"], "segmentation")[1], image_keys(["case_00000"], "imaging")[1]
+    ('case_00000', 'case_00000')
     """
     name = normal(stem)
     if name.startswith("sub-"):
         name = ENTITIES.sub("", name)
-    base = without_words(name, LABEL_WORDS)
-    plain = without_words(base, IMAGE_WORDS)
-    bare = without_words(plain, f"{IMAGE_WORDS}|{MODALITIES}|{LABEL_WORDS}")
+    base = without_words(name, LABEL_ENDS)
+    plain = without_words(base, IMAGE_ENDS)
+    bare = without_words(plain, ALL_ENDS)
     return list(dict.fromkeys(_key(folders, part) for part in (name, base, plain, bare)))
 
 
-def without_words(name: str, words: str) -> str:
+def without_words(name: str, ends: re.Pattern[str]) -> str:
     """Remove words from both ends of a normalised name, as far as they are set apart.
 
-    >>> without_words("img0001", IMAGE_WORDS), without_words("a_label", LABEL_WORDS)
+    >>> without_words("img0001", IMAGE_ENDS), without_words("a_label", LABEL_ENDS)
     ('0001', 'a')
     """
-    end, start = rf"(?:^|{GAP})(?:{words})$", rf"^(?:{words})(?:{GAP}|(?=\d)|$)"
     while True:
-        shorter = re.sub(start, "", re.sub(end, "", name))
+        shorter = ends.sub("", name)
         if shorter == name:
             return name
         name = shorter
@@ -111,7 +124,7 @@ def _key(folders: Sequence[str], stem: str) -> str:
         start = parts.index("derivatives")
         subject = next((index for index in range(start, len(parts)) if parts[index].startswith("sub-")), start + 1)
         parts = [*parts[:start], *parts[subject:]]
-    parts = [part for part in parts if re.fullmatch(f"{LABEL_WORDS}|{IMAGE_WORDS}|{SPLIT_PARTS}", part) is None]
+    parts = [part for part in parts if CONTAINERS.fullmatch(part) is None]
     while parts and stem.startswith(parts[-1]):
         parts.pop()
     return "_".join([*parts, stem] if stem else parts)

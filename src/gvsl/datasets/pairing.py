@@ -3,16 +3,19 @@
 import difflib
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from gvsl.cases import Case
 from gvsl.datasets.names import image_keys, label_keys
-from gvsl.io import UnusableFile, may_begin_label_map, peek, same_grid
+from gvsl.io import UnusableFile, looks_like_labels, peek, same_grid
 
 SAMPLE = 2**20
-"""Number of voxels by which a file is recognised as a label map, from its beginning."""
+"""Number of voxels, in its middle, by which a file is recognised as a label map."""
+MAX_CHANNELS = 8
+"""Limit for the images that share a label map; a name that more have tells nothing."""
 CLOSE = 8
 """Number of images with a similar name, in alphabetical order, among which the nearest is chosen."""
 
@@ -56,27 +59,48 @@ class Matcher:
         self.images = images
         self.by_id: dict[str, list[Image]] = defaultdict(list)
         self.aliases: dict[str, list[Image]] = defaultdict(list)
-        self.levels: list[dict[str, list[Image]]] = [defaultdict(list) for _ in range(3)]
-        self.stems: list[dict[str, list[Image]]] = [defaultdict(list) for _ in range(3)]
-        self.folders: dict[Path, list[Image]] = defaultdict(list)
         for image in images:
             self.by_id[image.case.id].append(image)
             if image.alias:
                 self.aliases[image.alias].append(image)
-            self.folders[image.place.path.parent].append(image)
-            for level, key in enumerate(image_keys(image.place.folders, image.place.stem)):
-                self.levels[level][key].append(image)
-            for level, key in enumerate(image_keys((), image.place.stem)):
-                self.stems[level][key].append(image)
-        self.sorted = sorted(self.levels[0])
+
+    @cached_property
+    def levels(self) -> list[dict[str, list[Image]]]:
+        """The images by each of their keys."""
+        return self._index(lambda place: image_keys(place.folders, place.stem))
+
+    @cached_property
+    def stems(self) -> list[dict[str, list[Image]]]:
+        """The images by each key of their name alone."""
+        return self._index(lambda place: image_keys((), place.stem))
+
+    @cached_property
+    def folders(self) -> dict[Path, list[Image]]:
+        """The images by their folder."""
+        found: dict[Path, list[Image]] = defaultdict(list)
+        for image in self.images:
+            found[image.place.path.parent].append(image)
+        return found
+
+    @cached_property
+    def sorted(self) -> list[str]:
+        """The most specific keys in alphabetical order."""
+        return sorted(self.levels[0])
+
+    def _index(self, keys_of: Callable[[Place], list[str]]) -> list[dict[str, list[Image]]]:
+        found: list[dict[str, list[Image]]] = [defaultdict(list) for _ in range(3)]
+        for image in self.images:
+            for level, key in zip(found, keys_of(image.place), strict=True):
+                level[key].append(image)
+        return found
 
     def pair(self, labels: Sequence[Place], given: bool) -> Pairs:
         """Match label maps to images.
 
         Args:
             labels: the label maps.
-            given: True if they lie in a folder for label maps, so that a name with one image is enough; else a label
-                map must also lie on its image's grid and begin with label values.
+            given: True if they lie in a folder for label maps, so that the name of one image is enough; else a label
+                map must also lie on its image's grid and hold label values.
         """
         claims: dict[str, list[Place]] = defaultdict(list)
         exact: dict[str, list[Place]] = defaultdict(list)
@@ -85,11 +109,11 @@ class Matcher:
             if given and label.id in self.by_id:
                 exact[label.id].append(label)
                 continue
-            found = self.candidates(label)
+            found, sure = self.candidates(label)
             if not found:
                 pairs.others[label.path] = f"without an image{self.nearest(label)}"
                 continue
-            fitting = found if given and len(found) == 1 else [image for image in found if fits(image, label)]
+            fitting = found if given and sure and len(found) == 1 else [image for image in found if fits(image, label)]
             if not fitting:
                 pairs.others[label.path] = f"that has no label values on the grid of {found[0].place.path.name}"
             for image in fitting:
@@ -115,24 +139,25 @@ class Matcher:
                     text = f"of {name}, one of {len(places)}; leave one, or join them into one"
                 pairs.others[place.path] = text
 
-    def candidates(self, label: Place) -> list[Image]:
-        """Return the images that a label map's name may mean."""
+    def candidates(self, label: Place) -> tuple[list[Image], bool]:
+        """Return the images that a label map's name may mean, and True if its folders say the same."""
         if label.id in self.aliases:
-            return self.aliases[label.id]
-        keys = label_keys(label.folders, label.stem)
-        for key in keys:
+            return self.aliases[label.id], True
+        for key in label_keys(label.folders, label.stem):
             for level in self.levels:
-                if key in level:
-                    return level[key]
+                if 0 < len(level.get(key, [])) <= MAX_CHANNELS:
+                    return level[key], True
         alone = self.folders.get(label.path.parent, [])
-        if len(alone) == 1 and len(set(keys)) > 1:  # named as a label map, in the folder of one image
-            return alone
+        if len(alone) == 1 and "" in label_keys((), label.stem):  # no more than "mask", in the folder of one image
+            return alone, False
         for key in label_keys((), label.stem):
+            if not key or (label_keys(label.folders, "") != [""] and not key.startswith("sub-")):
+                continue
             for level in self.stems:
-                found = level.get(key, []) if key else []
-                if len({image.place.path.parent for image in found}) == 1:
-                    return found
-        return []
+                found = level.get(key, [])
+                if len({image.place.path.parent for image in found}) == 1 and len(found) <= MAX_CHANNELS:
+                    return found, False
+        return [], False
 
     def nearest(self, label: Place) -> str:
         """Name the image with the most similar name."""
@@ -156,9 +181,9 @@ class Matcher:
 
 
 def fits(image: Image, label: Place) -> bool:
-    """Return True if a file begins with label values and has the image's grid."""
+    """Return True if a file holds label values, as far as its middle shows, and has the image's grid."""
     try:
         grid, sample = peek(label.path, count=SAMPLE)
-        return may_begin_label_map(sample) and same_grid(peek(image.case.image, image.case.parts)[0], grid)
+        return looks_like_labels(sample) and same_grid(peek(image.case.image, image.case.parts)[0], grid)
     except UnusableFile:
         return False

@@ -1,7 +1,7 @@
 """Reading and writing volumes: voxels, spacing and orientation."""
 
 from gvsl.io.dicom_series import Series, find_series, group_series
-from gvsl.io.label_content import may_begin_label_map, refuse_label_map
+from gvsl.io.label_content import looks_like_labels, refuse_label_map
 from gvsl.io.nifti import write_nifti, write_nifti_like
 from gvsl.io.read import COMPANION_SUFFIXES, VOLUME_SUFFIXES, peek, read_label, read_volume, write_like
 from gvsl.io.resample import resample, resample_onto
@@ -18,7 +18,7 @@ __all__ = [
     "find_series",
     "format_sizes",
     "group_series",
-    "may_begin_label_map",
+    "looks_like_labels",
     "peek",
     "read_label",
     "read_volume",

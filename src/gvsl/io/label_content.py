@@ -78,8 +78,8 @@ def count_labels(array: NDArray[Any]) -> int:
     return found if found <= FEW or _equal_fraction(array, round(low) + int(counts.argmax())) >= MIN_EQUAL else 0
 
 
-def may_begin_label_map(sample: NDArray[Any]) -> bool:
-    """Return True if the first voxels of a volume are whole numbers with few or mostly equal values."""
+def looks_like_labels(sample: NDArray[Any]) -> bool:
+    """Return True if part of a volume holds whole numbers with few or mostly equal values."""
     if not sample.size or not _whole(sample):
         return False
     values, counts = np.unique(np.rint(sample), return_counts=True)

@@ -48,7 +48,7 @@ def load_nrrd(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 def peek_nrrd(path: Path, count: int) -> tuple[tuple[int, int, int], NDArray[np.float64], NDArray[Any]]:
-    """Return shape, RAS+ affine and up to `count` of the first voxels; UnusableFile if the file can't be used."""
+    """Return shape, RAS+ affine and about `count` voxels of the middle; UnusableFile if the file can't be used."""
     return peek_with_header(path, "NRRD", _parse, SEVERAL_FILES, count)
 
 

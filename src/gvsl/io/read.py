@@ -54,7 +54,7 @@ def read_label(path: Path, parts: Sequence[str] = ()) -> Volume:
 
 
 def peek(path: Path, parts: Sequence[str] = (), count: int = 0) -> tuple[Volume, NDArray[Any]]:
-    """Return a volume's grid, as a volume of zeros that takes no memory, and about `count` of its first voxels.
+    """Return a volume's grid, as a volume of zeros that takes no memory, and about `count` voxels of its middle.
 
     Of a DICOM series no voxel is read. The arguments and errors are those of `read_volume`.
     """

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.io.header_checks import refuse_short, refuse_wrapped
-from gvsl.io.stream import DEFLATE_RATIO, decompressed, read_voxels, wrap_read_errors
+from gvsl.io.stream import CHUNK_BYTES, DEFLATE_RATIO, decompressed, read_voxels, wrap_read_errors
 from gvsl.io.volume import MAX_VOXELS, UnusableFile
 
 MAX_HEADER_BYTES = 2**20
@@ -58,18 +58,27 @@ def load_with_header(
 def peek_with_header(
     path: Path, name: str, parse: Callable[[IO[bytes]], TextHeader], several: re.Pattern[str], count: int
 ) -> tuple[tuple[int, int, int], NDArray[np.float64], NDArray[Any]]:
-    """Return shape and affine of a volume, and up to `count` of its first voxels in their stored type.
+    """Return shape and affine of a volume, and about `count` voxels of its middle planes in their stored type.
 
     The arguments and errors are those of `load_with_header`.
     """
     with wrap_read_errors(name), _opened(path, parse, several) as (header, stream, size):
-        left = min(count, prod(header.shape)) * header.dtype.itemsize
+        first, planes = middle_planes(header.shape, count)
+        plane = header.shape[0] * header.shape[1]
+        skipped, wanted = (number * plane * header.dtype.itemsize for number in (first, planes))
         found = bytearray()
         with _voxel_stream(stream, header, size) as plain:
-            while left > len(found) and (chunk := plain.read(left - len(found))):
+            while skipped > 0 and (chunk := plain.read(min(skipped, CHUNK_BYTES))):
+                skipped -= len(chunk)
+            while wanted > len(found) and (chunk := plain.read(wanted - len(found))):
                 found += chunk
-        held = len(found) // header.dtype.itemsize
-        return header.shape, header.affine, np.frombuffer(found, header.dtype, held)
+        return header.shape, header.affine, np.frombuffer(found, header.dtype, len(found) // header.dtype.itemsize)
+
+
+def middle_planes(shape: tuple[int, ...], count: int) -> tuple[int, int]:
+    """Return the first and the number of the planes along the last axis, in the middle, with about `count` voxels."""
+    planes = min(shape[2], -(-count // (shape[0] * shape[1])))
+    return (shape[2] - planes) // 2, planes
 
 
 def header_lines(stream: IO[bytes]) -> Iterator[str]:
