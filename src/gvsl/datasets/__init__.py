@@ -6,10 +6,11 @@ from gvsl.cases import Dataset
 from gvsl.datasets.asoca import asoca
 from gvsl.datasets.candi import candi
 from gvsl.datasets.decathlon import decathlon
-from gvsl.datasets.discovery import find_volumes, label_folder, stem
+from gvsl.datasets.discovery import find_volumes, label_folder
 from gvsl.datasets.folder import folder
 from gvsl.datasets.mmwhs import mmwhs
 from gvsl.datasets.nnunet import nnunet
+from gvsl.datasets.places import stem
 from gvsl.datasets.stoic import stoic
 from gvsl.datasets.tree import describe_endings
 

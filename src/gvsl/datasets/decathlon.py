@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from gvsl.cases import Case, Dataset
-from gvsl.datasets.discovery import by_id, stem
+from gvsl.datasets.discovery import by_id
 from gvsl.datasets.listing import entry, inside, names_of, read_listing
+from gvsl.datasets.places import stem
 from gvsl.datasets.splits import FRACTIONS, draw_or_fold
 from gvsl.datasets.subjects import subjects_of
 from gvsl.errors import UserError

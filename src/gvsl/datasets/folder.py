@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from gvsl.cases import SPLITS, Case, Dataset
-from gvsl.datasets.discovery import FORMATS, Found, by_id, find_volumes, joined, label_folder, place
+from gvsl.datasets.discovery import FORMATS, Found, by_id, find_volumes, label_folder
 from gvsl.datasets.listing import read_json
 from gvsl.datasets.names import is_label_folder
 from gvsl.datasets.pairing import Matcher
+from gvsl.datasets.places import joined, place
 from gvsl.datasets.subjects import across_splits
 from gvsl.datasets.tree import Tree, passed_over, walk
 from gvsl.errors import UserError

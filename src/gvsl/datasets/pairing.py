@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gvsl.cases import Case
 from gvsl.datasets.names import image_keys, label_keys
+from gvsl.datasets.places import Place
 from gvsl.io import UnusableFile, looks_like_labels, peek, same_grid
 
 SAMPLE = 2**20
@@ -18,20 +19,6 @@ MAX_CHANNELS = 8
 """Limit for the images that share a label map; a name that more have tells nothing."""
 CLOSE = 8
 """Number of images with a similar name, in alphabetical order, among which the nearest is chosen."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a volume lies below its root: its folders and its name without suffix."""
-
-    path: Path
-    folders: tuple[str, ...]
-    stem: str
-
-    @property
-    def id(self) -> str:
-        """The folders and the stem, joined by "_"."""
-        return "_".join([*self.folders, self.stem] if self.stem else self.folders)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import csv
 from pathlib import Path
 
 from gvsl.cases import Case, Dataset
-from gvsl.datasets.discovery import files_in, stem
+from gvsl.datasets.discovery import files_in
+from gvsl.datasets.places import stem
 from gvsl.datasets.splits import drawn
 from gvsl.datasets.tree import matching
 from gvsl.errors import UserError
