@@ -24,6 +24,10 @@ class Case:
     """Lung mask on the image's grid; a crop to the lungs uses it instead of segmenting them."""
     unusable: str = ""
     """Why the case can't be used, if that is known without reading it; such a case is refused with this message."""
+    doubt: str = ""
+    """Why its name may be that of a label map and not of an image; it is refused with this if its voxels agree."""
+    subject: str = ""
+    """Subject, if the layout or the PatientID tells; cases of one subject belong on one side of a split."""
 
 
 @dataclass(frozen=True)
@@ -38,3 +42,5 @@ class Dataset:
     label_values: Mapping[int, int] = field(default_factory=dict)
     """Label value in the store by label value in the files, 0 for background; empty if they stay the same. A label
     map with a value that isn't listed is refused."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Number of files that are neither volumes nor refused, by their ending."""

@@ -136,7 +136,7 @@ def test_other_formats_and_labels_without_an_image_are_refused_by_name(root: Pat
     assert list(store.cases) == ["a", "b", "c"]
     assert store.refused == (
         ("images/d.mgz", "is not NIfTI, NRRD, MetaImage or DICOM"),
-        ("images/e.nii.gz", "there is no such file"),
+        ("labels/e.nii.gz", "is a label map without an image; the nearest is a.nii.gz"),
     )
 
 

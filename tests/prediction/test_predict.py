@@ -299,3 +299,19 @@ def test_mistakes_are_one_line(run: Path, store: Store, tmp_path: Path) -> None:
             call()
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_label_maps_among_images_are_not_predicted(wide_run: Path, store: Store, tmp_path: Path) -> None:
+    image = nib.load(source(store, "s7"))
+    truth = np.zeros(image.shape, np.uint8)
+    truth[2:9, 3:9, 4:9] = 1
+    for name in ("case_0/segmentation", "case_0/any", "case_1/segmentation"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        nib.Nifti1Image(truth, image.affine).to_filename(tmp_path / f"{name}.nii.gz")
+    for name in ("case_0", "case_1"):
+        nib.save(image, tmp_path / name / "imaging.nii.gz")
+    outcome = predict(wide_run, find_images([tmp_path]), tmp_path / "out")
+    assert [case.id for case in outcome.done] == ["case_0_imaging", "case_1_imaging"]
+    [(case, reason)] = outcome.failed
+    assert case.id == "case_0_any"
+    assert reason.startswith("is a label map by its 2 whole values, on the grid of imaging.nii.gz")

@@ -66,14 +66,14 @@ def prepare(argv: Sequence[str]) -> None:
     """Turn a folder of volumes or a public dataset into a store, once.
 
     SOURCE is a folder with images/ (and optionally labels/ with the same names, splits.json and labels.json), or a
-    folder of volumes at any depth: NIfTI, NRRD or MetaImage files, or DICOM series. With --dataset it is the official
-    release of a public dataset (docs/datasets). A file that can't be used is refused by name and the others are
-    prepared; gvsl inspect lists the refused files with the reasons, and duplicate images.
+    folder of volumes at any depth, with label maps among them or not: NIfTI, NRRD or MetaImage files, or DICOM series.
+    With --dataset it is the official release of a public dataset (docs/datasets). A file that can't be used is refused
+    by name and the others are prepared; gvsl inspect lists the refused files with the reasons, and duplicate images.
 
     Run again, the command continues where it was stopped. In an existing store it prepares only what is missing or
     has changed, and removes nothing.
     """
-    from gvsl.datasets import DATASETS
+    from gvsl.datasets import DATASETS, describe_endings
     from gvsl.preparation import PrepareSummary
     from gvsl.preparation import prepare as prepare_store
     from gvsl.preprocessing import PRESETS, Preprocessing
@@ -98,7 +98,7 @@ def prepare(argv: Sequence[str]) -> None:
     parser.add_argument("--processes", type=int, default=None, metavar="N", help=how_many)
     where = "address of a Dask scheduler to prepare on, such as tcp://host:8786"
     parser.add_argument("--dask", type=str, default=None, metavar="ADDRESS", help=where)
-    leak = "accept an image, under one name or two, in both training and held-out splits, or in both val and test"
+    leak = "accept an image, under one name or two, or a subject in both training and held-out splits, or val and test"
     parser.add_argument("--allow-leakage", action="store_true", help=leak)
     defaults = {name: value for name, value in asdict(PRESETS[preset]).items() if name != "preset"}
     add_settings(parser, Preprocessing, default=defaults, skip={"preset"})
@@ -127,6 +127,9 @@ def prepare(argv: Sequence[str]) -> None:
         print(f"Lungs: {line}")
     if store.refused:
         print(f"gvsl inspect {shlex.quote(str(options.store))} lists the refused files with the reasons")
+    if dataset.passed_over:
+        count = sum(dataset.passed_over.values())
+        print(f"{count} files passed over, no volumes by their ending: {describe_endings(dataset.passed_over)}")
     cases = list(store.cases.values())
     airless = sum(case.without_air for case in cases)
     if airless:

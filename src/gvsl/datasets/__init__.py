@@ -6,11 +6,13 @@ from gvsl.cases import Dataset
 from gvsl.datasets.asoca import asoca
 from gvsl.datasets.candi import candi
 from gvsl.datasets.decathlon import decathlon
-from gvsl.datasets.discovery import find_volumes, stem
+from gvsl.datasets.discovery import find_volumes, label_folder
 from gvsl.datasets.folder import folder
 from gvsl.datasets.mmwhs import mmwhs
 from gvsl.datasets.nnunet import nnunet
+from gvsl.datasets.places import stem
 from gvsl.datasets.stoic import stoic
+from gvsl.datasets.tree import describe_endings
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "folder": folder,
@@ -23,4 +25,4 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 }
 """Every dataset by name: a function of the root folder and, if it has cross-validation, of the fold."""
 
-__all__ = ["DATASETS", "Dataset", "find_volumes", "folder", "stem"]
+__all__ = ["DATASETS", "Dataset", "describe_endings", "find_volumes", "folder", "label_folder", "stem"]

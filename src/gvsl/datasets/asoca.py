@@ -5,6 +5,7 @@ from pathlib import Path
 from gvsl.cases import Case, Dataset
 from gvsl.datasets.discovery import by_id
 from gvsl.datasets.splits import draw_or_fold
+from gvsl.datasets.tree import matching
 from gvsl.errors import UserError
 
 GROUPS = ("Normal", "Diseased")
@@ -23,7 +24,7 @@ def asoca(root: Path, fold: int | None = None) -> Dataset:
     Raises:
         UserError: `root` has no such files, or two of one case, or there is no such fold.
     """
-    found = (path for group in GROUPS for path in sorted(root.rglob(f"{group}/CTCA/{group}_*.nrrd")))
+    found = matching(root, [f"{group}/CTCA/{group}_*.nrrd" for group in GROUPS])
     images = by_id(((path.stem, path) for path in found), root)
     if not images:
         raise UserError(f"{root} is not ASOCA: it should hold {TREE}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from gvsl.cases import Case, Dataset
 from gvsl.datasets.discovery import by_id
 from gvsl.datasets.splits import draw_or_fold
+from gvsl.datasets.tree import matching
 from gvsl.errors import UserError
 
 GROUPS = ("BPDwPsy", "BPDwoPsy", "HC", "SS")
@@ -46,7 +47,7 @@ def candi(root: Path, fold: int | None = None) -> Dataset:
     Raises:
         UserError: `root` has no such files, or two of one case, or there is no such fold.
     """
-    found = (path for group in GROUPS for path in sorted(root.rglob(f"{group}_*_procimg.nii*")))
+    found = matching(root, [f"{group}_*_procimg.nii*" for group in GROUPS])
     images = by_id(((path.name.partition("_procimg")[0], path) for path in found), root)
     if not images:
         raise UserError(f"{root} is not CANDI: it should hold {TREE}")

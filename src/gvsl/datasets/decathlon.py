@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from gvsl.cases import Case, Dataset
-from gvsl.datasets.discovery import by_id, stem
+from gvsl.datasets.discovery import by_id
 from gvsl.datasets.listing import entry, inside, names_of, read_listing
+from gvsl.datasets.places import stem
 from gvsl.datasets.splits import FRACTIONS, draw_or_fold
+from gvsl.datasets.subjects import subjects_of
 from gvsl.errors import UserError
 
 
 def decathlon(root: Path, fold: int | None = None) -> Dataset:
     """Load the cases in `root`/dataset.json; the official test cases, without public labels, are in no split.
+
+    The labelled cases are those listed under training and, as in AMOS, under validation.
 
     Args:
         root: folder of one task, such as Task04_Hippocampus.
@@ -27,16 +31,26 @@ def decathlon(root: Path, fold: int | None = None) -> Dataset:
             f"{root} has {len(modalities)} channels per image ({', '.join(map(str, modalities.values()))}); gvsl takes "
             "one: write one of them to images of its own, and prepare those"
         )
-    training = entry(listing, "training", list, root)
+    training = [*entry(listing, "training", list, root), *_labelled(listing.get("validation"))]
     pairs = [(_path(item, "image", root), _path(item, "label", root)) for item in training]
     ids = list(by_id(((stem(image), image) for image, _ in pairs), root))
     if not ids:
         raise UserError(f"{root}/dataset.json lists no training cases")
-    splits = draw_or_fold(ids, FRACTIONS, fold)
-    cases = [Case(stem(image), image, label, splits[stem(image)]) for image, label in pairs]
+    subjects = subjects_of(ids)
+    splits = draw_or_fold(ids, FRACTIONS, fold, subjects)
+    cases = [
+        Case(stem(image), image, label, splits[stem(image)], subject=subjects.get(stem(image), ""))
+        for image, label in pairs
+    ]
     cases += [Case(stem(image), image) for image in (_path(item, "image", root) for item in listing.get("test", []))]
     names = names_of(entry(listing, "labels", dict, root), root)
     return Dataset(cases, names, root.resolve().name, {value: value for value in names})
+
+
+def _labelled(items: Any) -> list[dict[str, Any]]:
+    """Return the entries of a list that have an image and a label map."""
+    found = items if isinstance(items, list) else []
+    return [item for item in found if isinstance(item, dict) and {"image", "label"} <= item.keys()]
 
 
 def _path(item: Any, kind: str, root: Path) -> Path:

@@ -1,41 +1,52 @@
 """Discovery of volumes in folders: files and DICOM series."""
 
-import os
-import re
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gvsl.cases import Case
+from gvsl.datasets.maps import kinds_of, label_depth, refused_maps
+from gvsl.datasets.names import normal
+from gvsl.datasets.pairing import Image, Matcher
+from gvsl.datasets.places import joined, place, stem
+from gvsl.datasets.series import find_dicom
+from gvsl.datasets.subjects import subject_of
+from gvsl.datasets.tree import describe_endings, passed_over, walk
 from gvsl.errors import UserError
-from gvsl.io import COMPANION_SUFFIXES, VOLUME_SUFFIXES, find_series
+from gvsl.io import COMPANION_SUFFIXES, VOLUME_SUFFIXES
 
 OTHER_VOLUMES = (".mgz", ".mgh")
 """Volumes that can't be read, and are refused by name."""
-DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
-"""Suffixes of DICOM files; most have none in particular."""
 NO_DICOM = (*VOLUME_SUFFIXES, *COMPANION_SUFFIXES, *OTHER_VOLUMES, ".json", ".b2nd")
 FORMATS = "NIfTI, NRRD, MetaImage or DICOM"
-LABEL_FOLDERS = ("labels", "labelstr", "labelsts", "annotations", "segmentations", "masks", "derivatives")
-"""Names of folders of label maps or results, in lower case."""
-LABEL_ENDING = re.compile(r"[-_.](label|labels|seg|dseg|segmentation|mask)$", re.IGNORECASE)
-"""Name endings of label maps beside their images."""
-HEAD_BYTES = 256
+HEADERS = (".hdr", ".hdr.gz", ".nhdr", ".mhd")
 
 
-def find_volumes(root: Path, labels: Path) -> tuple[list[Case], list[Case]]:
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds."""
+
+    cases: list[Case]
+    """Images, with the label maps that lie among them; in no split."""
+    refused: list[Case]
+    """What can't be used, each with the reason: unreadable formats, label maps without an image, unknown files."""
+    rest: list[Path] = field(default_factory=list)
+    """All other files."""
+    matcher: Matcher = field(default_factory=lambda: Matcher([]))
+    """The images by the keys of their names."""
+
+
+def find_volumes(root: Path, labels: Path, known: Sequence[Path] = ()) -> Found:
     """Find the volumes in a folder and below: NIfTI, NRRD and MetaImage files and DICOM series.
 
     The id of a file is its folders' names and its stem, joined by "_"; that of a series its folders' names, with its
-    SeriesInstanceUID if there are several in the folder. Hidden files are ignored.
+    SeriesInstanceUID if there are several volumes in the folder. Hidden files are ignored. Label maps are told from
+    images by their names, and matched to them if they lie on their grid.
 
     Args:
         root: the folder.
         labels: the folder of its label maps, which is ignored too.
-
-    Returns:
-        cases in no split that look readable, and those to refuse: unreadable formats, label maps among images, and
-        unknown files.
+        known: files that are no volumes, but are read.
 
     Raises:
         UserError: there is no readable volume, or the folder has the layout of another dataset.
@@ -45,20 +56,42 @@ def find_volumes(root: Path, labels: Path) -> tuple[list[Case], list[Case]]:
             f"{root} has the layout of the Decathlon and of nnU-Net: give --dataset decathlon or nnunet, "
             f"or name {root / 'imagesTr'}"
         )
-    files, left_out = _visible(root, labels)
-    images = [path for path in files if path.name.lower().endswith(VOLUME_SUFFIXES)]
-    among = {path.parent for path in images if not LABEL_ENDING.search(stem(path))}
-    maps = {path for path in images if path.parent in among and LABEL_ENDING.search(stem(path))}
-    series, strays = _series(root, [path for path in files if not path.name.lower().endswith(NO_DICOM)])
-    pairs = {(path.parent, stem(path)) for path in images}
-    strays += [path for path in files if path.name.lower().endswith(OTHER_VOLUMES)]
-    strays += [path for path in files if (half := _half_of(path)) is not None and half not in pairs]
-    taken = [Case(file_id(path, root), path) for path in images if path not in maps]
-    if not taken and not series:
-        raise UserError(_nothing_in(root, strays))
-    reason = "is a label map by its name, among images; put it into labels/ under its image's name, or rename it"
-    refused = [Case(_joined(path, root), path, unusable=reason) for path in sorted(maps)]
-    return [*taken, *series], [*refused, *left_out, *_refused(root, strays)]
+    tree = walk(root, [labels])
+    volumes = [path for path in tree.files if path.name.lower().endswith(VOLUME_SUFFIXES)]
+    kinds = kinds_of(volumes, root)
+    others = [path for path in tree.files if label_depth(path, root) == 0]
+    dicom = find_dicom(root, [path for path in others if not path.name.lower().endswith(NO_DICOM)])
+    pairs = {(path.parent, stem(path)) for path in volumes}
+    strays = [*dicom.strays, *(path for path in others if path.name.lower().endswith(OTHER_VOLUMES))]
+    strays += [path for path in others if (half := _half_of(path)) is not None and half not in pairs]
+    images = [_image(path, root) for path in volumes if kinds[path] == "image"]
+    candidates = [path for path in volumes if kinds[path] in ("folder", "ending", "word")]
+    found = Matcher([*images, *dicom.images]).pair([place(path, root) for path in candidates], given=False)
+    used = set(found.labels.values())
+    doubtful = [path for path in volumes if kinds[path] == "word" and path not in used]
+    unsure = [_image(path, root, found.others.get(path, "among images")) for path in doubtful]
+    everything = [*images, *unsure, *dicom.images]
+    if not everything:
+        raise UserError(_nothing_in(root, strays, tree.files))
+    order = {path: number for number, path in enumerate(volumes)}
+    everything.sort(key=lambda image: order.get(image.place.path, len(order)))  # a stable sort: series come last
+    cases = [replace(image.case, label=found.labels.get(image.case.id)) for image in everything]
+    refused = [
+        *refused_maps([path for path in volumes if path not in used], kinds, root, found),
+        *(Case(joined(path, root), path, unusable=reason) for path, reason in (*tree.closed, *dicom.left_out)),
+        *_refused(root, strays),
+    ]
+    seen = {*volumes, *strays, *known, *dicom.files}
+    headed = {path.parent for path in volumes if path.name.lower().endswith(HEADERS)}
+    rest = [path for path in tree.files if path not in seen and not (path.parent in headed and _is_companion(path))]
+    return Found(cases, refused, rest, Matcher(everything))
+
+
+def label_folder(root: Path) -> Path:
+    """Return the folder of a source's label maps: labels, whatever its case, or label; it may not exist."""
+    folders = sorted(path for path in root.iterdir() if normal(path.name) in ("labels", "label") and path.is_dir())
+    exact = root / "labels"
+    return exact if exact in folders or not folders else max(folders, key=lambda path: normal(path.name))
 
 
 def files_in(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -67,26 +100,6 @@ def files_in(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
         return []
     visible = (path for path in root.iterdir() if not path.name.startswith("."))
     return sorted(path for path in visible if path.name.lower().endswith(suffixes) and not path.is_dir())
-
-
-def files_below(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """List the visible files of a folder and below with these suffixes, sorted."""
-    return [path for path in _walk(root) if path.name.lower().endswith(suffixes)]
-
-
-def stem(path: Path) -> str:
-    """Return a volume's file name without its suffix.
-
-    >>> stem(Path("sub-01.nii.gz"))
-    'sub-01'
-    """
-    ending = next((suffix for suffix in VOLUME_SUFFIXES if path.name.lower().endswith(suffix)), path.suffix)
-    return path.name[: len(path.name) - len(ending)]
-
-
-def file_id(path: Path, root: Path) -> str:
-    """Return the id of a file: the names of its folders below `root` and its stem, joined by "_"."""
-    return "_".join([*path.relative_to(root).parent.parts, stem(path)])
 
 
 def by_id(found: Iterable[tuple[str, Path]], root: Path) -> dict[str, Path]:
@@ -108,70 +121,9 @@ def by_id(found: Iterable[tuple[str, Path]], root: Path) -> dict[str, Path]:
     return files
 
 
-def _walk(root: Path, ignored: Path | None = None) -> list[Path]:
-    """List the visible files of a folder and below, sorted."""
-    files = []
-    for folder, below, names in os.walk(root):
-        below[:] = [name for name in below if not name.startswith(".") and Path(folder, name) != ignored]
-        files += [Path(folder, name) for name in names if not name.startswith(".")]
-    return sorted(files)
-
-
-def _visible(root: Path, labels: Path) -> tuple[list[Path], list[Case]]:
-    """Return the files to search for volumes, and one case to refuse per folder of label maps."""
-    files, folders_of_maps = [], []
-    for path in _walk(root, labels):
-        folders = path.relative_to(root).parent.parts
-        depth = next((depth for depth, name in enumerate(folders, 1) if name.lower() in LABEL_FOLDERS), 0)
-        if not depth:
-            files.append(path)
-        elif path.name.lower().endswith(VOLUME_SUFFIXES):
-            folders_of_maps.append(root.joinpath(*folders[:depth]))
-    return files, [
-        Case(
-            _joined(folder, root),
-            folder,
-            unusable=f"holds label maps or results by its name ({count} volumes), not images; rename it, or prepare it "
-            "separately",
-        )
-        for folder, count in Counter(folders_of_maps).items()
-    ]
-
-
-def _series(root: Path, files: list[Path]) -> tuple[list[Case], list[Path]]:
-    """Return a case for each DICOM series, and the files that aren't DICOM despite their name or lack of suffix.
-
-    Series without a volume are cases too: they are refused when they are read.
-    """
-    found = find_series(files)
-    homes = {uid: Path(os.path.commonpath([path.parent for path in paths])) for uid, paths in found.items()}
-    count = Counter(homes.values())
-    above = {parent for home in count for parent in home.parents}
-    cases = []
-    for uid, paths in found.items():
-        home = homes[uid]
-        alone = count[home] == 1 and home not in above and count.keys().isdisjoint(home.parents)
-        name = "_".join(home.relative_to(root).parts) or root.resolve().name
-        parts = () if alone else tuple(path.relative_to(home).as_posix() for path in paths)
-        cases.append(Case(name if alone else f"{name}_{uid}", home, parts=parts))
-    taken = {path for paths in found.values() for path in paths}
-    others = (path for path in files if path not in taken)
-    strays = [path for path in others if path.name.lower().endswith(DICOM_SUFFIXES) or _lacks_suffix(path)]
-    return sorted(cases, key=lambda case: case.id), strays
-
-
-def _lacks_suffix(path: Path) -> bool:
-    """Return True if a file has no meaningful suffix, like many DICOM files, and isn't text."""
-    if (path.suffix and not path.suffix[1:].isdecimal()) or path.name.upper() == "DICOMDIR":
-        return False
-    if not path.is_file():  # a pipe, which must not be opened, or a broken link
-        return True
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(HEAD_BYTES)
-    except OSError:
-        return True
-    return not head or b"\0" in head
+def _image(path: Path, root: Path, doubt: str = "") -> Image:
+    where = place(path, root)
+    return Image(Case(where.id, path, doubt=doubt, subject=subject_of(where.folders, where.stem)), where)
 
 
 def _half_of(path: Path) -> tuple[Path, str] | None:
@@ -189,19 +141,20 @@ def _refused(root: Path, strays: list[Path]) -> list[Case]:
     cases = []
     for paths in others.values():
         reason = f"is neither a volume by its name nor DICOM, like {len(paths) - 1} more files in its folder"
-        cases.append(Case(_joined(paths[0], root), paths[0], unusable=reason if len(paths) > 1 else ""))
-    cases += [Case(_joined(path, root), path) for path in known]
+        cases.append(Case(joined(paths[0], root), paths[0], unusable=reason if len(paths) > 1 else ""))
+    cases += [Case(joined(path, root), path) for path in known]
     return sorted(cases, key=lambda case: case.image)
 
 
-def _joined(path: Path, root: Path) -> str:
-    return "_".join(path.relative_to(root).parts)
+def _is_companion(path: Path) -> bool:
+    return path.name.lower().endswith(COMPANION_SUFFIXES)
 
 
-def _nothing_in(root: Path, strays: list[Path]) -> str:
+def _nothing_in(root: Path, strays: list[Path], rest: Sequence[Path]) -> str:
     below = next((path for suffix in VOLUME_SUFFIXES for path in root.rglob(f"*{suffix}")), None)
     if below is not None:
         return f"{root} holds no volume itself, but {below.parent} does; name that folder"
     if strays:
         return f"{root} holds no volume that can be read; convert {strays[0].name} and the others to NIfTI first"
-    return f"{root} holds no volume ({FORMATS}); name a folder of volumes"
+    held = f"; what it has can't be read: {describe_endings(passed_over(rest))}" if rest else ""
+    return f"{root} holds no volume ({FORMATS}); name a folder of volumes{held}"

@@ -4,8 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from gvsl.cases import SPLITS, Case, Dataset
-from gvsl.datasets.discovery import FORMATS, by_id, file_id, files_below, find_volumes
+from gvsl.datasets.discovery import FORMATS, Found, by_id, find_volumes, label_folder
 from gvsl.datasets.listing import read_json
+from gvsl.datasets.names import is_label_folder
+from gvsl.datasets.pairing import Matcher
+from gvsl.datasets.places import joined, place
+from gvsl.datasets.subjects import across_splits
+from gvsl.datasets.tree import Tree, passed_over, walk
 from gvsl.errors import UserError
 from gvsl.io import VOLUME_SUFFIXES
 from gvsl.text import few
@@ -13,6 +18,7 @@ from gvsl.text import few
 HELD_OUT = ("val", "test")
 NAMED = 3
 """Maximum number of ids in a message."""
+SPLITS_NAME, LABELS_NAME, CLASSES_NAME = "splits.json", "labels.json", "classes.json"
 
 
 def folder(root: Path, allow_leakage: bool = False) -> Dataset:
@@ -23,34 +29,63 @@ def folder(root: Path, allow_leakage: bool = False) -> Dataset:
     and test, labels.json a name for each label value, and classes.json the image-level label, 0 or 1, of each id.
     Without splits.json every case is in pretrain; with it, unlisted cases are in no split. Ids are the folder names
     below and the file name, joined by "_"; of a DICOM series the folder names, with its SeriesInstanceUID if there
-    are several in the folder.
+    are several volumes in the folder.
 
     Args:
         root: the folder.
-        allow_leakage: accept cases of val or test that are in another split too.
+        allow_leakage: accept cases of val or test, or other cases of their subjects, that are in another split too.
 
     Raises:
         UserError: `root` is missing or has no volume, a JSON file is malformed, splits or classes list unknown cases,
-            or val and test overlap with each other or with pretrain and train without `allow_leakage`.
+            or val and test overlap with each other or with pretrain and train, by case or by subject, without
+            `allow_leakage`.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; name a folder of volumes ({FORMATS})")
     images = root / "images" if (root / "images").is_dir() else root
-    maps = root / "labels"
-    found, strays = find_volumes(images, maps)
-    labels = by_id(((file_id(path, maps), path) for path in files_below(maps, VOLUME_SUFFIXES)), maps)
-    present = {case.id for case in found}
-    splits = _read_splits(root / "splits.json", present, allow_leakage)
-    targets = _read_targets(root / "classes.json", present)
-    # Unreadable files and label maps without an image become cases too, so that they are refused by name.
-    cases = [*found, *strays]
-    orphans = sorted(labels.keys() - {case.id for case in cases})
-    cases += [Case(orphan, images / labels[orphan].relative_to(maps)) for orphan in orphans]
+    maps = label_folder(root)
+    known = [root / name for name in (SPLITS_NAME, LABELS_NAME, CLASSES_NAME)]
+    found = find_volumes(images, maps, known)
+    labels, unused, rest = _read_labels(root, images, maps, found)
+    splits = _read_splits(root / SPLITS_NAME, found, allow_leakage)
+    targets = _read_targets(root / CLASSES_NAME, found.matcher)
     cases = [
         replace(case, label=labels.get(case.id), splits=_splits_of(case.id, splits), target=targets.get(case.id))
-        for case in cases
+        for case in found.cases
     ]
-    return Dataset(cases, _read_label_names(root / "labels.json"), root.resolve().name)
+    # What can't be used becomes cases too, so that it is refused by name.
+    cases += [*found.refused, *(Case(joined(path, root), path, unusable=reason) for path, reason in unused)]
+    counts = passed_over([*found.rest, *(path for path in rest if path not in known)])
+    return Dataset(cases, _read_label_names(root / LABELS_NAME), root.resolve().name, passed_over=counts)
+
+
+def _read_labels(
+    root: Path, images: Path, maps: Path, found: Found
+) -> tuple[dict[str, Path], list[tuple[Path, str]], list[Path]]:
+    """Return the label maps by id, what can't be used as one with the reason, and the files that are nothing of these.
+
+    Those in `maps` come first, then those in other folders of label maps beside images/, then those among the images.
+    """
+    beside = walk(root, [images, maps]) if images != root else Tree()
+    inside = walk(maps) if maps.is_dir() else Tree()
+    given = [place(path, maps) for path in inside.files if path.name.lower().endswith(VOLUME_SUFFIXES)]
+    by_id(((where.id, where.path) for where in given), maps)
+    pairs = found.matcher.pair(given, given=True)
+    volumes = [place(path, root) for path in beside.files if path.name.lower().endswith(VOLUME_SUFFIXES)]
+    others = found.matcher.pair([where for where in volumes if any(map(is_label_folder, where.folders))], given=False)
+    labels: dict[str, Path] = {}
+    unused = [*inside.closed, *beside.closed]
+    unused += [(path, f"is a label map {why}") for path, why in (pairs.others | others.others).items()]
+    among = {case.id: case.label for case in found.cases if case.label is not None}
+    for source in (pairs.labels, others.labels, among):
+        for case_id, path in source.items():
+            used = labels.setdefault(case_id, path)
+            if used != path:
+                unused.append((path, f"is a label map of {case_id} too, but {used.relative_to(root)} is used"))
+    outside = [where for where in volumes if where.path not in {*others.labels.values(), *others.others}]
+    unused += [(where.path, "lies outside images/; move it there, or prepare it separately") for where in outside]
+    taken = {where.path for where in (*given, *volumes)}
+    return labels, unused, [path for path in (*inside.files, *beside.files) if path not in taken]
 
 
 def _splits_of(case_id: str, splits: dict[str, set[str]] | None) -> tuple[str, ...]:
@@ -59,23 +94,31 @@ def _splits_of(case_id: str, splits: dict[str, set[str]] | None) -> tuple[str, .
     return tuple(name for name in SPLITS if case_id in splits.get(name, ()))
 
 
-def _read_splits(path: Path, present: set[str], allow_leakage: bool) -> dict[str, set[str]] | None:
+def _read_splits(path: Path, found: Found, allow_leakage: bool) -> dict[str, set[str]] | None:
     if not path.exists():
         return None
-    found = read_json(path)
-    if not isinstance(found, dict) or not all(
-        isinstance(ids, list) and all(isinstance(item, str) for item in ids) for ids in found.values()
+    read = read_json(path)
+    if not isinstance(read, dict) or not all(
+        isinstance(ids, list) and all(isinstance(item, str) for item in ids) for ids in read.values()
     ):
         raise UserError(f'{path} must hold lists of ids by split, like {{"pretrain": ["a", "b"], "test": ["c"]}}')
-    for name, ids in found.items():
+    splits = {}
+    for name, ids in read.items():
         if name not in SPLITS:
             raise UserError(f"{path} has a split {name!r}; the splits are {', '.join(SPLITS)}")
-        missing = sorted(set(ids) - present)
+        meant = {item: found.matcher.resolve(item) for item in ids}
+        missing = sorted(item for item, cases in meant.items() if not cases)
         if missing:
             raise UserError(f"{path} names cases in {name} that have no image: {few(missing, NAMED)}")
-    splits = {name: set(ids) for name, ids in found.items()}
+        splits[name] = {case_id for cases in meant.values() for case_id in cases}
     if not allow_leakage:
         _refuse_leakage(path, splits)
+        both = across_splits(found.cases, {case.id: _splits_of(case.id, splits) for case in found.cases})
+        if both:
+            raise UserError(
+                f"{path} has cases of one subject in training and held out, or in both val and test: {both}; move them "
+                "to one side, or give --allow-leakage"
+            )
     return splits
 
 
@@ -103,13 +146,14 @@ def _read_label_names(path: Path) -> dict[int, str]:
     return {value: str(name) for value, name in names.items() if value != 0}
 
 
-def _read_targets(path: Path, present: set[str]) -> dict[str, int]:
+def _read_targets(path: Path, matcher: Matcher) -> dict[str, int]:
     if not path.exists():
         return {}
     found = read_json(path)
     if not isinstance(found, dict) or not all(type(value) is int and value in (0, 1) for value in found.values()):
         raise UserError(f'{path} must hold a class, 0 or 1, by id, like {{"a": 0, "b": 1}}')
-    missing = sorted(found.keys() - present)
+    meant = {name: matcher.resolve(name) for name in found}
+    missing = sorted(name for name, cases in meant.items() if not cases)
     if missing:
         raise UserError(f"{path} names cases that have no image: {few(missing, NAMED)}")
-    return found
+    return {case_id: found[name] for name, cases in meant.items() for case_id in cases}

@@ -5,6 +5,7 @@ from pathlib import Path
 from gvsl.cases import Case, Dataset
 from gvsl.datasets.discovery import by_id
 from gvsl.datasets.splits import draw_or_fold
+from gvsl.datasets.tree import matching
 from gvsl.errors import UserError
 
 STRUCTURES = {
@@ -37,7 +38,7 @@ def mmwhs(root: Path, fold: int | None = None) -> Dataset:
         UserError: `root` has no such files, or two of one case, or there is no such fold.
     """
     labelled, unlabelled = (
-        by_id(((path.name.partition("_image")[0], path) for path in sorted(root.rglob(f"{part}_*_image.nii*"))), root)
+        by_id(((path.name.partition("_image")[0], path) for path in matching(root, [f"{part}_*_image.nii*"])), root)
         for part in ("ct_train", "ct_test")
     )
     if not labelled:

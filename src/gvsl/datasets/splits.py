@@ -13,17 +13,22 @@ FRACTIONS = {"train": 6, "val": 2, "test": 2}
 FOLDS = 5
 
 
-def drawn(ids: Sequence[str], counts: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """Draw the splits of each id; train cases are in pretrain too.
+def drawn(
+    ids: Sequence[str], counts: Mapping[str, int], subjects: Mapping[str, str] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """Draw the splits of each id; train cases are in pretrain too, and cases of one subject in one split.
 
     Args:
         ids: in any order.
         counts: numbers of train, val and test cases, in this order. They are scaled to the number of ids, which is
             smaller for part of a dataset; no split becomes empty.
+        subjects: of the ids that have one; a subject is drawn with all its cases.
 
     Raises:
-        UserError: there are fewer ids than splits.
+        UserError: there are fewer ids, or subjects, than splits.
     """
+    if subjects:
+        return _expand(drawn(_units(ids, subjects), counts), ids, subjects)
     if len(ids) < len(counts):
         raise UserError(f"{len(ids)} cases can't be split into {', '.join(counts)}; complete the download")
     whole = sum(counts.values())
@@ -37,17 +42,22 @@ def drawn(ids: Sequence[str], counts: Mapping[str, int]) -> dict[str, tuple[str,
     return found
 
 
-def one_fold(ids: Sequence[str], number: int, folds: int = FOLDS) -> dict[str, tuple[str, ...]]:
+def one_fold(
+    ids: Sequence[str], number: int, folds: int = FOLDS, subjects: Mapping[str, str] | None = None
+) -> dict[str, tuple[str, ...]]:
     """Return the splits of each id in one fold of a cross-validation: a part is test, the next val, the rest train.
 
     Args:
         ids: in any order.
         number: of the fold, from 0.
         folds: number of folds, 3 or more.
+        subjects: of the ids that have one; a subject is in one part with all its cases.
 
     Raises:
-        UserError: there is no such fold, or there are fewer ids than folds.
+        UserError: there is no such fold, or there are fewer ids, or subjects, than folds.
     """
+    if subjects:
+        return _expand(one_fold(_units(ids, subjects), number, folds), ids, subjects)
     if not 0 <= number < folds:
         raise UserError(f"there is no fold {number}: the folds are 0 to {folds - 1}")
     if len(ids) < folds:
@@ -58,9 +68,27 @@ def one_fold(ids: Sequence[str], number: int, folds: int = FOLDS) -> dict[str, t
     return {case_id: _with_pretrain(names.get(index, "train")) for case_id, index in part.items()}
 
 
-def draw_or_fold(ids: Sequence[str], counts: Mapping[str, int], fold: int | None) -> dict[str, tuple[str, ...]]:
+def draw_or_fold(
+    ids: Sequence[str], counts: Mapping[str, int], fold: int | None, subjects: Mapping[str, str] | None = None
+) -> dict[str, tuple[str, ...]]:
     """Draw the dataset's default splits, or return those of a fold of its cross-validation."""
-    return drawn(ids, counts) if fold is None else one_fold(ids, fold)
+    return drawn(ids, counts, subjects) if fold is None else one_fold(ids, fold, subjects=subjects)
+
+
+def _units(ids: Sequence[str], subjects: Mapping[str, str]) -> list[str]:
+    """Return what is drawn: the first id of each subject, and the ids without one."""
+    firsts: dict[str, str] = {}
+    for case_id in sorted(ids):
+        firsts.setdefault(subjects.get(case_id) or f"\0{case_id}", case_id)
+    return list(firsts.values())
+
+
+def _expand(
+    drawn_units: Mapping[str, tuple[str, ...]], ids: Sequence[str], subjects: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Give all cases of a subject the splits of its first."""
+    by_subject = {subjects.get(unit) or f"\0{unit}": found for unit, found in drawn_units.items()}
+    return {case_id: by_subject[subjects.get(case_id) or f"\0{case_id}"] for case_id in ids}
 
 
 def _with_pretrain(name: str) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ import csv
 from pathlib import Path
 
 from gvsl.cases import Case, Dataset
-from gvsl.datasets.discovery import files_in, stem
+from gvsl.datasets.discovery import files_in
+from gvsl.datasets.places import stem
 from gvsl.datasets.splits import drawn
+from gvsl.datasets.tree import matching
 from gvsl.errors import UserError
 from gvsl.io import VOLUME_SUFFIXES
 
@@ -29,8 +31,8 @@ def stoic(root: Path) -> Dataset:
     Raises:
         UserError: `root` has no such files, the table is malformed, or an id has two scans or two masks.
     """
-    tables = sorted(root.rglob(TABLE))
-    images = _by_id(sorted(root.rglob("mha/*.mha")), "scans")
+    tables = matching(root, [TABLE])
+    images = _by_id(matching(root, ["mha/*.mha"]), "scans")
     if not tables or not images:
         raise UserError(f"{root} is not STOIC: it should hold {TREE}")
     classes = _read_classes(tables[0])

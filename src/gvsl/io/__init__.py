@@ -1,8 +1,9 @@
 """Reading and writing volumes: voxels, spacing and orientation."""
 
-from gvsl.io.dicom_file import find_series
+from gvsl.io.dicom_series import Series, find_series, group_series
+from gvsl.io.label_content import looks_like_labels, refuse_label_map
 from gvsl.io.nifti import write_nifti, write_nifti_like
-from gvsl.io.read import COMPANION_SUFFIXES, VOLUME_SUFFIXES, read_label, read_volume, write_like
+from gvsl.io.read import COMPANION_SUFFIXES, VOLUME_SUFFIXES, peek, read_label, read_volume, write_like
 from gvsl.io.resample import resample, resample_onto
 from gvsl.io.volume import Box, UnusableFile, Volume, bounding_box, format_sizes, same_grid, to_canonical
 
@@ -10,13 +11,18 @@ __all__ = [
     "COMPANION_SUFFIXES",
     "VOLUME_SUFFIXES",
     "Box",
+    "Series",
     "UnusableFile",
     "Volume",
     "bounding_box",
     "find_series",
     "format_sizes",
+    "group_series",
+    "looks_like_labels",
+    "peek",
     "read_label",
     "read_volume",
+    "refuse_label_map",
     "resample",
     "resample_onto",
     "same_grid",

@@ -12,6 +12,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import ExplicitVRBigEndian
 
 from gvsl.io.dicom_file import number_of, numbers_of, parsing, read_header, read_whole, values_of, whole_number_of
+from gvsl.io.dicom_series import not_an_image
 from gvsl.io.header_checks import (
     LPS_TO_RAS,
     MAX_OBLIQUE_COSINE,
@@ -29,6 +30,7 @@ POSITION_TOLERANCE = 0.1
 """Maximum deviation from the even grid as a fraction of the slice distance; positions are often rounded."""
 GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 USED = (
+    "SOPClassUID",
     "SeriesInstanceUID",
     "SeriesNumber",
     "SeriesDescription",
@@ -78,9 +80,17 @@ def load_dicom(files: Sequence[Path]) -> tuple[NDArray[np.float32], NDArray[np.f
     return array, affine
 
 
+def peek_dicom(files: Sequence[Path]) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Return shape and RAS+ affine of a series without reading voxels; UnusableFile as for `load_dicom`."""
+    with wrap_read_errors("DICOM"), parsing():
+        slices, affine = _sorted(_slices(files))
+        return checked_shape((slices[0].columns, slices[0].rows, len(slices))), affine
+
+
 def _slices(files: Sequence[Path]) -> list[Slice]:
-    """Read every file's geometry, and check that the files are one series of images."""
-    headers = [(path, read_header(path, USED)) for path in files]
+    """Read every file's geometry, and check that the files are one series of images, but for what is no image."""
+    everything = [(path, read_header(path, USED)) for path in files]
+    headers = [item for item in everything if not not_an_image(item[1])] or everything
     uids = sorted({str(header.get("SeriesInstanceUID", "")) for _, header in headers})
     if not headers:
         raise UnusableFile("holds no DICOM file")

@@ -47,24 +47,6 @@ def begins_as_dicom(head: bytes) -> bool:
     return _is_marked(head) or _is_bare(head)
 
 
-def find_series(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Group the DICOM files among `files` by SeriesInstanceUID.
-
-    Files without one are grouped under their folder's name, unreadable files under their own.
-    """
-    found: dict[str, list[Path]] = {}
-    for path in files:
-        try:
-            if path.name.upper() == "DICOMDIR" or not path.is_file() or not is_dicom(path):
-                continue
-            with parsing(path):
-                uid = str(read_header(path, ("SeriesInstanceUID",)).get("SeriesInstanceUID", "") or path.parent)
-        except (OSError, MemoryError, UnusableFile):  # reported in more detail when the volume is read
-            uid = str(path)
-        found.setdefault(uid, []).append(path)
-    return found
-
-
 def read_header(path: Path, names: Sequence[str]) -> FileDataset:
     """Read the elements `names` of a file."""
     with parsing(path), path.open("rb") as file:

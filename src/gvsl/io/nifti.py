@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gvsl.files import whole_file
 from gvsl.io.header_checks import checked_affine, checked_shape, refuse_short, refuse_wrapped
 from gvsl.io.stream import BROKEN, DEFLATE_RATIO, decompressed, one_line, refuse_rest, silenced, wrap_read_errors
+from gvsl.io.text_header import middle_planes
 from gvsl.io.volume import UnusableFile, Volume, format_sizes
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -98,6 +99,20 @@ def load_nifti(path: Path, scaled: type[np.float32] | None) -> tuple[NDArray[Any
     if scaled is not None:
         refuse_wrapped(array, image.header.get_data_dtype(), float(slope), float(intercept))
     return array.reshape(shape), affine
+
+
+def peek_nifti(path: Path, count: int) -> tuple[tuple[int, int, int], NDArray[np.float64], NDArray[Any]]:
+    """Return shape, RAS+ affine and about `count` rescaled voxels of the middle; UnusableFile as for `load_nifti`."""
+    with wrap_read_errors("NIfTI"):
+        try:
+            with _opened(path) as (image, _, voxels, compressed):
+                shape = _checked_shape(image, voxels, compressed)
+                affine = _checked_affine(image)
+                first, planes = middle_planes(shape, count)
+                sample = np.array(image.dataobj[:, :, first : first + planes])
+                return (shape[0], shape[1], shape[2]), affine, sample
+        except NIFTI_ERRORS as error:
+            raise UnusableFile(f"can't be read as NIfTI ({one_line(error)})") from None
 
 
 @contextmanager

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gvsl.io.dicom import load_dicom
+from gvsl.io.dicom import load_dicom, peek_dicom
 from gvsl.io.dicom_file import begins_as_dicom, is_dicom
 from gvsl.io.header_checks import image_volume, label_volume
-from gvsl.io.metaimage import FIRST_LINE, load_metaimage
-from gvsl.io.nifti import load_nifti, write_nifti, write_nifti_like
-from gvsl.io.nrrd import MAGIC, load_nrrd
+from gvsl.io.metaimage import FIRST_LINE, load_metaimage, peek_metaimage
+from gvsl.io.nifti import load_nifti, peek_nifti, write_nifti, write_nifti_like
+from gvsl.io.nrrd import MAGIC, load_nrrd, peek_nrrd
 from gvsl.io.stream import wrap_read_errors
 from gvsl.io.volume import UnusableFile, Volume
 
@@ -51,6 +51,21 @@ def read_label(path: Path, parts: Sequence[str] = ()) -> Volume:
             or doesn't fit int16.
     """
     return label_volume(*_load(path, parts, None))
+
+
+def peek(path: Path, parts: Sequence[str] = (), count: int = 0) -> tuple[Volume, NDArray[Any]]:
+    """Return a volume's grid, as a volume of zeros that takes no memory, and about `count` voxels of its middle.
+
+    Of a DICOM series no voxel is read. The arguments and errors are those of `read_volume`.
+    """
+    kind = _format_of(path)
+    sample: NDArray[Any] = np.zeros(0)
+    if kind in ("folder", "dicom"):
+        files = [path / part for part in parts] or (_dicom_files(path) if kind == "folder" else [path])
+        shape, affine = peek_dicom(files)
+    else:
+        shape, affine, sample = {"nrrd": peek_nrrd, "metaimage": peek_metaimage, "nifti": peek_nifti}[kind](path, count)
+    return Volume(np.broadcast_to(np.uint8(0), shape), affine), sample
 
 
 def write_like(path: Path, array: NDArray[Any], like: Path, affine: NDArray[np.float64]) -> None:

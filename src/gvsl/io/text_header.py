@@ -1,7 +1,9 @@
 """The common reader of NRRD and MetaImage: a text header, and voxels behind it or in a separate data file."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.io.header_checks import refuse_short, refuse_wrapped
-from gvsl.io.stream import DEFLATE_RATIO, decompressed, read_voxels, wrap_read_errors
+from gvsl.io.stream import CHUNK_BYTES, DEFLATE_RATIO, decompressed, read_voxels, wrap_read_errors
 from gvsl.io.volume import MAX_VOXELS, UnusableFile
 
 MAX_HEADER_BYTES = 2**20
@@ -49,15 +51,34 @@ def load_with_header(
     Raises:
         UnusableFile: the file can't be used.
     """
-    with wrap_read_errors(name), path.open("rb") as stream:
-        header = parse(stream)
-        if header.data_file is None:
-            return _read_block(stream, header, path), header.affine
-        if several.match(header.data_file):
-            raise UnusableFile("has its voxels in several files; save it as one")
-        data = _data_path(path, header.data_file)
-        with data.open("rb") as other:
-            return _read_block(other, header, data), header.affine
+    with wrap_read_errors(name), _opened(path, parse, several) as (header, stream, size):
+        return _read_block(stream, header, size), header.affine
+
+
+def peek_with_header(
+    path: Path, name: str, parse: Callable[[IO[bytes]], TextHeader], several: re.Pattern[str], count: int
+) -> tuple[tuple[int, int, int], NDArray[np.float64], NDArray[Any]]:
+    """Return shape and affine of a volume, and about `count` voxels of its middle planes in their stored type.
+
+    The arguments and errors are those of `load_with_header`.
+    """
+    with wrap_read_errors(name), _opened(path, parse, several) as (header, stream, size):
+        first, planes = middle_planes(header.shape, count)
+        plane = header.shape[0] * header.shape[1]
+        skipped, wanted = (number * plane * header.dtype.itemsize for number in (first, planes))
+        found = bytearray()
+        with _voxel_stream(stream, header, size) as plain:
+            while skipped > 0 and (chunk := plain.read(min(skipped, CHUNK_BYTES))):
+                skipped -= len(chunk)
+            while wanted > len(found) and (chunk := plain.read(wanted - len(found))):
+                found += chunk
+        return header.shape, header.affine, np.frombuffer(found, header.dtype, len(found) // header.dtype.itemsize)
+
+
+def middle_planes(shape: tuple[int, ...], count: int) -> tuple[int, int]:
+    """Return the first and the number of the planes along the last axis, in the middle, with about `count` voxels."""
+    planes = min(shape[2], -(-count // (shape[0] * shape[1])))
+    return (shape[2] - planes) // 2, planes
 
 
 def header_lines(stream: IO[bytes]) -> Iterator[str]:
@@ -90,15 +111,38 @@ def whole_numbers(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _read_block(stream: IO[bytes], header: TextHeader, path: Path) -> NDArray[Any]:
+@contextmanager
+def _opened(
+    path: Path, parse: Callable[[IO[bytes]], TextHeader], several: re.Pattern[str]
+) -> Iterator[tuple[TextHeader, IO[bytes], int]]:
+    """Yield the parsed header, the open file that holds the voxels, and the size of that file."""
+    with path.open("rb") as stream:
+        header = parse(stream)
+        if header.data_file is None:
+            yield header, stream, path.stat().st_size
+            return
+        if several.match(header.data_file):
+            raise UnusableFile("has its voxels in several files; save it as one")
+        data = _data_path(path, header.data_file)
+        with data.open("rb") as other:
+            yield header, other, data.stat().st_size
+
+
+@contextmanager
+def _voxel_stream(stream: IO[bytes], header: TextHeader, size: int) -> Iterator[IO[bytes]]:
+    """Yield the decompressed voxels of a file of `size` bytes that can hold them."""
     needed = prod(header.shape) * header.dtype.itemsize
-    size = path.stat().st_size
     if header.skip == -1:
         stream.seek(max(size - needed, 0))
     else:
         stream.seek(header.skip, 1)
     refuse_short(header.shape, needed, (size - stream.tell()) * RATIOS[header.encoding])
     with decompressed(stream, header.encoding) as plain:
+        yield plain
+
+
+def _read_block(stream: IO[bytes], header: TextHeader, size: int) -> NDArray[Any]:
+    with _voxel_stream(stream, header, size) as plain:
         array = read_voxels(plain, header.shape, header.dtype)
     refuse_wrapped(array, header.dtype)
     return array
@@ -109,8 +153,14 @@ def _data_path(header: Path, name: str) -> Path:
     if not name or "\0" in name:
         raise UnusableFile("names no data file")
     folder = header.parent.resolve()
-    path = (folder / name).resolve()
+    plain = Path(os.path.normpath(folder / name))
+    path = plain.resolve()
     if path == header.resolve() or not path.is_relative_to(folder):
+        if plain.is_relative_to(folder) and plain != path:
+            raise UnusableFile(
+                f"names the data file {name!r}, which is a link that leads outside its own folder; put the file itself "
+                "there (as cp -L does, or git annex unlock)"
+            )
         raise UnusableFile(f"names the data file {name!r}, which lies outside its own folder")
     if not path.is_file():
         raise UnusableFile(f"its data file {name!r} does not exist")

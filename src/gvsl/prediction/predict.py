@@ -9,11 +9,11 @@ from typing import Literal, Protocol
 import torch
 
 from gvsl.cases import Case
-from gvsl.datasets import find_volumes, stem
+from gvsl.datasets import find_volumes, label_folder, stem
 from gvsl.errors import UserError
 from gvsl.files import make_writable
 from gvsl.hardware import find_device
-from gvsl.io import UnusableFile, Volume, read_volume
+from gvsl.io import UnusableFile, Volume, read_volume, refuse_label_map
 from gvsl.prediction.ledger import Ledger, open_ledger
 from gvsl.prediction.outcome import Predicted
 from gvsl.prediction.results import Maps, Scores
@@ -57,8 +57,8 @@ def find_images(paths: Sequence[Path]) -> list[Case]:
     images: list[Case] = []
     for path in paths:
         if path.is_dir():
-            found, unreadable = find_volumes(path, path / "labels")
-            images += [*found, *unreadable]
+            found = find_volumes(path, label_folder(path))
+            images += [*found.cases, *found.refused]
         elif path.exists():
             images.append(Case(stem(path), path))
         else:
@@ -152,7 +152,9 @@ def write_results(
 
 
 def _read(image: Case) -> Volume:
-    return read_volume(image.image, image.parts)
+    volume = read_volume(image.image, image.parts)
+    refuse_label_map(volume, image.image, image.doubt)
+    return volume
 
 
 def _write_one(results: Results, ledger: Ledger, image: Case, read: Callable[[Case], Volume]) -> bool:

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 
 from gvsl.cases import Case
-from gvsl.io import UnusableFile, Volume, format_sizes, read_label, read_volume, same_grid, to_canonical
+from gvsl.io import (
+    UnusableFile,
+    Volume,
+    format_sizes,
+    read_label,
+    read_volume,
+    refuse_label_map,
+    same_grid,
+    to_canonical,
+)
 from gvsl.preparation.sources import Origin, Stamp, case_stamps
 from gvsl.preparation.staging import Done, put_array
 from gvsl.preprocessing.apply import foreground_box, preprocess, without_air
@@ -34,6 +43,7 @@ def prepare_case(
             raise UnusableFile(case.unusable)
         before = _stamps(case)
         image = read_volume(case.image, case.parts)
+        refuse_label_map(image, case.image, case.doubt)
         upright = to_canonical(image)
         content = content_hash(upright)
         airless = without_air(upright, preprocessing)
