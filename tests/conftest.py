@@ -234,6 +234,6 @@ def make_store(tmp_path: Path, make_case: MakeCase) -> MakeStore:
             make_case("b", ("pretrain",), shape=(13, 15, 17)),
             make_case("c", ("test",), labelled=False),
         ]
-        return prepare(cases, tmp_path / name, preprocessing, label_names={1: "block"}, source=source)
+        return prepare(cases, tmp_path / name, preprocessing, label_names={1: "block", 2: "rim"}, source=source)
 
     return make

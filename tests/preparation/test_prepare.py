@@ -68,7 +68,11 @@ REASONS = {
     "absurd": ("images", "its header claims 30000 x 30000 x 30000 voxels; at most 1,073,741,824 can be taken"),
     "label grid": ("labels", "its grid is not that of its image: 12 x 14 x 17 instead of 12 x 14 x 16"),
     "label place": ("labels", "its grid is not that of its image: same shape, different position"),
-    "label values": ("labels", "its labels are not all whole numbers"),
+    "label values": (
+        "labels",
+        "its labels are not all whole numbers: 2682 of 2688 are not, such as 0.500022; is it a probability map, or was "
+        "it interpolated? Make it anew by nearest neighbour, or round it",
+    ),
     "label gone": ("labels", "there is no such file"),
 }
 
@@ -201,8 +205,11 @@ def test_ids_become_safe_file_names_and_duplicates_are_refused(tmp_path: Path, m
     assert {path.name for path in tmp_path.iterdir()} == {"source", "store"}
 
 
-def test_every_label_value_gets_a_name(make_store: MakeStore) -> None:
-    assert make_store().label_names == {1: "block", 2: "label 2"}
+def test_label_values_have_the_names_given_or_their_numbers(tmp_path: Path, make_store: MakeStore) -> None:
+    assert make_store().label_names == {1: "block", 2: "rim"}
+    image, label = (tmp_path / "source" / part / "a.nii.gz" for part in ("images", "labels"))
+    store = prepare([Case("a", image, label)], tmp_path / "unnamed", MR, source="source")
+    assert store.label_names == {1: "label 1", 2: "label 2"}
 
 
 def test_the_manifest_contains_no_local_path(tmp_path: Path, make_store: MakeStore) -> None:

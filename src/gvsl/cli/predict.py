@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gvsl.arguments import add_path, add_settings, new_parser, parse, settings_of
+from gvsl.arguments import add_path, add_settings, new_parser, parse, print_note, settings_of
+from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.text import one_line, printable
 
@@ -28,8 +29,12 @@ def predict(argv: Sequence[str]) -> None:
     options = parse(parser, argv)
     images = find_images(options.images)
     keep_freed_memory()
+
+    def tell(image: Case, note: str) -> None:
+        print_note(printable(f"{image.id} ({image.image}): {note}"))
+
     try:
-        outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options))
+        outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options), tell)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{options.out}: the same command continues it") from None
     present = f", {len(outcome.present)} were there already" if outcome.present else ""

@@ -108,6 +108,11 @@ def _refuse_kind(header: FileDataset, named: str) -> None:
     kinds = [str(kind).upper() for kind in values_of(header, "ImageType")]
     if "LOCALIZER" in kinds or "SCOUT" in kinds:
         raise UnusableFile(f"is a localiser, not a volume ({named})")
+    if "MOSAIC" in kinds:
+        raise UnusableFile(
+            f"is a mosaic, with all slices of a volume as tiles of one picture ({named}); convert it to NIfTI by "
+            "dcm2niix first"
+        )
     if "Rows" not in header or "Columns" not in header:
         raise UnusableFile(f"holds no pixel data: it is {header.get('Modality', 'of no modality')} ({named})")
     if whole_number_of(header, "SamplesPerPixel", 1) != 1:

@@ -25,9 +25,16 @@ from gvsl.io.volume import UnusableFile, Volume, format_sizes
 GZIP_MAGIC = b"\x1f\x8b"
 HEADER_BYTES = 540
 """Size of NIfTI-2's header; NIfTI-1's has 348 bytes."""
+EXTENSION_BYTES = 4
+"""Size of the flag for extensions behind the header of a single file."""
 MAX_OFFSET = 2**26
 """Limit for the header with its extensions, in bytes."""
-MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+LENGTH_UNIT = 0x07
+"""Bits of xyzt_units with the unit of length."""
+UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+"""Millimetres in each unit: unknown, metre, millimetre and micron."""
+MAX_CODE = 5
+"""The highest code of a coordinate system: a template other than those named by codes below."""
 SPACING_TOLERANCE = 0.01
 """Maximum relative difference between the spacings of header and affine, which may be rounded differently."""
 SAME_DIRECTION = 0.7
@@ -158,23 +165,40 @@ def _checked_shape(image: nibabel.Nifti1Pair, path: Path, compressed: bool) -> t
     shape = checked_shape([int(size) for size in image.header.get_data_shape()])
     if image.header.get_data_dtype().kind not in "iuf":
         raise UnusableFile("holds colour or complex values, not one number per voxel")
-    if not 0 <= image.dataobj.offset <= MAX_OFFSET:
-        raise UnusableFile(f"its header places the voxels at byte {image.dataobj.offset}")
-    needed = image.dataobj.offset + prod(shape) * int(image.header.get_data_dtype().itemsize)
+    offset, first = image.dataobj.offset, _first_offset(image)
+    if not first <= offset <= MAX_OFFSET:
+        raise UnusableFile(
+            f"its header places the voxels at byte {offset} (vox_offset), but they can't begin before {first} or after "
+            f"{MAX_OFFSET}; write it anew by the program that made it"
+        )
+    needed = offset + prod(shape) * int(image.header.get_data_dtype().itemsize)
     refuse_short(shape, needed, path.stat().st_size * (DEFLATE_RATIO if compressed else 1))
     return shape
+
+
+def _first_offset(image: nibabel.Nifti1Pair) -> int:
+    """Return the first byte that the standard allows for the voxels: behind header and extension flag, if there."""
+    if not isinstance(image, nibabel.Nifti1Image):  # a pair, also of NIfTI-2
+        return 0
+    return int(image.header.sizeof_hdr) + EXTENSION_BYTES
 
 
 def _checked_affine(image: nibabel.Nifti1Pair) -> NDArray[np.float64]:
     """Return the affine in millimetres, the sform or else the qform, if the header doesn't contradict it."""
     header = image.header
+    if int(header["xyzt_units"]) & LENGTH_UNIT not in UNITS:
+        unit = int(header["xyzt_units"]) & LENGTH_UNIT
+        raise UnusableFile(f"its header has the unit of length {unit} (xyzt_units); the standard has 0 to 3")
+    for name in ("sform_code", "qform_code"):
+        if not 0 <= int(header[name]) <= MAX_CODE:
+            raise UnusableFile(f"its header has {name} {int(header[name])}; the standard has 0 to {MAX_CODE}")
     sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
     if sform is None and qform is None:
         raise UnusableFile(
             "has no orientation in the patient (its sform and qform codes are 0); set the code of the right one"
         )
     affine = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    affine[:3] *= UNITS[int(header["xyzt_units"]) & LENGTH_UNIT]
     checked_affine(affine)
     axes = image.affine[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)

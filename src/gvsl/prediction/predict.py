@@ -1,8 +1,9 @@
 """Predict images by a transfer run: label maps, probabilities or scores, in each image's own geometry."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -76,7 +77,13 @@ def find_images(paths: Sequence[Path]) -> list[Case]:
     return list(dict.fromkeys(images))
 
 
-def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSettings | None = None) -> Predicted:
+def predict(
+    run: Path,
+    images: Sequence[Case],
+    out: Path,
+    settings: PredictSettings | None = None,
+    tell: Callable[[Case, str], object] = lambda image, note: None,
+) -> Predicted:
     """Predict each image by the network of a transfer run, and write the results into `out`.
 
     A label map is written to `out`/NAME.nii.gz, the probability of label 3 to `out`/NAME_3.nii.gz, each with its
@@ -90,6 +97,7 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
         images: see `find_images`.
         out: a folder, created if need be.
         settings: the defaults if not given.
+        tell: takes an image and a line for all that `gvsl prepare` would note about it, before its result is written.
 
     Raises:
         UserError: `run` is not such a folder, `out` is not writable or holds the results of another run or a
@@ -120,7 +128,7 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
                     raise UnusableFile(f"its result would have the name of that of {other.image}; rename one of them")
                 if image.unusable:
                     raise UnusableFile(image.unusable)
-                written = _predict_one(results, ledger, image)
+                written = _predict_one(results, ledger, image, tell)
                 (outcome.done if written else outcome.present).append(image)
             except UserError as error:
                 outcome.failed.append((image, str(error)))
@@ -133,7 +141,7 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
     return outcome
 
 
-def _predict_one(results: Maps | Scores, ledger: Ledger, image: Case) -> bool:
+def _predict_one(results: Maps | Scores, ledger: Ledger, image: Case, tell: Callable[[Case, str], object]) -> bool:
     """Write the missing results of an image; return False if none is missing."""
     names = results.names(image)
     present = [name for name in names if results.has(name)]
@@ -142,7 +150,7 @@ def _predict_one(results: Maps | Scores, ledger: Ledger, image: Case) -> bool:
         return False
     volume = read_volume(image.image, image.parts)
     ledger.begin(names, image.image)
-    results.write(volume, image)
+    results.write(volume, image, partial(tell, image))
     return True
 
 

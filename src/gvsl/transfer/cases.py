@@ -12,7 +12,7 @@ from torch import Tensor
 from gvsl.errors import UserError
 from gvsl.inferers.windows import random_box, windows
 from gvsl.io import Box
-from gvsl.store import Store
+from gvsl.store import Store, class_indices
 from gvsl.transfer.transfer_settings import TransferSettings
 
 DRAW_LABELS, DRAW_ORDER = 0, 1
@@ -48,8 +48,8 @@ class LabelledCases(Cases):
         return np.array([0, *self.labels], dtype=np.int64)
 
     def target(self, case: str, box: Box | None = None) -> Tensor:
-        """Return a case's class indices, or a box of them: (1, 1, D, H, W), int64."""
-        classes = np.searchsorted(self.values, self.store.label(case, box))
+        """Return a case's class indices, or a box of them: (1, 1, D, H, W), int64, with IGNORED voxels."""
+        classes = class_indices(self.store.label(case, box), list(self.labels), self.store.ignored)
         return torch.from_numpy(classes)[None, None].to(self.device)
 
 
