@@ -72,7 +72,11 @@ class Options:
                 values = [words.popleft()]
                 while type_of(action) == CUBE and words and _is_side(values[0]) and _is_side(words[0]):
                     values.append(words.popleft())
-                if type_of(action) == SPACING and len(words) > 1 and all(map(_is_number, (values[0], *list(words)[:2]))):
+                if (
+                    type_of(action) == SPACING
+                    and len(words) > 1
+                    and all(map(_is_number, (values[0], *list(words)[:2])))
+                ):
                     values += [words.popleft(), words.popleft()]
                 yield f"{option}={self.value(name, ' '.join(values))}"
 

@@ -10,12 +10,10 @@ from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.io import COMPANION_SUFFIXES, VOLUME_SUFFIXES, find_series
 
-OTHER_VOLUMES = (".mgz", ".mgh")
-"""Volumes that can't be read, and are refused by name."""
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 """Suffixes of DICOM files; most have none in particular."""
-NO_DICOM = (*VOLUME_SUFFIXES, *COMPANION_SUFFIXES, *OTHER_VOLUMES, ".json", ".b2nd")
-FORMATS = "NIfTI, NRRD, MetaImage or DICOM"
+NO_DICOM = (*VOLUME_SUFFIXES, *COMPANION_SUFFIXES, ".json", ".b2nd")
+FORMATS = "NIfTI, NRRD, MetaImage, MGZ or DICOM"
 LABEL_FOLDERS = ("labels", "labelstr", "labelsts", "annotations", "segmentations", "masks", "derivatives")
 """Names of folders of label maps or results, in lower case."""
 LABEL_ENDING = re.compile(r"[-_.](label|labels|seg|dseg|segmentation|mask)$", re.IGNORECASE)
@@ -51,7 +49,6 @@ def find_volumes(root: Path, labels: Path) -> tuple[list[Case], list[Case]]:
     maps = {path for path in images if path.parent in among and LABEL_ENDING.search(stem(path))}
     series, strays = _series(root, [path for path in files if not path.name.lower().endswith(NO_DICOM)])
     pairs = {(path.parent, stem(path)) for path in images}
-    strays += [path for path in files if path.name.lower().endswith(OTHER_VOLUMES)]
     strays += [path for path in files if (half := _half_of(path)) is not None and half not in pairs]
     taken = [Case(file_id(path, root), path) for path in images if path not in maps]
     if not taken and not series:

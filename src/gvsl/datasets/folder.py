@@ -7,7 +7,7 @@ from gvsl.cases import SPLITS, Case, Dataset
 from gvsl.datasets.discovery import FORMATS, by_id, file_id, files_below, find_volumes
 from gvsl.datasets.listing import read_json
 from gvsl.errors import UserError
-from gvsl.io import VOLUME_SUFFIXES
+from gvsl.io import LABEL_SUFFIXES
 from gvsl.text import few
 
 HELD_OUT = ("val", "test")
@@ -38,7 +38,7 @@ def folder(root: Path, allow_leakage: bool = False) -> Dataset:
     images = root / "images" if (root / "images").is_dir() else root
     maps = root / "labels"
     found, strays = find_volumes(images, maps)
-    labels = by_id(((file_id(path, maps), path) for path in files_below(maps, VOLUME_SUFFIXES)), maps)
+    labels = by_id(((file_id(path, maps), path) for path in files_below(maps, LABEL_SUFFIXES)), maps)
     present = {case.id for case in found}
     splits = _read_splits(root / "splits.json", present, allow_leakage)
     targets = _read_targets(root / "classes.json", present)

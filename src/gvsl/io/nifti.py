@@ -19,10 +19,18 @@ from numpy.typing import NDArray
 
 from gvsl.files import whole_file
 from gvsl.io.header_checks import checked_affine, checked_shape, refuse_short, refuse_wrapped
-from gvsl.io.stream import BROKEN, DEFLATE_RATIO, decompressed, one_line, refuse_rest, silenced, wrap_read_errors
+from gvsl.io.stream import (
+    BROKEN,
+    DEFLATE_RATIO,
+    GZIP_MAGIC,
+    decompressed,
+    one_line,
+    refuse_rest,
+    silenced,
+    wrap_read_errors,
+)
 from gvsl.io.volume import UnusableFile, Volume, format_sizes
 
-GZIP_MAGIC = b"\x1f\x8b"
 HEADER_BYTES = 540
 """Size of NIfTI-2's header; NIfTI-1's has 348 bytes."""
 EXTENSION_BYTES = 4

@@ -56,7 +56,7 @@ def prepare_case(
         label = None
         if case.label is not None:
             current = case.label
-            found = read_label(case.label)
+            found = read_label(case.label, (), image, label_names)
             notes += [f"its label map: {note}" for note in found.notes]
             label = to_canonical(relabelled(found, label_values))
             refuse_unnamed(label, label_names)

@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gvsl.errors import UserError
 
-
 Spacing = float | tuple[float, float, float]
 
 

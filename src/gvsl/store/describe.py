@@ -63,8 +63,8 @@ def _preprocessing(settings: Preprocessing) -> str:
     cropped = f"lungs (by {settings.lungs})" if settings.crop == "lungs" else settings.crop
     crop = "no crop" if settings.crop == "none" else f"{cropped} with a margin of {settings.margin}"
     return (
-        f"{_preset(settings)}{settings.orientation}, {format_spacing(settings.spacing)} mm, {unit} {settings.lower:g} to "
-        f"{settings.upper:g} mapped to 0 to 1, {crop}"
+        f"{_preset(settings)}{settings.orientation}, {format_spacing(settings.spacing)} mm, {unit} "
+        f"{settings.lower:g} to {settings.upper:g} mapped to 0 to 1, {crop}"
     )
 
 
