@@ -2,15 +2,16 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.io.dicom_file import parsing, read_whole
-from gvsl.io.header_checks import LPS_TO_RAS, checked_affine, checked_shape
+from gvsl.io.header_checks import LPS_TO_RAS, checked_affine
 from gvsl.io.structures import chosen, combined, placed
-from gvsl.io.volume import UnusableFile, Volume
+from gvsl.io.volume import UnusableFile, Volume, format_sizes
 
 
 def load_seg(path: Path, grid: Volume, names: Mapping[int, str] | None) -> Volume:
@@ -38,7 +39,9 @@ def load_seg(path: Path, grid: Volume, names: Mapping[int, str] | None) -> Volum
             geometry = found.get_volume_geometry()
             if geometry is None:
                 raise UnusableFile("its frames form no even grid")
-            checked_shape(max(2, size) for size in geometry.spatial_shape)  # a single slice is a mask too
+            if prod(geometry.spatial_shape) > grid.array.size:
+                claimed = format_sizes(geometry.spatial_shape)
+                raise UnusableFile(f"its grid is not that of its image: its frames span {claimed} voxels")
             affine = geometry.affine.astype(np.float64)
             affine[:3] = LPS_TO_RAS @ affine[:3]
             checked_affine(affine)

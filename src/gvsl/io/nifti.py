@@ -41,8 +41,6 @@ LENGTH_UNIT = 0x07
 """Bits of xyzt_units with the unit of length."""
 UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres in each unit: unknown, metre, millimetre and micron."""
-MAX_CODE = 5
-"""The highest code of a coordinate system: a template other than those named by codes below."""
 SPACING_TOLERANCE = 0.01
 """Maximum relative difference between the spacings of header and affine, which may be rounded differently."""
 SAME_DIRECTION = 0.7
@@ -123,6 +121,7 @@ def _opened(path: Path) -> Iterator[tuple[nibabel.Nifti1Pair, IO[bytes], Path, b
         stack.enter_context(silenced(logger))
         stack.enter_context(np.errstate(all="ignore"))
         kind = _image_class(stream)
+        _refuse_odd_fields(kind, stream)
         voxels = path
         holders = {"header": FileHolder(fileobj=stream), "image": FileHolder(fileobj=stream)}
         if not issubclass(kind, nibabel.Nifti1Image):
@@ -173,33 +172,36 @@ def _checked_shape(image: nibabel.Nifti1Pair, path: Path, compressed: bool) -> t
     shape = checked_shape([int(size) for size in image.header.get_data_shape()])
     if image.header.get_data_dtype().kind not in "iuf":
         raise UnusableFile("holds colour or complex values, not one number per voxel")
-    offset, first = image.dataobj.offset, _first_offset(image)
-    if not first <= offset <= MAX_OFFSET:
-        raise UnusableFile(
-            f"its header places the voxels at byte {offset} (vox_offset), but they can't begin before {first} or after "
-            f"{MAX_OFFSET}; write it anew by the program that made it"
-        )
-    needed = offset + prod(shape) * int(image.header.get_data_dtype().itemsize)
+    needed = image.dataobj.offset + prod(shape) * int(image.header.get_data_dtype().itemsize)
     refuse_short(shape, needed, path.stat().st_size * (DEFLATE_RATIO if compressed else 1))
     return shape
 
 
-def _first_offset(image: nibabel.Nifti1Pair) -> int:
-    """Return the first byte that the standard allows for the voxels: behind header and extension flag, if there."""
-    if not isinstance(image, nibabel.Nifti1Image):  # a pair, also of NIfTI-2
-        return 0
-    return int(image.header.sizeof_hdr) + EXTENSION_BYTES
+def _refuse_odd_fields(kind: type[nibabel.Nifti1Pair], stream: IO[bytes]) -> None:
+    """Refuse header fields outside the standard's range, which nibabel would replace; the stream is rewound."""
+    size = kind.header_class.sizeof_hdr
+    block = stream.read(size)
+    stream.seek(0)
+    if len(block) < size:
+        raise UnusableFile("is truncated: its header ends early")
+    header = kind.header_class(block, check=False)
+    single = issubclass(kind, nibabel.Nifti1Image)
+    first, offset = (size + EXTENSION_BYTES if single else 0), float(header["vox_offset"])
+    if not first <= offset <= MAX_OFFSET:
+        raise UnusableFile(
+            f"its header places the voxels at byte {offset:.0f} (vox_offset), but they can't begin before {first} or "
+            f"after {MAX_OFFSET}; write it anew by the program that made it"
+        )
+    unit = int(header["xyzt_units"]) & LENGTH_UNIT
+    if unit not in UNITS:
+        raise UnusableFile(f"its header has the unit of length {unit} (xyzt_units); the standard has 0 to 3")
+    if int(header["qform_code"]) and float(header["pixdim"][0]) not in (-1, 0, 1):
+        raise UnusableFile(f"its header has pixdim[0] {float(header['pixdim'][0]):g}; the standard has -1 or 1")
 
 
 def _checked_affine(image: nibabel.Nifti1Pair) -> NDArray[np.float64]:
     """Return the affine in millimetres, the sform or else the qform, if the header doesn't contradict it."""
     header = image.header
-    if int(header["xyzt_units"]) & LENGTH_UNIT not in UNITS:
-        unit = int(header["xyzt_units"]) & LENGTH_UNIT
-        raise UnusableFile(f"its header has the unit of length {unit} (xyzt_units); the standard has 0 to 3")
-    for name in ("sform_code", "qform_code"):
-        if not 0 <= int(header[name]) <= MAX_CODE:
-            raise UnusableFile(f"its header has {name} {int(header[name])}; the standard has 0 to {MAX_CODE}")
     sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
     if sform is None and qform is None:
         raise UnusableFile(

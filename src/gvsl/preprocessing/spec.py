@@ -107,7 +107,7 @@ def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
     expected = {item.name: type(item.default) for item in fields(Preprocessing)}
     values = {**LATER, **values}
     edges = values.get("spacing")
-    if isinstance(edges, list) and len(edges) == 3 and all(type(edge) in (int, float) for edge in edges):
+    if isinstance(edges, list | tuple) and len(edges) == 3 and all(type(edge) in (int, float) for edge in edges):
         return replace(parse_preprocessing({**values, "spacing": 1.0}), spacing=(edges[0], edges[1], edges[2]))
     if values.keys() != expected.keys():
         odd = ", ".join(sorted(values.keys() ^ expected.keys()))
