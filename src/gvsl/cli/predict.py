@@ -22,7 +22,7 @@ def predict(argv: Sequence[str]) -> None:
 
     parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror]")
     add_path(parser, "run", "RUN", "the folder of a gvsl transfer run")
-    what = "NIfTI, NRRD or MetaImage files, folders of them, or folders of DICOM series"
+    what = "NIfTI, NRRD, MetaImage or MGZ files, folders of them, or folders of DICOM series"
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
     add_path(parser, "--out", "DIR", "the folder to write into, created if missing")
     add_settings(parser, PredictSettings)
