@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, RTStructureSetStorage
 
 from gvsl.io import UnusableFile, Volume, read_label, read_volume, to_canonical
 
@@ -66,7 +66,7 @@ def ring(radius: float, z: float) -> NDArray[np.float64]:
 
 def write_rtstruct(path: Path, contours: dict[str, list[NDArray[np.float64]]]) -> None:
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = RTStructureSetStorage, "1.2.3.4"
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = RTStructureSetStorage, UID("1.2.3.4")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     item = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     item.SOPClassUID, item.SOPInstanceUID, item.Modality = RTStructureSetStorage, "1.2.3.4", "RTSTRUCT"

@@ -11,7 +11,7 @@ AFFINE = np.array([[0, 0, -1.25, 60], [1.0, 0, 0, -20], [0, -0.75, 0, 30], [0, 0
 
 
 def written(path: Path, dtype: type = np.int16) -> np.ndarray:
-    array = np.arange(5 * 6 * 7).reshape(5, 6, 7).astype(dtype)
+    array: np.ndarray = np.arange(5 * 6 * 7).reshape(5, 6, 7).astype(dtype)
     nibabel.MGHImage(array, AFFINE).to_filename(path)
     return array
 

@@ -63,8 +63,8 @@ def prepare(argv: Sequence[str]) -> None:
 
     SOURCE is a folder with images/ (and optionally labels/ with the same names, splits.json and labels.json), or a
     folder of volumes at any depth: NIfTI, NRRD, MetaImage or MGZ files, or DICOM series. With --dataset it is the
-    official release of a public dataset (docs/datasets). A file that can't be used is refused by name and the others are
-    prepared; gvsl inspect lists the refused files with the reasons, and duplicate images.
+    official release of a public dataset (docs/datasets). A file that can't be used is refused by name and the others
+    are prepared; gvsl inspect lists the refused files with the reasons, and duplicate images.
 
     Run again, the command continues where it was stopped. In an existing store it prepares only what is missing or
     has changed, and removes nothing.

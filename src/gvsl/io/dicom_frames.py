@@ -87,7 +87,7 @@ def _stored(dataset: FileDataset, shape: tuple[int, int, int]) -> tuple[NDArray[
 
 
 def _decompressed(dataset: FileDataset, shape: tuple[int, int, int]) -> NDArray[Any]:
-    from pydicom.pixels import pixel_array  # looks for decoders, and is needed for these files only
+    from pydicom.pixels.utils import pixel_array  # looks for decoders, and is needed for these files only
 
     try:
         found = pixel_array(dataset, raw=True)

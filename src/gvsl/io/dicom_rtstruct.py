@@ -38,7 +38,7 @@ def load_rtstruct(path: Path, grid: Volume, names: Mapping[int, str] | None) -> 
             drawn.setdefault(int(item.ReferencedROINumber), []).extend(_contours(item))
         numbers = list(labelled)
         values, notes = chosen(list(labelled.values()), names)
-        to_voxels = np.linalg.inv(grid.affine)
+        to_voxels = np.linalg.inv(grid.affine).astype(np.float64)
 
         def masks() -> Iterator[tuple[int, str, NDArray[np.bool_]]]:
             for index, value in values.items():
