@@ -129,7 +129,7 @@ def write_series(
 
 SPLITS = ["train"] * 5 + ["val"] * 2 + ["test"] * 3
 NAMES = {1: "ball", 7: "box"}
-LabelArray = NDArray[np.uint8]
+LabelArray = NDArray[Any]
 Change = Callable[[int, LabelArray], LabelArray | None]
 """From a case's number and label map to the map that replaces it, or None."""
 
@@ -147,7 +147,9 @@ def subject(number: int) -> tuple[NDArray[np.float32], LabelArray]:
     return image.astype(np.float32), label
 
 
-def build_labelled_store(folder: Path, change: Change = lambda _, label: label, spacing: float = 1.0) -> Store:
+def build_labelled_store(
+    folder: Path, change: Change = lambda _, label: label, spacing: float = 1.0, names: dict[int, str] = NAMES
+) -> Store:
     """Prepare a store of five training, two validation and three test cases."""
     folder.mkdir()
     cases = []
@@ -161,7 +163,7 @@ def build_labelled_store(folder: Path, change: Change = lambda _, label: label, 
         truth = None if files["label"] is None else folder / f"label{number}.nii"
         cases.append(Case(f"s{number}", folder / f"image{number}.nii", truth, (split,)))
     spec = Preprocessing(crop="none", spacing=spacing)
-    return prepare(cases, folder / "store", spec, label_names=NAMES, source="made")
+    return prepare(cases, folder / "store", spec, label_names=names, source="made")
 
 
 @pytest.fixture(scope="session")
@@ -171,8 +173,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def build_store(tmp_path: Path) -> Callable[..., Store]:
-    def build(change: Change = lambda _, label: label, spacing: float = 1.0) -> Store:
-        return build_labelled_store(tmp_path / "made", change, spacing)
+    def build(change: Change = lambda _, label: label, spacing: float = 1.0, names: dict[int, str] = NAMES) -> Store:
+        return build_labelled_store(tmp_path / "made", change, spacing, names)
 
     return build
 
@@ -234,6 +236,6 @@ def make_store(tmp_path: Path, make_case: MakeCase) -> MakeStore:
             make_case("b", ("pretrain",), shape=(13, 15, 17)),
             make_case("c", ("test",), labelled=False),
         ]
-        return prepare(cases, tmp_path / name, preprocessing, label_names={1: "block"}, source=source)
+        return prepare(cases, tmp_path / name, preprocessing, label_names={1: "block", 2: "rim"}, source=source)
 
     return make

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from gvsl.argv import CUBE, Note, Options, is_config, type_of
+from gvsl.argv import CUBE, SPACING, Note, Options, is_config, type_of
 from gvsl.errors import UserError
 from gvsl.recipes import RECIPE_COMMANDS, read_recipe, recipe_names
 from gvsl.settings import RENAMED, Levels
@@ -31,11 +31,20 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 NEVER_IN_RECIPES = {"help", "out", "recipe", "resume", "weights"}
 """Options of a single run, which no recipe sets."""
 RATES = float | tuple[float, ...]
-METAVARS = {int: "N", float: "X", str: "TEXT", CUBE: "N [N N]", RATES: "X|[X,X,...]", Levels: "N|auto"}
+METAVARS = {
+    int: "N",
+    float: "X",
+    str: "TEXT",
+    CUBE: "N [N N]",
+    SPACING: "MM [MM MM]",
+    RATES: "X|[X,X,...]",
+    Levels: "N|auto",
+}
 KINDS = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
+    SPACING: "one number, or three",
     RATES: "a number, or a list such as [3e-4,1e-3]",
     Levels: "a whole number, or auto",
 }

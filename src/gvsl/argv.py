@@ -16,6 +16,7 @@ from gvsl.text import nearest, one_of
 Note = Callable[[str], object]
 """Takes a line about an argument that is accepted but has a newer form."""
 CUBE = tuple[int, int, int]
+SPACING = float | tuple[float, float, float]
 NO_VALUE = re.compile(r"-(?!\.?\d)")
 """The start of a word that is an option rather than a value; a negative number is a value."""
 
@@ -71,6 +72,12 @@ class Options:
                 values = [words.popleft()]
                 while type_of(action) == CUBE and words and _is_side(values[0]) and _is_side(words[0]):
                     values.append(words.popleft())
+                if (
+                    type_of(action) == SPACING
+                    and len(words) > 1
+                    and all(map(_is_number, (values[0], *list(words)[:2])))
+                ):
+                    values += [words.popleft(), words.popleft()]
                 yield f"{option}={self.value(name, ' '.join(values))}"
 
     def _find(self, typed: str) -> tuple[str, bool]:
@@ -120,6 +127,11 @@ class Options:
             if len(sides) not in (1, 3):
                 raise UserError(f"--{name} is {value}: give one side of a cube in voxels, or three sides")
             return f"[{', '.join(sides * (3 // len(sides)))}]"
+        if kind == SPACING and not _is_number(value):
+            edges = re.sub(r"[\[\](),]", " ", value).split()
+            if len(edges) != 3 or not all(map(_is_number, edges)):
+                raise UserError(f"--{name} is {value}: give one spacing in mm, or three, such as 0.8 0.8 3")
+            return f"[{', '.join(edges)}]"
         return value
 
     def _flag(self, typed: str, name: str, negated: bool, value: str | None, words: deque[str]) -> str:
@@ -157,3 +169,7 @@ def _current(typed: str) -> str:
 
 def _is_side(word: str) -> bool:
     return re.fullmatch(r"[\[(]?-?\d+([,\s]+-?\d+)*[,\])]*", word) is not None
+
+
+def _is_number(word: str) -> bool:
+    return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", word) is not None

@@ -6,6 +6,15 @@ from pathlib import Path
 
 SPLITS = ("pretrain", "train", "val", "test")
 """All splits. A `train` case is usually in `pretrain` too; a `val` or `test` case never is."""
+IGNORE = "ignore"
+"""Name of a label value whose voxels training and scores leave out; it is no structure."""
+IGNORED = -1
+"""Class index of such voxels."""
+
+
+def is_ignored(name: str) -> bool:
+    """Return True if a label value of this name is no structure."""
+    return name.strip().casefold() == IGNORE
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,8 @@ class Dataset:
 
     cases: list[Case]
     label_names: dict[int, str]
-    """Structure's name by label value in the store; may be empty."""
+    """Structure's name, or IGNORE, by label value in the store; may be empty. If not, a label map with another value
+    is refused."""
     name: str
     """Name in manifests and reports."""
     label_values: Mapping[int, int] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from gvsl.propagation import Atlas
 
 
 def rows() -> list[dict[str, Any]]:
-    """One way from none, and one from a network that gains 0.1 and 0.3 in two draws of a case and nothing in another."""
+    """One way from none, one from a network that gains 0.1 and 0.3 in two draws of a case and nothing in another."""
     none = {"1 0 alone": {"a": 0.5, "b": 0.6}, "1 1 alone": {"a": 0.4, "b": 0.7}}
     network = {"1 0 alone": {"a": 0.6, "b": 0.6}, "1 1 alone": {"a": 0.7, "b": 0.7}}
     base = {"steps": 10, "seconds": 0.5}

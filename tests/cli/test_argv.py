@@ -1,5 +1,6 @@
 """Names and forms of options: hyphens, short names, flags, crops, choices, and earlier names with a note."""
 
+import re
 from collections.abc import Callable
 from dataclasses import field, make_dataclass, replace
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from gvsl.arguments import add_settings, new_parser, parse
+from gvsl.arguments import add_path, add_settings, new_parser, parse, settings_of
 from gvsl.cli import COMMANDS, main
+from gvsl.cli.data import prepare
 from gvsl.cli.pretrain import pretrain_options
 from gvsl.cli.transfer import transfer_options
 from gvsl.errors import UserError
 from gvsl.methods import METHODS
+from gvsl.preprocessing import Preprocessing
 from gvsl.training.pretrain_settings import PretrainSettings, TrainerSettings
 from gvsl.transfer.augmentation import SPATIAL
 from gvsl.transfer.transfer_settings import TransferSettings
@@ -230,3 +233,31 @@ def test_help_shows_today_s_forms_alone(command: str, capsys: CaptureFixture) ->
     assert [option for option in options if "_" in option] == []
     for hidden in ("CONFIG", "--print", "{true,false}", "configuration file"):
         assert hidden not in shown
+
+
+@pytest.mark.parametrize(
+    ("argv", "spacing"),
+    [
+        (["--spacing", "0.8", "0.8", "3"], (0.8, 0.8, 3.0)),
+        (["--spacing=0.8 0.8 3"], (0.8, 0.8, 3.0)),
+        (["--spacing", "[0.8, 0.8, 3]"], (0.8, 0.8, 3.0)),
+        (["--spacing", "2"], 2.0),
+        (["--spacing", "2", "2", "2"], 2.0),
+        ([], 1.0),
+    ],
+)
+def test_a_spacing_is_one_number_or_three(argv: list[str], spacing: object) -> None:
+    parser = new_parser(prepare, "SOURCE STORE")
+    add_path(parser, "store", "STORE", "the store")
+    add_settings(parser, Preprocessing)
+    options = parse(parser, [*argv, "out"])
+    assert settings_of(Preprocessing, options).spacing == spacing
+    assert str(options.store) == "out"
+
+
+@pytest.mark.parametrize("value", ["x", "1 2", "1 2 3 4", "[1, 2]"])
+def test_another_number_of_spacings_is_refused(value: str) -> None:
+    parser = new_parser(prepare, "")
+    add_settings(parser, Preprocessing)
+    with pytest.raises(UserError, match=re.escape(f"--spacing is {value}: give one spacing in mm, or three")):
+        parse(parser, ["--spacing", value])

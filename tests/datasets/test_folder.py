@@ -135,7 +135,7 @@ def test_other_formats_and_labels_without_an_image_are_refused_by_name(root: Pat
     store = prepare(folder(root).cases, root / "store", PRESETS["mr"], source="here")
     assert list(store.cases) == ["a", "b", "c"]
     assert store.refused == (
-        ("images/d.mgz", "is not NIfTI, NRRD, MetaImage or DICOM"),
+        ("images/d.mgz", "is not NIfTI, NRRD, MetaImage, MGH or DICOM"),
         ("labels/e.nii.gz", "is a label map without an image; the nearest is a.nii.gz"),
     )
 
@@ -210,7 +210,7 @@ def test_each_series_of_a_folder_is_a_case(tmp_path: Path, write_dicom: Callable
     assert list(store.cases) == ["patient_1.2.3", "patient_1.2.4"]
     refused = dict(store.refused)
     assert refused.pop("other") == "is a single slice (series 4, 'one'); a volume is needed"
-    assert refused.pop("other/odd.dcm") == "is not NIfTI, NRRD, MetaImage or DICOM"
+    assert refused.pop("other/odd.dcm") == "is not NIfTI, NRRD, MetaImage, MGH or DICOM"
     [(file, reason)] = refused.items()
     assert file.startswith("patient/")
     assert reason == "is a localiser, not a volume (series 4, 'thorax')"
@@ -289,7 +289,7 @@ def test_unknown_files_are_listed(tmp_path: Path) -> None:
     store = prepare(folder(tmp_path).cases, tmp_path / "store", PRESETS["none"], source="here")
     assert list(store.cases) == ["a"]
     assert dict(store.refused) == {
-        "deep/b.mgz": "is not NIfTI, NRRD, MetaImage or DICOM",
+        "deep/b.mgz": "is not NIfTI, NRRD, MetaImage, MGH or DICOM",
         "fifo.nii": "is neither a file nor a folder",
         "pipe": "is neither a file nor a folder",
         "scans/IM0": "is neither a volume by its name nor DICOM, like 4 more files in its folder",

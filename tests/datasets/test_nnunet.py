@@ -8,6 +8,8 @@ import pytest
 from gvsl.cli import main
 from gvsl.datasets.nnunet import nnunet
 from gvsl.errors import UserError
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
 
 from .conftest import AddCase
@@ -43,6 +45,13 @@ def test_it_becomes_a_store(root: Path, tmp_path: Path) -> None:
     assert store.label_names == {1: "aorta", 2: "heart"}
     assert [len(store.split(name)) for name in ("train", "val", "test")] == [6, 2, 2]
     assert all(set(np.unique(store.label(case_id))) == {0, 1, 2} for case_id in store.split("train"))
+
+
+def test_the_ignore_label_is_no_structure(root: Path, tmp_path: Path) -> None:
+    change(root, labels={"background": 0, "aorta": 1, "ignore": 2})
+    found = nnunet(root)
+    store = prepare(found.cases[:2], tmp_path / "store", PRESETS["ct"], label_names=found.label_names, source="x")
+    assert (store.label_names, store.ignored) == ({1: "aorta"}, (2,))
 
 
 def test_the_validation_cases_of_a_fold_are_the_test_split(root: Path) -> None:
@@ -97,7 +106,6 @@ def test_individually_listed_files_are_read(root: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"labels": {"background": 0, "aorta": 1, "ignore": 2}}, r"a label ignore \(2\), which is no structure"),
         ({"dataset": ["a"]}, "should have a dict of dataset"),
         ({"dataset": {"a": {"images": ["a", "b"], "label": "c"}}}, "an image of one channel and a label map for a"),
         ({"dataset": {"a": {"images": ["a"]}}}, "an image of one channel and a label map for a"),

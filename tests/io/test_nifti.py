@@ -322,3 +322,47 @@ def test_a_damaged_file_is_read_or_refused(tmp_path: Path, seed: int, zipped: bo
             volume = read(tmp_path / "b.nii.gz")
             assert volume.array.ndim == 3
             assert np.isfinite(volume.affine).all()
+
+
+PIXDIM_AT, OFFSET_AT, UNITS_AT, CODE_AT = 76, 108, 123, 252
+"""Offsets of pixdim, vox_offset, xyzt_units and qform_code in a NIfTI-1 header."""
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "reason"),
+    [
+        (OFFSET_AT, struct.pack("<f", 0), "places the voxels at byte 0 .* can't begin before 352"),
+        (OFFSET_AT, struct.pack("<f", 348), "places the voxels at byte 348 "),
+        (OFFSET_AT, struct.pack("<f", 1e9), "places the voxels at byte 1000000000 "),
+        (UNITS_AT, b"\5", "unit of length 5 "),
+        (CODE_AT, struct.pack("<h", 1), r"has pixdim\[0\] 5"),
+    ],
+)
+def test_header_fields_outside_the_standard_are_refused(tmp_path: Path, at: int, value: bytes, reason: str) -> None:
+    for name in ("a.nii", "a.nii.gz"):
+        path = save(tmp_path / name, voxels())
+        content = bytearray(path.read_bytes() if name == "a.nii" else gzip.decompress(path.read_bytes()))
+        content[at : at + len(value)] = value
+        content[PIXDIM_AT : PIXDIM_AT + 4] = struct.pack("<f", 5)  # which matters with a qform alone
+        path.write_bytes(content if name == "a.nii" else gzip.compress(content))
+        with pytest.raises(UnusableFile, match=reason):
+            read_nifti(path)
+
+
+@pytest.mark.parametrize("noise", [5e-5, -9e-4])
+def test_labels_next_to_whole_numbers_are_rounded_and_told(tmp_path: Path, noise: float) -> None:
+    array = (voxels() % 4).astype(np.float32)
+    off = array + np.where(array > 0, noise, 0).astype(np.float32)
+    label = read_nifti_label(save(tmp_path / "a.nii", off))
+    np.testing.assert_array_equal(label.array, array)
+    assert label.array.dtype == np.uint8
+    (note,) = label.notes
+    assert note.startswith(f"{np.count_nonzero(array)} labels were rounded to whole numbers, such as ")
+    assert read_nifti_label(save(tmp_path / "b.nii", array)).notes == ()
+
+
+def test_labels_further_off_are_refused_with_one_of_them(tmp_path: Path) -> None:
+    array = voxels().astype(np.float32)
+    array[2, 3, 4] = 1.25
+    with pytest.raises(UnusableFile, match=r"1 of 336 are not, such as 1\.25; .* nearest neighbour"):
+        read_nifti_label(save(tmp_path / "a.nii", array))

@@ -37,3 +37,12 @@ def test_empty_cases_follow_the_stated_convention() -> None:
     assert measure(some, none, 3) == [0.0, 1.0]
     assert measure(none, some, 3) == [0.0, 1.0]
     assert measure(some, some, 3) == [1.0, 1.0]
+
+
+def test_ignored_voxels_do_not_count() -> None:
+    draw = np.random.default_rng(0)
+    truth, prediction = draw.integers(-1, 3, (2, 6, 5, 4))
+    prediction[0, 0, 0] = -1
+    kept = (truth >= 0) & (prediction >= 0)
+    assert measure(prediction, truth, 3) == pytest.approx(reference(prediction[kept], truth[kept], 3))
+    assert measure(prediction.clip(0), np.full_like(truth, -1), 3) == [1.0, 1.0]

@@ -54,3 +54,17 @@ def test_what_is_absent_counts_nothing_or_the_diagonal() -> None:
     assert hd95_per_structure(tensor(full), tensor(empty), 2, SPACING) == pytest.approx([diagonal])
     assert hd95_per_structure(tensor(empty), tensor(full), 2, SPACING) == pytest.approx([diagonal])
     assert hd95_per_structure(tensor(full), tensor(full), 2, SPACING) == [0.0]
+
+
+def test_both_are_background_where_the_truth_is_ignored() -> None:
+    truth, prediction = np.zeros((2, 20, 9, 9), np.int64)
+    truth[2:6, 2:6, 2:6] = 1
+    prediction[2:14, 2:6, 2:6] = 1
+    far = hd95_per_structure(tensor(prediction), tensor(truth), 2, SPACING)
+    assert far[0] == pytest.approx(reference(prediction == 1, truth == 1), abs=1e-3)
+    truth[7:] = -1
+    prediction[15] = -1
+    near = hd95_per_structure(tensor(prediction), tensor(truth), 2, SPACING)
+    prediction[7:] = 0
+    assert near[0] == pytest.approx(reference(prediction == 1, truth == 1), abs=1e-3)
+    assert near[0] < far[0]

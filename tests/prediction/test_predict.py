@@ -13,15 +13,25 @@ import torch
 
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import save_weights
+from gvsl.cases import Case
 from gvsl.cli import main
 from gvsl.datasets.mmwhs import STRUCTURES
 from gvsl.errors import UserError
 from gvsl.io import Volume
 from gvsl.prediction import PredictSettings, find_images, predict
+from gvsl.preparation import prepare
+from gvsl.preprocessing import PRESETS
 from gvsl.records import read_record
-from gvsl.store import Store
-from gvsl.transfer import ClassificationNetwork, ClusterSettings, TransferSettings, run_task, save_adapted
-from gvsl.transfer.weights import CLASSIFIER_CONFIG
+from gvsl.store import Store, describe
+from gvsl.transfer import (
+    ClassificationNetwork,
+    ClusterSettings,
+    SegmentationNetwork,
+    TransferSettings,
+    run_task,
+    save_adapted,
+)
+from gvsl.transfer.weights import CLASSIFIER_CONFIG, segmenter_config
 
 from .grids import GRIDS, affine_of, changed_fields, phantom, source
 
@@ -121,7 +131,7 @@ def test_every_format_gives_the_same_map(
     (folder / "d.mgz").write_bytes(b"of a format that is not read")
     outcome = predict(run, find_images([folder]), tmp_path / "out")
     assert [case.id for case in outcome.done] == ["a", "b", "c", "series"]
-    assert [case.id for case, _ in outcome.failed] == ["d.mgz"]
+    assert [case.id for case, _ in outcome.failed] == ["d"]
     maps = {case.id: nib.load(tmp_path / "out" / f"{case.id}.nii.gz") for case in outcome.done}
     first = np.asarray(maps["a"].dataobj)
     assert set(np.unique(first)) == {0, 1, 7}
@@ -315,3 +325,44 @@ def test_label_maps_among_images_are_not_predicted(wide_run: Path, store: Store,
     [(case, reason)] = outcome.failed
     assert case.id == "case_0_any"
     assert reason.startswith("is a label map by its 2 whole values, on the grid of imaging.nii.gz")
+
+
+@pytest.fixture(scope="module")
+def ct_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on CT with random weights."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("ct") / "run"
+    network = SegmentationNetwork(UNet3D(width=8), 2)
+    config, settings = segmenter_config({1: "heart"}, kernel=3), TransferSettings(width=8, crop=(32, 32, 32))
+    save_adapted(folder, network, config, settings=settings, method="x", preprocessing=PRESETS["ct"], provenance={})
+    return folder
+
+
+def test_it_says_what_prepare_says_before_it_writes(
+    ct_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hounsfield = np.random.default_rng(0).normal(-1000, 15, (14, 14, 14)).astype(np.float32)
+    hounsfield[3:11, 3:11, 3:11] += 1040
+    images = tmp_path / "images"
+    images.mkdir()
+    for name, array in {"hu": hounsfield, "stored": hounsfield + 1024, "unit": (hounsfield + 1024) / 4096}.items():
+        nib.save(nib.Nifti1Image(array, np.eye(4)), images / f"{name}.nii")
+    written: dict[str, bool] = {}
+
+    def tell(image: Case, note: str) -> None:
+        written[f"{image.id}: {note}"] = (tmp_path / "maps" / f"{image.id}.nii.gz").exists()
+
+    outcome = predict(ct_run, find_images([images]), tmp_path / "maps", tell=tell)
+    assert [case.id for case in outcome.done] == ["hu", "stored"]
+    ((unit, reason),) = outcome.failed
+    assert (unit.id, "hardly any contrast" in reason) == ("unit", True)
+    cases = [Case(path.stem, path) for path in sorted(images.iterdir())]
+    store = prepare(cases, tmp_path / "store", PRESETS["ct"], source="x")
+    assert store.refused == (("unit.nii", reason),)
+    assert store.cases["stored"].without_air
+    noted = [line for line in describe(store).splitlines() if line.startswith("note")]
+    assert noted == [f"note      {line}" for line in written]
+    assert noted[0].startswith("note      stored: no voxel lies below -200 HU")
+    assert not any(written.values())
+    assert main(["predict", str(ct_run), str(images / "stored.nii"), "--out", str(tmp_path / "again")]) == 0
+    assert f"gvsl: note: stored ({images / 'stored.nii'}): no voxel lies below -200 HU" in capsys.readouterr().err

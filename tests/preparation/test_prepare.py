@@ -15,7 +15,7 @@ from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.preparation import PrepareSummary, prepare
 from gvsl.preprocessing import PRESETS
-from gvsl.store import Store
+from gvsl.store import Store, describe
 
 MR = PRESETS["mr"]
 MakeCase = Callable[..., Case]
@@ -68,7 +68,11 @@ REASONS = {
     "absurd": ("images", "its header claims 30000 x 30000 x 30000 voxels; at most 1,073,741,824 can be taken"),
     "label grid": ("labels", "its grid is not that of its image: 12 x 14 x 17 instead of 12 x 14 x 16"),
     "label place": ("labels", "its grid is not that of its image: same shape, different position"),
-    "label values": ("labels", "its labels are not all whole numbers"),
+    "label values": (
+        "labels",
+        "its labels are not all whole numbers: 2682 of 2688 are not, such as 0.500022; is it a probability map, or was "
+        "it interpolated? Make it anew by nearest neighbour, or round it",
+    ),
     "label gone": ("labels", "there is no such file"),
 }
 
@@ -201,8 +205,11 @@ def test_ids_become_safe_file_names_and_duplicates_are_refused(tmp_path: Path, m
     assert {path.name for path in tmp_path.iterdir()} == {"source", "store"}
 
 
-def test_every_label_value_gets_a_name(make_store: MakeStore) -> None:
-    assert make_store().label_names == {1: "block", 2: "label 2"}
+def test_label_values_have_the_names_given_or_their_numbers(tmp_path: Path, make_store: MakeStore) -> None:
+    assert make_store().label_names == {1: "block", 2: "rim"}
+    image, label = (tmp_path / "source" / part / "a.nii.gz" for part in ("images", "labels"))
+    store = prepare([Case("a", image, label)], tmp_path / "unnamed", MR, source="source")
+    assert store.label_names == {1: "label 1", 2: "label 2"}
 
 
 def test_the_manifest_contains_no_local_path(tmp_path: Path, make_store: MakeStore) -> None:
@@ -238,3 +245,62 @@ def test_a_pipe_is_refused_and_never_opened(tmp_path: Path, make_case: MakeCase,
     [(file, output)] = store.refused
     assert Path(file).name == expected
     assert output.startswith(reason)
+
+
+def test_a_label_map_is_refused_for_values_that_nobody_named(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [make_case("a"), make_case("b")]
+    label = np.zeros((12, 14, 16), np.int16)
+    label[4, 5, 6:9] = [1, 255, -1]
+    assert cases[0].label is not None
+    rewrite(cases[0].label, label)
+
+    def refused(name: str, names: dict[int, str]) -> dict[str, str]:
+        return dict(prepare(cases, tmp_path / name, MR, label_names=names, source="here").refused)
+
+    assert list(refused("named", {1: "a", 2: "b"})) == ["labels/a.nii.gz"]
+    reason = refused("named", {1: "a", 2: "b"})["labels/a.nii.gz"]
+    assert "values without a name: -1 (1 voxels), 255 (1 voxels)" in reason
+    assert "values below 0: -1 (1 voxels)" in refused("bare", {})["labels/a.nii.gz"]
+    assert refused("all", {1: "a", 2: "b", 255: "ignore", -1: "ignore"}) == {}
+    store = Store.open(tmp_path / "all")
+    assert (store.label_names, store.ignored) == ({1: "a", 2: "b"}, (-1, 255))
+    assert store.cases["a"].label_values == (-1, 1, 255)
+
+
+def test_ignored_voxels_outside_the_crop_are_not_counted_as_lost(tmp_path: Path, make_case: MakeCase) -> None:
+    case = make_case("a")
+    image = np.zeros((30, 30, 30), np.float32)
+    image[12:20, 12:20, 12:20] = np.random.default_rng(0).random((8, 8, 8)) + 1
+    label = np.full(image.shape, 255, np.uint8)
+    label[14:18, 14:18, 14:18] = 1
+    label[0, 0, 0] = 1
+    assert case.label is not None
+    rewrite(case.image, image)
+    rewrite(case.label, label)
+    store = prepare([case], tmp_path / "store", MR, label_names={1: "a", 255: "ignore"}, source="here")
+    assert store.cases["a"].labels_cropped == 1
+    assert set(np.unique(store.label("a"))) == {1, 255}
+
+
+def test_each_axis_may_have_a_spacing_of_its_own(tmp_path: Path, make_case: MakeCase) -> None:
+    spec = replace(PRESETS["none"], spacing=(0.5, 1.0, 2.0))
+    store = prepare([make_case("a")], tmp_path / "store", spec, source="here")
+    case = store.cases["a"]
+    assert case.shape == (24, 14, 8)
+    assert Store.open(tmp_path / "store").preprocessing == spec
+    np.testing.assert_allclose(np.diag(case.affine)[:3], (0.5, 1, 2))
+    labelled = np.count_nonzero(store.label("a"))
+    assert labelled == pytest.approx(5**3, rel=0.35)  # 0.5 x 1 x 2 is a cubic millimetre, too
+    assert "RAS, 0.5 1 2 mm" in describe(store)
+
+
+def test_the_hash_of_a_store_is_what_it_always_was(tmp_path: Path) -> None:
+    ramp = np.arange(8 * 9 * 10, dtype=np.float32).reshape(8, 9, 10) % 97
+    rewrite(tmp_path / "a.nii", ramp)
+    rewrite(tmp_path / "b.nii", (ramp > 50).astype(np.uint8))
+    cases = [Case("a", tmp_path / "a.nii", tmp_path / "b.nii", ("train",))]
+    spec = replace(PRESETS["none"], spacing=1.0)
+    store = prepare(cases, tmp_path / "store", spec, label_names={1: "x"}, source="here")
+    assert store.hash == "b31562db574d2eae80610e1dfc745be5f461238a5d230c7646c626a300f02f45"
+    same = replace(spec, spacing=(1.0, 1.0, 1.0))
+    assert prepare(cases, tmp_path / "store", same, label_names={1: "x"}, source="here").hash == store.hash

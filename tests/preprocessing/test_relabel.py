@@ -9,7 +9,7 @@ from gvsl.errors import UserError
 from gvsl.io import UnusableFile, Volume
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
-from gvsl.preprocessing.relabel import relabelled
+from gvsl.preprocessing.relabel import refuse_unnamed, relabelled
 from gvsl.store import Store
 
 
@@ -53,3 +53,21 @@ def test_a_store_keeps_its_label_values(tmp_path: Path) -> None:
     for others in ({1: 5, 2: 1}, {}):
         with pytest.raises(UserError, match="has other label values; name another output"):
             again(others)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ({}, r"label values below 0: -1 \(2 voxels\); .*\"-1\": \"ignore\""),
+        ({1: "a", -1: "b"}, r"label values without a name: 255 \(1 voxels\); .*\"255\": \"ignore\""),
+        ({255: "ignore"}, r"without a name: -1 \(2 voxels\), 1 \(1 voxels\)"),
+    ],
+)
+def test_values_whose_meaning_nobody_gave_are_refused(names: dict[int, str], reason: str) -> None:
+    with pytest.raises(UnusableFile, match=reason):
+        refuse_unnamed(label(-1, -1, 0, 1, 255), names)
+
+
+def test_named_values_are_accepted_and_unnamed_ones_above_0_if_there_are_no_names() -> None:
+    refuse_unnamed(label(-1, 0, 255), {-1: "a", 255: "ignore"})
+    refuse_unnamed(label(0, 1, 255), {})

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from gvsl.errors import UserError
-from gvsl.preprocessing import PRESETS, Preprocessing, parse_preprocessing
+from gvsl.preprocessing import PRESETS, Preprocessing, parse_preprocessing, preprocessing_values
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ from gvsl.preprocessing import PRESETS, Preprocessing, parse_preprocessing
     [
         ({"spacing": 0}, "spacing is 0 mm"),
         ({"spacing": float("nan")}, "spacing is nan mm"),
+        ({"spacing": (0.8, 0.8, 0)}, "spacing is 0.8 0.8 0 mm"),
         ({"lower": 60, "upper": 40}, "lower must be the smaller"),
         ({"lower": -5}, "percentiles run from 0 to 100"),
         ({"upper": 101}, "percentiles run from 0 to 100"),
@@ -26,7 +27,9 @@ def test_invalid_settings_are_refused(values: dict[str, Any], message: str) -> N
         Preprocessing(**values)
 
 
-@pytest.mark.parametrize("spec", [*PRESETS.values(), Preprocessing(spacing=2, crop="none", margin=0)])
+@pytest.mark.parametrize(
+    "spec", [*PRESETS.values(), Preprocessing(spacing=2, crop="none", margin=0), Preprocessing(spacing=(0.8, 0.8, 3))]
+)
 def test_a_spec_round_trips(spec: Preprocessing) -> None:
     assert parse_preprocessing(asdict(spec)) == spec
 
@@ -50,3 +53,13 @@ def test_missing_settings_are_refused() -> None:
     del values["upper"]
     with pytest.raises(UserError, match="lack or add upper"):
         parse_preprocessing(values)
+
+
+def test_three_equal_spacings_are_one() -> None:
+    assert preprocessing_values(Preprocessing(spacing=(2.0, 2.0, 2.0))) == preprocessing_values(
+        Preprocessing(spacing=2.0)
+    )
+    assert Preprocessing(spacing=(1, 1, 3)).voxel == (1, 1, 3)
+    assert Preprocessing(spacing=2.0).voxel == (2, 2, 2)
+    with pytest.raises(UserError, match="spacing"):
+        parse_preprocessing({**preprocessing_values(Preprocessing()), "spacing": [1.0, 2.0]})

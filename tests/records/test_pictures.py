@@ -41,3 +41,11 @@ def test_best_median_and_worst_are_written(tmp_path: Path) -> None:
         "worst: s2, DSC 0.100",
     ]
     assert [np.load(tmp_path / picture["file"])["image_0"][0, 0] for picture in pictures] == [1, 4, 2]
+
+
+def test_label_values_below_0_keep_their_sign() -> None:
+    truth = np.zeros((3, 4, 5), np.int16)
+    truth[1, 2, 3] = -1
+    slices = segmentation_slices(np.zeros((3, 4, 5), np.float32), truth, np.abs(truth))
+    assert slices["truth_0"].min() == -1
+    assert slices["prediction_0"].max() == 1

@@ -58,7 +58,9 @@ def test_a_ct_without_air_is_reported(
     make_case("offset")  # with values from about 60
     good = make_case("hounsfield")
     image = nibabel.load(good.image)
-    nibabel.Nifti1Image(image.get_fdata(dtype=np.float32) - 1000, np.eye(4)).to_filename(good.image)
+    array = image.get_fdata(dtype=np.float32) - 1100
+    array[3:8, 4:9, 5:10] += 840
+    nibabel.Nifti1Image(array, np.eye(4)).to_filename(good.image)
     for preset, noted in (("ct", True), ("mr", False), ("none", False)):
         argv = ["prepare", str(tmp_path / "source"), str(tmp_path / preset), "--preset", preset, "--processes", "1"]
         assert main(argv) == 0

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from gvsl.augment import AcquisitionSettings, SpatialSettings
+from gvsl.cases import IGNORED
 from gvsl.errors import UserError
-from gvsl.transfer.augmentation import IGNORED, AugmentSettings, augment, warp_classes
+from gvsl.transfer.augmentation import AugmentSettings, augment, warp_classes
 
 STILL = SpatialSettings(rate=0)
 SAME = AcquisitionSettings(rate=0, curve_rate=0)

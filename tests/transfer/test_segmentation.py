@@ -7,23 +7,26 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from gvsl.augment import AcquisitionSettings, SpatialSettings
 from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import load_backbone, save_weights
+from gvsl.cases import IGNORED
 from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.inferers import predict_classes
+from gvsl.io import Volume
 from gvsl.metrics.dice import dice_per_structure
-from gvsl.prediction import find_images, predict
+from gvsl.prediction import find_images, predict, segment_volume
 from gvsl.records import RunRecord, read_record
 from gvsl.report import read_report, write_report
 from gvsl.store import Store
 from gvsl.store.store import image_path
 from gvsl.store.table import CaseTable
 from gvsl.transfer import ClusterSettings, TransferSettings, load_segmenter, run_task
-from gvsl.transfer.augmentation import IGNORED, AugmentSettings
+from gvsl.transfer.augmentation import AugmentSettings
 from gvsl.transfer.cases import LabelledCases
 from gvsl.transfer.segmentation import segmentation_loss
 
@@ -384,3 +387,58 @@ def test_a_width_beside_weights_of_another_is_refused_and_a_recipe_s_is_not(
     assert said == f"gvsl: error: width is 32, but {weights} has width 16: leave out --width, or name other weights"
     assert main(words) == 0
     assert read_record(tmp_path / "run").config["width"] == 16
+
+
+@pytest.mark.parametrize("name", ["dice", "dice_ce"])
+def test_the_loss_leaves_out_ignored_voxels(name: Literal["dice", "dice_ce"]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 3, 6, 5, 4, generator=generator, requires_grad=True)
+    target = torch.randint(-1, 3, (1, 1, 6, 5, 4), generator=generator)
+    loss = segmentation_loss(TransferSettings(loss=name))
+    found = loss(logits, target)
+    kept = target[0, 0] >= 0
+    one_hot = torch.eye(3)[target[0, 0][kept]].T
+    likely = logits[0].softmax(0)[:, kept]
+    overlap, size = (likely * one_hot).sum(1), (likely + one_hot).sum(1)
+    expected = (1 - 2 * overlap / size)[1:].mean()
+    if name == "dice_ce":
+        expected = expected - (one_hot * likely.log()).sum(0).mean()
+    assert found.item() == pytest.approx(expected.item(), abs=1e-5)
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert not gradient[0][:, ~kept].any()
+    assert gradient[0][:, kept].any()
+    (gradient,) = torch.autograd.grad(loss(logits, torch.full_like(target, -1)), logits)
+    assert not gradient.any()
+
+
+def renumbered(number: int, label: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Return the box as -3, and a slab of every map as voxels that nobody labelled."""
+    changed = np.where(label == 7, -3, label.astype(np.int16)).astype(np.int16)
+    changed[-2:] = -9
+    return changed
+
+
+def test_negative_and_ignored_values_are_trained_and_scored_as_what_they_are(
+    tmp_path: Path, build_store: Callable[..., Store]
+) -> None:
+    store = build_store(renumbered, names={1: "ball", -3: "box", -9: "Ignore"})
+    assert (store.label_names, store.ignored) == ({-3: "box", 1: "ball"}, (-9,))
+    target = LabelledCases(store, torch.device("cpu"), {-3: "box", 1: "ball"}).target("s0")[0, 0].numpy()
+    truth = store.label("s0")
+    for value, number in {0: 0, -3: 1, 1: 2, -9: IGNORED}.items():
+        np.testing.assert_array_equal(target == number, truth == value)
+    record = transfer(
+        store, None, tmp_path / "run", replace(CONVERGED, max_steps=8, clusters=ClusterSettings(points=30))
+    )
+    assert record.labels == {"-3": "box", "1": "ball"}
+    assert record.metrics["test/dice"] > 0.6
+    model = load_segmenter(tmp_path / "run")
+    for row in record.cases:
+        case = str(row["id"])
+        found, truth = segment_volume(model, Volume(store.image(case), np.eye(4))), store.label(case)
+        known = truth != -9
+        for name, value in (("ball", 1), ("box", -3)):
+            one, other = (found == value) & known, truth == value
+            assert 2 * (one & other).sum() / (one.sum() + other.sum()) == pytest.approx(row[f"dice/{name}"], abs=0.05)
+    with np.load(tmp_path / "run" / record.pictures[0]["file"]) as picture:
+        assert set(np.unique(picture["truth_0"])) <= {-3, 0, 1}

@@ -8,6 +8,7 @@ from typing import Literal
 from gvsl.backbones.weights import PretrainedUNet3D, read_size
 from gvsl.errors import UserError
 from gvsl.preprocessing import PRESETS, Preprocessing
+from gvsl.preprocessing.spec import format_spacing
 from gvsl.store import Store
 
 VOXEL_FIELDS = ("orientation", "spacing", "intensity", "lower", "upper")
@@ -67,4 +68,6 @@ def _same(first: Preprocessing, second: Preprocessing, name: str) -> bool:
 
 def _value(spec: Preprocessing, name: str) -> str:
     value = getattr(spec, name)
+    if name == "spacing":
+        return format_spacing(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -13,7 +13,7 @@ from gvsl.arguments import add_path, add_settings, new_parser, parse, peek, sett
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing, refuse_url
 from gvsl.progress import progress
-from gvsl.text import one_of
+from gvsl.text import one_of, printable
 
 if TYPE_CHECKING:
     from gvsl.datasets import Dataset
@@ -66,9 +66,10 @@ def prepare(argv: Sequence[str]) -> None:
     """Turn a folder of volumes or a public dataset into a store, once.
 
     SOURCE is a folder with images/ (and optionally labels/ with the same names, splits.json and labels.json), or a
-    folder of volumes at any depth, with label maps among them or not: NIfTI, NRRD or MetaImage files, or DICOM series.
-    With --dataset it is the official release of a public dataset (docs/datasets). A file that can't be used is refused
-    by name and the others are prepared; gvsl inspect lists the refused files with the reasons, and duplicate images.
+    folder of volumes at any depth, with label maps among them or not: NIfTI, NRRD, MetaImage or MGZ files, or DICOM
+    series. With --dataset it is the official release of a public dataset (docs/datasets). A file that can't be used is
+    refused by name and the others are prepared; gvsl inspect lists the refused files with the reasons, and duplicate
+    images.
 
     Run again, the command continues where it was stopped. In an existing store it prepares only what is missing or
     has changed, and removes nothing.
@@ -77,7 +78,7 @@ def prepare(argv: Sequence[str]) -> None:
     from gvsl.preparation import PrepareSummary
     from gvsl.preparation import prepare as prepare_store
     from gvsl.preprocessing import PRESETS, Preprocessing
-    from gvsl.preprocessing.apply import AIR_HU
+    from gvsl.preprocessing.spec import AIR_HU
     from gvsl.store import describe_lungs, duplicates
 
     preset = one_of(PRESETS, "preset", peek(argv, "--preset") or "mr")
@@ -135,6 +136,10 @@ def prepare(argv: Sequence[str]) -> None:
     if airless:
         offset = "their intensities may be offset by 1024; gvsl inspect lists them"
         print(f"{airless} volumes have no voxel below {AIR_HU:g} HU: {offset}")
+    odd = [case for case in cases if case.notes]
+    if odd:
+        first = printable(f"{odd[0].id}: {odd[0].notes[0]}")
+        print(f"{len(odd)} volumes have notes; gvsl inspect lists them; the first, {first}")
     repeated = len(duplicates((case.id, case.splits, case.content) for case in cases))
     if repeated:
         print(f"{repeated} images are there under more than one name; gvsl inspect lists them")

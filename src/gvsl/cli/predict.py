@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gvsl.arguments import add_path, add_settings, new_parser, parse, settings_of
+from gvsl.arguments import add_path, add_settings, new_parser, parse, print_note, settings_of
+from gvsl.cases import Case
 from gvsl.cli.output import report_images
+from gvsl.text import printable
 
 
 def predict(argv: Sequence[str]) -> None:
@@ -20,15 +22,19 @@ def predict(argv: Sequence[str]) -> None:
 
     parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror]")
     add_path(parser, "run", "RUN", "the folder of a gvsl transfer run")
-    what = "NIfTI, NRRD or MetaImage files, folders of them, or folders of DICOM series"
+    what = "NIfTI, NRRD, MetaImage or MGZ files, folders of them, or folders of DICOM series"
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
     add_path(parser, "--out", "DIR", "the folder to write into, created if missing")
     add_settings(parser, PredictSettings)
     options = parse(parser, argv)
     images = find_images(options.images)
     keep_freed_memory()
+
+    def tell(image: Case, note: str) -> None:
+        print_note(printable(f"{image.id} ({image.image}): {note}"))
+
     try:
-        outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options))
+        outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options), tell)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{options.out}: the same command continues it") from None
     report_images(options.out, outcome)

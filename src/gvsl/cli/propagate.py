@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gvsl.arguments import add_path, add_settings, new_parser, parse, settings_of
+from gvsl.arguments import add_path, add_settings, new_parser, parse, print_note, settings_of
+from gvsl.cases import Case
 from gvsl.cli.output import report_images
+from gvsl.text import printable
 
 
 def propagate(argv: Sequence[str]) -> None:
@@ -33,6 +35,10 @@ def propagate(argv: Sequence[str]) -> None:
     add_settings(parser, PropagateSettings)
     options = parse(parser, argv)
     keep_freed_memory()
+
+    def tell(image: Case, note: str) -> None:
+        print_note(printable(f"{image.id} ({image.image}): {note}"))
+
     try:
         outcome = propagate_labels(
             [options.atlases, *options.more_atlases],
@@ -42,6 +48,7 @@ def propagate(argv: Sequence[str]) -> None:
             settings_of(PropagateSettings, options),
             cases=options.cases,
             split=options.split,
+            tell=tell,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{options.out}: the same command continues it") from None

@@ -15,10 +15,8 @@ from gvsl.datasets.tree import describe_endings, passed_over, walk
 from gvsl.errors import UserError
 from gvsl.io import COMPANION_SUFFIXES, VOLUME_SUFFIXES
 
-OTHER_VOLUMES = (".mgz", ".mgh")
-"""Volumes that can't be read, and are refused by name."""
-NO_DICOM = (*VOLUME_SUFFIXES, *COMPANION_SUFFIXES, *OTHER_VOLUMES, ".json", ".b2nd")
-FORMATS = "NIfTI, NRRD, MetaImage or DICOM"
+NO_DICOM = (*VOLUME_SUFFIXES, *COMPANION_SUFFIXES, ".json", ".b2nd")
+FORMATS = "NIfTI, NRRD, MetaImage, MGZ or DICOM"
 HEADERS = (".hdr", ".hdr.gz", ".nhdr", ".mhd")
 
 
@@ -62,7 +60,7 @@ def find_volumes(root: Path, labels: Path, known: Sequence[Path] = ()) -> Found:
     others = [path for path in tree.files if label_depth(path, root) == 0]
     dicom = find_dicom(root, [path for path in others if not path.name.lower().endswith(NO_DICOM)])
     pairs = {(path.parent, stem(path)) for path in volumes}
-    strays = [*dicom.strays, *(path for path in others if path.name.lower().endswith(OTHER_VOLUMES))]
+    strays = list(dicom.strays)
     strays += [path for path in others if (half := _half_of(path)) is not None and half not in pairs]
     images = [_image(path, root) for path in volumes if kinds[path] == "image"]
     candidates = [path for path in volumes if kinds[path] in ("folder", "ending", "word")]

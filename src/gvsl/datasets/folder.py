@@ -12,7 +12,7 @@ from gvsl.datasets.places import joined, place
 from gvsl.datasets.subjects import across_splits
 from gvsl.datasets.tree import Tree, passed_over, walk
 from gvsl.errors import UserError
-from gvsl.io import VOLUME_SUFFIXES
+from gvsl.io import LABEL_SUFFIXES, VOLUME_SUFFIXES
 from gvsl.text import few
 
 HELD_OUT = ("val", "test")
@@ -68,7 +68,7 @@ def _read_labels(
     """
     beside = walk(root, [images, maps]) if images != root else Tree()
     inside = walk(maps) if maps.is_dir() else Tree()
-    given = [place(path, maps) for path in inside.files if path.name.lower().endswith(VOLUME_SUFFIXES)]
+    given = [place(path, maps) for path in inside.files if path.name.lower().endswith(LABEL_SUFFIXES)]
     by_id(((where.id, where.path) for where in given), maps)
     pairs = found.matcher.pair(given, given=True)
     volumes = [place(path, root) for path in beside.files if path.name.lower().endswith(VOLUME_SUFFIXES)]

@@ -15,8 +15,6 @@ from gvsl.text import few
 
 SPLITS_NAME = "splits_final.json"
 CHANNEL = "_0000"
-IGNORED = "ignore"
-"""Name of the label for unlabelled voxels in version 2."""
 WITHIN_FOLD = {"train": 3, "val": 1}
 """Split of a fold's training cases: its validation cases are the test split here, so others must select weights."""
 
@@ -31,8 +29,8 @@ def nnunet(root: Path, fold: int | None = None, allow_leakage: bool = False) -> 
         allow_leakage: accept a fold with cases of one subject in both train and val.
 
     Raises:
-        UserError: dataset.json is missing, it or splits_final.json is malformed, images have several channels,
-            there is an ignore label, or a fold divides a subject without `allow_leakage`.
+        UserError: dataset.json is missing, it or splits_final.json is malformed, images have several channels, or a
+            fold divides a subject without `allow_leakage`.
     """
     listing = read_listing(root)
     channels = listing.get("channel_names", listing.get("modality"))
@@ -92,11 +90,6 @@ def _by_value(labels: dict[str, Any], root: Path) -> dict[str, Any]:
     """Return labels as in version 1, name by value; version 2 has value by name."""
     if all(isinstance(value, str) for value in labels.values()):
         return labels
-    if IGNORED in labels:
-        raise UserError(
-            f"{root}/dataset.json has a label {IGNORED} ({labels[IGNORED]}), which is no structure, and gvsl can't "
-            "ignore voxels: take it out of labels, and out of the label maps"
-        )
     if not all(type(value) is int for value in labels.values()):
         raise UserError(f"{root}/dataset.json has regions of several labels; gvsl takes one value per structure")
     return {str(value): name for name, value in labels.items()}

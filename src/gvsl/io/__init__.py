@@ -3,12 +3,21 @@
 from gvsl.io.dicom_series import Series, find_series, group_series
 from gvsl.io.label_content import looks_like_labels, refuse_label_map
 from gvsl.io.nifti import write_nifti, write_nifti_like
-from gvsl.io.read import COMPANION_SUFFIXES, VOLUME_SUFFIXES, peek, read_label, read_volume, write_like
+from gvsl.io.read import (
+    COMPANION_SUFFIXES,
+    LABEL_SUFFIXES,
+    VOLUME_SUFFIXES,
+    peek,
+    read_label,
+    read_volume,
+    write_like,
+)
 from gvsl.io.resample import resample, resample_onto
 from gvsl.io.volume import Box, UnusableFile, Volume, bounding_box, format_sizes, same_grid, to_canonical
 
 __all__ = [
     "COMPANION_SUFFIXES",
+    "LABEL_SUFFIXES",
     "VOLUME_SUFFIXES",
     "Box",
     "Series",

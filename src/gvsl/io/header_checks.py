@@ -12,6 +12,8 @@ from gvsl.io.volume import MAX_VOXELS, UnusableFile, Volume, format_sizes
 MAX_OBLIQUE_COSINE = 0.02
 """Limit for the cosine between two axes of a grid: about one degree from a right angle."""
 MAX_AXES = 16
+ROUNDING = 1e-3
+"""Maximum distance of a label from a whole number."""
 SPACINGS_MM = (1e-3, 30.0)
 """Range of plausible spacings of a body scan."""
 WRAPPED_FRACTION = 0.005
@@ -35,15 +37,42 @@ def image_volume(raw: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
 def label_volume(raw: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
     """Convert a label map to uint8, or to int16 if its values need it, (D, H, W).
 
+    Values within ROUNDING of a whole number, as rescaling and resampling leave them, are rounded, with a note.
+
     Raises:
         UnusableFile: a value is not a whole number or doesn't fit int16.
     """
-    if raw.dtype.kind == "f" and not (np.isfinite(raw).all() and (raw == np.rint(raw)).all()):
-        raise UnusableFile("its labels are not all whole numbers")
+    notes: tuple[str, ...] = ()
+    if raw.dtype.kind == "f":
+        raw, notes = _rounded(raw)
     low, high = int(raw.min()), int(raw.max())
     if low < np.iinfo(np.int16).min or high > np.iinfo(np.int16).max:
         raise UnusableFile(f"its labels run from {low} to {high}; they must fit 16 bits")
-    return Volume(raw.astype(np.uint8 if low >= 0 and high <= 255 else np.int16), affine)
+    return Volume(raw.astype(np.uint8 if low >= 0 and high <= 255 else np.int16), affine, notes)
+
+
+def _rounded(raw: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return labels as whole numbers, and a note if they were not."""
+    finite = np.isfinite(raw)
+    if not finite.all():
+        broken = raw.size - int(finite.sum())
+        raise UnusableFile(f"its labels are not all whole numbers: {broken} of {raw.size} are NaN or infinite")
+    whole = np.rint(raw)
+    off = raw != whole
+    if not off.any():
+        return raw, ()
+    distance = np.abs(raw - whole)
+    if distance.max() > ROUNDING:
+        value, count = raw.flat[int(distance.argmax())], np.count_nonzero(distance > ROUNDING)
+        raise UnusableFile(
+            f"its labels are not all whole numbers: {count} of {raw.size} are not, such as {value:.6g}; is it a "
+            "probability map, or was it interpolated? Make it anew by nearest neighbour, or round it"
+        )
+    example = raw.flat[int(distance.argmax())]
+    note = (
+        f"{np.count_nonzero(off)} labels were rounded to whole numbers, such as {example:.8g} to {np.rint(example):g}"
+    )
+    return whole, (note,)
 
 
 def checked_shape(sizes: Sequence[int]) -> tuple[int, int, int]:

@@ -19,16 +19,29 @@ from numpy.typing import NDArray
 
 from gvsl.files import whole_file
 from gvsl.io.header_checks import checked_affine, checked_shape, refuse_short, refuse_wrapped
-from gvsl.io.stream import BROKEN, DEFLATE_RATIO, decompressed, one_line, refuse_rest, silenced, wrap_read_errors
+from gvsl.io.stream import (
+    BROKEN,
+    DEFLATE_RATIO,
+    GZIP_MAGIC,
+    decompressed,
+    one_line,
+    refuse_rest,
+    silenced,
+    wrap_read_errors,
+)
 from gvsl.io.text_header import middle_planes
 from gvsl.io.volume import UnusableFile, Volume, format_sizes
 
-GZIP_MAGIC = b"\x1f\x8b"
 HEADER_BYTES = 540
 """Size of NIfTI-2's header; NIfTI-1's has 348 bytes."""
+EXTENSION_BYTES = 4
+"""Size of the flag for extensions behind the header of a single file."""
 MAX_OFFSET = 2**26
 """Limit for the header with its extensions, in bytes."""
-MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+LENGTH_UNIT = 0x07
+"""Bits of xyzt_units with the unit of length."""
+UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+"""Millimetres in each unit: unknown, metre, millimetre and micron."""
 SPACING_TOLERANCE = 0.01
 """Maximum relative difference between the spacings of header and affine, which may be rounded differently."""
 SAME_DIRECTION = 0.7
@@ -123,6 +136,7 @@ def _opened(path: Path) -> Iterator[tuple[nibabel.Nifti1Pair, IO[bytes], Path, b
         stack.enter_context(silenced(logger))
         stack.enter_context(np.errstate(all="ignore"))
         kind = _image_class(stream)
+        _refuse_odd_fields(kind, stream)
         voxels = path
         holders = {"header": FileHolder(fileobj=stream), "image": FileHolder(fileobj=stream)}
         if not issubclass(kind, nibabel.Nifti1Image):
@@ -173,11 +187,31 @@ def _checked_shape(image: nibabel.Nifti1Pair, path: Path, compressed: bool) -> t
     shape = checked_shape([int(size) for size in image.header.get_data_shape()])
     if image.header.get_data_dtype().kind not in "iuf":
         raise UnusableFile("holds colour or complex values, not one number per voxel")
-    if not 0 <= image.dataobj.offset <= MAX_OFFSET:
-        raise UnusableFile(f"its header places the voxels at byte {image.dataobj.offset}")
     needed = image.dataobj.offset + prod(shape) * int(image.header.get_data_dtype().itemsize)
     refuse_short(shape, needed, path.stat().st_size * (DEFLATE_RATIO if compressed else 1))
     return shape
+
+
+def _refuse_odd_fields(kind: type[nibabel.Nifti1Pair], stream: IO[bytes]) -> None:
+    """Refuse header fields outside the standard's range, which nibabel would replace; the stream is rewound."""
+    size = kind.header_class.sizeof_hdr
+    block = stream.read(size)
+    stream.seek(0)
+    if len(block) < size:
+        raise UnusableFile("is truncated: its header ends early")
+    header = kind.header_class(block, check=False)
+    single = issubclass(kind, nibabel.Nifti1Image)
+    first, offset = (size + EXTENSION_BYTES if single else 0), float(header["vox_offset"])
+    if not first <= offset <= MAX_OFFSET:
+        raise UnusableFile(
+            f"its header places the voxels at byte {offset:.0f} (vox_offset), but they can't begin before {first} or "
+            f"after {MAX_OFFSET}; write it anew by the program that made it"
+        )
+    unit = int(header["xyzt_units"]) & LENGTH_UNIT
+    if unit not in UNITS:
+        raise UnusableFile(f"its header has the unit of length {unit} (xyzt_units); the standard has 0 to 3")
+    if int(header["qform_code"]) and float(header["pixdim"][0]) not in (-1, 0, 1):
+        raise UnusableFile(f"its header has pixdim[0] {float(header['pixdim'][0]):g}; the standard has -1 or 1")
 
 
 def _checked_affine(image: nibabel.Nifti1Pair) -> NDArray[np.float64]:
@@ -189,7 +223,7 @@ def _checked_affine(image: nibabel.Nifti1Pair) -> NDArray[np.float64]:
             "has no orientation in the patient (its sform and qform codes are 0); set the code of the right one"
         )
     affine = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    affine[:3] *= UNITS[int(header["xyzt_units"]) & LENGTH_UNIT]
     checked_affine(affine)
     axes = image.affine[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)

@@ -1,6 +1,7 @@
 """Reading volumes of every format, recognised by their content and not by their name."""
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.io.dicom import load_dicom, peek_dicom
-from gvsl.io.dicom_file import begins_as_dicom, is_dicom
+from gvsl.io.dicom_file import begins_as_dicom, is_dicom, read_header
+from gvsl.io.dicom_rtstruct import load_rtstruct
+from gvsl.io.dicom_seg import load_seg
 from gvsl.io.header_checks import image_volume, label_volume
 from gvsl.io.metaimage import FIRST_LINE, load_metaimage, peek_metaimage
+from gvsl.io.mgh import MAGIC as MGH_MAGIC
+from gvsl.io.mgh import load_mgh
 from gvsl.io.nifti import load_nifti, peek_nifti, write_nifti, write_nifti_like
 from gvsl.io.nrrd import MAGIC, load_nrrd, peek_nrrd
-from gvsl.io.stream import wrap_read_errors
+from gvsl.io.stream import GZIP_MAGIC, wrap_read_errors
 from gvsl.io.volume import UnusableFile, Volume
 
-VOLUME_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 """Suffixes of volumes and of headers with the voxels elsewhere, in lower case."""
+LABEL_SUFFIXES = (*VOLUME_SUFFIXES, ".dcm")
+"""Suffixes of label maps: volumes, and DICOM segmentations or structure sets."""
 COMPANION_SUFFIXES = (".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
 """Suffixes of files with the voxels of a header file."""
 HEAD_BYTES = 256
@@ -27,8 +34,8 @@ def read_volume(path: Path, parts: Sequence[str] = ()) -> Volume:
     """Read an image as float32 (D, H, W), rescaled as in its header, on its own grid.
 
     Args:
-        path: a NIfTI (also .hdr with .img), NRRD (also .nhdr) or MetaImage (.mha, .mhd) file, or the folder of a
-            DICOM series.
+        path: a NIfTI (also .hdr with .img), NRRD (also .nhdr), MetaImage (.mha, .mhd), MGH (.mgz) or multi-frame DICOM
+            file, or the folder of a DICOM series.
         parts: file names of the series relative to the folder, if that holds other files too.
 
     Raises:
@@ -39,18 +46,37 @@ def read_volume(path: Path, parts: Sequence[str] = ()) -> Volume:
     return image_volume(*_load(path, parts, np.float32))
 
 
-def read_label(path: Path, parts: Sequence[str] = ()) -> Volume:
+def read_label(
+    path: Path, parts: Sequence[str] = (), image: Volume | None = None, names: Mapping[int, str] | None = None
+) -> Volume:
     """Read a label map as uint8, or as int16 if its values need it, (D, H, W).
 
+    A DICOM segmentation or structure set gives a label map on the grid of `image`, of the structures in `names`.
+
     Args:
-        path: as for `read_volume`.
+        path: as for `read_volume`, or a DICOM segmentation (SEG) or structure set (RTSTRUCT).
         parts: as for `read_volume`.
+        image: whose label map it is.
+        names: structure's name by label value.
 
     Raises:
         UnusableFile: as for `read_volume`, except that one value only is allowed; or a value is not a whole number
-            or doesn't fit int16.
+            or doesn't fit int16; or none of the structures of a DICOM file is named, or they don't fit the image.
     """
-    return label_volume(*_load(path, parts, None))
+    load = _structure_loader(path)
+    if load is None:
+        return label_volume(*_load(path, parts, None))
+    if image is None:
+        raise UnusableFile("holds structures without a grid of their own; an image is needed to read them")
+    return load(path, image, names)
+
+
+def _structure_loader(path: Path) -> Callable[[Path, Volume, Mapping[int, str] | None], Volume] | None:
+    """Return the reader of a DICOM segmentation or structure set; None for other files."""
+    if _format_of(path) != "dicom":
+        return None
+    modality = str(read_header(path, ("Modality",)).get("Modality", "")).upper()
+    return {"SEG": load_seg, "RTSTRUCT": load_rtstruct}.get(modality)
 
 
 def peek(path: Path, parts: Sequence[str] = (), count: int = 0) -> tuple[Volume, NDArray[Any]]:
@@ -63,6 +89,9 @@ def peek(path: Path, parts: Sequence[str] = (), count: int = 0) -> tuple[Volume,
     if kind in ("folder", "dicom"):
         files = [path / part for part in parts] or (_dicom_files(path) if kind == "folder" else [path])
         shape, affine = peek_dicom(files)
+    elif kind == "mgh":
+        sample, affine = load_mgh(path)
+        shape = (sample.shape[0], sample.shape[1], sample.shape[2])
     else:
         shape, affine, sample = {"nrrd": peek_nrrd, "metaimage": peek_metaimage, "nifti": peek_nifti}[kind](path, count)
     return Volume(np.broadcast_to(np.uint8(0), shape), affine), sample
@@ -100,16 +129,18 @@ def _load(
         return load_dicom([path])
     if kind == "metaimage":
         return load_metaimage(path)
+    if kind == "mgh":
+        return load_mgh(path)
     try:
         return load_nifti(path, scaled)
     except UnusableFile as error:
         if str(error) != "is not a NIfTI file":
             raise
-        raise UnusableFile("is not NIfTI, NRRD, MetaImage or DICOM") from None
+        raise UnusableFile("is not NIfTI, NRRD, MetaImage, MGH or DICOM") from None
 
 
 def _format_of(path: Path) -> str:
-    """Return "folder", or by the first bytes "nrrd", "dicom" or "metaimage", else "nifti"."""
+    """Return "folder", or by the first bytes "nrrd", "dicom", "mgh" or "metaimage", else "nifti"."""
     with wrap_read_errors("a volume"):
         if path.is_dir():
             return "folder"
@@ -123,7 +154,19 @@ def _format_of(path: Path) -> str:
         return "nrrd"
     if begins_as_dicom(head):
         return "dicom"
+    if _plain(head).startswith(MGH_MAGIC):
+        return "mgh"
     return "metaimage" if FIRST_LINE.match(head) else "nifti"
+
+
+def _plain(head: bytes) -> bytes:
+    """Return the first bytes of a file, decompressed if it is gzipped."""
+    if not head.startswith(GZIP_MAGIC):
+        return head
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, len(MGH_MAGIC))
+    except zlib.error:  # reported in more detail when the file is read
+        return b""
 
 
 def _dicom_files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Resampling to isotropic spacing over the same field of view, and back."""
+"""Resampling to another spacing over the same field of view, and back."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +19,8 @@ TIE = 1e-5
 """Weights of labels that differ by less are equal: they are sums in float32."""
 
 
-def resample(volume: Volume, spacing_mm: float, label: bool = False) -> Volume:
-    """Resample to `spacing_mm` along every axis, over the same field of view to half a voxel.
+def resample(volume: Volume, spacing_mm: float | Sequence[float], label: bool = False) -> Volume:
+    """Resample to `spacing_mm`, one for all axes or one each, over the same field of view to half a voxel.
 
     Images are interpolated linearly. An axis that shrinks is smoothed first, by the Gaussian that widens a point
     spread of the old voxel size to the new one (Cardoso et al., MICCAI 2015). A label map takes at each point the
@@ -31,14 +31,16 @@ def resample(volume: Volume, spacing_mm: float, label: bool = False) -> Volume:
         UnusableFile: the resampled volume would have more than MAX_VOXELS.
     """
     spacing = np.array(volume.spacing)
-    factors = spacing_mm / spacing
-    if np.abs(spacing - spacing_mm).max() <= SPACING_TOLERANCE_MM:
+    wanted = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), 3)
+    factors = wanted / spacing
+    if np.abs(spacing - wanted).max() <= SPACING_TOLERANCE_MM:
         return volume
     old = np.array(volume.array.shape)
     new = np.maximum(np.rint(old / factors), 1)
     if new.prod() > MAX_VOXELS:
         claimed, current = format_sizes(new, ".0f"), format_sizes(spacing, "g")
-        raise UnusableFile(f"would have {claimed} voxels at {spacing_mm:g} mm; its spacing of {current} mm looks wrong")
+        edge = format_sizes(dict.fromkeys(wanted), "g") if len(set(wanted)) == 1 else format_sizes(wanted, "g")
+        raise UnusableFile(f"would have {claimed} voxels at {edge} mm; its spacing of {current} mm looks wrong")
     starts = ((old - 1) - (new - 1) * factors) / 2
     weights = [_weights(int(old[axis]), int(new[axis]), float(starts[axis]), float(factors[axis])) for axis in range(3)]
     to_old = np.diag([*factors, 1.0])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gvsl.io.volume import UnusableFile
 
+GZIP_MAGIC = b"\x1f\x8b"
 CHUNK_BYTES = 2**20
 DEFLATE_RATIO = 1032
 """Maximum compression ratio of gzip and zlib."""

@@ -41,6 +41,8 @@ class Volume:
     """Voxels, (D, H, W)."""
     affine: NDArray[np.float64]
     """4 x 4, from voxel indices to millimetres in RAS+ patient space."""
+    notes: tuple[str, ...] = ()
+    """What reading the file changed or left out, for the user."""
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -15,16 +15,17 @@ from gvsl.io import UnusableFile, Volume, resample_onto, write_like, write_nifti
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.prediction.results import read_table, write_label_names
+from gvsl.prediction.volumes import Tell
 from gvsl.propagation import Atlas, Carried, PropagationSettings, carry
 from gvsl.propagation.pool import mean_similarity
 
 TABLE_NAME = "propagated.csv"
 COLUMNS = ("id", "status", "reverse_dice", "checked_on", "similarity", "dice")
 
-Prepare = Callable[[Volume], Volume]
-"""Returns a volume as the method's training data were prepared."""
+Prepare = Callable[[Volume, Tell], Volume]
+"""Returns a volume as the method's training data were prepared; given notes on it are told first."""
 Truth = Callable[[str], NDArray[Any] | None]
-"""Returns the label map of an image's id on the prepared grid, if there is one."""
+"""Returns the class indices of an image's id on the prepared grid, (D, H, W), if there is a label map."""
 
 
 class CarriedMaps:
@@ -71,13 +72,13 @@ class CarriedMaps:
         """Return True if a map exists."""
         return (self.folder / name).exists()
 
-    def write(self, volume: Volume, image: Case) -> None:
+    def write(self, volume: Volume, image: Case, tell: Tell) -> None:
         """Carry the labels onto an image, and write its maps and its row.
 
         Raises:
             UnusableFile: the match failed; the row says so, and there are no maps.
         """
-        ready = self.prepare(volume)
+        ready = self.prepare(volume, tell)
         device = self.atlases[0].image.device
         carried = carry(self.method, self.atlases, torch.from_numpy(ready.array)[None, None].to(device), self.settings)
         failed = carried.reverse_dice is not None and carried.reverse_dice < self.settings.least_dice
@@ -102,7 +103,8 @@ class CarriedMaps:
 
     def _values(self) -> NDArray[Any]:
         values = np.array([0, *self.labels])
-        return values.astype(np.uint8 if values.max() <= np.iinfo(np.uint8).max else np.int16)
+        small = values.min() >= 0 and values.max() <= np.iinfo(np.uint8).max
+        return values.astype(np.uint8 if small else np.int16)
 
     def _write_row(self, name: str, status: str, carried: Carried) -> None:
         row = {"id": name, "status": status, "checked_on": carried.checked_on}
@@ -110,7 +112,7 @@ class CarriedMaps:
         row["reverse_dice"] = "" if carried.reverse_dice is None else f"{carried.reverse_dice:.4f}"
         truth = None if self.truth is None else self.truth(name)
         if truth is not None:
-            true = torch.from_numpy(np.searchsorted([0, *self.labels], truth))[None, None].to(carried.votes.device)
+            true = torch.from_numpy(truth)[None, None].to(carried.votes.device)
             scores = dice_per_structure(carried.classes, true, 1 + len(self.labels))
             row["dice"] = f"{np.mean(scores):.4f}"
         self.rows[name] = row

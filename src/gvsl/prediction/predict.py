@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -17,6 +18,7 @@ from gvsl.io import UnusableFile, Volume, read_volume, refuse_label_map
 from gvsl.prediction.ledger import Ledger, open_ledger
 from gvsl.prediction.outcome import Predicted
 from gvsl.prediction.results import Maps, Scores
+from gvsl.prediction.volumes import Tell
 from gvsl.prediction.volumes import segment_volume as segment_volume  # also importable from here
 from gvsl.preprocessing import require_lungmask
 from gvsl.progress import progress
@@ -66,6 +68,14 @@ def find_images(paths: Sequence[Path]) -> list[Case]:
     return list(dict.fromkeys(images))
 
 
+TellCase = Callable[[Case, str], object]
+"""Takes an image and a line about it."""
+
+
+def say_nothing(image: Case, note: str) -> None:
+    """Keep a note on an image to oneself."""
+
+
 class Results(Protocol):
     """The result files of a list of images."""
 
@@ -75,11 +85,17 @@ class Results(Protocol):
     def has(self, name: str) -> bool:
         """Return True if a result exists."""
 
-    def write(self, volume: Volume, image: Case) -> None:
-        """Compute and write those of an image's results that do not exist yet."""
+    def write(self, volume: Volume, image: Case, tell: Tell) -> None:
+        """Compute and write those of an image's results that do not exist yet; `tell` is given notes on the image."""
 
 
-def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSettings | None = None) -> Predicted:
+def predict(
+    run: Path,
+    images: Sequence[Case],
+    out: Path,
+    settings: PredictSettings | None = None,
+    tell: TellCase = say_nothing,
+) -> Predicted:
     """Predict each image by the network of a transfer run, and write the results into `out`.
 
     A label map is written to `out`/NAME.nii.gz, the probability of label 3 to `out`/NAME_3.nii.gz, each with its
@@ -93,6 +109,7 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
         images: see `find_images`.
         out: a folder, created if need be.
         settings: the defaults if not given.
+        tell: takes an image and a line for all that `gvsl prepare` would note about it, before its result is written.
 
     Raises:
         UserError: `run` is not such a folder, `out` is not writable or holds the results of another run or a
@@ -113,11 +130,16 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
         results = Scores(model, out, mirror=settings.mirror, listed=bool(ledger.images))
     else:
         results = Maps(model, out, probabilities=settings.output == "probabilities", mirror=settings.mirror)
-    return write_results(results, ledger, images, out)
+    return write_results(results, ledger, images, out, tell=tell)
 
 
 def write_results(
-    results: Results, ledger: Ledger, images: Sequence[Case], out: Path, read: Callable[[Case], Volume] | None = None
+    results: Results,
+    ledger: Ledger,
+    images: Sequence[Case],
+    out: Path,
+    read: Callable[[Case], Volume] | None = None,
+    tell: TellCase = say_nothing,
 ) -> Predicted:
     """Write the missing results of each image; list those that can't be used, or for which resources run out.
 
@@ -127,6 +149,7 @@ def write_results(
         images: see `find_images`.
         out: the folder, to name it in messages.
         read: reads an image; by default its file.
+        tell: see `predict`.
     """
     outcome = Predicted()
     owners: dict[str, Case] = {}
@@ -138,7 +161,7 @@ def write_results(
                     raise UnusableFile(f"its result would have the name of that of {other.image}; rename one of them")
                 if image.unusable:
                     raise UnusableFile(image.unusable)
-                written = _write_one(results, ledger, image, read or _read)
+                written = _write_one(results, ledger, image, read or _read, tell)
                 (outcome.done if written else outcome.present).append(image)
             except UserError as error:
                 outcome.failed.append((image, str(error)))
@@ -157,7 +180,7 @@ def _read(image: Case) -> Volume:
     return volume
 
 
-def _write_one(results: Results, ledger: Ledger, image: Case, read: Callable[[Case], Volume]) -> bool:
+def _write_one(results: Results, ledger: Ledger, image: Case, read: Callable[[Case], Volume], tell: TellCase) -> bool:
     """Write the missing results of an image; return False if none is missing."""
     names = results.names(image)
     present = [name for name in names if results.has(name)]
@@ -166,7 +189,7 @@ def _write_one(results: Results, ledger: Ledger, image: Case, read: Callable[[Ca
         return False
     volume = read(image)
     ledger.begin(names, image.image)
-    results.write(volume, image)
+    results.write(volume, image, partial(tell, image))
     return True
 
 

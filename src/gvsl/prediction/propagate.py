@@ -5,8 +5,9 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.backbones.weights import PretrainedUNet3D
@@ -17,16 +18,16 @@ from gvsl.files import make_writable
 from gvsl.hardware import find_device
 from gvsl.io import Volume
 from gvsl.methods import GVSL
-from gvsl.prediction.carried import CarriedMaps
+from gvsl.prediction.carried import CarriedMaps, Prepare, Truth
 from gvsl.prediction.ledger import open_ledger
 from gvsl.prediction.outcome import Predicted
-from gvsl.prediction.predict import find_images, write_results
+from gvsl.prediction.predict import TellCase, find_images, say_nothing, write_results
 from gvsl.prediction.volumes import prepared
 from gvsl.preparation import prepare
 from gvsl.preprocessing import Preprocessing, require_lungmask
 from gvsl.propagation import PropagationSettings
 from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, matcher_fingerprint, read_atlases
-from gvsl.store import Store
+from gvsl.store import Store, class_indices
 from gvsl.store.manifest import MANIFEST_NAME
 from gvsl.store.store import image_path
 from gvsl.text import few
@@ -64,6 +65,7 @@ def propagate(
     *,
     cases: Sequence[str] = (),
     split: str = "pretrain",
+    tell: TellCase = say_nothing,
 ) -> Propagated:
     """Carry the labels of atlases onto images, and write the maps into `out`.
 
@@ -80,6 +82,7 @@ def propagate(
         settings: the defaults if not given.
         cases: ids of the atlases; if not given, all labelled cases of a folder, and of a store those in `train`.
         split: of the store whose images get labels.
+        tell: takes an image and a line for all that `gvsl prepare` would note about it, before its labels are written.
 
     Raises:
         UserError: an input is missing or does not fit the others, or `out` holds other results.
@@ -90,7 +93,7 @@ def propagate(
     make_writable(out)
     chosen, atlases = _read(sources, cases, method, weights, out)
     if len(images) == 1 and _is_store(images[0]):
-        target = _in_store(Store.open(images[0]), split, chosen, method, weights)
+        target = _in_store(Store.open(images[0]), split, chosen, list(atlases.labels), method, weights)
     else:
         target = _in_files(images, method)
     how = {name: str(value) for name, value in vars(settings).items() if name != "device"}
@@ -105,7 +108,7 @@ def propagate(
         truth=target.truth,
         from_files=target.truth is None,
     )
-    return Propagated(write_results(results, ledger, target.images, out, target.read), atlases)
+    return Propagated(write_results(results, ledger, target.images, out, target.read, tell), atlases)
 
 
 @dataclass(frozen=True)
@@ -113,23 +116,28 @@ class _Targets:
     """Images that get labels, and how they are read."""
 
     images: list[Case]
-    prepare: Callable[[Volume], Volume]
+    prepare: Prepare
     """Prepares an image like the method's training data."""
     read: Callable[[Case], Volume] | None = None
     """Reads an image; None for files."""
-    truth: Callable[[str], NDArray[Any] | None] | None = None
-    """Returns a store's own label map of an id, if it has one; None for files."""
+    truth: Truth | None = None
+    """Returns a store's own classes of an id, if it is labelled; None for files."""
 
 
 def _in_files(paths: Sequence[Path], method: GVSL) -> _Targets:
     assert isinstance(method.backbone, PretrainedUNet3D)
     preprocessing = method.backbone.preprocessing
     require_lungmask(preprocessing)
-    return _Targets(find_images(paths), lambda volume: prepared(volume, preprocessing))
+    return _Targets(find_images(paths), lambda volume, tell: prepared(volume, preprocessing, tell))
 
 
 def _in_store(
-    store: Store, split: str, atlases: Mapping[Store, Sequence[str]], method: GVSL, weights: Path
+    store: Store,
+    split: str,
+    atlases: Mapping[Store, Sequence[str]],
+    structures: Sequence[int],
+    method: GVSL,
+    weights: Path,
 ) -> _Targets:
     """Return the cases of a split but for the atlases.
 
@@ -143,10 +151,19 @@ def _in_store(
         raise UserError(f"{store.path} has no case in the split {split!r} besides the atlases: name another split")
     return _Targets(
         found,
-        prepare=lambda volume: volume,
+        prepare=lambda volume, _: volume,
         read=lambda case: Volume(store.image(case.id), store.cases[case.id].affine),
-        truth=lambda case: store.label(case) if store.has_label(case) else None,
+        truth=lambda case: _truth(store, case, structures),
     )
+
+
+def _truth(store: Store, case: str, structures: Sequence[int]) -> NDArray[np.int64] | None:
+    """Return the classes of a case, (D, H, W), of which structures that no atlas has are background."""
+    if not store.has_label(case):
+        return None
+    others = [value for value in store.label_names if value not in structures]
+    classes = class_indices(store.label(case), [*structures, *others], store.ignored)
+    return np.where(classes > len(structures), 0, classes)
 
 
 def _read(

@@ -10,7 +10,7 @@ from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.io import Volume, write_like
-from gvsl.prediction.volumes import classify_volume, segment_probabilities, segment_volume
+from gvsl.prediction.volumes import Tell, classify_volume, segment_probabilities, segment_volume
 from gvsl.transfer import Classifier, Segmenter
 
 LABELS_NAME = "labels.json"
@@ -39,14 +39,15 @@ class Maps:
         """Return True if a result exists."""
         return (self.folder / name).exists()
 
-    def write(self, volume: Volume, image: Case) -> None:
-        """Predict an image, and write those of its results that do not exist yet."""
+    def write(self, volume: Volume, image: Case, tell: Tell) -> None:
+        """Predict an image, and write those of its results that do not exist yet; `tell` what is odd about it first."""
         names = self.names(image)
         if not self.probabilities:
-            found = segment_volume(self.model, volume, mirror=self.mirror, scratch=self.folder)
-            write_like(self.folder / names[0], found, image.image, volume.affine)
+            labels = segment_volume(self.model, volume, mirror=self.mirror, scratch=self.folder, tell=tell)
+            write_like(self.folder / names[0], labels, image.image, volume.affine)
             return
-        with closing(segment_probabilities(self.model, volume, mirror=self.mirror, scratch=self.folder)) as maps:
+        found = segment_probabilities(self.model, volume, mirror=self.mirror, scratch=self.folder, tell=tell)
+        with closing(found) as maps:
             for name, (_, probability) in zip(names, maps, strict=True):
                 if not self.has(name):  # a stopped call may have written some
                     write_like(self.folder / name, probability, image.image, volume.affine)
@@ -80,9 +81,9 @@ class Scores:
         """Return True if a row exists."""
         return name in self.rows
 
-    def write(self, volume: Volume, image: Case) -> None:
-        """Score an image, and write the table with its row."""
-        rows = self.rows | {image.id: str(classify_volume(self.model, volume, mirror=self.mirror))}
+    def write(self, volume: Volume, image: Case, tell: Tell) -> None:
+        """Score an image, and write the table with its row; `tell` what is odd about it first."""
+        rows = self.rows | {image.id: str(classify_volume(self.model, volume, mirror=self.mirror, tell=tell))}
         with whole_file(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(SCORES_COLUMNS)

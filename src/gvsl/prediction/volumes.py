@@ -17,15 +17,23 @@ from gvsl.inferers import windows
 from gvsl.inferers.sliding_window import likeliest, sliding_window
 from gvsl.io import Box, Volume, resample_onto
 from gvsl.preprocessing import Preprocessing, preprocess
+from gvsl.preprocessing.checks import check_prepared, unlike_hounsfield
 from gvsl.transfer import AdaptedNetwork, Classifier, Segmenter
 
 BLOCK_BYTES = 2**20
+Tell = Callable[[str], object]
+"""Takes a line about a volume."""
 AXES = (2, 3, 4)
 """The spatial axes of (B, C, D, H, W)."""
 
 
 def segment_volume(
-    model: Segmenter, volume: Volume, *, mirror: bool = False, scratch: Path | None = None
+    model: Segmenter,
+    volume: Volume,
+    *,
+    mirror: bool = False,
+    scratch: Path | None = None,
+    tell: Tell | None = None,
 ) -> NDArray[np.integer[Any]]:
     """Return the label value of each voxel of a volume, on the volume's own grid, (D, H, W).
 
@@ -38,11 +46,12 @@ def segment_volume(
         volume: in any orientation and spacing.
         mirror: average over mirror images.
         scratch: the folder for intermediate sums that exceed the memory bound; the system's if not given.
+        tell: takes a line for all that is odd about the volume, before it is segmented.
 
     Raises:
         UnusableFile: the volume can't be preprocessed.
     """
-    ready = prepared(volume, model.preprocessing)
+    ready = prepared(volume, model.preprocessing, tell)
     logits = windowed_logits(model.network, ready.array, mirror)
     classes = likeliest(logits, ready.array.shape, model.crop, model.overlap, scratch)
     values = np.array([0, *model.labels])
@@ -52,14 +61,19 @@ def segment_volume(
 
 
 def segment_probabilities(
-    model: Segmenter, volume: Volume, *, mirror: bool = False, scratch: Path | None = None
+    model: Segmenter,
+    volume: Volume,
+    *,
+    mirror: bool = False,
+    scratch: Path | None = None,
+    tell: Tell | None = None,
 ) -> Generator[tuple[int, NDArray[np.float32]]]:
     """Yield label value and probability map of each structure, on the volume's own grid, (D, H, W).
 
     A map is the softmax of the mean logits, resampled linearly; the maps of all structures are kept on disk, in
     `scratch`. The arguments and errors are those of `segment_volume`.
     """
-    ready = prepared(volume, model.preprocessing)
+    ready = prepared(volume, model.preprocessing, tell)
     logits = windowed_logits(model.network, ready.array, mirror)
     with tempfile.TemporaryDirectory(prefix=".gvsl-", dir=scratch) as folder:
         shape = ready.array.shape
@@ -78,26 +92,34 @@ def segment_probabilities(
 
 
 @torch.no_grad()
-def classify_volume(model: Classifier, volume: Volume, *, mirror: bool = False) -> float:
+def classify_volume(model: Classifier, volume: Volume, *, mirror: bool = False, tell: Tell | None = None) -> float:
     """Return the predicted probability of the positive class, from the pooled features averaged over windows.
+
+    The arguments are those of `segment_volume`.
 
     Raises:
         UnusableFile: the volume can't be preprocessed.
     """
-    ready = prepared(volume, model.preprocessing)
+    ready = prepared(volume, model.preprocessing, tell)
     logits = windowed_logits(model.network, ready.array, mirror)
     boxes = windows(ready.array.shape, model.crop, model.overlap)
     mean = torch.stack([logits(box) for box in boxes]).mean()  # equals the logit of the mean: the head is linear
     return float(torch.sigmoid(mean.double()))
 
 
-def prepared(volume: Volume, preprocessing: Preprocessing) -> Volume:
+def prepared(volume: Volume, preprocessing: Preprocessing, tell: Tell | None = None) -> Volume:
     """Return a volume as a store holds it: preprocessed, float32 rounded to float16.
 
+    It is checked as `gvsl prepare` does, and `tell` is given what that would note.
+
     Raises:
-        UnusableFile: the volume can't be preprocessed.
+        UnusableFile: the volume can't be preprocessed, or nothing useful is left of it.
     """
     ready, _, _ = preprocess(volume, None, preprocessing)
+    unlike = unlike_hounsfield(volume, preprocessing)
+    for note in [*([] if unlike is None else [unlike]), *check_prepared(volume, ready, preprocessing)]:
+        if tell is not None:
+            tell(note)
     return Volume(ready.array.astype(np.float16).astype(np.float32), ready.affine)
 
 

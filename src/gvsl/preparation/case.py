@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gvsl.cases import Case
+from gvsl.cases import Case, is_ignored
 from gvsl.io import (
     UnusableFile,
     Volume,
@@ -21,7 +21,8 @@ from gvsl.io import (
 from gvsl.preparation.sources import Origin, Stamp, case_stamps
 from gvsl.preparation.staging import Done, put_array
 from gvsl.preprocessing.apply import foreground_box, preprocess, without_air
-from gvsl.preprocessing.relabel import relabelled
+from gvsl.preprocessing.checks import check_prepared, unlike_hounsfield
+from gvsl.preprocessing.relabel import refuse_unnamed, relabelled
 from gvsl.preprocessing.spec import Preprocessing
 from gvsl.store.audit import content_hash
 
@@ -34,9 +35,23 @@ Outcome = tuple[str, Done | None, Refusal | None]
 
 
 def prepare_case(
-    case: Case, folder: Path, root: Path, preprocessing: Preprocessing, label_values: Mapping[int, int]
+    case: Case,
+    folder: Path,
+    root: Path,
+    preprocessing: Preprocessing,
+    label_values: Mapping[int, int],
+    label_names: Mapping[int, str],
 ) -> Outcome:
-    """Write one case's arrays and return its manifest row, or the reason why it can't be used."""
+    """Write one case's arrays and return its manifest row, or the reason why it can't be used.
+
+    Args:
+        case: with its files.
+        folder: the staging area.
+        root: the folder that contains all files.
+        preprocessing: of the volume.
+        label_values: label value in the store by that in the files; empty if they stay the same.
+        label_names: name by label value in the store; if there are any, other values are refused.
+    """
     current = main = first_file(case)
     try:
         if case.unusable:
@@ -46,11 +61,15 @@ def prepare_case(
         refuse_label_map(image, case.image, case.doubt)
         upright = to_canonical(image)
         content = content_hash(upright)
-        airless = without_air(upright, preprocessing)
+        airless, unlike = without_air(upright, preprocessing), unlike_hounsfield(upright, preprocessing)
+        notes = [unlike] if unlike is not None and not airless else []
         label = None
         if case.label is not None:
             current = case.label
-            label = to_canonical(relabelled(read_label(case.label), label_values))
+            found = read_label(case.label, (), image, label_names)
+            notes += [f"its label map: {note}" for note in found.notes]
+            label = to_canonical(relabelled(found, label_values))
+            refuse_unnamed(label, label_names)
             _check_grid(label, upright)
             label = Volume(label.array, upright.affine)  # equal but for rounding
             current = main
@@ -62,7 +81,9 @@ def prepare_case(
             if not (mask.array > 0).any():
                 raise UnusableFile("is an empty lung mask; correct it, or remove it")
             current = main
-        ready, ready_label, lost = preprocess(upright, label, preprocessing, mask)
+        ignored = [value for value, name in label_names.items() if is_ignored(name)]
+        ready, ready_label, lost = preprocess(upright, label, preprocessing, mask, ignored)
+        notes += check_prepared(upright, ready, preprocessing)
     except UnusableFile as error:
         return case.id, None, {"file": relative(current, root), "reason": str(error)}
     except MemoryError:
@@ -92,6 +113,8 @@ def prepare_case(
         row["lungs"] = "mask"
     if airless:
         row["without_air"] = True
+    if notes:
+        row["notes"] = notes
     if preprocessing.crop == "none":
         sides = (side.indices(size) for side, size in zip(foreground_box(ready.array), pixels.shape, strict=True))
         row["foreground"] = [[int(first), int(last)] for first, last, _ in sides]

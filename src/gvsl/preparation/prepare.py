@@ -50,7 +50,8 @@ def prepare(
         cases: all cases of the source.
         out: the store's folder.
         preprocessing: of every volume.
-        label_names: name of each label value of the store; "label N" by default.
+        label_names: name of each label value of the store, "ignore" for voxels that training and scores leave out; a
+            label map with another value is refused. "label N" if there are none.
         label_values: from the label values in the files to those in the store; unchanged if empty.
         source: name of the cases' dataset.
         processes: number of processes; None for one per core, as far as memory allows.
@@ -87,6 +88,7 @@ def prepare(
                 root=root,
                 preprocessing=preprocessing,
                 label_values=values,
+                label_names=dict(label_names or {}),
             )
             advance = progress(len(todo)) if progress is not None else lambda: None
             refused = [*duplicates, *_work_through(work, todo, staging, processes, dask, advance)]

@@ -127,7 +127,7 @@ def _uncompressed(file: Path, size: int) -> int:
     """Return the uncompressed bytes of a file; gzip stores them at its end, modulo 4 GB."""
     if file.suffix.lower() in PACKED:
         return PACKING * size
-    if file.suffix.lower() != ".gz" or size < 4:
+    if file.suffix.lower() not in (".gz", ".mgz") or size < 4:
         return size
     try:
         with file.open("rb") as opened:

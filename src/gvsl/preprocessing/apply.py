@@ -1,6 +1,6 @@
 """Preprocessing of one volume, and of its label map on the same grid."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import ceil
 from typing import Any
 
@@ -10,25 +10,28 @@ from scipy.ndimage import binary_opening
 
 from gvsl.io import Box, UnusableFile, Volume, bounding_box, resample, to_canonical
 from gvsl.preprocessing.lungs import lungs_by_network, lungs_by_threshold
-from gvsl.preprocessing.spec import Preprocessing
+from gvsl.preprocessing.spec import AIR_HU, Preprocessing, begins_at_air
 
 FOREGROUND = 0.1
 """Lower limit of the foreground in scaled intensities."""
 PADDING_FRACTION = 0.02
 """Minimum fraction of voxels with a volume's minimum that makes this padding or a removed background."""
-AIR_HU = -200.0
-"""Upper limit for lung and air, which nearly every CT shows."""
 COARSE_VOXELS = 128
 """Maximum number of voxels per axis in the search for the foreground, which skips the others."""
 
 
 def preprocess(
-    image: Volume, label: Volume | None, spec: Preprocessing, mask: Volume | None = None
+    image: Volume,
+    label: Volume | None,
+    spec: Preprocessing,
+    mask: Volume | None = None,
+    ignored: Collection[int] = (),
 ) -> tuple[Volume, Volume | None, int]:
     """Reorient, crop, scale and resample an image and its label map as specified.
 
     The image is cropped and scaled to [0, 1] on its own grid and then resampled, so that interpolated values don't
-    affect the range. A `mask` on the image's grid replaces the search for the region to crop to.
+    affect the range. A `mask` on the image's grid replaces the search for the region to crop to. Voxels with a label
+    value in `ignored` are not counted as labelled.
 
     Returns:
         the image (float32), the label map in its own integer type, and the number of labelled voxels of the original
@@ -47,13 +50,17 @@ def preprocess(
             box = _box(to_canonical(mask).array > 0, image.array.shape, _margins(image, spec))
         image = _cut(image, box)
         if label is not None:
-            labelled = int(np.count_nonzero(label.array))
+            labelled = _count_labelled(label, ignored)
             label = _cut(label, box)
-            lost = labelled - int(np.count_nonzero(label.array))
-    image = resample(Volume(scale(image.array, spec), image.affine), spec.spacing)
+            lost = labelled - _count_labelled(label, ignored)
+    image = resample(Volume(scale(image.array, spec), image.affine), spec.voxel)
     if label is not None:
-        label = resample(label, spec.spacing, label=True)
+        label = resample(label, spec.voxel, label=True)
     return image, label, lost
+
+
+def _count_labelled(label: Volume, ignored: Collection[int]) -> int:
+    return int(np.count_nonzero(label.array)) - sum(int((label.array == value).sum()) for value in ignored)
 
 
 def without_air(image: Volume, spec: Preprocessing) -> bool:
@@ -61,8 +68,7 @@ def without_air(image: Volume, spec: Preprocessing) -> bool:
 
     Its intensities may then be offset, with air at 0; or it shows no air.
     """
-    begins_at_air = spec.intensity == "window" and spec.lower < AIR_HU
-    return bool(begins_at_air and image.array.min() > AIR_HU)
+    return bool(begins_at_air(spec) and image.array.min() > AIR_HU)
 
 
 def scale(array: NDArray[np.float32], spec: Preprocessing) -> NDArray[np.float32]:
@@ -79,7 +85,7 @@ def scale(array: NDArray[np.float32], spec: Preprocessing) -> NDArray[np.float32
 
 def foreground_box(array: NDArray[np.float32]) -> Box:
     """Return the box around the foreground of a prepared volume, (D, H, W) in [0, 1]; all of it if there is none."""
-    steps = _coarse_steps(array.shape)
+    steps = coarse_steps(array.shape)
     return _box(_foreground(array[:: steps[0], :: steps[1], :: steps[2]]), array.shape, (0, 0, 0), steps)
 
 
@@ -92,7 +98,7 @@ def crop_box(image: Volume, spec: Preprocessing) -> Box:
         UnusableFile: as for `scale`, or no lungs are found.
         UserError: lungmask or its weights are needed and missing.
     """
-    steps = _coarse_steps(image.array.shape)
+    steps = coarse_steps(image.array.shape)
     coarse = image.array[:: steps[0], :: steps[1], :: steps[2]]
     bounds = _bounds(image.array, spec)
     if spec.crop == "lungs":
@@ -109,7 +115,8 @@ def crop_box(image: Volume, spec: Preprocessing) -> Box:
     return _box(mask, image.array.shape, _margins(image, spec), steps)
 
 
-def _coarse_steps(shape: Sequence[int]) -> list[int]:
+def coarse_steps(shape: Sequence[int]) -> list[int]:
+    """Return the step along each axis that leaves at most COARSE_VOXELS."""
     return [max(1, ceil(size / COARSE_VOXELS)) for size in shape]
 
 
@@ -158,7 +165,8 @@ def _scaled(array: NDArray[np.float32], lower: float, upper: float) -> NDArray[n
 
 def _margins(volume: Volume, spec: Preprocessing) -> tuple[int, int, int]:
     """Convert the margin to voxels of the volume's own grid."""
-    first, second, third = (ceil(spec.margin * spec.spacing / spacing) for spacing in volume.spacing)
+    pairs = zip(spec.voxel, volume.spacing, strict=True)
+    first, second, third = (ceil(spec.margin * prepared / own) for prepared, own in pairs)
     return first, second, third
 
 

@@ -1,11 +1,13 @@
 """The preprocessing spec: how a store's volumes were prepared, and how later input must be."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import isfinite
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gvsl.errors import UserError
+
+Spacing = float | tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -14,8 +16,9 @@ class Preprocessing:
 
     orientation: Literal["RAS"] = "RAS"
     """Directions in which the axes grow: right, anterior, superior."""
-    spacing: float = 1.0
-    """Edge of an isotropic voxel, in millimetres."""
+    spacing: Spacing = 1.0
+    """Edge of an isotropic voxel in millimetres, or three edges: to the right, anterior and superior, such as
+    0.8 0.8 3."""
     intensity: Literal["percentiles", "window"] = "percentiles"
     """Meaning of `lower` and `upper`: percentiles of the volume's own values, or values such as HU."""
     lower: float = 0.5
@@ -38,8 +41,11 @@ class Preprocessing:
             choices = get_args(kind)
             if get_origin(kind) is Literal and getattr(self, name) not in choices:
                 raise UserError(f"preprocessing {name} is {getattr(self, name)!r}; it can be {' or '.join(choices)}")
-        if not (isfinite(self.spacing) and 0 < self.spacing <= 100):
-            raise UserError(f"preprocessing spacing is {self.spacing:g} mm; it must be above 0 and at most 100")
+        if not all(isfinite(edge) and 0 < edge <= 100 for edge in self.voxel):
+            given = format_spacing(self.spacing)
+            raise UserError(f"preprocessing spacing is {given} mm; it must be above 0 and at most 100")
+        if len(set(self.voxel)) == 1:  # one spec for one meaning, with the hash that it always had
+            object.__setattr__(self, "spacing", self.voxel[0])
         if not (isfinite(self.lower) and isfinite(self.upper) and self.lower < self.upper):
             raise UserError(
                 f"preprocessing lower is {self.lower:g} and upper {self.upper:g}; lower must be the smaller"
@@ -52,6 +58,29 @@ class Preprocessing:
             raise UserError(f"lungs {self.lungs} is for a crop to the lungs, not {self.crop}; give --crop lungs too")
         if self.margin < 0:
             raise UserError(f"preprocessing margin is {self.margin}; it can't be negative")
+
+    @property
+    def voxel(self) -> tuple[float, float, float]:
+        """Edges of a voxel along each axis, in millimetres."""
+        return self.spacing if isinstance(self.spacing, tuple) else (self.spacing,) * 3
+
+
+def format_spacing(spacing: Spacing) -> str:
+    """Format a spacing as it is given on the command line.
+
+    >>> format_spacing((0.8, 0.8, 3.0))
+    '0.8 0.8 3'
+    """
+    return " ".join(f"{edge:g}" for edge in (spacing if isinstance(spacing, tuple) else (spacing,)))
+
+
+AIR_HU = -200.0
+"""Upper limit for lung and air, which nearly every CT shows."""
+
+
+def begins_at_air(spec: Preprocessing) -> bool:
+    """Return True if the intensities are taken for HU, in a window that begins at air or lung."""
+    return spec.intensity == "window" and spec.lower < AIR_HU
 
 
 LATER = {"preset": "", "lungs": "threshold"}
@@ -77,6 +106,9 @@ def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
     """
     expected = {item.name: type(item.default) for item in fields(Preprocessing)}
     values = {**LATER, **values}
+    edges = values.get("spacing")
+    if isinstance(edges, list | tuple) and len(edges) == 3 and all(type(edge) in (int, float) for edge in edges):
+        return replace(parse_preprocessing({**values, "spacing": 1.0}), spacing=(edges[0], edges[1], edges[2]))
     if values.keys() != expected.keys():
         odd = ", ".join(sorted(values.keys() ^ expected.keys()))
         raise UserError(f"these preprocessing settings lack or add {odd}; they were written by another version of gvsl")

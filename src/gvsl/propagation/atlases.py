@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from gvsl.backbones.compatibility import check_preprocessing
@@ -13,7 +12,7 @@ from gvsl.backbones.weights import CONFIG_NAME, HEADS_NAME, MODEL_NAME, Pretrain
 from gvsl.errors import UserError
 from gvsl.methods import GVSL
 from gvsl.propagation.carry import Atlas
-from gvsl.store import Store
+from gvsl.store import Store, class_indices
 from gvsl.text import few
 from gvsl.training.load_method import load_method
 
@@ -87,7 +86,9 @@ def read_atlases(sources: Mapping[Store, Sequence[str]]) -> AtlasSet:
     if unlabelled:
         raise UserError(f"{few(unlabelled, NAMED)} has no label map: add it to labels/, or leave out the case")
     present = {
-        (store, case): set(store.cases[case].label_values or ()) for store, cases in sources.items() for case in cases
+        (store, case): {*(store.cases[case].label_values or ())} - {*store.ignored}
+        for store, cases in sources.items()
+        for case in cases
     }
     if not present:
         raise UserError("there is no atlas: name a store or a folder with labelled volumes")
@@ -101,7 +102,12 @@ def read_atlases(sources: Mapping[Store, Sequence[str]]) -> AtlasSet:
     return AtlasSet(atlases, labels, lacking)
 
 
+def _values_of(store: Store, case: str) -> set[int]:
+    return {*(store.cases[case].label_values or ())} - {*store.ignored}
+
+
 def _read_atlas(store: Store, case: str, labels: Mapping[int, str]) -> Atlas:
-    classes = np.searchsorted([0, *labels], store.label(case))
+    # An ignored voxel votes for background: an atlas has no way to abstain.
+    classes = class_indices(store.label(case), list(labels), store.ignored).clip(min=0)
     image = torch.from_numpy(store.image(case))[None, None]
     return Atlas(case, image, torch.from_numpy(classes)[None, None], 1 + len(labels))

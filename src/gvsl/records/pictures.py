@@ -21,7 +21,7 @@ def segmentation_slices(image: NDArray[Any], truth: NDArray[Any], prediction: ND
         prediction: label values, (D, H, W).
 
     Returns:
-        `image_k` (float16), `truth_k` and `prediction_k` (uint8, or int16 where a value is above 255) for
+        `image_k` (float16), `truth_k` and `prediction_k` (uint8, or int16 where a value is below 0 or above 255) for
         each axis k; the remaining axes are in array order.
     """
     kind = label_type(truth, prediction)

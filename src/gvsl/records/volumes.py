@@ -25,8 +25,8 @@ def segmented_volume(image: NDArray[Any], truth: NDArray[Any], prediction: NDArr
     """Return a case's image in [0, 1] and its label values, (D, H, W) each, in the viewer's format.
 
     Returns:
-        `image` (uint8), `truth` and `prediction` (uint8, or int16 where a value is above 255), and `step`, the
-        subsampling factor.
+        `image` (uint8), `truth` and `prediction` (uint8, or int16 where a value is below 0 or above 255), and `step`,
+        the subsampling factor.
     """
     step, kind = _step(image.shape), label_type(truth, prediction)
     return {
@@ -95,8 +95,9 @@ def write_arrays(folder: Path, file: str, arrays: Mapping[str, NDArray[Any]], ki
 
 
 def label_type(*labels: NDArray[Any]) -> type[np.uint8] | type[np.int16]:
-    """Return the smallest type for all of these label values, 0 or more: uint8 or int16."""
-    return np.uint8 if max(label.max() for label in labels) <= np.iinfo(np.uint8).max else np.int16
+    """Return the smallest type for all of these label values: uint8, or int16 if one is below 0 or above 255."""
+    fits = all(label.min() >= 0 and label.max() <= np.iinfo(np.uint8).max for label in labels)
+    return np.uint8 if fits else np.int16
 
 
 def _step(shape: Sequence[int]) -> int:

@@ -4,9 +4,9 @@ from collections import Counter
 
 from gvsl.cases import SPLITS
 from gvsl.io import format_sizes
-from gvsl.preprocessing.apply import AIR_HU
+from gvsl.preprocessing.checks import WITHOUT_AIR
 from gvsl.preprocessing.presets import PRESETS
-from gvsl.preprocessing.spec import Preprocessing
+from gvsl.preprocessing.spec import Preprocessing, format_spacing
 from gvsl.store.audit import describe_pair, duplicates, find_leakage
 from gvsl.store.store import Store
 from gvsl.text import printable
@@ -26,7 +26,8 @@ def describe(store: Store) -> str:
         if case.labels_cropped:
             notes.append(f"note      {case.id}: the foreground crop cut away {case.labels_cropped} labelled voxels")
         if case.without_air:
-            notes.append(f"note      {case.id}: no voxel lies below {AIR_HU:g} HU; are its intensities offset by 1024?")
+            notes.append(f"note      {case.id}: {WITHOUT_AIR}")
+        notes += [f"note      {case.id}: {printable(note)}" for note in case.notes]
     lines = [
         f"store     {store.path}",
         f"source    {store.source}",
@@ -38,6 +39,7 @@ def describe(store: Store) -> str:
     ]
     lines += [f"lungs     {line}" for line in describe_lungs(store)]
     lines += [f"label     {value} {name}, in {holding[value]} volumes" for value, name in store.label_names.items()]
+    lines += [f"ignored   {value}, in {holding[value]} volumes" for value in store.ignored]
     lines += [f"class     {target}, {classes[target]} volumes" for target in sorted(classes)]
     lines += notes
     lines += [f"same      {', '.join(case for case, _, _ in group)}: the same image" for group in duplicates(entries)]
@@ -61,8 +63,8 @@ def _preprocessing(settings: Preprocessing) -> str:
     cropped = f"lungs (by {settings.lungs})" if settings.crop == "lungs" else settings.crop
     crop = "no crop" if settings.crop == "none" else f"{cropped} with a margin of {settings.margin}"
     return (
-        f"{_preset(settings)}{settings.orientation}, {settings.spacing:g} mm, {unit} {settings.lower:g} to "
-        f"{settings.upper:g} mapped to 0 to 1, {crop}"
+        f"{_preset(settings)}{settings.orientation}, {format_spacing(settings.spacing)} mm, {unit} "
+        f"{settings.lower:g} to {settings.upper:g} mapped to 0 to 1, {crop}"
     )
 
 

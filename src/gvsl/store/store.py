@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gvsl.cases import SPLITS
+from gvsl.cases import SPLITS, is_ignored
 from gvsl.errors import UserError
 from gvsl.io import Box
 from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing
@@ -60,6 +60,8 @@ class StoredCase:
     """True if the crop used a supplied lung mask."""
     without_air: bool = False
     """True if no voxel is as dark as air although the preprocessing window is in HU."""
+    notes: tuple[str, ...] = ()
+    """What is odd about the volume as prepared, or was changed in reading it, with figures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +104,13 @@ class Store:
     refused: tuple[tuple[str, str], ...]
     """File and reason of everything that couldn't be used."""
     label_names: dict[int, str]
-    """Name of every label value in the store."""
+    """Name of every structure's label value in the store."""
     source: str
     """Name of the dataset it was prepared from."""
     hash: str
     """SHA-256 over preprocessing, cases and voxels, in hex."""
+    ignored: tuple[int, ...] = ()
+    """Label values whose voxels training and scores leave out."""
 
     @classmethod
     def open(cls, path: Path) -> "Store":
@@ -117,14 +121,17 @@ class Store:
         """
         manifest, table = read_manifest(path)
         try:
+            names = {int(value): str(name) for value, name in manifest["label_names"].items()}
+            ignored = tuple(value for value, name in names.items() if is_ignored(name))
             store = cls(
                 path=path,
                 preprocessing=parse_preprocessing(manifest["preprocessing"]),
                 table=table,
                 refused=tuple((item["file"], item["reason"]) for item in manifest["refused"]),
-                label_names={int(value): str(name) for value, name in manifest["label_names"].items()},
+                label_names={value: name for value, name in names.items() if value not in ignored},
                 source=manifest["source"],
                 hash=manifest["hash"],
+                ignored=ignored,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path} has a broken manifest ({error!r}); prepare the store again") from None
@@ -198,6 +205,7 @@ def _parse_case(item: dict[str, Any]) -> StoredCase:
         foreground=_foreground(item.get("foreground"), item["shape"]),
         masked=item.get("lungs") == "mask",
         without_air=bool(item.get("without_air", False)),
+        notes=tuple(str(note) for note in item.get("notes", ())),
     )
 
 

@@ -21,7 +21,7 @@ from gvsl.geometry import (
 from gvsl.heads import Matching
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.records.volumes import Volumes, matched_volumes
-from gvsl.store import Store
+from gvsl.store import Store, class_indices
 
 Match = Callable[[Tensor, Tensor], Matching]
 """Returns the fields that align a moving volume with a fixed one."""
@@ -123,7 +123,8 @@ def pair_picture(pair: MatchedPair) -> dict[str, Any]:
     }
     if pair.moving_label is not None and pair.fixed_label is not None:
         warped = warp(pair.moving_label.float(), dvf, mode="nearest").to(pair.moving_label.dtype)
-        arrays |= {"moving_label": pair.moving_label, "fixed_label": pair.fixed_label, "warped_label": warped}
+        shown = {"moving_label": pair.moving_label, "fixed_label": pair.fixed_label, "warped_label": warped}
+        arrays |= {name: label.clamp(min=0) for name, label in shown.items()}  # ignored voxels as background
     picture: dict[str, Any] = {}
     positions = identity_grid(crop, dtype=torch.float32, device="cpu")[0] + dvf[0]
     for axis, index in enumerate(_centre(pair.fixed_label, crop)):
@@ -147,10 +148,10 @@ def plane(volume: Tensor, axis: int, index: int) -> np.ndarray[Any, Any]:
 
 
 def label_crop(store: Store, case: str, crop: Shape) -> Tensor:
-    """Return a case's structures as class indices, 0 the background: (1, 1, D, H, W)."""
+    """Return a case's structures as class indices, 0 the background, with IGNORED voxels: (1, 1, D, H, W)."""
     known = store.cases[case]
     voxels = centre_crop(lambda box: store.label(case, box), known.shape, crop, foreground_centre(known))
-    return torch.from_numpy(np.searchsorted([0, *sorted(store.label_names)], voxels))[None, None]
+    return torch.from_numpy(class_indices(voxels, sorted(store.label_names), store.ignored))[None, None]
 
 
 def _affine_values(affine: Tensor) -> dict[str, float]:
@@ -165,7 +166,7 @@ def _affine_values(affine: Tensor) -> dict[str, float]:
 
 def _centre(label: Tensor | None, crop: Shape) -> Shape:
     """Return the labels' centre of mass, or the volume's centre, in voxels."""
-    if label is None or not bool(label.any()):
+    if label is None or not bool((label > 0).any()):
         return crop[0] // 2, crop[1] // 2, crop[2] // 2
     middle = (label[0, 0] > 0).nonzero().float().mean(dim=0).round().long().tolist()
     return middle[0], middle[1], middle[2]

@@ -16,14 +16,13 @@ from gvsl.augment import (
     draw_spatial,
     flip,
 )
+from gvsl.cases import IGNORED
 from gvsl.errors import UserError
 from gvsl.geometry import inside, spatial_shape, warp
 from gvsl.settings import check_settings
 
 DRAW_AUGMENT = 2
 """Random stream of a run's seed, distinct from those of `gvsl.transfer.cases`."""
-IGNORED = -1
-"""The class of a voxel that lies outside of what is known, and counts in no loss."""
 SPATIAL = SpatialSettings(rate=0.8)
 INTENSITY = AcquisitionSettings()
 AXES = 3
@@ -107,6 +106,6 @@ def warp_classes(classes: Tensor, dvf: Tensor) -> Tensor:
 
     Each class is interpolated by itself, which keeps surfaces smoother than the nearest voxel would.
     """
-    shares = functional.one_hot(classes[:, 0]).movedim(-1, 1).float()
-    moved = warp(shares, dvf, padding="border", exact=False).argmax(1, keepdim=True)
+    shares = functional.one_hot(classes[:, 0] - IGNORED).movedim(-1, 1).float()
+    moved = warp(shares, dvf, padding="border", exact=False).argmax(1, keepdim=True) + IGNORED
     return moved.where(inside(dvf), IGNORED)

@@ -13,7 +13,7 @@ from gvsl.errors import UserError
 from gvsl.inferers.windows import random_box, windows
 from gvsl.io import Box
 from gvsl.propagation.pool import CarriedLabels
-from gvsl.store import Store
+from gvsl.store import Store, class_indices
 from gvsl.transfer.transfer_settings import TransferSettings
 
 DRAW_LABELS, DRAW_ORDER = 0, 1
@@ -52,11 +52,11 @@ class LabelledCases(Cases):
         return np.array([0, *self.labels], dtype=np.int64)
 
     def target(self, case: str, box: Box | None = None) -> Tensor:
-        """Return a case's class indices, or a box of them: (1, 1, D, H, W), int64."""
+        """Return a case's class indices, or a box of them: (1, 1, D, H, W), int64, with IGNORED voxels."""
         if self.carried is not None and case in self.carried.used:
             classes = self.carried.classes(case, box).astype(np.int64)
         else:
-            classes = np.searchsorted(self.values, self.store.label(case, box))
+            classes = class_indices(self.store.label(case, box), list(self.labels), self.store.ignored)
         return torch.from_numpy(classes)[None, None].to(self.device)
 
 

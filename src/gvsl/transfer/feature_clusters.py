@@ -121,7 +121,7 @@ def near(classes: NDArray[Any], margin: int) -> Indices:
     """Return the background voxels at most `margin` steps along the axes from a structure: flat indices, (N,).
 
     Args:
-        classes: (D, H, W), 0 for background.
+        classes: (D, H, W), 0 for background, which IGNORED voxels are not.
         margin: 1 or more.
     """
     there = np.argwhere(classes > 0)
@@ -130,7 +130,7 @@ def near(classes: NDArray[Any], margin: int) -> Indices:
     low = np.maximum(there.min(axis=0) - margin, 0)
     box = tuple(slice(start, stop) for start, stop in zip(low, there.max(axis=0) + margin + 1, strict=True))
     inside = classes[box] > 0
-    around = np.argwhere(binary_dilation(inside, iterations=margin) & ~inside) + low
+    around = np.argwhere(binary_dilation(inside, iterations=margin) & (classes[box] == 0)) + low
     return np.asarray(np.ravel_multi_index(tuple(around.T), classes.shape), np.int64)
 
 

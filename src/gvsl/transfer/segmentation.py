@@ -10,6 +10,7 @@ from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor
 
 from gvsl.backbones import UNet3D
+from gvsl.cases import IGNORED
 from gvsl.datasets.tasks import check_labels
 from gvsl.inferers.sliding_window import predict_classes
 from gvsl.inferers.windows import windows
@@ -21,7 +22,7 @@ from gvsl.progress import progress
 from gvsl.records.pictures import Slices, segmentation_slices, write_segmentations
 from gvsl.records.volumes import BestAndWorst
 from gvsl.store import Store
-from gvsl.transfer.augmentation import IGNORED, augment
+from gvsl.transfer.augmentation import augment
 from gvsl.transfer.carrying import TABLE_NAME as CARRIED_NAME
 from gvsl.transfer.carrying import CarriedPool
 from gvsl.transfer.cases import LabelledCases, draw_labelled
@@ -160,7 +161,7 @@ class Segmentation:
         """Return the scores and slices of a case, and offer it to the volumes that are kept."""
         cases = self.cases
         scores, prediction = self._score(self.represent, case)
-        spacing = [self.store.preprocessing.spacing] * 3
+        spacing = self.store.preprocessing.voxel
         distances = hd95_per_structure(prediction, cases.target(case), 1 + len(self.labels), spacing)
         row: dict[str, Any] = {"id": case}
         for metric, found in (("dice", scores), ("hd95", distances)):
@@ -168,6 +169,8 @@ class Segmentation:
             row |= {f"{metric}/{name}": value for name, value in zip(self.labels.values(), found, strict=True)}
         values = cases.values[prediction[0, 0].cpu().numpy()]
         image, truth = self.store.image(case), self.store.label(case)
+        unscored = np.isin(truth, self.store.ignored)
+        truth, values = np.where(unscored, 0, truth), np.where(unscored, 0, values)
         shown.add(case, row["dice"], image, truth, values)
         return row, segmentation_slices(image, truth, values)
 
