@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gvsl.benchmark.execute import execute
-from gvsl.benchmark.folder import JOBS, LOCK, LOGS, is_finished, keep_failure, was_failed
+from gvsl.benchmark.folder import JOBS, LOGS, RUNS, is_finished, keep_failure, was_failed
 from gvsl.benchmark.matrix import Matrix, Run
 from gvsl.errors import UserError
-from gvsl.files import lock, make_writable
+from gvsl.files import TEMPORARY, claimed, refuse_long_name
+from gvsl.processes import end_with_parent
 from gvsl.settings import check_settings
 
 Outcome = tuple[Run, str | None]
@@ -65,9 +66,9 @@ def run_matrix(
     Raises:
         UserError: the executor can't be used, or another process runs a benchmark in `out`.
     """
-    make_writable(out)
-    with (out / LOCK).open("ab") as file:
-        lock(file, f"another gvsl benchmark is writing {out}; wait until it has ended, or name another folder")
+    for run in matrix:
+        refuse_long_name(out / RUNS / run.name)
+    with claimed(out, "gvsl benchmark", inside=True):
         failures: dict[str, str] = {}
         for wave in ([run for run in matrix if run.pretrains], [run for run in matrix if not run.pretrains]):
             missing = [run for run in wave if not is_finished(run, out) and (retry_failed or not was_failed(run, out))]
@@ -88,8 +89,12 @@ def _outcomes(executor: Executor, runs: Sequence[Run], out: Path) -> Iterator[Ou
     return (_execute(run, out, None) for run in runs)
 
 
-def _execute(run: Run, out: Path, threads: int | None, marks: Path | None = None) -> Outcome:
-    """Execute a run, after leaving a mark in `marks` that it has begun."""
+def _execute(
+    run: Run, out: Path, threads: int | None, marks: Path | None = None, parent: int | None = None
+) -> Outcome:
+    """Execute a run, after leaving a mark in `marks` that it has begun; end with the process `parent`, if any."""
+    if parent is not None:
+        end_with_parent(parent)
     if marks is not None:
         (marks / run.name).touch()
     return run, execute(run, out, threads)
@@ -100,7 +105,7 @@ def _in_processes(processes: int, runs: Sequence[Run], out: Path) -> Iterator[Ou
 
     left = {run.name: run for run in runs}
     while left:
-        with tempfile.TemporaryDirectory(prefix="gvsl-") as marks:
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out) as marks:
             try:
                 for run, reason in _in_pool(processes, list(left.values()), out, Path(marks)):
                     del left[run.name]
@@ -120,7 +125,7 @@ def _in_pool(processes: int, runs: Sequence[Run], out: Path, marks: Path) -> Ite
     parallel = Parallel(processes, return_as="generator_unordered", batch_size=1)
     with warnings.catch_warnings():  # a process whose memory has grown is replaced between runs
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-        yield from parallel(delayed(_execute)(run, out, _threads(processes), marks) for run in runs)
+        yield from parallel(delayed(_execute)(run, out, _threads(processes), marks, os.getpid()) for run in runs)
 
 
 def _alone(run: Run, out: Path, threads: int) -> Outcome:
@@ -129,7 +134,7 @@ def _alone(run: Run, out: Path, threads: int) -> Outcome:
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     try:
-        (outcome,) = Parallel(2)([delayed(_execute)(run, out, threads)])  # 1 would be this process
+        (outcome,) = Parallel(2)([delayed(_execute)(run, out, threads, None, os.getpid())])  # 1 would be this process
     except TerminatedWorkerError:
         return _lost(run, out, "its process was killed, as by the system where memory runs short")
     return outcome

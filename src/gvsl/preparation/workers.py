@@ -14,6 +14,7 @@ from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.memory import available_memory
 from gvsl.preparation.sources import stamp
+from gvsl.processes import end_with_parent
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -85,7 +86,7 @@ def run_on_dask(work: Callable[[T], Result], cases: Sequence[T], address: str) -
 
 
 class _Guarded:
-    """Work that exits instead of starting when the parent process is gone."""
+    """Work that does not start when the parent process is gone, and ends with it."""
 
     def __init__(self, work: Callable[[Any], Any], parent: int) -> None:
         self.work, self.parent = work, parent
@@ -93,6 +94,7 @@ class _Guarded:
     def __call__(self, case: Any) -> Any:
         if os.getppid() != self.parent:
             os._exit(1)
+        end_with_parent(self.parent)
         return self.work(case)
 
 

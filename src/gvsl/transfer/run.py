@@ -14,7 +14,7 @@ from gvsl.backbones import UNet3D
 from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone
 from gvsl.datasets.tasks import TASKS
-from gvsl.files import refuse_existing, whole_folder
+from gvsl.files import claimed, refuse_existing, whole_folder
 from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.metrics.bootstrap import steps_to_fraction
 from gvsl.records import CURVES_NAME, RunRecord, environment, utc_now, write_curves, write_record
@@ -63,11 +63,25 @@ def run_task(
         open_task: opens a task of another kind; then `name` need not be a key of `TASKS`.
 
     Raises:
-        UserError: there is no such task, `out` exists, the weights do not fit the store or the mode, a split or what
+        UserError: there is no such task, `out` exists or is being written, the weights do not fit the store or the mode, a split or what
             the task needs is missing, there is no checkpoint to resume from, or the loss is no longer finite.
     """
     if open_task is None:
         open_task = KINDS[TASKS[one_of(TASKS, "task", name)].kind]
+    with claimed(out, "gvsl transfer"):
+        return _run(name, store, weights, out, settings, resume=resume, open_task=open_task)
+
+
+def _run(
+    name: str,
+    store: Store,
+    weights: str | Path | None,
+    out: Path,
+    settings: TransferSettings,
+    *,
+    resume: bool,
+    open_task: OpenTask,
+) -> RunRecord:
     created = utc_now()
     refuse_existing(out)
     check_mode(weights, settings)

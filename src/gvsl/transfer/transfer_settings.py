@@ -8,6 +8,9 @@ from gvsl.settings import ARM, EXTRAS, NOTHING, check_settings
 
 MODES = ("scratch", "linear", "finetune")
 
+LESS = "give a smaller crop, batch_size, cache_gigabytes or width, or end other programs"
+"""What to do when memory runs out."""
+
 
 @dataclass(frozen=True)
 class ClusterSettings:
