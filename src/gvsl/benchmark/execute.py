@@ -14,9 +14,9 @@ from gvsl.errors import UserError
 from gvsl.memory import explained_memory, keep_freed_memory
 from gvsl.store import Store
 from gvsl.training import awaits_evaluation, evaluate_pretraining, pretrain
+from gvsl.training.checkpoints import has_checkpoint
 from gvsl.training.pretrain_settings import LESS as PRETRAIN_LESS
 from gvsl.training.pretrain_settings import PretrainSettings
-from gvsl.training.checkpoints import has_checkpoint
 from gvsl.transfer import part_folder, run_task
 from gvsl.transfer.transfer_settings import LESS as TRANSFER_LESS
 
@@ -45,9 +45,9 @@ def execute(run: Run, out: Path, threads: int | None = None) -> str | None:
             (out / LOGS / f"{run.name}.log").open("a", encoding="utf-8") as log,
             redirect_stderr(log),
             redirect_stdout(log),
+            explained_memory(PRETRAIN_LESS if run.pretrains else TRANSFER_LESS),
         ):
-            with explained_memory(PRETRAIN_LESS if run.pretrains else TRANSFER_LESS):
-                _execute(run, out)
+            _execute(run, out)
     except Exception as error:  # whatever it is, the other runs go on, and this one is reported
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         keep_failure(run, out, reason, traceback.format_exc())

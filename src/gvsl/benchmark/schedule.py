@@ -89,9 +89,7 @@ def _outcomes(executor: Executor, runs: Sequence[Run], out: Path) -> Iterator[Ou
     return (_execute(run, out, None) for run in runs)
 
 
-def _execute(
-    run: Run, out: Path, threads: int | None, marks: Path | None = None, parent: int | None = None
-) -> Outcome:
+def _execute(run: Run, out: Path, threads: int | None, marks: Path | None = None, parent: int | None = None) -> Outcome:
     """Execute a run, after leaving a mark in `marks` that it has begun; end with the process `parent`, if any."""
     if parent is not None:
         end_with_parent(parent)

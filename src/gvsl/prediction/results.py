@@ -21,7 +21,7 @@ class Maps:
     """Label maps or probability maps as files in a folder, with labels.json beside them."""
 
     def __init__(self, model: Segmenter, folder: Path, *, probabilities: bool, mirror: bool) -> None:
-        """Write labels.json, or check the one that is there.
+        """Check the labels.json that is there, if any; the first result brings one.
 
         Raises:
             UserError: it names other structures.
@@ -29,10 +29,9 @@ class Maps:
         self.model, self.folder, self.probabilities, self.mirror = model, folder, probabilities, mirror
         text = json.dumps({str(value): name for value, name in model.labels.items()}, indent=1) + "\n"
         path = folder / LABELS_NAME
-        if not path.exists():
-            write_text(path, text)
-        elif path.read_bytes() != text.encode():
-            raise UserError(f"{path} names other structures, of another run; name another folder, or remove it first")
+        self.text = text
+        if path.exists() and path.read_bytes() != text.encode():
+            raise UserError(f"{path} names other structures, of another run; name another folder")
 
     def names(self, image: Case) -> list[str]:
         """Return the names of an image's results."""
@@ -46,6 +45,8 @@ class Maps:
     def write(self, volume: Volume, image: Case) -> None:
         """Predict an image, and write those of its results that do not exist yet."""
         names = self.names(image)
+        if not (self.folder / LABELS_NAME).exists():
+            write_text(self.folder / LABELS_NAME, self.text)
         if not self.probabilities:
             found = segment_volume(self.model, volume, mirror=self.mirror, scratch=self.folder)
             write_like(self.folder / names[0], found, image.image, volume.affine)
@@ -73,7 +74,7 @@ class Scores:
         """
         self.model, self.path, self.mirror = model, folder / SCORES_NAME, mirror
         if self.path.exists() and not listed:
-            raise UserError(f"{self.path} exists already; name another folder, or remove it first")
+            raise UserError(f"{self.path} exists already; name another folder")
         self.rows = _read_scores(self.path) if self.path.exists() else {}
 
     def names(self, image: Case) -> list[str]:
@@ -103,4 +104,4 @@ def _read_scores(path: Path) -> dict[str, str]:
             raise ValueError(f"its columns are {', '.join(columns)}")
         return {case: score for case, score in rows}  # noqa: C416 - a row of another length is an error here
     except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} can't be read ({error}); name another folder, or remove it first") from None
+        raise UserError(f"{path} can't be read ({error}); name another folder") from None

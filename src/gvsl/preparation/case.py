@@ -1,6 +1,7 @@
 """Preparation of one case: read, check and preprocess its files, write its arrays, make its manifest row."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gvsl.cases import Case
+from gvsl.files import MAX_NAME
 from gvsl.io import UnusableFile, Volume, format_sizes, read_label, read_volume, same_grid, to_canonical
 from gvsl.preparation.sources import Origin, Stamp, case_stamps
 from gvsl.preparation.staging import Done, put_array
@@ -30,6 +32,10 @@ def prepare_case(
     """Write one case's arrays and return its manifest row, or the reason why it can't be used."""
     current = main = first_file(case)
     try:
+        if len(os.fsencode(f"{case.id}.b2nd")) > MAX_NAME:
+            raise UnusableFile(
+                f"its name is too long for a store, whose names end in .b2nd: give it at most {MAX_NAME - 5} bytes"
+            )
         if case.unusable:
             raise UnusableFile(case.unusable)
         before = _stamps(case)

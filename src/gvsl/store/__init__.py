@@ -3,5 +3,6 @@
 from gvsl.store.audit import duplicates, refuse_seen
 from gvsl.store.describe import describe, describe_lungs
 from gvsl.store.store import Store, StoredCase
+from gvsl.store.verify import Verified, verify
 
-__all__ = ["Store", "StoredCase", "describe", "describe_lungs", "duplicates", "refuse_seen"]
+__all__ = ["Store", "StoredCase", "Verified", "describe", "describe_lungs", "duplicates", "refuse_seen", "verify"]

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader
 
 from gvsl.data import PairStream, pair_loader, read_crop
 from gvsl.data.pairs import READ_SECONDS
-from gvsl.errors import UserError
+from gvsl.errors import DivergedError, UserError
 from gvsl.hardware import find_device
 from gvsl.methods import Method
 from gvsl.processes import end_with_parent
@@ -28,10 +28,14 @@ from gvsl.training.metrics_logger import MetricsLogger, Row, read_curves
 from gvsl.training.module import Epoch, PretrainModule
 from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.types import PairBatch
+
 TENSORBOARD = "tensorboard"
 """The folder of TensorBoard's files in that of a run."""
 LOST_READER = re.compile(r"DataLoader (timed out|worker .*(exited|killed))")
 """What torch says of a reading process that has ended, or doesn't answer."""
+
+USER_ERRORS = re.compile(r"^gvsl\.errors\.(UserError|DivergedError): (.+)$", re.MULTILINE)
+"""A user's error in the traceback of another process."""
 
 
 def fit(
@@ -94,7 +98,11 @@ def fit(
                 ckpt_path=resume,
                 weights_only=True if resume else None,
             )
-        except RuntimeError as error:
+        except Exception as error:
+            told = USER_ERRORS.findall(str(error))
+            if told:  # by another process, with its traceback
+                kind, message = told[-1]
+                raise {"UserError": UserError, "DivergedError": DivergedError}[kind](message) from None
             if LOST_READER.search(str(error)) is None:
                 raise
             raise UserError(

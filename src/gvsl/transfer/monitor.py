@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gvsl.errors import DivergedError, UserError
+from gvsl.errors import DivergedError
 from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.transfer_settings import TransferSettings
 
