@@ -1,12 +1,21 @@
-"""Processes that help another: they end with it, however it ends."""
+"""Processes that help another: they end with it, however it ends; and launchers that start several at once."""
 
 import os
 import threading
 import time
+from collections.abc import Mapping
+
+from gvsl.errors import UserError
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the parent."""
 WATCH = "gvsl: ends with its parent"
+LAUNCHERS = {
+    "torchrun": ("TORCHELASTIC_RUN_ID", "WORLD_SIZE"),
+    "srun": ("SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS"),
+    "mpirun": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+}
+"""The variable by which each is known, and the one with the number of processes that it has started."""
 
 
 def end_with_parent(parent: int) -> None:
@@ -26,3 +35,21 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name=WATCH, daemon=True).start()
+
+
+def refuse_copies(command: str, variables: Mapping[str, str]) -> None:
+    """Refuse to be one of several processes that a launcher has started; gvsl starts its own.
+
+    Args:
+        command: for the message.
+        variables: of the environment.
+
+    Raises:
+        UserError: there are several.
+    """
+    for launcher, (sign, count) in LAUNCHERS.items():
+        if sign in variables and variables.get(count, "1") not in ("", "0", "1"):
+            raise UserError(
+                f"{launcher} has started {variables[count]} processes, which would all write the same: start {command} "
+                "once; it starts its own processes (--trainer.devices of gvsl pretrain, --processes of others)"
+            )

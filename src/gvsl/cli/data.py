@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 
 from gvsl.arguments import add_path, add_settings, new_parser, parse, peek, settings_of
 from gvsl.errors import UserError
-from gvsl.files import refuse_existing, refuse_url
+from gvsl.files import claimed, refuse_existing, refuse_url
 from gvsl.progress import progress
 from gvsl.text import one_of
 
@@ -43,7 +43,7 @@ def phantom(argv: Sequence[str]) -> None:
     parser.add_argument("--view-variation", type=float, default=0.0, metavar="FRACTION", help=variation)
     options = parse(parser, argv)
     refuse_existing(options.out)
-    with progress(options.count, "phantom", "subjects") as advance:
+    with claimed(options.out, "gvsl phantom"), progress(options.count, "phantom", "subjects") as advance:
         sides = (options.size, options.size, options.size)
         write_phantom(
             options.out,

@@ -24,6 +24,7 @@ from gvsl.cli.pretrain import methods, pretrain
 from gvsl.cli.report import report
 from gvsl.cli.transfer import transfer
 from gvsl.errors import UserError
+from gvsl.processes import refuse_copies
 from gvsl.text import nearest, one_line
 
 USER_ERRNOS = (
@@ -51,6 +52,9 @@ COMMANDS: dict[str, Command] = {
     "benchmark": benchmark,
     "report": report,
 }
+
+READERS = ("inspect", "methods")
+"""Commands that write nothing."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,6 +118,8 @@ def run(argv: Sequence[str]) -> None:
     elif name == "--version":
         print(f"gvsl {version('gvsl')}")
     elif name in COMMANDS:
+        if name not in READERS:
+            refuse_copies(f"gvsl {name}", os.environ)
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
         COMMANDS[name](argv[1:])
     else:

@@ -27,7 +27,8 @@ HEADER_BYTES = 540
 """Size of NIfTI-2's header; NIfTI-1's has 348 bytes."""
 MAX_OFFSET = 2**26
 """Limit for the header with its extensions, in bytes."""
-MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+"""Millimetres by the code of the unit of length: unknown (taken for mm), metre, mm and micron."""
 SPACING_TOLERANCE = 0.01
 """Maximum relative difference between the spacings of header and affine, which may be rounded differently."""
 SAME_DIRECTION = 0.7
@@ -174,7 +175,12 @@ def _checked_affine(image: nibabel.Nifti1Pair) -> NDArray[np.float64]:
             "has no orientation in the patient (its sform and qform codes are 0); set the code of the right one"
         )
     affine = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    unit = int(header["xyzt_units"]) & 7
+    if unit not in UNITS:
+        raise UnusableFile(
+            f"its header has the unit of length {unit} (xyzt_units), which NIfTI doesn't define; set 2, mm"
+        )
+    affine[:3] *= UNITS[unit]
     checked_affine(affine)
     axes = image.affine[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)

@@ -93,8 +93,8 @@ def predict(run: Path, images: Sequence[Case], out: Path, settings: PredictSetti
         settings: the defaults if not given.
 
     Raises:
-        UserError: `run` is not such a folder, `out` is not writable, is being written or holds the results
-            of another run or a scores.csv that isn't a run's, or the run's preprocessing requires lungmask, which is not installed.
+        UserError: `run` is not such a folder, `out` is not writable, is being written or holds the results of another
+            run or a scores.csv that isn't a run's, or the run's preprocessing requires lungmask, which is not there.
     """
     settings = PredictSettings() if settings is None else settings
     device = find_device(settings.device)
