@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import get_start_method
 from typing import Literal
 
 import numpy as np
@@ -172,6 +173,8 @@ def pair_loader(stream: PairStream) -> DataLoader[PairBatch]:
         num_workers=workers,
         persistent_workers=workers > 0,
         timeout=READ_SECONDS if workers else 0,
+        # In a process of joblib's, as of `gvsl benchmark --processes`, the start method is joblib's own, for its own.
+        multiprocessing_context="fork" if workers and get_start_method(allow_none=True) == "loky" else None,
         worker_init_fn=partial(_end_with, os.getpid()) if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
