@@ -75,7 +75,7 @@ def test_a_crop_is_compared_where_it_reads_and_chunks_are_told_apart(tmp_path: P
     path.write_bytes(whole)
     first = (slice(0, 64), slice(3, 60), slice(0, 64))
     assert np.array_equal(read_array(path, array.shape, first), array[first])
-    with pytest.raises(UserError, match=r"a\.b2nd is damaged.*copy it again"):
+    with pytest.raises(UserError, match=r"a\.b2nd can.t be read: it is damaged.*copy it again"):
         read_array(path, array.shape, (slice(60, 70), slice(0, 9), slice(0, 9)))
 
 

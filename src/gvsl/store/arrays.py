@@ -107,7 +107,7 @@ def read_array(
         found = np.asarray(stored[box if box is not None else (slice(None),) * 3])
     except _DamagedError:
         raise UserError(
-            f"{path} is damaged: its bytes don't have the checksum they were written with; copy it again, or prepare "
+            f"{path} can't be read: it is damaged, its bytes don't have their checksum; copy it again, or prepare "
             "the store again"
         ) from None
     except BROKEN as error:
