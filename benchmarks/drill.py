@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -207,6 +208,11 @@ def finished(folder: Path) -> int:
     return sum(json.loads(path.read_text())["status"] == "finished" for path in records)
 
 
+def there(out: Path) -> int:
+    """Return whether an output that is written at once is there."""
+    return sys.maxsize if out.exists() else 0
+
+
 def commands(root: Path) -> list[Command]:
     """Return all commands that write, on the inputs in `root`."""
     source, store, recipe, run = (str(root / name) for name in ("source", "store", "recipe.yaml", "transferred"))
@@ -214,7 +220,7 @@ def commands(root: Path) -> list[Command]:
     matrix = ["--stores", store, "--methods", "simclr", "--modes", "linear", "--recipe", recipe, "--processes", "2"]
     task = [store, "--task", "segmentation", "--weights", "scratch", "--mode", "scratch", *learn]
     return [
-        Command("phantom", lambda out: ["phantom", str(out), "--count", "6", "--size", "16"], of_tree, lambda _: 0),
+        Command("phantom", lambda out: ["phantom", str(out), "--count", "6", "--size", "16"], of_tree, there),
         Command(
             "prepare",
             lambda out: ["prepare", source, str(out), "--preset", "ct", "--processes", "2"],
@@ -232,7 +238,12 @@ def commands(root: Path) -> list[Command]:
             share=3,
         ),
         Command("benchmark", lambda out: ["benchmark", "--out", str(out), *matrix], of_benchmark, finished, share=2),
-        Command("report", lambda out: ["report", run, "--out", f"{out}/page.html"], lambda _: {}, lambda _: 0),
+        Command(
+            "report",
+            lambda out: ["report", run, "--out", f"{out}/page.html"],
+            lambda _: {},
+            lambda out: there(out / "page.html"),
+        ),
     ]
 
 
@@ -256,7 +267,7 @@ def disturb(
     folder = Path(tempfile.mkdtemp(prefix=f"{command.name}-", dir=root))
     scratch = Path(tempfile.mkdtemp(prefix="drill-", dir="/dev/shm" if Path("/dev/shm").is_dir() else root))
     out, log = folder / "out", root / f"{folder.name}.log"
-    before = 0
+    before, code = 0, None
 
     def fault(text: str) -> None:
         tally.faults.append(f"{command.name}: {text}; see {log}")
@@ -268,6 +279,7 @@ def disturb(
         if code is not None:
             if code:
                 fault(f"exit code {code} of its own")
+            last = child
             break
         sent = signal.SIGTERM if (tally.kills + tally.terms) % 2 else signal.SIGKILL
         os.kill(child, sent)
@@ -293,9 +305,10 @@ def disturb(
         if now < before:
             fault(f"lost work: {now} done where {before} were")
         before = now
-    last = continued(command, out, log, scratch)
-    code = wait(last, PATIENCE)
-    if code and not (command.resumes and before == sys.maxsize):
+    else:
+        last = continued(command, out, log, scratch)
+        code = wait(last, PATIENCE)
+    if code and before < sys.maxsize:
         fault(f"exit code {code} when it was started again")
     elif code is None:
         fault("hung when it was started again")
@@ -308,6 +321,7 @@ def disturb(
             fault(f"another result: {', '.join(sorted(changed)[:4])}")
     for left in [*traces(folder), *map(str, scratch.iterdir())]:
         fault(f"left {left}")
+    shutil.rmtree(scratch)
     time.sleep(0.1)
     for left in members(last):
         fault(f"left process {left} at the end")

@@ -1,6 +1,8 @@
 """Processes that help another: they end with it, however it ends; and launchers that start several at once."""
 
+import multiprocessing
 import os
+import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -32,6 +34,9 @@ def end_with_parent(parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(LOOK_EVERY)
+        scratch = getattr(multiprocessing.current_process(), "_config", {}).get("tempdir")
+        if scratch is not None:  # the folder of multiprocessing's sockets
+            shutil.rmtree(scratch, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, name=WATCH, daemon=True).start()

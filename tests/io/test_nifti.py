@@ -322,3 +322,13 @@ def test_a_damaged_file_is_read_or_refused(tmp_path: Path, seed: int, zipped: bo
             volume = read(tmp_path / "b.nii.gz")
             assert volume.array.ndim == 3
             assert np.isfinite(volume.affine).all()
+
+
+def test_a_unit_of_length_that_nifti_does_not_define_is_named(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.random.default_rng(0).random((8, 8, 8)).astype(np.float32), np.eye(4))
+    image.header["xyzt_units"] = 5
+    nibabel.save(image, tmp_path / "image.nii")
+    with pytest.raises(
+        UnusableFile, match=r"the unit of length 5 \(xyzt_units\), which NIfTI doesn't define; set 2, mm"
+    ):
+        load_nifti(tmp_path / "image.nii", np.float32)
