@@ -105,7 +105,14 @@ def full_by_safetensors() -> None:
     raise SafetensorError('Error while serializing: IoError(Os { code: 28, message: "No space left on device" })')
 
 
-@pytest.mark.parametrize("fail", [full, full_by_safetensors])
+def full_by_torch() -> None:
+    try:
+        full()
+    finally:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 2705024 vs 2704916")
+
+
+@pytest.mark.parametrize("fail", [full, full_by_safetensors, full_by_torch])
 def test_a_full_disk_names_the_file(tmp_path: Path, fail: Callable[[], None]) -> None:
     write_text(tmp_path / "file", "before")
     with pytest.raises(OSError, match="file") as caught, whole_file(tmp_path / "file"):

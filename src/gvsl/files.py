@@ -243,9 +243,18 @@ def naming(path: Path) -> Iterator[None]:
             error.filename = str(path)
         raise
     except Exception as error:  # safetensors and torch have errors of their own
-        if FULL_TEXT.search(str(error)) is None:
+        if not _is_of_full_disk(error):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+
+
+def _is_of_full_disk(error: BaseException | None) -> bool:
+    """Return True if an error, or one that it followed, says that a disk is full."""
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno in FULL) or FULL_TEXT.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _flush(path: Path) -> None:

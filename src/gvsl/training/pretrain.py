@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
@@ -94,7 +95,8 @@ def _pretrain(store: Store, out: Path, settings: PretrainSettings, method: str, 
         rows = fit(network, stream, out, settings, checkpoint)
     except BaseException:
         record.status, record.seconds = "failed", before + time.monotonic() - began
-        write_record(record, out)
+        with suppress(OSError):  # on a full disk, that error is the one to report
+            write_record(record, out)
         raise
     record.seconds = before + time.monotonic() - began
     record.metrics = _final_values(rows)
