@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gvsl.cases import Case
+from gvsl.errors import UserError
 from gvsl.files import MAX_NAME
 from gvsl.io import UnusableFile, Volume, format_sizes, read_label, read_volume, same_grid, to_canonical
 from gvsl.preparation.sources import Origin, Stamp, case_stamps
@@ -63,6 +64,11 @@ def prepare_case(
         return case.id, None, {"file": relative(current, root), "reason": str(error)}
     except MemoryError:
         return case.id, None, {"file": relative(current, root), "reason": "needs more memory than is free"}
+    except UserError:  # of no file, such as a package that is missing
+        raise
+    except Exception as error:  # whatever it is, the other cases are prepared
+        reason = f"fails with {type(error).__name__}: {error}"
+        return case.id, None, {"file": relative(current, root), "reason": reason}
     pixels = ready.array.astype(np.float16)
     digest = hashlib.sha256(pixels.tobytes())
     sizes = [put_array(folder, "images", case.id, pixels)]
