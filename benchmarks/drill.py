@@ -271,6 +271,7 @@ def disturb(
 
     def fault(text: str) -> None:
         tally.faults.append(f"{command.name}: {text}; see {log}")
+        print(tally.faults[-1], file=sys.stderr, flush=True)
 
     for _ in range(kills):
         child = continued(command, out, log, scratch)

@@ -68,6 +68,16 @@ def test_other_outputs_and_files_of_the_user_are_left_alone(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", ".out.notes", "other", "out.nii"]
 
 
+def test_the_next_command_in_a_folder_removes_what_a_killed_one_left_of_another_output(tmp_path: Path) -> None:
+    held = hold(tmp_path / "killed", "beside")
+    with claimed(tmp_path / "next", "test"):
+        assert len(list(tmp_path.iterdir())) == 3  # both locks, and the folder of the one that lives
+    held.kill()
+    held.wait()
+    with claimed(tmp_path / "next", "test"):
+        assert list(tmp_path.iterdir()) == [lock_path(tmp_path / "next")]
+
+
 def test_leftovers_of_an_earlier_gvsl_are_known(tmp_path: Path) -> None:
     (tmp_path / ".run.0123abcd").mkdir()
     (tmp_path / ".run2.0123abcd").mkdir()

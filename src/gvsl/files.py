@@ -77,8 +77,8 @@ def make_writable(folder: Path) -> None:
         ) from None
 
 
-def lock(file: BinaryIO, busy: str) -> None:
-    """Lock `file` against other processes until it is closed or this process ends.
+def lock(file: BinaryIO, busy: str) -> bool:
+    """Lock `file` against other processes until it is closed or this process ends; return True if that worked.
 
     Does nothing where locks are missing: without POSIX, and on some network file systems.
 
@@ -88,18 +88,21 @@ def lock(file: BinaryIO, busy: str) -> None:
     try:
         import fcntl  # POSIX only
     except ImportError:
-        return
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(busy) from None
     except OSError:  # some network file systems have no locks
-        return
+        return False
+    return True
 
 
 @contextmanager
 def claimed(path: Path, command: str, *, inside: bool = False, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold an output for this process, and remove what killed processes left of it.
+    """Hold an output for this process, and remove what killed processes left of it and of others in its folder.
+
+    Where locks are missing it holds and removes nothing.
 
     Args:
         path: the output, which need not exist.
@@ -115,10 +118,12 @@ def claimed(path: Path, command: str, *, inside: bool = False, patience: float =
     place = lock_path(path, inside=inside)
     made = [folder for folder in (place.parent, *place.parent.parents) if not folder.exists()]
     make_writable(place.parent)
-    file = _lock_patiently(place, f"another {command} is writing {path}; wait until it has ended", patience)
+    file, locked = _lock_patiently(place, f"another {command} is writing {path}; wait until it has ended", patience)
     try:
-        for left in leftovers(path, inside=inside):
-            remove(left)
+        if locked:
+            sweep(place.parent, own=place)
+            for left in leftovers(path, inside=inside):
+                remove(left)
         yield
     finally:
         with suppress(OSError):  # also while it is held: whoever waits for it looks whether it is still there
@@ -130,15 +135,14 @@ def claimed(path: Path, command: str, *, inside: bool = False, patience: float =
 
 
 def is_claimed(path: Path) -> bool:
-    """Return True if a process holds the output `path`, with its lock beside it."""
+    """Return True if a process holds the output `path`, with its lock beside it, or may hold it."""
     try:
         with lock_path(path).open("rb") as file:
-            lock(file, "")
+            return not lock(file, "")
     except UserError:
         return True
     except OSError:
         return False
-    return False
 
 
 def lock_path(path: Path, *, inside: bool = False) -> Path:
@@ -184,14 +188,26 @@ def _mark(path: Path) -> str:
     return TEMPORARY + hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
 
 
-def _lock_patiently(place: Path, busy: str, patience: float) -> BinaryIO:
+def sweep(folder: Path, own: Path | None = None) -> None:
+    """Remove the locks in a folder that no process holds, but for `own`, and what was being written under them."""
+    for place in folder.glob(f"{TEMPORARY}*.lock"):
+        if place == own:
+            continue
+        with suppress(OSError, UserError), place.open("rb") as file:
+            if lock(file, ""):
+                for left in folder.glob(f"{place.stem}-*"):
+                    remove(left)
+                place.unlink()
+
+
+def _lock_patiently(place: Path, busy: str, patience: float) -> tuple[BinaryIO, bool]:
     until = time.monotonic() + patience
     while True:
         file = place.open("ab")
         try:
-            lock(file, busy)
+            locked = lock(file, busy)
             if place.exists() and os.path.samestat(os.fstat(file.fileno()), place.stat()):
-                return file
+                return file, locked
         except UserError:
             if time.monotonic() > until:
                 file.close()

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gvsl.benchmark.execute import execute
-from gvsl.benchmark.folder import JOBS, LOGS, RUNS, is_finished, keep_failure, was_failed
+from gvsl.benchmark.folder import FAILED, JOBS, LOGS, RUNS, is_finished, keep_failure, was_failed
 from gvsl.benchmark.matrix import Matrix, Run
 from gvsl.errors import UserError
-from gvsl.files import TEMPORARY, claimed, refuse_long_name
+from gvsl.files import TEMPORARY, claimed, refuse_long_name, sweep
 from gvsl.processes import end_with_parent
 from gvsl.settings import check_settings
 
@@ -76,6 +76,9 @@ def run_matrix(
                 if reason is not None:
                     failures[run.name] = reason
                 advance(run, reason)
+        for folder in (out / RUNS, *(out / FAILED).glob("[!.]*")):
+            if folder.is_dir():
+                sweep(folder)
         return failures
 
 
