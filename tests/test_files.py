@@ -78,6 +78,24 @@ def test_the_next_command_in_a_folder_removes_what_a_killed_one_left_of_another_
         assert list(tmp_path.iterdir()) == [lock_path(tmp_path / "next")]
 
 
+def test_what_another_output_in_the_same_folder_writes_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".scan.0123abcd").write_text("the user's")
+    (tmp_path / ".gvsl-01234567-89abcdef.nii").write_text("of a killed call")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / ".gvsl-01234567-89abcdef").write_text("perhaps of another command")
+    held = hold(tmp_path / "other", "beside")
+    with claimed(tmp_path, "test", inside=True):
+        names = {path.name for path in tmp_path.iterdir()}
+    assert {".scan.0123abcd", "deep"} < names
+    assert ".gvsl-01234567-89abcdef.nii" not in names
+    assert len(names) == 5  # and both of the other output, and the lock
+    assert (tmp_path / "deep" / ".gvsl-01234567-89abcdef").exists()
+    held.kill()
+    held.wait()
+    with claimed(tmp_path / "deep", "test", deep=True):
+        assert list((tmp_path / "deep").iterdir()) == []
+
+
 def test_leftovers_of_an_earlier_gvsl_are_known(tmp_path: Path) -> None:
     (tmp_path / ".run.0123abcd").mkdir()
     (tmp_path / ".run2.0123abcd").mkdir()

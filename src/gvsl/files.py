@@ -99,7 +99,9 @@ def lock(file: BinaryIO, busy: str) -> bool:
 
 
 @contextmanager
-def claimed(path: Path, command: str, *, inside: bool = False, patience: float = PATIENCE) -> Iterator[None]:
+def claimed(
+    path: Path, command: str, *, inside: bool = False, deep: bool = False, patience: float = PATIENCE
+) -> Iterator[None]:
     """Hold an output for this process, and remove what killed processes left of it and of others in its folder.
 
     Where locks are missing it holds and removes nothing.
@@ -109,6 +111,7 @@ def claimed(path: Path, command: str, *, inside: bool = False, patience: float =
         command: that writes it, for the message.
         inside: the output is a folder that is created if necessary and holds the lock itself, as one that many calls
             add to; else the lock lies beside it.
+        deep: the output is a folder of which every file is the command's own: clean it at every depth.
         patience: seconds to wait for another process.
 
     Raises:
@@ -122,7 +125,7 @@ def claimed(path: Path, command: str, *, inside: bool = False, patience: float =
     try:
         if locked:
             sweep(place.parent, own=place)
-            for left in leftovers(path, inside=inside):
+            for left in leftovers(path, inside=inside, deep=deep):
                 remove(left)
         yield
     finally:
@@ -151,16 +154,19 @@ def lock_path(path: Path, *, inside: bool = False) -> Path:
     return real / LOCK_NAME if inside else real.with_name(f"{_mark(real)}.lock")
 
 
-def leftovers(path: Path, *, inside: bool = False) -> list[Path]:
-    """Return what killed processes left of an output, in it and beside it; to be called while it is claimed."""
+def leftovers(path: Path, *, inside: bool = False, deep: bool = False) -> list[Path]:
+    """Return what killed processes left of an output; to be called while it is claimed, with the same arguments.
+
+    What belongs to another output in the same folder, which has a lock of its own there, is not among it.
+    """
     real = path.resolve()
-    own = _entries(real) if inside else sorted(real.rglob(f"{TEMPORARY}*"))
-    found = [left for left in own if not left.name.endswith("lock") and is_temporary(left.name)]
+    found = [*(real.glob(f"{TEMPORARY}*") if inside else ()), *(real.rglob(f"{TEMPORARY}*") if deep else ())]
+    found = [left for left in found if not left.name.endswith("lock") and not _lock_of(left).exists()]
     if not inside:
         earlier = re.compile(rf"\.{re.escape(real.name)}\.[0-9a-f]{{8}}")  # as gvsl 0.1.0 named them
         beside = _entries(real.parent)
         found += [left for left in beside if left.name.startswith(f"{_mark(real)}-") or earlier.fullmatch(left.name)]
-    return found
+    return sorted(found)
 
 
 def is_temporary(name: str) -> bool:
@@ -186,6 +192,11 @@ def _entries(folder: Path) -> list[Path]:
 def _mark(path: Path) -> str:
     """Return how the names begin of what belongs to an output beside it, however long its own name is."""
     return TEMPORARY + hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+
+
+def _lock_of(left: Path) -> Path:
+    """Return the lock under which something was written, if that was one beside its output."""
+    return left.with_name(f"{left.name[: len(TEMPORARY) + 8]}.lock")
 
 
 def sweep(folder: Path, own: Path | None = None) -> None:

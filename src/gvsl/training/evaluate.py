@@ -44,7 +44,7 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
     Raises:
         UserError: the run is not finished, or the store's preprocessing differs.
     """
-    with claimed(run, COMMAND):
+    with claimed(run, COMMAND, deep=(run / RECORD_NAME).is_file()):
         return _evaluate(run, store, split)
 
 

@@ -53,7 +53,7 @@ def pretrain(
         DivergedError: the loss or the weights are no longer finite; the checkpoints are of steps before.
         KeyboardInterrupt: the run was stopped; it can be resumed from its last checkpoint.
     """
-    with claimed(out, COMMAND):
+    with claimed(out, COMMAND, deep=(out / RECORD_NAME).is_file()):
         return _pretrain(store, out, settings, method, resume)
 
 
