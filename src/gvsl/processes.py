@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from gvsl.errors import UserError
 
@@ -40,6 +41,11 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name=WATCH, daemon=True).start()
+
+
+def pool_settings() -> dict[str, Any]:
+    """Return the arguments of `joblib.Parallel` whose processes end with this one, even before a first task."""
+    return {"backend": "loky", "initializer": end_with_parent, "initargs": (os.getpid(),)}
 
 
 def refuse_copies(command: str, variables: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from gvsl.benchmark.folder import FAILED, JOBS, LOGS, RUNS, is_finished, keep_fa
 from gvsl.benchmark.matrix import Matrix, Run
 from gvsl.errors import UserError
 from gvsl.files import TEMPORARY, claimed, refuse_long_name, sweep
-from gvsl.processes import end_with_parent
+from gvsl.processes import pool_settings
 from gvsl.settings import check_settings
 
 Outcome = tuple[Run, str | None]
@@ -92,10 +92,8 @@ def _outcomes(executor: Executor, runs: Sequence[Run], out: Path) -> Iterator[Ou
     return (_execute(run, out, None) for run in runs)
 
 
-def _execute(run: Run, out: Path, threads: int | None, marks: Path | None = None, parent: int | None = None) -> Outcome:
-    """Execute a run, after leaving a mark in `marks` that it has begun; end with the process `parent`, if any."""
-    if parent is not None:
-        end_with_parent(parent)
+def _execute(run: Run, out: Path, threads: int | None, marks: Path | None = None) -> Outcome:
+    """Execute a run, after leaving a mark in `marks` that it has begun."""
     if marks is not None:
         (marks / run.name).touch()
     return run, execute(run, out, threads)
@@ -123,10 +121,10 @@ def _in_processes(processes: int, runs: Sequence[Run], out: Path) -> Iterator[Ou
 def _in_pool(processes: int, runs: Sequence[Run], out: Path, marks: Path) -> Iterator[Outcome]:
     from joblib import Parallel, delayed
 
-    parallel = Parallel(processes, return_as="generator_unordered", batch_size=1)
+    parallel = Parallel(processes, return_as="generator_unordered", batch_size=1, **pool_settings())
     with warnings.catch_warnings():  # a process whose memory has grown is replaced between runs
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-        yield from parallel(delayed(_execute)(run, out, _threads(processes), marks, os.getpid()) for run in runs)
+        yield from parallel(delayed(_execute)(run, out, _threads(processes), marks) for run in runs)
 
 
 def _alone(run: Run, out: Path, threads: int) -> Outcome:
@@ -135,7 +133,7 @@ def _alone(run: Run, out: Path, threads: int) -> Outcome:
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     try:
-        (outcome,) = Parallel(2)([delayed(_execute)(run, out, threads, None, os.getpid())])  # 1 would be this process
+        (outcome,) = Parallel(2, **pool_settings())([delayed(_execute)(run, out, threads)])  # 1 would be this process
     except TerminatedWorkerError:
         return _lost(run, out, "its process was killed, as by the system where memory runs short")
     return outcome
