@@ -21,9 +21,19 @@ time.sleep(60)
 """
 
 
+POOL = """
+import os, time
+from joblib import Parallel, delayed
+from gvsl.processes import pool_settings
+print(Parallel(2, **pool_settings())([delayed(os.getpid)()])[0], flush=True)
+time.sleep(60)  # the pool waits for more
+"""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="processes get no new parent")
-def test_a_helper_ends_soon_after_its_parent_is_killed() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", HELPED], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("program", [HELPED, POOL])
+def test_a_helper_ends_soon_after_its_parent_is_killed(program: str) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     helper = int(parent.stdout.readline())
     os.kill(helper, 0)
