@@ -131,11 +131,11 @@ def test_sigterm_stops_as_ctrl_c_does(tmp_path: Path) -> None:
 
 def test_a_terminal_of_ascii_and_a_closed_output_are_no_faults(tmp_path: Path) -> None:
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = run_command(["inspect", str(tmp_path / "κλίση")], env=ascii_only)
+    done = run_command(["prepare", str(tmp_path / "κλίση"), str(tmp_path / "store")], env=ascii_only)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "\\u03ba" in done.stderr
     for streams in (">&-", ">&- 2>&-"):
-        command = f"{sys.executable} -m gvsl methods {streams}"
+        command = f"{sys.executable} -m gvsl --help {streams}"
         assert subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, check=False).returncode == 0
 
 
@@ -144,4 +144,3 @@ def test_one_of_several_copies_is_refused(tmp_path: Path) -> None:
     done = run_command(["pretrain", str(tmp_path), "--out", str(tmp_path / "run")], env=several)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "torchrun has started 2 processes" in done.stderr
-    assert run_command(["methods"], env=several).returncode == 0
