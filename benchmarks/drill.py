@@ -57,8 +57,8 @@ MOST_KILLS = 4
 """In one round."""
 PATIENCE = 300.0
 """Seconds that a command may take to end, on a busy machine."""
-GONE = 5.0
-"""Seconds within which the helpers of a command that was killed end."""
+GONE = 10.0
+"""Seconds within which the helpers of a command that was killed end, on a busy machine."""
 TRACES = (".gvsl-*", "*.part", "*.partial", "*.new", "*.old")
 
 
@@ -132,6 +132,19 @@ def members(session: int) -> list[int]:
             state, _, _, its = (process / "stat").read_text().rpartition(")")[2].split()[:4]
             if int(its) == session and state != "Z":
                 found.append(int(process.name))
+    return found
+
+
+def survivors(session: int) -> list[str]:
+    """Return the processes of a session that have not ended after GONE seconds, by id and command, and kill them."""
+    until = time.monotonic() + GONE
+    while members(session) and time.monotonic() < until:
+        time.sleep(0.05)
+    found = []
+    for left in members(session):
+        with suppress(OSError):
+            found.append(f"{left} {Path(f'/proc/{left}/cmdline').read_bytes().replace(bytes(1), b' ')[:120]!r}")
+            os.kill(left, signal.SIGKILL)
     return found
 
 
@@ -278,7 +291,7 @@ def disturb(
         delay = draws.uniform(0.02, 0.95) * seconds
         code = wait(child, delay)
         if code is not None:
-            if code:
+            if code and before < sys.maxsize:
                 fault(f"exit code {code} of its own")
             last = child
             break
@@ -295,13 +308,9 @@ def disturb(
             fault("did not end")
             os.kill(child, signal.SIGKILL)
             wait(child, PATIENCE)
-        until = time.monotonic() + GONE
         if draws.random() < 0.5:  # else it is started again at once
-            while members(child) and time.monotonic() < until:
-                time.sleep(0.05)
-            for left in members(child):
-                fault(f"left process {left}: {Path(f'/proc/{left}/cmdline').read_bytes()[:80]!r}")
-                os.kill(left, signal.SIGKILL)
+            for left in survivors(child):
+                fault(f"left process {left}")
         now = command.done(out)
         if now < before:
             fault(f"lost work: {now} done where {before} were")
@@ -323,8 +332,7 @@ def disturb(
     for left in [*traces(folder), *map(str, scratch.iterdir())]:
         fault(f"left {left}")
     shutil.rmtree(scratch)
-    time.sleep(0.1)
-    for left in members(last):
+    for left in survivors(last):
         fault(f"left process {left} at the end")
     tally.rounds += 1
 
