@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: help demo dev test test-slow results lint format types layers clean
+.PHONY: help demo dev test test-slow drill results lint format types layers clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -42,6 +42,9 @@ test: $(VENV)/.dev ## The tests, but for the slow ones.
 
 test-slow: $(VENV)/.dev ## The slow tests, the demo among them.
 	$(BIN)/pytest -m slow
+
+drill: $(VENV)/.dev ## Kill every command N times in all (200), and compare; hours.
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python benchmarks/drill.py $(or $(N),200)
 
 results: $(VENV)/.dev ## The tables of docs/results.md from the records in docs/records.
 	$(BIN)/python docs/results_table.py

@@ -1,6 +1,7 @@
 """Speed and size of the store, one table each; the numbers of docs/store.md come from here.
 
     python benchmarks/store.py formats     random crops out of Blosc2, Zarr 3, a memory map and NIfTI
+    python benchmarks/store.py checksums   the same crops of Blosc2 with and without checksums
     python benchmarks/store.py manifest    a store of 100,000 cases: seconds to open, memory, an epoch's order
 
 The volumes are phantoms, so no data is needed. Rates are per second of processor time, so that other programs on the
@@ -32,7 +33,7 @@ from gvsl.phantom.cohort import subject
 from gvsl.preprocessing import PRESETS
 from gvsl.records import environment, utc_now
 from gvsl.store import Store
-from gvsl.store.arrays import read_array, write_array
+from gvsl.store.arrays import BLOCK, CHUNK, read_array, write_array
 from gvsl.store.manifest import FORMAT, manifest_text
 from gvsl.store.table import row_line
 
@@ -41,6 +42,8 @@ Box = tuple[slice, slice, slice]
 Read = Callable[[Path, Box], NDArray[Any]]
 Write = Callable[[Path, Array], None]
 
+CROPS = 20
+"""Random crops of a turn of `checksums`."""
 WINDOW_HU = 2048
 """What the ct preset maps to [0, 1]."""
 
@@ -216,6 +219,40 @@ def read_in(
     return result
 
 
+# --- checksums ----------------------------------------------------------------------------------------------
+
+
+def checksums(options: argparse.Namespace) -> None:
+    """Print the processor time of a crop with and without checksums, the two in turn, medians over repeats."""
+    shape = (options.side, options.side, options.side)
+    image, _ = subject(0, 0, shape)
+    array = (np.clip(image, -1024, 1024) / WINDOW_HU + 0.5).astype(np.float16)
+    header(f"a phantom of {options.side} cubed as float16, {options.repeats} turns of {CROPS} crops")
+    draw = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        path, plain = Path(temporary) / "with.b2nd", Path(temporary) / "without.b2nd"
+        write_array(path, array)
+        settings = blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=1, nthreads=1)
+        bare = blosc2.asarray(array, chunks=(CHUNK,) * 3, blocks=(BLOCK,) * 3, cparams=settings, contiguous=True)
+        plain.write_bytes(bare.to_cframe())
+        print(f"  size: {path.stat().st_size / plain.stat().st_size - 1:+.3%}")
+        for side in (64, options.crop):
+            starts = draw.integers(0, options.side - side + 1, (CROPS, 3))
+            boxes = [tuple(slice(int(start), int(start) + side) for start in place) for place in starts]
+            taken: dict[Path, list[float]] = {path: [], plain: []}
+            for _ in range(options.repeats):
+                for each, found in taken.items():
+                    worked = time.process_time()
+                    for box in boxes:
+                        read_array(each, shape, box)
+                    found.append((time.process_time() - worked) / CROPS)
+            with_sums, without = (statistics.median(found) for found in taken.values())
+            print(
+                f"  crop of {side} cubed: {1000 * with_sums:.1f} ms with, {1000 * without:.1f} ms without checksums "
+                f"({with_sums / without - 1:+.0%})"
+            )
+
+
 # --- manifest -----------------------------------------------------------------------------------------------
 
 
@@ -321,7 +358,7 @@ def manifest(options: argparse.Namespace) -> None:
 def main() -> None:
     """Print the chosen table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["formats", "manifest"])
+    parser.add_argument("table", choices=["formats", "checksums", "manifest"])
     parser.add_argument(
         "--folder", type=Path, default=None, help="where to write; the system's temporary folder if not given"
     )
@@ -332,7 +369,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="formats: turns")
     parser.add_argument("--cases", type=int, default=100_000, help="manifest: how many")
     options = parser.parse_args()
-    {"formats": formats, "manifest": manifest}[options.table](options)
+    {"formats": formats, "checksums": checksums, "manifest": manifest}[options.table](options)
 
 
 if __name__ == "__main__":

@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class DivergedError(UserError):
+    """The numbers of a training are no longer finite; resuming would repeat it."""

@@ -1,14 +1,23 @@
 """Memory of this process and of the machine."""
 
 import ctypes
+import shutil
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from gvsl.errors import UserError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of `mallopt` in glibc's malloc.h."""
 KEEP_BELOW = 2**30
 """Freed blocks below this size, in bytes, are kept."""
+
+SHARED = Path("/dev/shm")
+"""Where Linux keeps the memory that processes share; containers often have 64 MB of it."""
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""Message of the plain RuntimeError that torch raises when the system is out of memory."""
 
 
 def keep_freed_memory() -> bool:
@@ -38,3 +47,35 @@ def available_memory() -> int | None:
         limit, used = (int((group / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
         found.append(max(0, limit - used))
     return min(found, default=None)
+
+
+def shared_memory() -> int | None:
+    """Return the free memory that processes can share, in bytes; None if it has no limit of its own or is unknown."""
+    try:
+        return shutil.disk_usage(SHARED).free
+    except OSError:
+        return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True for the errors by which numpy, torch and CUDA say that memory ran out."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or NO_MEMORY in str(error)
+
+
+@contextmanager
+def explained_memory(fix: str) -> Iterator[None]:
+    """Turn a lack of memory into one line.
+
+    Args:
+        fix: what to change.
+
+    Raises:
+        UserError: memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        where = "the GPU's memory" if type(error).__name__ == "OutOfMemoryError" else "the memory there is"
+        raise UserError(f"this does not fit {where}: {fix}") from error

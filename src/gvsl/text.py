@@ -1,6 +1,7 @@
 """Text of messages: one line, guesses at what was meant, choices."""
 
 import difflib
+import sys
 from collections.abc import Iterable, Sequence
 
 from gvsl.errors import UserError
@@ -32,6 +33,11 @@ def one_of(names: Iterable[str], what: str, name: str) -> str:
     if name not in known:
         raise UserError(f"there is no {what} {name}{nearest(name, known)}: choose one of {', '.join(known)}")
     return name
+
+
+def note(text: str) -> None:
+    """Print a note to the user in one line, on standard error."""
+    print(f"gvsl: note: {one_line(text)}", file=sys.stderr)
 
 
 def few(names: Sequence[str], count: int, separator: str = ", ") -> str:

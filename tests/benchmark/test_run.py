@@ -20,7 +20,7 @@ from gvsl.benchmark.schedule import Executor, run_matrix
 from gvsl.cli import main
 from gvsl.cli.benchmark import benchmark_options, find_matrix
 from gvsl.errors import UserError
-from gvsl.files import lock
+from gvsl.files import LOCK_NAME, lock
 from gvsl.records import read_record
 from gvsl.report import read_report
 from gvsl.store import Store
@@ -286,11 +286,11 @@ def test_two_benchmarks_in_one_folder_are_refused(
     hearts: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir()
-    with (tmp_path / "out" / ".lock").open("ab") as file:
+    with (tmp_path / "out" / LOCK_NAME).open("ab") as file:
         lock(file, "never said")
         assert main(words(hearts, recipe, tmp_path / "out")) == 2
     assert "another gvsl benchmark is writing" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [LOCK_NAME]
 
 
 @pytest.mark.slow

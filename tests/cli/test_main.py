@@ -1,9 +1,13 @@
 """The command line as a whole: help, exit codes, and the form of errors."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,3 +111,36 @@ def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("gvsl: error: ")
+
+
+def run_command(words: list[str], **more: Any) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", "gvsl", *words], capture_output=True, text=True, check=False, **more)
+
+
+def test_sigterm_stops_as_ctrl_c_does(tmp_path: Path) -> None:
+    words = ["phantom", str(tmp_path / "out"), "--count", "5000", "--size", "64"]
+    running = subprocess.Popen([sys.executable, "-m", "gvsl", *words], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob(".gvsl-*/images/*")) and time.monotonic() < until:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGTERM)
+    assert running.communicate(timeout=60)[1].endswith("gvsl: stopped\n")
+    assert running.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_of_ascii_and_a_closed_output_are_no_faults(tmp_path: Path) -> None:
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = run_command(["prepare", str(tmp_path / "κλίση"), str(tmp_path / "store")], env=ascii_only)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "\\u03ba" in done.stderr
+    for streams in (">&-", ">&- 2>&-"):
+        command = f"{sys.executable} -m gvsl --help {streams}"
+        assert subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, check=False).returncode == 0
+
+
+def test_one_of_several_copies_is_refused(tmp_path: Path) -> None:
+    several = {**os.environ, "TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+    done = run_command(["pretrain", str(tmp_path), "--out", str(tmp_path / "run")], env=several)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "torchrun has started 2 processes" in done.stderr

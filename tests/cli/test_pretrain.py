@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from gvsl.cli import main
 from gvsl.records import read_record, write_record
@@ -46,7 +47,22 @@ def test_a_run_stopped_while_it_was_evaluated_goes_on_with_that(
     trained = {name: value for name, value in whole.metrics.items() if name.startswith("train/")}
     write_record(replace(whole, metrics=trained, cases=[], pictures=[], labels={}), run)
 
+    write_record(replace(read_record(run), store={"name": "store", "hash": "0" * 64}), run)
+    assert main([*words, "--resume"]) == 2
+    assert "was begun with store 000000" in capsys.readouterr().err
+    write_record(replace(read_record(run), store=whole.store), run)
+
     assert main([*words, "--resume"]) == 0
     assert read_record(run) == whole
     assert main([*words, "--resume"]) == 2
     assert "nothing to resume" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_leaves_nothing_in_the_way(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is such a device")
+    assert main(["pretrain", str(store), "--out", str(tmp_path / "new" / "run"), "--trainer.accelerator", "gpu"]) == 2
+    assert "torch finds no CUDA device here: choose cpu or auto" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

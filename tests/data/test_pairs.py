@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from gvsl.data import DataSettings, PairStream, crop_for, pair_loader, read_crop
 from gvsl.data.order import independent_pairs
+from gvsl.data.pairs import affordable_workers
 from gvsl.datasets import Dataset, folder
 from gvsl.errors import UserError
 from gvsl.io import Volume, write_nifti
+from gvsl.memory import shared_memory
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
@@ -220,3 +222,15 @@ def test_aligned_crops_of_volumes_no_larger_than_the_crop_are_whole(phantom_stor
             for pairing in ("whole", "aligned")
         ]
         assert equal(*batches)
+
+
+def test_batches_that_do_not_fit_shared_memory_are_read_by_the_training_itself(
+    phantom_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if shared_memory() is None:
+        pytest.skip("shared memory has no limit of its own here")
+    small = PairStream(phantom_store, DataSettings(crop=(16, 16, 16), workers=2), seed=0)
+    assert affordable_workers(small) == 2
+    huge = PairStream(phantom_store, DataSettings(crop=(8192, 8192, 8192), workers=2), seed=0)
+    assert affordable_workers(huge) == 0
+    assert "reading in the training process instead (in Docker, --shm-size gives more)" in capsys.readouterr().err

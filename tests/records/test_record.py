@@ -2,14 +2,37 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from gvsl.records import LoggedMetric, RunRecord, read_record, write_record
+import pytest
+
+from gvsl.errors import UserError
+from gvsl.files import claimed
+from gvsl.records import LoggedMetric, RunRecord, find_records, read_record, write_record
 
 
 def test_a_record_of_before_metrics_were_declared_is_read(tmp_path: Path) -> None:
-    record = RunRecord("pretrain", "run", 0, {}, {}, logged=[asdict(LoggedMetric("ncc", "NCC loss", "lower"))])
+    record = RunRecord(
+        "pretrain", "run", 0, {}, {}, "finished", logged=[asdict(LoggedMetric("ncc", "NCC loss", "lower"))]
+    )
     path = write_record(record, tmp_path)
     assert read_record(tmp_path) == record
     values = json.loads(path.read_text(encoding="utf-8"))
     assert values.pop("logged") == [{"name": "ncc", "title": "NCC loss", "better": "lower"}]
     path.write_text(json.dumps(values), encoding="utf-8")
     assert read_record(tmp_path).logged == []
+
+
+def test_a_running_run_is_told_from_one_whose_process_is_gone(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write_record(RunRecord("pretrain", "run", 0, {}, {}), run)
+    with claimed(run, "test"):
+        assert read_record(run).status == "running"
+    assert read_record(run).status == "stopped"
+
+
+def test_half_written_folders_are_not_counted(tmp_path: Path) -> None:
+    for name in ("run", ".run.0123abcd", ".gvsl-0123abcd-89abcdef", "more/.gvsl-1/deep", ".hidden/run"):
+        write_record(RunRecord("pretrain", "run", 0, {}, {}), tmp_path / name)
+    found = [str(folder.relative_to(tmp_path)) for folder, _ in find_records([tmp_path])]
+    assert found == [".hidden/run", "run"]
+    with pytest.raises(UserError, match="holds no record"):
+        find_records([tmp_path / "more"])

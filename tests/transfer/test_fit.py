@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from gvsl.backbones import UNet3D
-from gvsl.errors import UserError
+from gvsl.errors import DivergedError, UserError
 from gvsl.io import Box
 from gvsl.transfer import SegmentationNetwork, TransferSettings
 from gvsl.transfer.checkpoint import Checkpoint
 from gvsl.transfer.features import FrozenFeatures, Represent
 from gvsl.transfer.fit import fit_adam, fit_candidates
-from gvsl.transfer.monitor import DivergedError, FitResult, TrainingMonitor
+from gvsl.transfer.monitor import FitResult, TrainingMonitor
 from gvsl.transfer.segmentation import segmentation_loss
 
 BOX: Box = (slice(0, 16), slice(0, 16), slice(0, 16))

@@ -18,7 +18,7 @@ from gvsl.backbones.hub import fetch_weights, is_hub_name
 from gvsl.backbones.provenance import HASHES_NAME, format_hashes, read_hashes
 from gvsl.backbones.unet3d import UNet3D, UNet3DSettings
 from gvsl.errors import UserError
-from gvsl.files import whole_folder, write_text
+from gvsl.files import TEMPORARY, naming, whole_folder, write_text
 from gvsl.preprocessing import Preprocessing, parse_preprocessing, preprocessing_values
 
 FORMAT = 1
@@ -107,11 +107,13 @@ def save_weights(
         "provenance": provenance,
     }
     target = folder / FOLDER_NAME
-    fresh = folder / f".{FOLDER_NAME}.{uuid4().hex[:8]}.new"
+    fresh = folder / f"{TEMPORARY}{uuid4().hex[:8]}.new"
     with whole_folder(fresh) as temporary:
-        save_file(_plain(backbone.state_dict()), temporary / MODEL_NAME)
+        with naming(target / MODEL_NAME):
+            save_file(_plain(backbone.state_dict()), temporary / MODEL_NAME)
         if heads:
-            save_file(_plain(heads), temporary / HEADS_NAME)
+            with naming(target / HEADS_NAME):
+                save_file(_plain(heads), temporary / HEADS_NAME)
         if learnt_from is not None:
             write_text(temporary / HASHES_NAME, format_hashes(learnt_from))
         write_text(temporary / CONFIG_NAME, json.dumps(config, indent=1, allow_nan=False) + "\n")
@@ -139,8 +141,8 @@ def load_backbone(path: str | Path, in_channels: int | None = None) -> Pretraine
         The U-Net, with the `.preprocessing` to apply to its input, `.method`, `.provenance` and `.learnt_from`.
 
     Raises:
-        UserError: `path` is none of these, a file in it is broken or of a newer format, a key does not match, or the
-            Hub can't be reached.
+        UserError: `path` is none of these, a file in it is broken or of a newer format, a key does not match, a weight
+            is not finite, or the Hub can't be reached.
 
     >>> from tempfile import TemporaryDirectory
     >>> from gvsl.preprocessing import PRESETS
@@ -161,6 +163,7 @@ def load_backbone(path: str | Path, in_channels: int | None = None) -> Pretraine
         raise UserError(
             f"{folder / MODEL_NAME} does not fit the backbone of its {CONFIG_NAME} ({report}): copy both from one run"
         )
+    refuse_nonfinite(tensors, folder / MODEL_NAME)
     if in_channels is not None and in_channels != backbone.in_channels:
         if in_channels < 1:
             raise UserError(f"in_channels is {in_channels}: give 1 or more")
@@ -261,6 +264,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} can't be read: {error}; copy it from the run again") from None
+
+
+def refuse_nonfinite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights with NaN or infinity, from a training that diverged or a file that is damaged.
+
+    Raises:
+        UserError: there are such weights in the file at `path`.
+    """
+    broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise UserError(
+            f"{path} holds values that are not finite, in {len(broken)} of {len(tensors)} tensors, first {broken[0]}: "
+            "copy it from the run again, or train again with a lower learning rate"
+        )
 
 
 def _build(config: dict[str, Any], folder: Path) -> PretrainedUNet3D:

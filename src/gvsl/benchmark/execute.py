@@ -11,12 +11,14 @@ import torch
 from gvsl.benchmark.folder import FAILED, LOGS, RUNS, is_finished, keep_failure
 from gvsl.benchmark.matrix import Run
 from gvsl.errors import UserError
-from gvsl.memory import keep_freed_memory
+from gvsl.memory import explained_memory, keep_freed_memory
 from gvsl.store import Store
 from gvsl.training import awaits_evaluation, evaluate_pretraining, pretrain
+from gvsl.training.checkpoints import has_checkpoint
+from gvsl.training.pretrain_settings import LESS as PRETRAIN_LESS
 from gvsl.training.pretrain_settings import PretrainSettings
-from gvsl.training.trainer import CHECKPOINT
 from gvsl.transfer import part_folder, run_task
+from gvsl.transfer.transfer_settings import LESS as TRANSFER_LESS
 
 
 def execute(run: Run, out: Path, threads: int | None = None) -> str | None:
@@ -43,6 +45,7 @@ def execute(run: Run, out: Path, threads: int | None = None) -> str | None:
             (out / LOGS / f"{run.name}.log").open("a", encoding="utf-8") as log,
             redirect_stderr(log),
             redirect_stdout(log),
+            explained_memory(PRETRAIN_LESS if run.pretrains else TRANSFER_LESS),
         ):
             _execute(run, out)
     except Exception as error:  # whatever it is, the other runs go on, and this one is reported
@@ -58,7 +61,7 @@ def _execute(run: Run, out: Path) -> None:
     folder, store = out / RUNS / run.name, Store.open(run.column.store)
     if isinstance(run.settings, PretrainSettings):
         if not awaits_evaluation(folder):
-            resume = (folder / CHECKPOINT).is_file()
+            resume = has_checkpoint(folder)
             if folder.exists() and not resume:  # stopped before the first checkpoint
                 shutil.rmtree(folder)
             pretrain(store, folder, run.settings, run.method, resume)

@@ -13,7 +13,6 @@ RUNS = "runs"
 FAILED = "failed"
 LOGS = "logs"
 JOBS = "jobs"
-LOCK = ".lock"
 
 
 def is_finished(run: Run, out: Path) -> bool:

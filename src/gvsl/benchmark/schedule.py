@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gvsl.benchmark.execute import execute
-from gvsl.benchmark.folder import JOBS, LOCK, LOGS, is_finished, keep_failure, was_failed
+from gvsl.benchmark.folder import FAILED, JOBS, LOGS, RUNS, is_finished, keep_failure, was_failed
 from gvsl.benchmark.matrix import Matrix, Run
 from gvsl.errors import UserError
-from gvsl.files import lock, make_writable
+from gvsl.files import TEMPORARY, claimed, refuse_long_name, sweep
+from gvsl.processes import pool_settings
 from gvsl.settings import check_settings
 
 Outcome = tuple[Run, str | None]
@@ -65,9 +66,9 @@ def run_matrix(
     Raises:
         UserError: the executor can't be used, or another process runs a benchmark in `out`.
     """
-    make_writable(out)
-    with (out / LOCK).open("ab") as file:
-        lock(file, f"another gvsl benchmark is writing {out}; wait until it has ended, or name another folder")
+    for run in matrix:
+        refuse_long_name(out / RUNS / run.name)
+    with claimed(out, "gvsl benchmark", inside=True):
         failures: dict[str, str] = {}
         for wave in ([run for run in matrix if run.pretrains], [run for run in matrix if not run.pretrains]):
             missing = [run for run in wave if not is_finished(run, out) and (retry_failed or not was_failed(run, out))]
@@ -75,6 +76,9 @@ def run_matrix(
                 if reason is not None:
                     failures[run.name] = reason
                 advance(run, reason)
+        for folder in (out / RUNS, *(out / FAILED).glob("[!.]*")):
+            if folder.is_dir():
+                sweep(folder)
         return failures
 
 
@@ -100,7 +104,7 @@ def _in_processes(processes: int, runs: Sequence[Run], out: Path) -> Iterator[Ou
 
     left = {run.name: run for run in runs}
     while left:
-        with tempfile.TemporaryDirectory(prefix="gvsl-") as marks:
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out) as marks:
             try:
                 for run, reason in _in_pool(processes, list(left.values()), out, Path(marks)):
                     del left[run.name]
@@ -117,7 +121,7 @@ def _in_processes(processes: int, runs: Sequence[Run], out: Path) -> Iterator[Ou
 def _in_pool(processes: int, runs: Sequence[Run], out: Path, marks: Path) -> Iterator[Outcome]:
     from joblib import Parallel, delayed
 
-    parallel = Parallel(processes, return_as="generator_unordered", batch_size=1)
+    parallel = Parallel(processes, return_as="generator_unordered", batch_size=1, **pool_settings())
     with warnings.catch_warnings():  # a process whose memory has grown is replaced between runs
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         yield from parallel(delayed(_execute)(run, out, _threads(processes), marks) for run in runs)
@@ -129,7 +133,7 @@ def _alone(run: Run, out: Path, threads: int) -> Outcome:
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     try:
-        (outcome,) = Parallel(2)([delayed(_execute)(run, out, threads)])  # 1 would be this process
+        (outcome,) = Parallel(2, **pool_settings())([delayed(_execute)(run, out, threads)])  # 1 would be this process
     except TerminatedWorkerError:
         return _lost(run, out, "its process was killed, as by the system where memory runs short")
     return outcome

@@ -11,13 +11,14 @@ from jsonargparse import Namespace
 
 from gvsl.arguments import add_path, add_settings, new_parser, parse, peek, settings_of
 from gvsl.errors import UserError
-from gvsl.files import refuse_existing, refuse_url
+from gvsl.files import claimed, refuse_existing, refuse_url
 from gvsl.progress import progress
 from gvsl.text import one_of, printable
 
 if TYPE_CHECKING:
     from gvsl.datasets import Dataset
     from gvsl.preparation import PrepareSummary
+    from gvsl.store import Store
 
 
 def phantom(argv: Sequence[str]) -> None:
@@ -45,7 +46,7 @@ def phantom(argv: Sequence[str]) -> None:
     parser.add_argument("--view-variation", type=float, default=0.0, metavar="FRACTION", help=variation)
     options = parse(parser, argv)
     refuse_existing(options.out)
-    with progress(options.count, "phantom", "subjects") as advance:
+    with claimed(options.out, "gvsl phantom"), progress(options.count, "phantom", "subjects") as advance:
         sides = (options.size, options.size, options.size)
         write_phantom(
             options.out,
@@ -164,13 +165,37 @@ def inspect(argv: Sequence[str]) -> None:
     from gvsl.report.report import summary_lines
     from gvsl.store import Store, describe
 
-    parser = new_parser(inspect, "STORE|RUN")
+    parser = new_parser(inspect, "STORE|RUN [--verify]")
     add_path(parser, "store", "STORE|RUN", "a folder that gvsl prepare made, or that of a run")
-    folder = parse(parser, argv).store
+    what = "read every array of the store, and compare it with its checksums and hash"
+    parser.add_argument("--verify", action="store_true", help=what)
+    options = parse(parser, argv)
+    folder = options.store
     if (folder / RECORD_NAME).is_file():
+        if options.verify:
+            raise UserError(f"{folder} is a run: --verify is for stores")
         print("\n".join(summary_lines([folder])))
+    elif options.verify:
+        _verify(Store.open(folder))
     else:
         print(describe(Store.open(folder)))
+
+
+def _verify(store: "Store") -> None:
+    """Read every array of a store; UserError if one is damaged."""
+    from gvsl.store import verify
+
+    with progress(len(store.cases), "Verify", "volumes") as advance:
+        found = verify(store, advance)
+    for line in found.damaged:
+        print(line)
+    if found.damaged:
+        raise UserError(
+            f"{len(found.damaged)} of {len(store.cases)} volumes of {store.path} are damaged; copy them again, or "
+            "prepare the store again elsewhere"
+        )
+    older = f"; {found.without} of them, of an earlier gvsl, without checksums of their chunks" if found.without else ""
+    print(f"{store.path}: all {found.arrays} arrays of {len(store.cases)} volumes are as they were written{older}")
 
 
 def _describe(work: "PrepareSummary") -> str:

@@ -2,9 +2,15 @@
 
 import errno
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
+from io import TextIOWrapper
+from types import FrameType
+from typing import NoReturn
 
 from jsonargparse import set_parsing_settings
 
@@ -19,9 +25,13 @@ from gvsl.cli.propagate import propagate
 from gvsl.cli.report import report
 from gvsl.cli.transfer import transfer
 from gvsl.errors import UserError
+from gvsl.processes import refuse_copies
 from gvsl.text import nearest, one_line
 
-USER_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
+USER_ERRNOS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.EFBIG),
+)
 """Errors of a path or a disk that the user can fix; they are reported in one line."""
 OVERVIEW = """usage: gvsl COMMAND ...
 
@@ -45,12 +55,18 @@ COMMANDS: dict[str, Command] = {
     "report": report,
 }
 
+READERS = ("inspect", "methods")
+"""Commands that write nothing."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 after a user's error, 130 after Ctrl-C."""
+    """Run one command and return its exit code: 0, 2 after a user's error, 130 after Ctrl-C or SIGTERM."""
+    _print_anything()
     try:
-        run(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        with _sigterm_as_ctrl_c():
+            run(sys.argv[1:] if argv is None else argv)
+            if sys.stdout is not None:  # it is None where the caller closed it
+                sys.stdout.flush()
     except UserError as error:
         return _report_error(str(error))
     except OSError as error:
@@ -66,6 +82,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Stop as after Ctrl-C when a scheduler ends the job; further requests don't disturb the clean-up."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _print_anything() -> None:
+    """Escape what a terminal can't show, such as a name in Greek on one that knows ASCII alone."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run(argv: Sequence[str]) -> None:
     """Run a command, given its name and its arguments.
 
@@ -79,6 +120,8 @@ def run(argv: Sequence[str]) -> None:
     elif name == "--version":
         print(f"gvsl {version('gvsl')}")
     elif name in COMMANDS:
+        if name not in READERS:
+            refuse_copies(f"gvsl {name}", os.environ)
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
         COMMANDS[name](argv[1:])
     else:

@@ -21,6 +21,7 @@ from gvsl.arguments import (
 from gvsl.argv import Note
 from gvsl.cli.output import print_record, summary
 from gvsl.files import refuse_existing
+from gvsl.records import RECORD_NAME, read_record
 from gvsl.text import one_of
 
 
@@ -31,27 +32,32 @@ def pretrain(argv: Sequence[str]) -> None:
     checkpoints for --resume.
     """
     options = pretrain_options(argv)
-    if not options.resume:
+    if not options.resume and not (options.out / RECORD_NAME).is_file():
         refuse_existing(options.out)
 
-    from gvsl.memory import keep_freed_memory
+    from gvsl.memory import explained_memory, keep_freed_memory
     from gvsl.store import Store
     from gvsl.training import awaits_evaluation, evaluate_pretraining
     from gvsl.training import pretrain as train
-    from gvsl.training.trainer import CHECKPOINT
+    from gvsl.training.checkpoints import has_checkpoint
+    from gvsl.training.pretrain import check_store
+    from gvsl.training.pretrain_settings import LESS
 
     # Lightning announces missing hardware and services that are not used.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     keep_freed_memory()
     store = Store.open(options.store)
     try:
-        if not (options.resume and awaits_evaluation(options.out)):
-            train(store, options.out, options.settings, options.method, options.resume)
+        with explained_memory(LESS):
+            if options.resume and awaits_evaluation(options.out):
+                check_store(options.out, read_record(options.out), store)
+            else:
+                train(store, options.out, options.settings, options.method, options.resume)
+            record = evaluate_pretraining(options.out, store)
     except KeyboardInterrupt:
-        resumable = (options.out / CHECKPOINT).is_file()
-        fix = "--resume continues it" if resumable else "there is no checkpoint yet, so start again"
+        fix = "--resume continues it" if has_checkpoint(options.out) else "there is no checkpoint yet, so start again"
         raise KeyboardInterrupt(f"{options.out}: {fix}") from None
-    print_record(options.out, evaluate_pretraining(options.out, store))
+    print_record(options.out, record)
 
 
 def pretrain_options(argv: Sequence[str], note: Note = print_note) -> Namespace:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gvsl.arguments import add_path, new_parser, parse
-from gvsl.files import refuse_existing
+from gvsl.files import claimed, refuse_existing
 
 
 def report(argv: Sequence[str]) -> None:
@@ -18,6 +18,7 @@ def report(argv: Sequence[str]) -> None:
     options = parse(parser, argv)
     refuse_existing(options.out)
     data = read_report(options.folders)
-    page = write_report(data, options.out)
+    with claimed(options.out, "gvsl report"):
+        page = write_report(data, options.out)
     print("\n".join(summary_lines(data)))
     print(f"Report: {page.resolve()}")

@@ -33,9 +33,10 @@ def transfer(argv: Sequence[str]) -> None:
     refuse_existing(options.out)
 
     from gvsl.backbones.compatibility import check_size
-    from gvsl.memory import keep_freed_memory
+    from gvsl.memory import explained_memory, keep_freed_memory
     from gvsl.store import Store
     from gvsl.transfer import part_folder, run_task
+    from gvsl.transfer.transfer_settings import LESS
 
     keep_freed_memory()
     weights = None if options.weights == "scratch" else options.weights
@@ -46,9 +47,10 @@ def transfer(argv: Sequence[str]) -> None:
                 check_size(weights, name, value)
     store = Store.open(options.store)
     try:
-        record = run_task(
-            options.task, store, weights, options.out, options.settings, carry=options.carry, resume=options.resume
-        )
+        with explained_memory(LESS):
+            record = run_task(
+                options.task, store, weights, options.out, options.settings, carry=options.carry, resume=options.resume
+            )
     except KeyboardInterrupt:
         resumable = part_folder(options.out).is_dir()
         fix = "--resume continues it" if resumable else "there is no checkpoint yet, so start again"

@@ -1,9 +1,12 @@
 """Pairs of volumes of different subjects, as a pure function of seed and step, so that a run resumes exactly."""
 
+import math
+import os
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import get_start_method
 from typing import Literal
 
 import numpy as np
@@ -13,11 +16,18 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from gvsl.data.crop import Centre, Shape, aligned_centres, centre_crop, centre_in_volume, fit_crop
 from gvsl.data.order import EpochPairs, independent_pairs
 from gvsl.errors import UserError
+from gvsl.memory import SHARED, shared_memory
+from gvsl.processes import end_with_parent
 from gvsl.settings import NOTHING, check_settings
 from gvsl.store import Store, StoredCase
+from gvsl.text import note
 from gvsl.types import PairBatch
 
 MIDDLE = (0.5, 0.5, 0.5)
+READ_SECONDS = 300
+"""Seconds to wait for a batch from a reading process before it is given up."""
+BATCHES_AHEAD = 2
+"""Batches that each reading process holds ready (torch's own default)."""
 CENTRE_STREAM = 0x706C616365
 """Separates the random numbers of crop centres from those of pairs."""
 
@@ -162,12 +172,40 @@ def _foreground_shape(case: StoredCase) -> Shape:
 
 
 def pair_loader(stream: PairStream) -> DataLoader[PairBatch]:
-    """Return a loader of the stream's batches."""
-    workers = stream.settings.workers
+    """Return a loader of the stream's batches, which raises RuntimeError after READ_SECONDS without one."""
+    workers = affordable_workers(stream)
     return DataLoader(
         stream,
         batch_size=None,
         num_workers=workers,
         persistent_workers=workers > 0,
+        timeout=READ_SECONDS if workers else 0,
+        # In a process of joblib's, as of `gvsl benchmark --processes`, the start method is joblib's own, for its own.
+        multiprocessing_context="fork" if workers and get_start_method(allow_none=True) == "loky" else None,
+        worker_init_fn=partial(_end_with, os.getpid()) if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def affordable_workers(stream: PairStream) -> int:
+    """Return the settings' number of reading processes, or 0, which is told, if their batches don't fit /dev/shm.
+
+    torch hands batches over in shared memory, and waits for ever for one that didn't fit.
+    """
+    workers, free = stream.settings.workers, shared_memory()
+    if not workers or free is None:
+        return workers
+    batch = 2 * stream.settings.batch_size * math.prod(stream.crop) * np.dtype(np.float32).itemsize
+    needed = batch * (workers * BATCHES_AHEAD + 2) * stream.world
+    if needed <= free:
+        return workers
+    note(
+        f"{SHARED} has {free / 2**20:.0f} MiB free and reading in {workers * stream.world} processes needs "
+        f"{needed / 2**20:.0f}: reading in the training process instead (in Docker, --shm-size gives more)"
+    )
+    return 0
+
+
+def _end_with(parent: int, _: int) -> None:
+    """Let a reading process end with the one that trains; a module-level function, since it is pickled."""
+    end_with_parent(parent)

@@ -14,7 +14,7 @@ from gvsl.files import whole_file
 from gvsl.io import UnusableFile, Volume, resample_onto, write_like, write_nifti
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
-from gvsl.prediction.results import read_table, write_label_names
+from gvsl.prediction.results import check_label_names, read_table, write_label_names
 from gvsl.prediction.volumes import Tell
 from gvsl.propagation import Atlas, Carried, PropagationSettings, carry
 from gvsl.propagation.pool import mean_similarity
@@ -43,7 +43,7 @@ class CarriedMaps:
         truth: Truth | None = None,
         from_files: bool = True,
     ) -> None:
-        """Write labels.json, or check the one that is there.
+        """Check labels.json, if there is one.
 
         Args:
             method: matches atlases and images.
@@ -60,7 +60,7 @@ class CarriedMaps:
         """
         self.method, self.atlases, self.labels, self.folder, self.settings = method, atlases, labels, folder, settings
         self.prepare, self.truth, self.from_files = prepare, truth, from_files
-        write_label_names(folder, labels)
+        check_label_names(folder, labels)
         table = folder / TABLE_NAME
         self.rows = {row["id"]: row for row in read_table(table, COLUMNS)} if table.exists() else {}
 
@@ -89,6 +89,7 @@ class CarriedMaps:
                 f"{carried.reverse_dice:.2f}, less than least_dice {self.settings.least_dice:g}; check that it shows "
                 "the atlas's organ whole and in the same orientation"
             )
+        write_label_names(self.folder, self.labels)
         classes = carried.classes[0, 0].cpu().numpy()
         for name, array, label in (
             (self.names(image)[0], self._values()[classes], True),

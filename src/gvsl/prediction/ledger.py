@@ -31,10 +31,15 @@ class Ledger:
         """
         for name in present:
             other = self.images.get(name)
+            if other is None and self.path.with_name(name).samefile(image):
+                raise UnusableFile(
+                    f"its result would take its own place, as {self.path.with_name(name)}; name another folder than "
+                    "that of the images"
+                )
             if other is None:
                 raise UnusableFile(
                     f"its result {self.path.with_name(name)} exists already, and {self.path.name} doesn't list it; "
-                    "name another folder, or remove it first"
+                    "name another folder"
                 )
             if other != str(image.absolute()):
                 raise UnusableFile(

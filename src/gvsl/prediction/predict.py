@@ -1,6 +1,7 @@
 """Predict images by a transfer run: label maps, probabilities or scores, in each image's own geometry."""
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +13,10 @@ import torch
 from gvsl.cases import Case
 from gvsl.datasets import find_volumes, label_folder, stem
 from gvsl.errors import UserError
-from gvsl.files import make_writable
+from gvsl.files import MAX_NAME, claimed
 from gvsl.hardware import find_device
 from gvsl.io import UnusableFile, Volume, read_volume, refuse_label_map
+from gvsl.memory import is_out_of_memory
 from gvsl.prediction.ledger import Ledger, open_ledger
 from gvsl.prediction.outcome import Predicted
 from gvsl.prediction.results import Maps, Scores
@@ -23,11 +25,8 @@ from gvsl.prediction.volumes import segment_volume as segment_volume  # also imp
 from gvsl.preprocessing import require_lungmask
 from gvsl.progress import progress
 from gvsl.settings import check_settings
-from gvsl.transfer import Classifier, load_adapted
+from gvsl.transfer import Classifier, Segmenter, load_adapted
 from gvsl.transfer.weights import fingerprint
-
-NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
-"""Message of the plain RuntimeError that torch raises when the system is out of memory."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +111,8 @@ def predict(
         tell: takes an image and a line for all that `gvsl prepare` would note about it, before its result is written.
 
     Raises:
-        UserError: `run` is not such a folder, `out` is not writable or holds the results of another run or a
-            scores.csv that isn't a run's, or the run's preprocessing requires lungmask, which is not installed.
+        UserError: `run` is not such a folder, `out` is not writable, is being written or holds the results of another
+            run or a scores.csv that isn't a run's, or the run's preprocessing requires lungmask, which is not there.
     """
     settings = PredictSettings() if settings is None else settings
     device = find_device(settings.device)
@@ -123,7 +122,18 @@ def predict(
         raise UserError(f"{run} takes images of {channels} channels, gvsl predict reads images of 1: name another run")
     require_lungmask(model.preprocessing)
     model.network.to(device)
-    make_writable(out)
+    with claimed(out, "gvsl predict", inside=True):
+        return _predict(run, model, images, out, settings, tell)
+
+
+def _predict(
+    run: Path,
+    model: Segmenter | Classifier,
+    images: Sequence[Case],
+    out: Path,
+    settings: PredictSettings,
+    tell: TellCase,
+) -> Predicted:
     ledger = open_ledger(out, {"weights": fingerprint(run), "mirror": str(settings.mirror).lower()})
     results: Results
     if isinstance(model, Classifier):
@@ -165,10 +175,8 @@ def write_results(
                 (outcome.done if written else outcome.present).append(image)
             except UserError as error:
                 outcome.failed.append((image, str(error)))
-            except (MemoryError, RuntimeError, OSError) as error:
-                reason = _resource_error(error, out)
-                if reason is None:
-                    raise
+            except Exception as error:  # whatever it is, the other images are predicted
+                reason = _resource_error(error, out) or f"fails with {type(error).__name__}: {error}"
                 outcome.failed.append((image, reason))
             advance()
     return outcome
@@ -183,6 +191,7 @@ def _read(image: Case) -> Volume:
 def _write_one(results: Results, ledger: Ledger, image: Case, read: Callable[[Case], Volume], tell: TellCase) -> bool:
     """Write the missing results of an image; return False if none is missing."""
     names = results.names(image)
+    refuse_names(names)
     present = [name for name in names if results.has(name)]
     ledger.check(present, image.image)
     if len(present) == len(names):
@@ -193,11 +202,22 @@ def _write_one(results: Results, ledger: Ledger, image: Case, read: Callable[[Ca
     return True
 
 
+def refuse_names(names: Sequence[str]) -> None:
+    """Refuse results whose names no file system takes.
+
+    Raises:
+        UnusableFile: a name is too long.
+    """
+    longest = max(len(os.fsencode(name)) for name in names)
+    if longest > MAX_NAME:
+        raise UnusableFile(f"its result would have a name of {longest} bytes, {MAX_NAME} are the most; rename it")
+
+
 def _resource_error(error: Exception, out: Path) -> str | None:
     """Return the message for an out-of-memory or disk-full error, else None."""
     if isinstance(error, torch.OutOfMemoryError):
         return "does not fit the GPU's memory; give --device cpu"
-    if isinstance(error, MemoryError) or NO_MEMORY in str(error):
+    if is_out_of_memory(error):
         return "does not fit the memory there is; end other programs, or predict it on a machine with more"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"its result does not fit the disk of {out}; make room and give the same command again"

@@ -14,7 +14,7 @@ from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.cases import Case
 from gvsl.datasets import folder
 from gvsl.errors import UserError
-from gvsl.files import make_writable
+from gvsl.files import claimed
 from gvsl.hardware import find_device
 from gvsl.io import Volume
 from gvsl.methods import GVSL
@@ -88,27 +88,27 @@ def propagate(
         UserError: an input is missing or does not fit the others, or `out` holds other results.
     """
     settings = settings or PropagateSettings()
-    device = find_device(settings.device)
     method = load_matcher(weights)
-    make_writable(out)
-    chosen, atlases = _read(sources, cases, method, weights, out)
-    if len(images) == 1 and _is_store(images[0]):
-        target = _in_store(Store.open(images[0]), split, chosen, list(atlases.labels), method, weights)
-    else:
-        target = _in_files(images, method)
-    how = {name: str(value) for name, value in vars(settings).items() if name != "device"}
-    ledger = open_ledger(out, {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how})
-    results = CarriedMaps(
-        method.to(device),
-        [atlas.to(device) for atlas in atlases.atlases],
-        atlases.labels,
-        out,
-        settings,
-        prepare=target.prepare,
-        truth=target.truth,
-        from_files=target.truth is None,
-    )
-    return Propagated(write_results(results, ledger, target.images, out, target.read, tell), atlases)
+    with claimed(out, "gvsl propagate", inside=True):
+        chosen, atlases = _read(sources, cases, method, weights, out)
+        if len(images) == 1 and _is_store(images[0]):
+            target = _in_store(Store.open(images[0]), split, chosen, list(atlases.labels), method, weights)
+        else:
+            target = _in_files(images, method)
+        how = {name: str(value) for name, value in vars(settings).items() if name != "device"}
+        ledger = open_ledger(out, {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how})
+        device = find_device(settings.device)
+        results = CarriedMaps(
+            method.to(device),
+            [atlas.to(device) for atlas in atlases.atlases],
+            atlases.labels,
+            out,
+            settings,
+            prepare=target.prepare,
+            truth=target.truth,
+            from_files=target.truth is None,
+        )
+        return Propagated(write_results(results, ledger, target.images, out, target.read, tell), atlases)
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,13 @@ class Maps:
     """Label maps or probability maps as files in a folder, with labels.json beside them."""
 
     def __init__(self, model: Segmenter, folder: Path, *, probabilities: bool, mirror: bool) -> None:
-        """Write labels.json, or check the one that is there.
+        """Check the labels.json that is there, if any; the first result brings one.
 
         Raises:
             UserError: it names other structures.
         """
         self.model, self.folder, self.probabilities, self.mirror = model, folder, probabilities, mirror
-        write_label_names(folder, model.labels)
+        check_label_names(folder, model.labels)
 
     def names(self, image: Case) -> list[str]:
         """Return the names of an image's results."""
@@ -42,6 +42,7 @@ class Maps:
     def write(self, volume: Volume, image: Case, tell: Tell) -> None:
         """Predict an image, and write those of its results that do not exist yet; `tell` what is odd about it first."""
         names = self.names(image)
+        write_label_names(self.folder, self.model.labels)
         if not self.probabilities:
             labels = segment_volume(self.model, volume, mirror=self.mirror, scratch=self.folder, tell=tell)
             write_like(self.folder / names[0], labels, image.image, volume.affine)
@@ -70,7 +71,7 @@ class Scores:
         """
         self.model, self.path, self.mirror = model, folder / SCORES_NAME, mirror
         if self.path.exists() and not listed:
-            raise UserError(f"{self.path} exists already; name another folder, or remove it first")
+            raise UserError(f"{self.path} exists already; name another folder")
         self.rows = _read_scores(self.path) if self.path.exists() else {}
 
     def names(self, image: Case) -> list[str]:
@@ -92,13 +93,20 @@ class Scores:
 
 
 def write_label_names(folder: Path, labels: Mapping[int, str]) -> None:
-    """Write labels.json, or check the one that is there; UserError if it names other structures."""
-    text = json.dumps({str(value): name for value, name in labels.items()}, indent=1) + "\n"
+    """Write labels.json unless it is there."""
+    if not (folder / LABELS_NAME).exists():
+        write_text(folder / LABELS_NAME, _names_text(labels))
+
+
+def check_label_names(folder: Path, labels: Mapping[int, str]) -> None:
+    """Check labels.json, if there is one; UserError if it names other structures."""
     path = folder / LABELS_NAME
-    if not path.exists():
-        write_text(path, text)
-    elif path.read_bytes() != text.encode():
-        raise UserError(f"{path} names other structures, of another run; name another folder, or remove it first")
+    if path.exists() and path.read_bytes() != _names_text(labels).encode():
+        raise UserError(f"{path} names other structures, of another run; name another folder")
+
+
+def _names_text(labels: Mapping[int, str]) -> str:
+    return json.dumps({str(value): name for value, name in labels.items()}, indent=1) + "\n"
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -114,7 +122,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             raise ValueError(f"its columns are {', '.join(found)}")
         return [dict(zip(columns, row, strict=True)) for row in rows]
     except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} can't be read ({error}); name another folder, or remove it first") from None
+        raise UserError(f"{path} can't be read ({error}); name another folder") from None
 
 
 def _read_scores(path: Path) -> dict[str, str]:

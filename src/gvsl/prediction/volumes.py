@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gvsl.inferers import windows
 from gvsl.inferers.sliding_window import likeliest, sliding_window
-from gvsl.io import Box, Volume, resample_onto
+from gvsl.io import Box, UnusableFile, Volume, resample_onto
 from gvsl.preprocessing import Preprocessing, preprocess
 from gvsl.preprocessing.checks import check_prepared, unlike_hounsfield
 from gvsl.transfer import AdaptedNetwork, Classifier, Segmenter
@@ -137,6 +137,8 @@ def windowed_logits(network: AdaptedNetwork, array: NDArray[np.float32], mirror:
                 flipped = network(image.flip(axes))
                 total = total + (flipped.flip(axes) if flipped.ndim == image.ndim else flipped)
             total = total / len(flips)
+        if not bool(torch.isfinite(total).all()):
+            raise UnusableFile("the network's output for it is not finite: are the weights damaged?")
         return total
 
     return logits

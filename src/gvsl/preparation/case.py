@@ -1,6 +1,7 @@
 """Preparation of one case: read, check and preprocess its files, write its arrays, make its manifest row."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from gvsl.cases import Case, is_ignored
+from gvsl.errors import UserError
+from gvsl.files import MAX_NAME
 from gvsl.io import (
     UnusableFile,
     Volume,
@@ -54,6 +57,10 @@ def prepare_case(
     """
     current = main = first_file(case)
     try:
+        if len(os.fsencode(f"{case.id}.b2nd")) > MAX_NAME:
+            raise UnusableFile(
+                f"its name is too long for a store, whose names end in .b2nd: give it at most {MAX_NAME - 5} bytes"
+            )
         if case.unusable:
             raise UnusableFile(case.unusable)
         before = _stamps(case)
@@ -88,6 +95,11 @@ def prepare_case(
         return case.id, None, {"file": relative(current, root), "reason": str(error)}
     except MemoryError:
         return case.id, None, {"file": relative(current, root), "reason": "needs more memory than is free"}
+    except UserError:  # of no file, such as a package that is missing
+        raise
+    except Exception as error:  # whatever it is, the other cases are prepared
+        reason = f"fails with {type(error).__name__}: {error}"
+        return case.id, None, {"file": relative(current, root), "reason": reason}
     pixels = ready.array.astype(np.float16)
     digest = hashlib.sha256(pixels.tobytes())
     sizes = [put_array(folder, "images", case.id, pixels)]

@@ -22,7 +22,7 @@ from uuid import uuid4
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
-from gvsl.files import lock, write_text
+from gvsl.files import lock, refuse_long_name, write_text
 from gvsl.preparation.sources import Origin
 from gvsl.store.arrays import write_array
 from gvsl.store.manifest import CASES_NAME, MANIFEST_NAME, UPDATING_NAME
@@ -127,6 +127,7 @@ def staging_area(out: Path, spec: dict[str, Any]) -> Iterator[StagingArea]:
     Raises:
         UserError: the folder has another source or preprocessing, is no staging area, or is in use.
     """
+    refuse_long_name(out)
     path = partial_path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():

@@ -14,6 +14,7 @@ from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.memory import available_memory
 from gvsl.preparation.sources import stamp
+from gvsl.processes import pool_settings
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -54,7 +55,9 @@ def run_locally(work: Callable[[T], Result], cases: Sequence[T], processes: int)
         yield (work(case) for case in cases)
         return
     guarded = _Guarded(work, os.getpid())
-    with _running(Parallel(n_jobs=processes, return_as="generator_unordered"), guarded, cases) as results:
+    with _running(
+        Parallel(n_jobs=processes, return_as="generator_unordered", **pool_settings()), guarded, cases
+    ) as results:
         yield results
 
 
@@ -85,7 +88,7 @@ def run_on_dask(work: Callable[[T], Result], cases: Sequence[T], address: str) -
 
 
 class _Guarded:
-    """Work that exits instead of starting when the parent process is gone."""
+    """Work that does not start when the parent process is gone."""
 
     def __init__(self, work: Callable[[Any], Any], parent: int) -> None:
         self.work, self.parent = work, parent

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gvsl.errors import UserError
-from gvsl.files import whole_file, write_text
+from gvsl.files import is_claimed, is_temporary, whole_file, write_text
 from gvsl.settings import current_names
 
 RECORD_NAME = "record.json"
@@ -32,7 +32,8 @@ class RunRecord:
     """The resolved settings, including defaults."""
     store: dict[str, str]
     """`name` and `hash` of the store."""
-    status: Literal["running", "finished", "failed"] = "running"
+    status: Literal["running", "stopped", "finished", "failed"] = "running"
+    """`stopped` is what is read where the file says `running` but the process that wrote it is gone."""
     created: str = ""
     """Start of the run, ISO 8601 in UTC."""
     seconds: float = 0.0
@@ -101,6 +102,8 @@ def write_record(record: RunRecord, folder: Path) -> Path:
 def read_record(folder: Path) -> RunRecord:
     """Read `folder`/record.json; settings that have been renamed since have today's names.
 
+    A run that is recorded as running has status `stopped` if no process holds its folder (`gvsl.files.claimed`).
+
     Raises:
         UserError: there is none, it is not JSON, or it is not a record of this format.
     """
@@ -119,7 +122,10 @@ def read_record(folder: Path) -> RunRecord:
         raise UserError(f"{path} has format {values.get('format')}; this gvsl reads format {FORMAT}")
     values["config"] = current_names(values["config"])
     values["effects"] = current_names(values.get("effects", {}))
-    return RunRecord(**values)
+    record = RunRecord(**values)
+    if record.status == "running" and not is_claimed(folder):
+        record.status = "stopped"
+    return record
 
 
 def write_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
@@ -137,18 +143,23 @@ def write_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 def find_records(folders: Iterable[Path]) -> list[tuple[Path, RunRecord]]:
-    """Return all records in or below `folders`, each with its folder, sorted by folder.
+    """Return all records in or below `folders`, each with its folder, sorted by folder; not of half-written folders.
 
     Raises:
         UserError: a folder is missing, or holds no record at any depth.
     """
     found: dict[Path, RunRecord] = {}
     for folder in folders:
-        paths = sorted(folder.rglob(RECORD_NAME)) if folder.is_dir() else []
+        paths = [path for path in sorted(folder.rglob(RECORD_NAME)) if not _unfinished(path.relative_to(folder))]
         if not paths:
             raise UserError(f"{folder} holds no {RECORD_NAME}, nor does a folder in it: name the folder of a run")
         found.update({path.parent: read_record(path.parent) for path in paths})
     return sorted(found.items())
+
+
+def _unfinished(path: Path) -> bool:
+    """Return True for a file in a folder that is being written, or was when its writer was killed."""
+    return any(is_temporary(part) for part in path.parts)
 
 
 def _processor_name() -> str:

@@ -86,8 +86,10 @@ def _collapse(where: str, found: Mapping[str, float]) -> Iterator[Problem]:
 
 def _chance(where: str, found: Mapping[str, float], config: Mapping[str, Any]) -> Iterator[Problem]:
     for name, measures in _measures(found, config).items():
-        skill = max((value - chance) / (perfect - chance) for _, value, chance, perfect in measures)
-        if skill < MIN_SKILL:
+        skills = [
+            (value - chance) / (perfect - chance) for _, value, chance, perfect in measures if perfect != chance
+        ]  # of one pair a step, chance is perfect
+        if skills and max(skills) < MIN_SKILL:
             values = ", ".join(
                 f"{word} {number(value)}, chance {number(chance)}" for word, value, chance, _ in measures
             )

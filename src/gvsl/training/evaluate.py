@@ -11,6 +11,7 @@ from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.data import read_crop
 from gvsl.data.crop import Shape
+from gvsl.files import claimed
 from gvsl.methods import GVSL
 from gvsl.methods.restoration import Restoration
 from gvsl.records import RECORD_NAME, RunRecord, read_record, write_record
@@ -20,6 +21,7 @@ from gvsl.store import Store
 from gvsl.training.load_method import load_method
 from gvsl.training.matched_pairs import MatchedPair, match_pairs, pair_metrics, pair_picture, pair_volumes, plane
 from gvsl.training.matching_controls import control_metrics
+from gvsl.training.pretrain import COMMAND
 
 PICTURED_PAIRS = 3
 PICTURED_RESTORATIONS = 2
@@ -42,6 +44,11 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
     Raises:
         UserError: the run is not finished, or the store's preprocessing differs.
     """
+    with claimed(run, COMMAND, deep=(run / RECORD_NAME).is_file()):
+        return _evaluate(run, store, split)
+
+
+def _evaluate(run: Path, store: Store, split: str) -> RunRecord:
     record = read_record(run)
     method = load_method(run)
     assert isinstance(method.backbone, PretrainedUNet3D)  # load_method puts it there

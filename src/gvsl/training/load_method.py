@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from gvsl.arguments import pretext_type
-from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_backbone, read_tensors
+from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_backbone, read_tensors, refuse_nonfinite
 from gvsl.errors import UserError
 from gvsl.methods import METHODS, Method
 from gvsl.records import read_record
@@ -34,6 +34,7 @@ def load_method(run: Path) -> Method:
     report = compare_keys(expected, heads)
     if not report.complete:
         raise UserError(f"{run} has heads that do not fit its settings ({report}): copy the run again")
+    refuse_nonfinite(heads, find_weights(run) / HEADS_NAME)
     method.load_state_dict(heads, strict=False)
     return method.eval()
 

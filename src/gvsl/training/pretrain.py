@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
@@ -14,20 +15,22 @@ from gvsl.backbones.provenance import image_hashes
 from gvsl.backbones.weights import save_weights
 from gvsl.data import PairStream, crop_for
 from gvsl.errors import UserError
-from gvsl.files import refuse_existing
+from gvsl.files import claimed, refuse_existing, remove, whole_folder
 from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.methods import METHODS, Method
-from gvsl.records import CURVES_NAME, RunRecord, environment, read_record, utc_now, write_record
-from gvsl.records.comparability import changes
+from gvsl.records import CURVES_NAME, RECORD_NAME, RunRecord, environment, read_record, utc_now, write_record
+from gvsl.records.comparability import HASH_DIGITS, changes
 from gvsl.settings import effects_of
 from gvsl.store import Store
 from gvsl.text import one_of
+from gvsl.training.checkpoints import CHECKPOINT, has_checkpoint, read_checkpoint, remove_previous
 from gvsl.training.metrics_logger import Row
 from gvsl.training.pretrain_settings import PretrainSettings
-from gvsl.training.trainer import CHECKPOINT, fit
+from gvsl.training.trainer import TENSORBOARD, fit
 
 LAST_STEPS = 100
 """Number of steps over which the record's final values are averaged."""
+COMMAND = "gvsl pretrain"
 
 
 def pretrain(
@@ -46,16 +49,22 @@ def pretrain(
         resume: continue from the last checkpoint in `out`.
 
     Raises:
-        UserError: the method or the pairs don't exist, `out` exists, or there is nothing to resume.
+        UserError: the method or the pairs don't exist, `out` exists or is being written, or there is nothing to resume.
+        DivergedError: the loss or the weights are no longer finite; the checkpoints are of steps before.
         KeyboardInterrupt: the run was stopped; it can be resumed from its last checkpoint.
     """
+    with claimed(out, COMMAND, deep=(out / RECORD_NAME).is_file()):
+        return _pretrain(store, out, settings, method, resume)
+
+
+def _pretrain(store: Store, out: Path, settings: PretrainSettings, method: str, resume: bool) -> RunRecord:
     settings = replace(settings, trainer=resolve_precision(settings.trainer))
     settings = _resolve_levels(store, settings)
     network = build_method(method, settings)
     settings = _resolve_crop(network, store, settings)
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
     effects = effects_of(settings)
-    first_step = _first_step(out, config, effects, store.hash, resume)
+    checkpoint, first_step = _start(out, config, effects, store, resume)
     stream = PairStream(store, settings.data, settings.seed, first_step)
     config["data"]["crop"] = list(stream.crop)
     try:
@@ -78,14 +87,17 @@ def pretrain(
     if resume:
         earlier = read_record(out)
         record.created, before = earlier.created, earlier.seconds
-    out.mkdir(parents=True, exist_ok=True)
-    write_record(record, out)
+        write_record(record, out)
+    else:
+        with whole_folder(out) as folder:
+            write_record(record, folder)
     began = time.monotonic()
     try:
-        rows = fit(network, stream, out, settings, resume)
+        rows = fit(network, stream, out, settings, checkpoint)
     except BaseException:
         record.status, record.seconds = "failed", before + time.monotonic() - began
-        write_record(record, out)
+        with suppress(OSError):  # on a full disk, that error is the one to report
+            write_record(record, out)
         raise
     record.seconds = before + time.monotonic() - began
     record.metrics = _final_values(rows)
@@ -106,6 +118,7 @@ def pretrain(
     )
     record.status = "finished"
     write_record(record, out)
+    remove_previous(out)
     return record
 
 
@@ -151,28 +164,60 @@ def _resolve_crop(network: Method, store: Store, settings: PretrainSettings) -> 
     return replace(settings, data=replace(settings.data, crop=(side, side, side)))
 
 
-def _first_step(out: Path, config: dict[str, Any], effects: Mapping[str, str], store_hash: str, resume: bool) -> int:
-    """Check that a run may start or resume, and return the step that it starts at.
+def _start(
+    out: Path, config: dict[str, Any], effects: Mapping[str, str], store: Store, resume: bool
+) -> tuple[Path | None, int]:
+    """Check that a run may start or resume; return the checkpoint that it resumes from and the step it starts at.
+
+    What a run left that was stopped before its first checkpoint makes way for a new one.
 
     Raises:
         UserError: `out` exists or can't be resumed, or it was begun with other settings or on another store.
     """
     if not resume:
+        if is_worthless(out):
+            remove(out)
         refuse_existing(out)
-        return 0
+        return None, 0
     earlier = read_record(out)
     if earlier.status == "finished":
         raise UserError(f"{out} is finished; there is nothing to resume")
-    if not (out / CHECKPOINT).is_file():
+    if not has_checkpoint(out):
         raise UserError(f"{out} holds no {CHECKPOINT} to resume from; remove {out} and start again")
+    check_store(out, earlier, store)
     chosen = earlier.config.get("data", {}).get("crop") if config["data"]["crop"] is None else config["data"]["crop"]
     now = config | {"data": config["data"] | {"crop": chosen}}  # without a crop, the store determines it
-    changed = changes({**earlier.config, "store": earlier.store["hash"]}, {**now, "store": store_hash}, effects)
+    changed = changes(earlier.config, now, effects)
     if changed:
         raise UserError(
             f"{out} was begun with {'; '.join(map(str, changed))}: resume with the earlier value, or start another run"
         )
-    return int(torch.load(out / CHECKPOINT, map_location="cpu", weights_only=True)["global_step"])
+    return read_checkpoint(out)
+
+
+def check_store(run: Path, record: RunRecord, store: Store) -> None:
+    """Refuse to go on with a run on another store than it was begun on, or on the same one after it has changed.
+
+    Raises:
+        UserError: the store's hash is another: that of its cases, voxels and preprocessing.
+    """
+    name, mark = (str(record.store.get(key, "")) for key in ("name", "hash"))
+    if mark == store.hash:
+        return
+    digits = [found[:HASH_DIGITS] for found in (mark, store.hash)]
+    raise UserError(
+        f"{run} was begun with store {digits[0]}, now {digits[1]}: {store.path} is another than {name}, was prepared "
+        "otherwise, or has changed since; name the store as it was, or start another run"
+    )
+
+
+def is_worthless(run: Path) -> bool:
+    """Return True for what a pre-training left that was stopped before its first checkpoint, and nothing else."""
+    if not (run / RECORD_NAME).is_file() or has_checkpoint(run):
+        return False
+    record = read_record(run)
+    own = {RECORD_NAME, CURVES_NAME, TENSORBOARD, CHECKPOINT.parent.name}
+    return record.kind == "pretrain" and record.status != "finished" and {path.name for path in run.iterdir()} <= own
 
 
 def _final_values(rows: Sequence[Row]) -> dict[str, float]:

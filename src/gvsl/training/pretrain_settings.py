@@ -8,6 +8,9 @@ from gvsl.data import DataSettings
 from gvsl.errors import UserError
 from gvsl.settings import ARM, NOTHING, check_settings
 
+LESS = "give a smaller data.crop, data.batch_size or backbone.width, or end other programs"
+"""What to do when memory runs out."""
+
 
 @dataclass(frozen=True)
 class OptimiserSettings:

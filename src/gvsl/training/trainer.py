@@ -1,5 +1,7 @@
 """The Lightning trainer of a pre-training: device, checkpoints, callbacks and interruption."""
 
+import os
+import re
 import signal
 import warnings
 from collections.abc import Iterator
@@ -8,23 +10,37 @@ from pathlib import Path
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from gvsl.data import PairStream, pair_loader, read_crop
+from gvsl.data.pairs import READ_SECONDS
+from gvsl.errors import DivergedError, UserError
 from gvsl.hardware import find_device
 from gvsl.methods import Method
+from gvsl.processes import end_with_parent
 from gvsl.records import CURVES_NAME
+from gvsl.training.checkpoints import CHECKPOINT, WholeCheckpoints
+from gvsl.training.divergence import StopOnDivergence
 from gvsl.training.metrics_logger import MetricsLogger, Row, read_curves
 from gvsl.training.module import Epoch, PretrainModule
 from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.types import PairBatch
 
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
+TENSORBOARD = "tensorboard"
+"""The folder of TensorBoard's files in that of a run."""
+LOST_READER = re.compile(r"DataLoader (timed out|worker .*(exited|killed))")
+"""What torch says of a reading process that has ended, or doesn't answer."""
+
+USER_ERRORS = re.compile(r"^gvsl\.errors\.(UserError|DivergedError): (.+)$", re.MULTILINE)
+"""A user's error in the traceback of another process."""
 
 
-def fit(method: Method, stream: PairStream, out: Path, settings: PretrainSettings, resume: bool) -> list[Row]:
+def fit(
+    method: Method, stream: PairStream, out: Path, settings: PretrainSettings, resume: Path | None = None
+) -> list[Row]:
     """Train a method on a stream of pairs, and return the values logged at each step.
 
     Args:
@@ -32,9 +48,10 @@ def fit(method: Method, stream: PairStream, out: Path, settings: PretrainSetting
         stream: from the first step of this call on.
         out: the run's folder, for curves, checkpoints and TensorBoard.
         settings: optimiser and trainer.
-        resume: continue from the checkpoint in `out`.
+        resume: the checkpoint to continue from.
 
     Raises:
+        DivergedError: the loss or the weights are no longer finite.
         KeyboardInterrupt: the run was stopped by Ctrl-C or SIGTERM.
     """
     chosen = settings.trainer
@@ -48,9 +65,10 @@ def fit(method: Method, stream: PairStream, out: Path, settings: PretrainSetting
         strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         gradient_clip_val=settings.optimiser.clip_norm,
-        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        logger=TensorBoardLogger(out, name="", version=TENSORBOARD),
         callbacks=[
             logger,
+            StopOnDivergence(settings),
             *([_Compile()] if chosen.compile else []),
             ModelCheckpoint(
                 out / CHECKPOINT.parent,
@@ -60,6 +78,8 @@ def fit(method: Method, stream: PairStream, out: Path, settings: PretrainSetting
                 enable_version_counter=False,
             ),
         ],
+        # One process is started, which starts the others: what SLURM or torchrun say of theirs is of no concern.
+        plugins=[WholeCheckpoints(), LightningEnvironment()],
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=out,
@@ -75,9 +95,20 @@ def fit(method: Method, stream: PairStream, out: Path, settings: PretrainSetting
             trainer.fit(
                 module,
                 datamodule=_Pairs(stream),
-                ckpt_path=out / CHECKPOINT if resume else None,
+                ckpt_path=resume,
                 weights_only=True if resume else None,
             )
+        except Exception as error:
+            told = USER_ERRORS.findall(str(error))
+            if told:  # by another process, with its traceback
+                kind, message = told[-1]
+                raise {"UserError": UserError, "DivergedError": DivergedError}[kind](message) from None
+            if LOST_READER.search(str(error)) is None:
+                raise
+            raise UserError(
+                f"a process that reads volumes has ended or did not answer for {READ_SECONDS} s, as where memory, "
+                "or that which processes share (/dev/shm), runs short: give --data.workers 0, with --resume"
+            ) from error
         except SystemExit:  # Lightning turns Ctrl-C and SIGTERM into an exit, and ignores Ctrl-C from then on
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
@@ -100,7 +131,11 @@ class _Pairs(lightning.LightningDataModule):
 
     def __init__(self, stream: PairStream) -> None:
         super().__init__()
-        self.stream = stream
+        self.stream, self.main = stream, os.getpid()
+
+    def setup(self, stage: str) -> None:
+        """Let a process that was started for this run end with the one that started it."""
+        end_with_parent(self.main)
 
     def train_dataloader(self) -> DataLoader[PairBatch]:
         """Return the loader of this process's shard of each step's pairs."""

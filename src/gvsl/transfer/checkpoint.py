@@ -144,7 +144,7 @@ class Checkpoint:
         known = _pack(optimiser.state_dict()["state"], "optimiser", tensors)
         name = f"state-{step}.safetensors"
         self.folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(self.folder / name) as temporary:
+        with whole_file(self.folder / name, sync=True) as temporary:
             save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, temporary)
         state = {
             "format": FORMAT,
@@ -155,7 +155,7 @@ class Checkpoint:
             **values,
             "seconds": self.seconds,
         }
-        write_text(self.folder / STATE_NAME, json.dumps(state, allow_nan=False) + "\n")
+        write_text(self.folder / STATE_NAME, json.dumps(state, allow_nan=False) + "\n", sync=True)
         for old in self.folder.glob("state-*.safetensors"):
             if old.name != name:
                 old.unlink()

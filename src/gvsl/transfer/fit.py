@@ -8,12 +8,13 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from gvsl.errors import DivergedError
 from gvsl.io import Box
 from gvsl.progress import progress
 from gvsl.store import Store
 from gvsl.transfer.cases import draw_boxes
 from gvsl.transfer.checkpoint import Checkpoint
-from gvsl.transfer.monitor import Candidate, DivergedError, FitResult, TrainingMonitor
+from gvsl.transfer.monitor import Candidate, FitResult, TrainingMonitor
 from gvsl.transfer.networks import RIDGE, AdaptedNetwork
 from gvsl.transfer.task import Task
 from gvsl.transfer.transfer_settings import TransferSettings

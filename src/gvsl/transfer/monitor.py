@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gvsl.errors import UserError
+from gvsl.errors import DivergedError
 from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.transfer_settings import TransferSettings
 
@@ -17,10 +17,6 @@ MIN_GAIN = 1e-4
 """Gain of the validation score that counts as improvement for `patience`."""
 TensorGroups = dict[str, dict[str, Tensor]]
 """Tensors by group and name, as a checkpoint stores them."""
-
-
-class DivergedError(UserError):
-    """The loss is no longer finite; resuming would repeat it."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone, read_size
 from gvsl.data.crop import fit_crop
 from gvsl.datasets.tasks import TASKS
-from gvsl.errors import UserError
-from gvsl.files import refuse_existing, whole_folder
+from gvsl.errors import DivergedError, UserError
+from gvsl.files import claimed, refuse_existing, whole_folder
 from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.metrics.bootstrap import steps_to_fraction
 from gvsl.propagation.atlases import matcher_fingerprint
@@ -29,7 +29,7 @@ from gvsl.transfer.checkpoint import Checkpoint, part_folder
 from gvsl.transfer.classification import Classification
 from gvsl.transfer.fit import fit
 from gvsl.transfer.leakage import check_leakage, describe_leakage, images_learnt_from
-from gvsl.transfer.monitor import DivergedError, FitResult
+from gvsl.transfer.monitor import FitResult
 from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.preflight import check_mode, check_splits
 from gvsl.transfer.segmentation import Segmentation
@@ -70,11 +70,27 @@ def run_task(
         open_task: opens a task of another kind; then `name` need not be a key of `TASKS`.
 
     Raises:
-        UserError: there is no such task, `out` exists, the weights do not fit the store or the mode, a split or what
-            the task needs is missing, there is no checkpoint to resume from, or the loss is no longer finite.
+        UserError: there is no such task, `out` exists or is being written, the weights do not fit the store or the
+            mode, a split or what the task needs is missing, there is no checkpoint to resume from, or the loss is no
+            longer finite.
     """
     if open_task is None:
         open_task = KINDS[TASKS[one_of(TASKS, "task", name)].kind]
+    with claimed(out, "gvsl transfer"):
+        return _run(name, store, weights, out, settings, carry=carry, resume=resume, open_task=open_task)
+
+
+def _run(
+    name: str,
+    store: Store,
+    weights: str | Path | None,
+    out: Path,
+    settings: TransferSettings,
+    *,
+    carry: Path | None,
+    resume: bool,
+    open_task: OpenTask,
+) -> RunRecord:
     created = utc_now()
     refuse_existing(out)
     check_mode(weights, settings)

@@ -10,6 +10,9 @@ from gvsl.transfer.carry_settings import CarrySettings
 
 MODES = ("scratch", "linear", "finetune")
 
+LESS = "give a smaller crop, batch_size, cache_gigabytes or width, or end other programs"
+"""What to do when memory runs out."""
+
 
 @dataclass(frozen=True)
 class ClusterSettings:

@@ -18,6 +18,7 @@ from gvsl.backbones.weights import (
     load_backbone,
     read_config,
     read_tensors,
+    refuse_nonfinite,
     save_weights,
 )
 from gvsl.errors import UserError
@@ -140,7 +141,8 @@ def load_adapted(folder: Path, kind: str | None = None) -> Segmenter | Classifie
         kind: "segmentation" or "classification"; either if not given.
 
     Raises:
-        UserError: `folder` is not such a run's, a file in it is broken or of a newer format, or a key does not match.
+        UserError: `folder` is not such a run's, a file in it is broken or of a newer format, a key does not match,
+            or a weight is not finite.
     """
     path = folder / CONFIG_NAME
     if not path.is_file():
@@ -170,6 +172,7 @@ def load_adapted(folder: Path, kind: str | None = None) -> Segmenter | Classifie
     report = compare_keys(model.network.head.state_dict(), tensors)
     if not report.complete:
         raise UserError(f"{folder / HEAD_NAME} does not fit its {CONFIG_NAME} ({report}): copy both from one run")
+    refuse_nonfinite(tensors, folder / HEAD_NAME)
     model.network.head.load_state_dict(tensors)
     model.network.eval()
     return model
