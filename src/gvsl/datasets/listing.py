@@ -1,10 +1,10 @@
 """dataset.json of the Decathlon and of nnU-Net; it is untrusted."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gvsl import readers
 from gvsl.errors import UserError
 
 LISTING = "dataset.json"
@@ -27,8 +27,9 @@ def read_json(path: Path) -> object:
     if path.exists() and not path.is_file():  # reading a pipe would not end
         raise UserError(f"{path} is not a file; put a JSON file in its place, or remove it")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        found: object = readers.read_json(path)
+        return found
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as JSON: {error}") from None
 
 

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
+from gvsl.readers import check_kind, read_json
 from gvsl.settings import current_names
 
 RECORD_NAME = "record.json"
@@ -63,6 +64,10 @@ class RunRecord:
     format: int = FORMAT
 
 
+KINDS = get_type_hints(RunRecord)
+"""The type of each field."""
+
+
 def utc_now() -> str:
     """Return the current time, ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -105,10 +110,10 @@ def read_record(folder: Path) -> RunRecord:
     """
     path = folder / RECORD_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError:
         raise UserError(f"{folder} holds no {RECORD_NAME}: name the folder of a run") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as a run's record: {error}") from None
     known = {item.name for item in fields(RunRecord)}
     required = {"kind", "name", "seed", "config", "store"}
@@ -116,6 +121,13 @@ def read_record(folder: Path) -> RunRecord:
         raise UserError(f"{path} is not a run's record: it lacks or adds fields")
     if values.get("format") != FORMAT:
         raise UserError(f"{path} has format {values.get('format')}; this gvsl reads format {FORMAT}")
+    try:
+        for name, value in values.items():
+            check_kind(value, KINDS[name], name)
+        for name in ("name", "hash"):
+            check_kind(values["store"].get(name), str, f"store.{name}")
+    except ValueError as error:
+        raise UserError(f"{path} is not a run's record: {error}") from None
     values["config"] = current_names(values["config"])
     values["effects"] = current_names(values.get("effects", {}))
     return RunRecord(**values)

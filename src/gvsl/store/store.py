@@ -1,11 +1,10 @@
 """A prepared store, opened for reading."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 from gvsl.cases import SPLITS
 from gvsl.errors import UserError
 from gvsl.io import Box
+from gvsl.io.volume import MAX_VOXELS
 from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing
+from gvsl.readers import parse_json
 from gvsl.store.arrays import read_array
 from gvsl.store.manifest import read_manifest
 from gvsl.store.table import CaseTable
@@ -74,9 +75,11 @@ class Cases(Mapping[str, StoredCase]):
         """Parse one case; KeyError if there is no such case, UserError if its line is malformed."""
         line = self.table.line(case_id)
         try:
-            return _parse_case(json.loads(line))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{self.path} has a broken manifest ({error!r}); prepare the store again") from None
+            return _parse_case(parse_json(line, CaseRow))
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.path} has a broken manifest (case {case_id}: {error}); prepare the store again"
+            ) from None
 
     def __contains__(self, case_id: object) -> bool:
         """Return True if there is such a case."""
@@ -180,16 +183,42 @@ class Store:
         return self.cases[case_id]
 
 
-def _parse_case(item: dict[str, Any]) -> StoredCase:
+class Geometry(TypedDict):
+    """Grids of a case in its row."""
+
+    affine: list
+    source_affine: list
+    source_shape: list[int]
+
+
+class CaseRow(TypedDict):
+    """A line of cases.jsonl."""
+
+    id: str
+    splits: list[str]
+    shape: list[int]
+    labels: list[int] | None
+    geometry: Geometry
+    source: str
+    labels_cropped: int
+    hash: str
+    target: NotRequired[int | None]
+    content: NotRequired[str]
+    foreground: NotRequired[list[list[int]] | None]
+    lungs: NotRequired[str]
+    without_air: NotRequired[bool]
+
+
+def _parse_case(item: CaseRow) -> StoredCase:
     geometry = item["geometry"]
     return StoredCase(
         id=item["id"],
         splits=tuple(item["splits"]),
         shape=_three(item["shape"]),
         label_values=None if item["labels"] is None else tuple(item["labels"]),
-        affine=np.array(geometry["affine"], dtype=np.float64),
+        affine=_affine(geometry["affine"]),
         source=item["source"],
-        source_affine=np.array(geometry["source_affine"], dtype=np.float64),
+        source_affine=_affine(geometry["source_affine"]),
         source_shape=_three(geometry["source_shape"]),
         labels_cropped=item["labels_cropped"],
         hash=item["hash"],
@@ -199,6 +228,14 @@ def _parse_case(item: dict[str, Any]) -> StoredCase:
         masked=item.get("lungs") == "mask",
         without_air=bool(item.get("without_air", False)),
     )
+
+
+def _affine(rows: list[Any]) -> NDArray[np.float64]:
+    """Check a 4 x 4 matrix."""
+    found = np.array(rows, dtype=np.float64)
+    if found.shape != (4, 4) or not np.isfinite(found).all():
+        raise ValueError("an affine is no 4 x 4 matrix of finite numbers")
+    return found
 
 
 def _target(value: object) -> int | None:
@@ -222,6 +259,8 @@ def _foreground(value: list[list[int]] | None, shape: list[int]) -> Box | None:
 
 def _three(sizes: list[int]) -> tuple[int, int, int]:
     first, second, third = sizes
+    if min(sizes) < 1 or first * second * third > MAX_VOXELS:
+        raise ValueError(f"a volume has {sizes} voxels")
     return first, second, third
 
 
