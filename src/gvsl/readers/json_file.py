@@ -35,13 +35,13 @@ def read_json(path: Path, kind: Any = Any, limit: int = MAX_BYTES) -> Any:
 
 
 def parse_json(content: bytes, kind: Any = Any) -> Any:
-    """Parse the content of a JSON file, see `read_json`.
+    r"""Parse the content of a JSON file, see `read_json`.
 
     Raises:
         ValueError: it is no JSON, nests too deeply, has too many entries, a key twice, a number that is not finite or
             of more than 64 bits, or a value of another type than `kind`.
 
-    >>> parse_json(b'\\xef\\xbb\\xbf{"a": 1}')
+    >>> parse_json(b'\xef\xbb\xbf{"a": 1}')
     {'a': 1}
     >>> parse_json(b'{"a": NaN}')
     Traceback (most recent call last):

@@ -124,8 +124,6 @@ def read_record(folder: Path) -> RunRecord:
     try:
         for name, value in values.items():
             check_kind(value, KINDS[name], name)
-        for name in ("name", "hash"):
-            check_kind(values["store"].get(name), str, f"store.{name}")
     except ValueError as error:
         raise UserError(f"{path} is not a run's record: {error}") from None
     values["config"] = current_names(values["config"])
