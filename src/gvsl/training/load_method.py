@@ -4,12 +4,16 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import torch
+
 from gvsl.arguments import pretext_type
-from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_backbone, read_tensors
+from gvsl.backbones.tensor_file import read_tensors, tensor_shapes
+from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_backbone
 from gvsl.errors import UserError
 from gvsl.methods import METHODS, Method
 from gvsl.records import read_record
 from gvsl.records.comparability import ADDED_LATER
+from gvsl.text import one_line
 
 
 def load_method(run: Path) -> Method:
@@ -28,13 +32,18 @@ def load_method(run: Path) -> Method:
         settings = _from_values(kind, _added_later(kind) | record.config["pretext"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{run} has settings that this gvsl does not know ({error})") from None
-    method = factory(backbone, settings)
-    heads = read_tensors(find_weights(run) / HEADS_NAME)
-    expected = {name: value for name, value in method.state_dict().items() if not name.startswith("backbone.")}
-    report = compare_keys(expected, heads)
+    path = find_weights(run) / HEADS_NAME
+    try:
+        with torch.device("meta"):  # no size in the settings costs memory before the file is known to have it
+            expected = factory(backbone, settings).state_dict()
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise UserError(f"{run} has settings with which its method can't be built ({one_line(str(error))})") from None
+    heads = {name: value for name, value in expected.items() if not name.startswith("backbone.")}
+    report = compare_keys(heads, tensor_shapes(path))
     if not report.complete:
         raise UserError(f"{run} has heads that do not fit its settings ({report}): copy the run again")
-    method.load_state_dict(heads, strict=False)
+    method = factory(backbone, settings)
+    method.load_state_dict(read_tensors(path), strict=False)
     return method.eval()
 
 

@@ -1,19 +1,22 @@
 """Checkpoints of a transfer run, kept beside its output folder until that is complete."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gvsl.backbones.weights import read_tensors
+from gvsl.backbones.tensor_file import read_tensors, tensor_shapes
+from gvsl.backbones.weights import compare_keys
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
+from gvsl.readers import check_kind, read_json
 from gvsl.records.comparability import changes
 
 FORMAT = 1
@@ -25,6 +28,20 @@ TENSOR = "tensor"
 def part_folder(out: Path) -> Path:
     """Return the folder of a run's checkpoint."""
     return out.with_name(f"{out.name}.part")
+
+
+class StateFile(TypedDict):
+    """Content of state.json."""
+
+    format: int
+    identity: dict[str, Any]
+    step: int
+    tensors: str
+    optimiser: dict[str, Any]
+    seconds: float
+    best_step: int
+    best_score: float | None
+    rows: list[dict[str, float]]
 
 
 class Stateful(Protocol):
@@ -116,6 +133,7 @@ class Checkpoint:
             return
         path = self.folder / str(self._state["tensors"])
         groups: dict[str, dict[str, Tensor]] = {}
+        _check_tensors(path, training, optimiser)
         for name, value in read_tensors(path).items():
             group, _, key = name.partition("/")
             # Tensors mapped from a file are aligned otherwise than torch's own, and sums over them round otherwise.
@@ -168,15 +186,14 @@ class Checkpoint:
     def _read(self) -> dict[str, Any]:
         path = self.folder / STATE_NAME
         try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            if state["format"] != FORMAT:
-                raise UserError(f"{path} has format {state['format']}; this gvsl reads format {FORMAT}")
-            began: dict[str, Any] = state["identity"]
-            changed = changes(began, self.identity, self.effects)
-            types = {"step": int, "tensors": str, "seconds": float, "optimiser": dict}
-            if not all(isinstance(state[key], kind) for key, kind in types.items()) or "/" in state["tensors"]:
-                raise ValueError("a value is of another type")
-        except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            state = read_json(path, dict[str, Any])
+            if state.get("format") != FORMAT:
+                raise UserError(f"{path} has format {state.get('format')}; this gvsl reads format {FORMAT}")
+            check_kind(state, StateFile)
+            changed = changes(state["identity"], self.identity, self.effects)
+            if not re.fullmatch(r"state-\d+\.safetensors", state["tensors"]) or state["step"] < 0:
+                raise ValueError("it names no tensors of a step")
+        except (OSError, ValueError) as error:
             raise UserError(f"{path} can't be read ({error}): remove {self.folder} and start over") from None
         if changed:
             raise UserError(
@@ -184,6 +201,28 @@ class Checkpoint:
                 f"resume with the earlier value, or remove {self.folder} and start over"
             )
         return dict(state)
+
+
+def _check_tensors(path: Path, training: Stateful, optimiser: torch.optim.Optimizer) -> None:
+    """Check a state's tensors before they are read: those of the network as it is, and none larger than it.
+
+    Raises:
+        UserError: a tensor is missing, has another shape, or is too large for the run.
+    """
+    found = tensor_shapes(path)
+    current, _ = training.export_state()
+    wanted = {f"{group}/{key}": value for group in ("network", "best") for key, value in current[group].items()}
+    own = {name: value for name, value in found.items() if name.startswith(("network/", "best/"))}
+    report = compare_keys(wanted, own)
+    if not report.complete:
+        raise UserError(f"{path} does not fit the run ({report}): remove {path.parent} and start over")
+    parameters = [value for group in optimiser.param_groups for value in group["params"]]
+    limit = sum(value.numel() for value in parameters)
+    for name, value in found.items():
+        index = re.match(r"optimiser/(\d+)/exp_avg", name)
+        shape = parameters[int(index[1])].shape if index and int(index[1]) < len(parameters) else value.shape
+        if value.shape != shape or (name.startswith("optimiser/") and value.numel() > max(limit, 1)):
+            raise UserError(f"{path} does not fit the run ({name[:80]}): remove {path.parent} and start over")
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
