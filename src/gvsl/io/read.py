@@ -15,6 +15,7 @@ from gvsl.io.nifti import load_nifti, write_nifti, write_nifti_like
 from gvsl.io.nrrd import MAGIC, load_nrrd
 from gvsl.io.stream import wrap_read_errors
 from gvsl.io.volume import UnusableFile, Volume
+from gvsl.readers import foreign
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Suffixes of volumes and of headers with the voxels elsewhere, in lower case."""
@@ -104,6 +105,9 @@ def _format_of(path: Path) -> str:
             head = stream.read(HEAD_BYTES)
     if not head:
         raise UnusableFile("is empty")
+    found = foreign(head)
+    if found:
+        raise UnusableFile(found)
     if head.startswith(MAGIC):
         return "nrrd"
     if begins_as_dicom(head):

@@ -1,7 +1,9 @@
 """Result files of predictions: label maps or probability maps, or a table of scores."""
 
 import csv
+import io
 import json
+import math
 from contextlib import closing
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.io import Volume, write_like
 from gvsl.prediction.volumes import classify_volume, segment_probabilities, segment_volume
+from gvsl.readers import check_regular, read_bytes
+from gvsl.text import plain_cell, table_cell
 from gvsl.transfer import Classifier, Segmenter
 
 LABELS_NAME = "labels.json"
@@ -31,7 +35,7 @@ class Maps:
         path = folder / LABELS_NAME
         if not path.exists():
             write_text(path, text)
-        elif path.read_bytes() != text.encode():
+        elif not _holds(path, text):
             raise UserError(f"{path} names other structures, of another run; name another folder, or remove it first")
 
     def names(self, image: Case) -> list[str]:
@@ -90,17 +94,26 @@ class Scores:
         with whole_file(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(SCORES_COLUMNS)
-            writer.writerows(rows.items())
+            writer.writerows((table_cell(case), score) for case, score in rows.items())
         self.rows = rows
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Return True if a file has this text and no other."""
+    try:
+        return check_regular(path) == len(text.encode()) and path.read_bytes() == text.encode()
+    except (OSError, ValueError):
+        return False
 
 
 def _read_scores(path: Path) -> dict[str, str]:
     """Return the score of each id in a table."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            columns, *rows = csv.reader(file)
+        columns, *rows = csv.reader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline=""))
         if tuple(columns) != SCORES_COLUMNS:
             raise ValueError(f"its columns are {', '.join(columns)}")
-        return {case: score for case, score in rows}  # noqa: C416 - a row of another length is an error here
+        if not all(math.isfinite(float(score)) for _, score in rows):  # a row of another length is an error here
+            raise ValueError("a score is not finite")
+        return {plain_cell(case): score for case, score in rows}
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path} can't be read ({error}); name another folder, or remove it first") from None

@@ -67,7 +67,7 @@ def _refuse_large(text: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in (anchor for anchor, _ in open_nodes):
                 raise ValueError(f"its alias {event.anchor} lies in what it repeats")
-            count += sizes.get(event.anchor, 1)
+            count += sizes.get(event.anchor or "", 1)
         elif isinstance(event, yaml.NodeEvent):
             if isinstance(event, yaml.ScalarEvent):
                 if event.anchor is not None:

@@ -151,13 +151,22 @@ def find_records(folders: Iterable[Path]) -> list[tuple[Path, RunRecord]]:
     Raises:
         UserError: a folder is missing, or holds no record at any depth.
     """
-    found: dict[Path, RunRecord] = {}
+    return [(folder, read_record(folder)) for folder in find_runs(folders)]
+
+
+def find_runs(folders: Iterable[Path]) -> list[Path]:
+    """Return the folders of all records in or below `folders`, sorted, without reading them.
+
+    Raises:
+        UserError: a folder is missing, or holds no record at any depth.
+    """
+    found: set[Path] = set()
     for folder in folders:
         paths = sorted(folder.rglob(RECORD_NAME)) if folder.is_dir() else []
         if not paths:
             raise UserError(f"{folder} holds no {RECORD_NAME}, nor does a folder in it: name the folder of a run")
-        found.update({path.parent: read_record(path.parent) for path in paths})
-    return sorted(found.items())
+        found.update(path.parent for path in paths)
+    return sorted(found)
 
 
 def _processor_name() -> str:

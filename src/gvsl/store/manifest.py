@@ -109,7 +109,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], CaseTable]:
         raise UserError(f"{folder} has a broken manifest ({error}); prepare the store again") from None
 
 
-def _check_labels(manifest: ManifestFile) -> None:
+def _check_labels(manifest: dict[str, Any]) -> None:
     """Check that label values are whole numbers, and that those that were mapped come in pairs; ValueError if not."""
     for value in manifest["label_names"]:
         if not re.fullmatch(r"-?\d{1,6}", value, re.ASCII):

@@ -186,8 +186,8 @@ class Store:
 class Geometry(TypedDict):
     """Grids of a case in its row."""
 
-    affine: list
-    source_affine: list
+    affine: list[Any]
+    source_affine: list[Any]
     source_shape: list[int]
 
 

@@ -22,6 +22,7 @@ from gvsl.records.comparability import changes
 from gvsl.settings import effects_of
 from gvsl.store import Store
 from gvsl.text import one_of
+from gvsl.training.checkpoint_file import load_checkpoint
 from gvsl.training.metrics_logger import Row
 from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.training.trainer import CHECKPOINT, fit
@@ -155,12 +156,12 @@ def _first_step(out: Path, config: dict[str, Any], effects: Mapping[str, str], s
         raise UserError(f"{out} holds no {CHECKPOINT} to resume from; remove {out} and start again")
     chosen = earlier.config.get("data", {}).get("crop") if config["data"]["crop"] is None else config["data"]["crop"]
     now = config | {"data": config["data"] | {"crop": chosen}}  # without a crop, the store determines it
-    changed = changes({**earlier.config, "store": earlier.store["hash"]}, {**now, "store": store_hash}, effects)
+    changed = changes({**earlier.config, "store": earlier.store.get("hash")}, {**now, "store": store_hash}, effects)
     if changed:
         raise UserError(
             f"{out} was begun with {'; '.join(map(str, changed))}: resume with the earlier value, or start another run"
         )
-    return int(torch.load(out / CHECKPOINT, map_location="cpu", weights_only=True)["global_step"])
+    return int(load_checkpoint(out / CHECKPOINT)["global_step"])
 
 
 def _final_values(rows: Sequence[Row]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from gvsl.data import PairStream, pair_loader, read_crop
 from gvsl.hardware import find_device
 from gvsl.methods import Method
 from gvsl.records import CURVES_NAME
+from gvsl.training.checkpoint_file import check_checkpoint
 from gvsl.training.metrics_logger import MetricsLogger, Row, read_curves
 from gvsl.training.module import Epoch, PretrainModule
 from gvsl.training.pretrain_settings import PretrainSettings
@@ -35,6 +36,7 @@ def fit(method: Method, stream: PairStream, out: Path, settings: PretrainSetting
         resume: continue from the checkpoint in `out`.
 
     Raises:
+        UserError: the checkpoint is broken, or of another method or other settings.
         KeyboardInterrupt: the run was stopped by Ctrl-C or SIGTERM.
     """
     chosen = settings.trainer
@@ -66,6 +68,8 @@ def fit(method: Method, stream: PairStream, out: Path, settings: PretrainSetting
     )
     epoch = None if method.min_epoch_steps is None else _epoch(stream, method.min_epoch_steps)
     module = PretrainModule(method, settings.optimiser, settings.seed, chosen.max_steps, epoch)
+    if resume:
+        check_checkpoint(out / CHECKPOINT, module, chosen.max_steps)
     on_interrupt = signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings():
         # The stream itself starts at the checkpoint's step, and small crops need only one reading process.
