@@ -46,7 +46,7 @@ def tensor_shapes(path: Path) -> dict[str, Tensor]:
                 name: torch.empty(part.get_shape(), dtype=TYPES[kinds[name]], device="meta")
                 for name, part in slices.items()
             }
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
         raise UserError(f"{path} can't be read: {error}; copy it from the run again") from None
 
 

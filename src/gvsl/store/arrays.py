@@ -17,6 +17,8 @@ BLOCK = 16
 """A 64-cubed crop of heart MR takes 2 ms with ZSTD at half the size; 0.8 ms with LZ4, which hardly compresses it."""
 MAX_CHUNK = 256
 """Maximum side of a chunk in voxels."""
+IMAGE_TYPES = ("float16",)
+LABEL_TYPES = ("uint8", "int16")
 LEVEL = 1
 """Level 5 takes five times as long to write and saves 1 % more."""
 
@@ -40,8 +42,14 @@ def write_array(path: Path, array: NDArray[Any]) -> int:
     return len(packed)
 
 
-def read_array(path: Path, shape: tuple[int, ...], box: Box | None) -> NDArray[Any]:
-    """Read `box` of an array, or the whole array; UserError if the file is missing or damaged, or has another shape."""
+def read_array(
+    path: Path, shape: tuple[int, ...], box: Box | None, types: tuple[str, ...] = (*IMAGE_TYPES, *LABEL_TYPES)
+) -> NDArray[Any]:
+    """Read `box` of an array, or the whole array.
+
+    Raises:
+        UserError: the file is missing or damaged, or has another shape, a type not in `types`, or NaN.
+    """
     try:
         check_regular(path)
         # one thread: loaders read in many processes at once
@@ -50,6 +58,11 @@ def read_array(path: Path, shape: tuple[int, ...], box: Box | None) -> NDArray[A
             raise UserError(f"{path} has shape {stored.shape}, but {shape} in the manifest; prepare the store again")
         if max(*stored.chunks, *stored.blocks) > MAX_CHUNK:  # each is allocated whole
             raise ValueError(f"its chunks have {stored.chunks} voxels")
-        return np.asarray(stored[box if box is not None else (slice(None),) * 3])
+        if str(stored.dtype) not in types:
+            raise ValueError(f"it holds {stored.dtype}, not {' or '.join(types)}")
+        found = np.asarray(stored[box if box is not None else (slice(None),) * 3])
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError, MemoryError) as error:
         raise UserError(f"{path} can't be read ({error}); prepare the store again") from None
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise UserError(f"{path} holds values that are not finite; prepare the store again")
+    return found

@@ -15,7 +15,7 @@ from gvsl.io import Box
 from gvsl.io.volume import MAX_VOXELS
 from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing
 from gvsl.readers import parse_json
-from gvsl.store.arrays import read_array
+from gvsl.store.arrays import IMAGE_TYPES, LABEL_TYPES, read_array
 from gvsl.store.manifest import read_manifest
 from gvsl.store.table import CaseTable
 
@@ -161,7 +161,7 @@ class Store:
             UserError: the store has no such case, or the file is damaged.
         """
         case = self._case(case_id)
-        return read_array(image_path(self.path, case_id), case.shape, box).astype(np.float32)
+        return read_array(image_path(self.path, case_id), case.shape, box, IMAGE_TYPES).astype(np.float32)
 
     def label(self, case_id: str, box: Box | None = None) -> NDArray[Any]:
         """Read a label map or the part in `box`: (D, H, W), uint8 or int16.
@@ -171,7 +171,7 @@ class Store:
         """
         if not self.has_label(case_id):
             raise UserError(f"case {case_id} of {self.path} has no label map")
-        return read_array(label_path(self.path, case_id), self._case(case_id).shape, box)
+        return read_array(label_path(self.path, case_id), self._case(case_id).shape, box, LABEL_TYPES)
 
     def has_label(self, case_id: str) -> bool:
         """Return True if a case has a label map; UserError if the store has no such case."""

@@ -14,9 +14,9 @@ from gvsl.errors import UserError
 from gvsl.readers import check_kind, foreign, read_head
 from gvsl.training.module import PretrainModule
 
-WEIGHTS, STEP, OPTIMISERS = "state_dict", "global_step", "optimizer_states"
 ADAM = ("exp_avg", "exp_avg_sq")
 """Adam's tensors of a parameter, of its shape."""
+WEIGHTS, STEP, OPTIMISERS = "state_dict", "global_step", "optimizer_states"
 BROKEN = (
     *(OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, AttributeError, IndexError, OverflowError),
     *(pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError, MemoryError, AssertionError, ImportError),
@@ -37,6 +37,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
                 raise ValueError("it is compressed, which no checkpoint is")
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"{damaged} in it is damaged")
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         check_kind(checkpoint, dict[str, Any])
         if type(checkpoint[STEP]) is not int or checkpoint[STEP] < 0:
@@ -77,4 +80,5 @@ def _fits(index: Any, values: Any, trained: list[torch.nn.Parameter]) -> bool:
     """Return True if a state of Adam is that of the parameter of this number."""
     if type(index) is not int or not 0 <= index < len(trained) or not isinstance(values, dict):
         return False
-    return all(isinstance(values.get(name), Tensor) and values[name].shape == trained[index].shape for name in ADAM)
+    fits = all(isinstance(values.get(name), Tensor) and values[name].shape == trained[index].shape for name in ADAM)
+    return fits and bool((values["exp_avg_sq"] >= 0).all())

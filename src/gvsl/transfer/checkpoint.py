@@ -1,7 +1,6 @@
 """Checkpoints of a transfer run, kept beside its output folder until that is complete."""
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -21,6 +20,8 @@ from gvsl.records.comparability import changes
 
 FORMAT = 1
 STATE_NAME = "state.json"
+ADAM = ("exp_avg", "exp_avg_sq")
+"""Adam's tensors of a parameter, of its shape."""
 TENSOR = "tensor"
 """The key of a tensor's name in the JSON."""
 
@@ -142,6 +143,7 @@ class Checkpoint:
             training.import_state(groups, self._state)
             known = _unpack(self._state["optimiser"], groups.get("optimiser", {}))
             known = {int(index): state for index, state in known.items()}
+            _check_state(known, optimiser)
             optimiser.load_state_dict({"state": known, "param_groups": optimiser.state_dict()["param_groups"]})
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{path} does not fit the run ({error}): remove {self.folder} and start over") from None
@@ -191,8 +193,10 @@ class Checkpoint:
                 raise UserError(f"{path} has format {state.get('format')}; this gvsl reads format {FORMAT}")
             check_kind(state, StateFile)
             changed = changes(state["identity"], self.identity, self.effects)
-            if not re.fullmatch(r"state-\d+\.safetensors", state["tensors"]) or state["step"] < 0:
-                raise ValueError("it names no tensors of a step")
+            if state["step"] < 0 or state["tensors"] != f"state-{state['step']}.safetensors":
+                raise ValueError("it names no tensors of its step")
+            if not 0 <= state["best_step"] <= state["step"]:
+                raise ValueError(f"its best step is {state['best_step']} of {state['step']}")
         except (OSError, ValueError) as error:
             raise UserError(f"{path} can't be read ({error}): remove {self.folder} and start over") from None
         if changed:
@@ -216,13 +220,40 @@ def _check_tensors(path: Path, training: Stateful, optimiser: torch.optim.Optimi
     report = compare_keys(wanted, own)
     if not report.complete:
         raise UserError(f"{path} does not fit the run ({report}): remove {path.parent} and start over")
+    limit = sum(value.numel() for group in optimiser.param_groups for value in group["params"])
+    large = next((name for name, value in found.items() if name not in wanted and value.numel() > max(limit, 1)), None)
+    if large is not None:
+        raise UserError(f"{path} does not fit the run ({large[:80]} is too large): remove {path.parent} and start over")
+
+
+def _check_state(known: dict[int, Any], optimiser: torch.optim.Optimizer) -> None:
+    """Check that an optimiser's state has what its next step reads; ValueError if it doesn't.
+
+    Args:
+        known: the state by the number of its parameter.
+        optimiser: that will take it.
+    """
     parameters = [value for group in optimiser.param_groups for value in group["params"]]
-    limit = sum(value.numel() for value in parameters)
-    for name, value in found.items():
-        index = re.match(r"optimiser/(\d+)/exp_avg", name)
-        shape = parameters[int(index[1])].shape if index and int(index[1]) < len(parameters) else value.shape
-        if value.shape != shape or (name.startswith("optimiser/") and value.numel() > max(limit, 1)):
-            raise UserError(f"{path} does not fit the run ({name[:80]}): remove {path.parent} and start over")
+    count = sum(value.numel() for value in parameters)
+    for index, state in known.items():
+        if not 0 <= index < len(parameters) or not isinstance(state, dict):
+            raise ValueError(f"the optimiser has no parameter {index}")
+        if isinstance(optimiser, torch.optim.LBFGS):
+            vectors = [
+                state.get("d"),
+                state.get("prev_flat_grad"),
+                *(state.get("old_dirs") or []),
+                *(state.get("old_stps") or []),
+            ]
+            fits = all(value is None or (isinstance(value, Tensor) and value.shape == (count,)) for value in vectors)
+            fits &= all(type(state.get(name)) is int and state[name] >= 0 for name in ("n_iter", "func_evals"))
+        else:
+            shape = parameters[index].shape
+            fits = all(isinstance(state.get(name), Tensor) and state[name].shape == shape for name in ADAM)
+            fits &= isinstance(state.get("step"), Tensor) and state["step"].numel() == 1 and float(state["step"]) >= 0
+            fits &= state.keys() == {"step", *ADAM} and bool((state["exp_avg_sq"] >= 0).all())
+        if not fits:
+            raise ValueError(f"the optimiser's state of parameter {index} is not that of {type(optimiser).__name__}")
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
