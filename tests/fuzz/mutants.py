@@ -372,7 +372,7 @@ def damage_array(path: Path, draw: random.Random) -> str:
         array[0, 0, 0] = {"nan": np.nan, "inf": np.inf, "negative": -5}[how]
     elif how == "shape":
         array = draw.choice([array[:-1], array.ravel(), array[None], array[:0]])
-    chunks = (2**10, 2**10, 2**9) if how == "chunk" else None
+    chunks = (512, 512, 256) if how == "chunk" else None
     path.unlink()
     blosc2.asarray(
         np.ascontiguousarray(array), urlpath=str(path), contiguous=True, **({"chunks": chunks} if chunks else {})
