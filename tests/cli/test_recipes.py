@@ -13,6 +13,7 @@ from gvsl.augment import SpatialSettings
 from gvsl.cli import COMMANDS
 from gvsl.cli.pretrain import pretrain_options
 from gvsl.cli.transfer import transfer_options
+from gvsl.errors import UserError
 from gvsl.losses import smoothness_loss
 from gvsl.methods import METHODS, GVSLSettings
 from gvsl.recipes import RECIPE_COMMANDS, read_recipe, recipe_names
@@ -211,3 +212,11 @@ def test_quick_moves_the_volumes_of_all_dense_methods_alike() -> None:
     ]
     assert all(settings == found[0] for settings in found)
     assert found[0].rate == 1
+
+
+def test_a_recipe_of_endless_aliases_is_refused_at_once(tmp_path: Path) -> None:
+    lines = ["pretrain:", "  a0: &a0 {x: 1, y: 2}"]
+    lines += [f"  a{n}: &a{n} {{{', '.join(f'k{m}: *a{n - 1}' for m in range(9))}}}" for n in range(1, 9)]
+    (tmp_path / "r.yaml").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(UserError, match="more than 10,000 values"):
+        read_recipe(str(tmp_path / "r.yaml"), "pretrain")

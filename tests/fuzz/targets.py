@@ -110,9 +110,7 @@ def hurt_volume(path: Path, draw: random.Random) -> str:
         content = path.read_bytes()
         lines = list(re.finditer(rb"^([\w ]+)(: | = )(.*)$", content[:1500].split(b"\n\n")[0], re.MULTILINE))
         line = draw.choice(lines)
-        odd = draw.choice(
-            ["", "nan", "-1", "0", "9" * 11, "1e400", "../x", "(", "LIST", "9" * 5000, "1 2", "3.5", "\0"]
-        )
+        odd = draw.choice(["", "nan", "-1", "0", "9" * 11, "1e400", "../x", "(", "LIST", "9" * 5000, "1 2", "\0"])
         path.write_bytes(content[: line.start(3)] + odd.encode() + content[line.end(3) :])
         return f"{line[1].decode()} {odd[:10]}"
     if path.suffix == ".dcm" and draw.random() < 0.5:
@@ -175,10 +173,8 @@ def read_store(root: Path) -> str | None:
         image = store.image(case_id)
         if not np.isfinite(image).all() or image.min() < -0.01 or image.max() > 1.01:
             return f"the image of {case_id} is not in 0 to 1"
-        if store.has_label(case_id):
-            found = {int(value) for value in np.unique(store.label(case_id)) if value}
-            if not found <= set(case.label_values or ()):
-                return f"the label map of {case_id} has other values than its row"
+        if store.has_label(case_id) and store.label(case_id).dtype.kind not in "iu":
+            return f"the label map of {case_id} has values that are no whole numbers"
         if not (np.isfinite(case.affine).all() and min(case.shape) > 0):
             return f"{case_id} has no geometry"
     return None

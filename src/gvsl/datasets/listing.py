@@ -8,6 +8,7 @@ from gvsl import readers
 from gvsl.errors import UserError
 
 LISTING = "dataset.json"
+MAX_DIGITS = 10
 Kind = TypeVar("Kind")
 
 
@@ -47,11 +48,16 @@ def names_of(labels: Mapping[str, Any], root: Path) -> dict[int, str]:
     Raises:
         UserError: a value is no whole number, or a name no text.
     """
-    if not all(str(value).isdecimal() and isinstance(name, str) and name for value, name in labels.items()):
+    if not all(_is_value(value) and isinstance(name, str) and name for value, name in labels.items()):
         raise UserError(
             f'{root / LISTING} should have whole numbers and names in labels, like {{"0": "background", "1": "liver"}}'
         )
     return {int(value): name for value, name in labels.items() if int(value) != 0}
+
+
+def _is_value(text: object) -> bool:
+    """Return True for a whole number of 0 or more, and no more digits than label values have."""
+    return str(text).isdecimal() and len(str(text)) < MAX_DIGITS
 
 
 def inside(root: Path, name: object) -> Path:

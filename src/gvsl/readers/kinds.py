@@ -58,15 +58,18 @@ def check_kind(value: Any, kind: Any, where: str = "it") -> None:
 
 
 def _check_union(value: Any, kinds: tuple[Any, ...], where: str) -> None:
-    for kind in kinds:
+    if value is None and NoneType in kinds:
+        return
+    others = [kind for kind in kinds if kind is not NoneType]
+    if len(others) == 1:
+        check_kind(value, others[0], where)
+        return
+    for kind in others:
         try:
             check_kind(value, kind, where)
-        except ValueError as error:
-            last = error
-        else:
-            return
-    if len([kind for kind in kinds if kind is not NoneType]) == 1:
-        raise last
+        except ValueError:
+            continue
+        return
     _require(False, value, kinds, where)
 
 

@@ -239,12 +239,8 @@ def _check_state(known: dict[int, Any], optimiser: torch.optim.Optimizer) -> Non
         if not 0 <= index < len(parameters) or not isinstance(state, dict):
             raise ValueError(f"the optimiser has no parameter {index}")
         if isinstance(optimiser, torch.optim.LBFGS):
-            vectors = [
-                state.get("d"),
-                state.get("prev_flat_grad"),
-                *(state.get("old_dirs") or []),
-                *(state.get("old_stps") or []),
-            ]
+            lists = [state.get(name) or [] for name in ("old_dirs", "old_stps")]
+            vectors = [state.get("d"), state.get("prev_flat_grad"), *lists[0], *lists[1]]
             fits = all(value is None or (isinstance(value, Tensor) and value.shape == (count,)) for value in vectors)
             fits &= all(type(state.get(name)) is int and state[name] >= 0 for name in ("n_iter", "func_evals"))
         else:
