@@ -8,7 +8,10 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: help demo dev test test-slow results lint format types layers clean
+N ?= 10000
+SEED ?= 0
+
+.PHONY: help demo dev test test-slow test-lowest fuzz results lint format types layers clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -42,6 +45,12 @@ test: $(VENV)/.dev ## The tests, but for the slow ones.
 
 test-slow: $(VENV)/.dev ## The slow tests, the demo among them.
 	$(BIN)/pytest -m slow
+
+test-lowest: $(VENV)/.dev ## A quick part of the tests on the lowest versions of the dependencies.
+	.ci/lowest
+
+fuzz: $(VENV)/.dev ## Damage N files of every kind and read them: make fuzz N=10000 SEED=0.
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(N) --seed $(SEED)
 
 results: $(VENV)/.dev ## The tables of docs/results.md from the records in docs/records.
 	$(BIN)/python docs/results_table.py

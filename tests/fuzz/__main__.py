@@ -60,6 +60,7 @@ def main() -> int:
         for name in options.only or TARGETS:
             (root / name).mkdir()
             TARGETS[name].make(root / name)
+            read_mutant(root / name, root / "mutant", name, options.seed, -1)  # what is imported late is there now
         if options.mutant is not None:
             return _show(root, options.only[0], options.seed, options.mutant)
         return _run(root, _drawn(options), options.seed, options.processes)

@@ -191,7 +191,11 @@ def _side_file(folder: Path, what: str, entry: dict[str, str]) -> Path:
     if what in ("pictures", "volumes") and not {"file", "kind", "title"} <= entry.keys():
         raise UserError(f"{folder}: a {what.removesuffix('s')} in the record lacks its file, kind or title")
     path = folder / entry["file"]
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a link to itself, or a name that no file can have
+        inside = False
+    if not inside:
         raise UserError(f"{folder}: the record names {entry['file']}, which is not in the run's folder")
     return path
 
