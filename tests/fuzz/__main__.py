@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = 30.0
-"""A mutant that takes longer hangs."""
+"""A mutant that takes longer hangs; time in which its process waits for a core does not count."""
 MEMORY = 2**30
 """Memory beyond that of the process before, above which a mutant counts."""
 LIMIT = 3 * 2**30
@@ -42,6 +42,12 @@ class Worker:
     answers: Any
     mutant: tuple[str, int] | None = None
     since: float = 0.0
+    waited: float = 0.0
+    """Seconds that it has waited for a core before the mutant."""
+
+    def seconds(self) -> float:
+        """Return how long it has been at its mutant."""
+        return time.monotonic() - self.since - (_waited(self.process) - self.waited)
 
 
 def main() -> int:
@@ -129,10 +135,10 @@ def _run(root: Path, mutants: list[tuple[str, int]], seed: int, count: int) -> i
     while waiting or any(worker.mutant for worker in workers):
         for number, worker in enumerate(workers):
             if worker.mutant is None and waiting:
-                worker.mutant, worker.since = waiting.pop(), time.monotonic()
+                worker.mutant, worker.since, worker.waited = waiting.pop(), time.monotonic(), _waited(worker.process)
                 worker.tasks.write(f"{worker.mutant[0]} {worker.mutant[1]}\n")
                 worker.tasks.flush()
-            elif worker.mutant and time.monotonic() - worker.since > SECONDS:
+            elif worker.mutant and worker.seconds() > SECONDS:
                 count_answer(worker.mutant, "hang", f"more than {SECONDS:g} s")
                 workers[number] = _restart(root, number, seed, worker)
         ready, _, _ = select.select([worker.answers for worker in workers if worker.mutant], [], [], 0.5)
@@ -210,6 +216,14 @@ def _serve(root: Path, folder: Path, seed: int, tasks: Any, answers: Any) -> Non
         how, verdict, text = read_mutant(root / name, folder / "mutant", name, seed, int(number))
         answers.write(json.dumps([how, verdict, text[:400], _memory("VmHWM") - before]) + "\n")
         answers.flush()
+
+
+def _waited(process: int) -> float:
+    """Return for how many seconds a process has waited for a core."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+    except (OSError, IndexError):  # it has ended, or the system doesn't count
+        return 0.0
 
 
 def _memory(name: str) -> int:

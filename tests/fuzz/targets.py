@@ -400,7 +400,7 @@ def make_runs(root: Path) -> None:
         "folded": 0.0,
         "dice_before": 0.4,
     }
-    pair |= {"dice_after": 0.6}
+    pair |= {"dice_before": 0.4, "dice_after": 0.6}
     before = RunRecord("pretrain", "pre", 0, {"method": "gvsl", **asdict(TINY)}, store, **common)
     before.cases, before.metrics = [pair], {f"val/{key}": value for key, value in pair.items() if key != "id"}
     write_curves(root / "pre" / CURVES_NAME, [{"step": float(n), "loss": 1 / (1 + n), "ncc": 0.5} for n in range(5)])

@@ -21,8 +21,8 @@ def check_kind(value: Any, kind: Any, where: str = "it") -> None:
 
     Args:
         value: to check.
-        kind: Any, int, float (whole numbers are also of it), str, bool, None, Literal, a union of these, a dict or a
-            list of them, or a TypedDict, which allows further keys.
+        kind: Any, int, float (whole numbers are also of it), str, bool, None, Literal, a union of these, a dict, a
+            list or a tuple of them (a list in JSON), or a TypedDict, which allows further keys.
         where: the value's name, for the message.
 
     Raises:
@@ -46,6 +46,8 @@ def check_kind(value: Any, kind: Any, where: str = "it") -> None:
         _require(isinstance(value, list), value, list, where)
         for number, item in enumerate(value):
             check_kind(item, arguments[0], f"{where}[{number}]")
+    elif origin is tuple:
+        _check_tuple(value, arguments, where)
     elif origin is dict:
         _require(isinstance(value, dict), value, dict, where)
         for key, item in value.items():
@@ -71,6 +73,16 @@ def _check_union(value: Any, kinds: tuple[Any, ...], where: str) -> None:
             continue
         return
     _require(False, value, kinds, where)
+
+
+def _check_tuple(value: Any, kinds: tuple[Any, ...], where: str) -> None:
+    _require(isinstance(value, list | tuple), value, list, where)
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        kinds = (kinds[0],) * len(value)
+    if len(value) != len(kinds):
+        raise ValueError(f"{where} has {len(value)} entries, not {len(kinds)}")
+    for number, (item, kind) in enumerate(zip(value, kinds, strict=True)):
+        check_kind(item, kind, f"{where}[{number}]")
 
 
 def _check_entries(value: Any, kind: Any, where: str) -> None:

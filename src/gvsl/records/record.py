@@ -124,6 +124,9 @@ def read_record(folder: Path) -> RunRecord:
     try:
         for name, value in values.items():
             check_kind(value, KINDS[name], name)
+        for number, row in enumerate(values.get("cases", [])):
+            measured = {name: value for name, value in row.items() if name != "id"}
+            check_kind(measured, dict[str, float], f"cases[{number}]")
     except ValueError as error:
         raise UserError(f"{path} is not a run's record: {error}") from None
     values["config"] = current_names(values["config"])

@@ -164,7 +164,7 @@ def _volume_problem(arrays: Mapping[str, NDArray[Any]], kind: str) -> str | None
     grid = arrays[GRIDS[kind]].shape
     for name, array in arrays.items():
         wanted = (3, *grid) if name == "field" else array.shape if name == "moving" else grid
-        if array.shape != wanted or len(grid) != 3 or min(array.shape) < 1 or (name == "moving" and array.ndim != 3):
+        if array.shape != wanted or len(grid) != 3 or (name == "moving" and array.ndim != 3) or min(array.shape) < 1:
             return f"{name} has shape {array.shape}"
         if array.dtype.str not in VOLUMES[kind][name]:
             return f"{name} is of type {array.dtype}"

@@ -19,6 +19,9 @@ from gvsl.store.arrays import IMAGE_TYPES, LABEL_TYPES, read_array
 from gvsl.store.manifest import read_manifest
 from gvsl.store.table import CaseTable
 
+MINUS_ZERO, ONE = 0x8000, 0x3C00
+"""Bits of -0 and 1 in float16; those of numbers above 1, infinity and NaN are larger than those of 1."""
+
 
 def image_path(store: Path, case_id: str) -> Path:
     """Return the path of a case's image in a store."""
@@ -161,7 +164,10 @@ class Store:
             UserError: the store has no such case, or the file is damaged.
         """
         case = self._case(case_id)
-        return read_array(image_path(self.path, case_id), case.shape, box, IMAGE_TYPES).astype(np.float32)
+        found = read_array(image_path(self.path, case_id), case.shape, box, IMAGE_TYPES)
+        if _outside(found):
+            raise UserError(f"{image_path(self.path, case_id)} holds values outside 0 to 1; prepare the store again")
+        return found.astype(np.float32)
 
     def label(self, case_id: str, box: Box | None = None) -> NDArray[Any]:
         """Read a label map or the part in `box`: (D, H, W), uint8 or int16.
@@ -255,6 +261,13 @@ def _foreground(value: list[list[int]] | None, shape: list[int]) -> Box | None:
             raise ValueError(f"a foreground from {first} to {last} in {size} voxels")
         sides.append(slice(first, last))
     return sides[0], sides[1], sides[2]
+
+
+def _outside(image: NDArray[Any]) -> bool:
+    """Return True if a value of a float16 image is not in 0 to 1; by its bits, which is faster than comparing."""
+    bits = image.view(np.uint16)
+    negative = bits > MINUS_ZERO
+    return bool(negative.any() or (bits & ~np.uint16(MINUS_ZERO)).max(initial=0) > ONE)
 
 
 def _three(sizes: list[int]) -> tuple[int, int, int]:
