@@ -61,6 +61,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], choices=list(TARGETS), metavar="TARGET")
     parser.add_argument("--mutant", type=int, help="the number of one mutant of --only, whose traceback is shown")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     root = Path(tempfile.mkdtemp(prefix="gvsl-fuzz-"))
     try:
         for name in options.only or TARGETS:
@@ -118,57 +119,79 @@ def _show(root: Path, name: str, seed: int, number: int) -> int:
     return 0
 
 
-def _run(root: Path, mutants: list[tuple[str, int]], seed: int, count: int) -> int:
-    """Let processes read the mutants, and print the figures."""
-    waiting = mutants[::-1]
-    workers = [_start(root, number, seed) for number in range(min(count, len(mutants)))]
-    verdicts: Counter[tuple[str, str]] = Counter()
-    failures: list[str] = []
-    began, largest = time.monotonic(), 0
+@dataclass
+class Run:
+    """The mutants that wait, the processes, and the verdicts so far."""
 
-    def count_answer(mutant: tuple[str, int], verdict: str, text: str) -> None:
-        verdicts[mutant[0], verdict] += 1
+    root: Path
+    seed: int
+    waiting: list[tuple[str, int]]
+    workers: list[Worker]
+    verdicts: Counter[tuple[str, str]]
+    largest: int = 0
+
+    def count(self, worker: Worker, verdict: str, text: str) -> None:
+        """Count the verdict on a process's mutant, and print it if it is bad."""
+        assert worker.mutant is not None
+        name, number = worker.mutant
+        self.verdicts[name, verdict] += 1
         if verdict in BAD:
-            failures.append(f"{mutant[0]} {mutant[1]}: {verdict}: {text}")
-            print(ascii(failures[-1])[1:-1][:600], file=sys.stderr, flush=True)
+            print(ascii(f"{name} {number}: {verdict}: {text}")[1:-1][:600], file=sys.stderr, flush=True)
+        worker.mutant = None
 
-    while waiting or any(worker.mutant for worker in workers):
-        for number, worker in enumerate(workers):
-            if worker.mutant is None and waiting:
-                worker.mutant, worker.since, worker.waited = waiting.pop(), time.monotonic(), _waited(worker.process)
-                worker.tasks.write(f"{worker.mutant[0]} {worker.mutant[1]}\n")
+    def hand_out(self) -> None:
+        """Give each idle process a mutant, and replace those that hang."""
+        for number, worker in enumerate(self.workers):
+            if worker.mutant is None and self.waiting:
+                worker.mutant = name, index = self.waiting.pop()
+                worker.since, worker.waited = time.monotonic(), _waited(worker.process)
+                worker.tasks.write(f"{name} {index}\n")
                 worker.tasks.flush()
             elif worker.mutant and worker.seconds() > SECONDS:
-                count_answer(worker.mutant, "hang", f"more than {SECONDS:g} s")
-                workers[number] = _restart(root, number, seed, worker)
-        ready, _, _ = select.select([worker.answers for worker in workers if worker.mutant], [], [], 0.5)
-        for number, worker in enumerate(workers):
+                self.count(worker, "hang", f"more than {SECONDS:g} s")
+                self.workers[number] = _restart(self.root, number, self.seed, worker)
+
+    def collect(self) -> None:
+        """Wait for answers, for half a second, and replace processes that died."""
+        ready, _, _ = select.select([worker.answers for worker in self.workers if worker.mutant], [], [], 0.5)
+        for number, worker in enumerate(self.workers):
             if worker.answers not in ready:
                 continue
             line = worker.answers.readline()
-            assert worker.mutant is not None
             if not line:
-                count_answer(worker.mutant, "memory", "its process died")
-                workers[number] = _restart(root, number, seed, worker)
+                self.count(worker, "memory", "its process died")
+                self.workers[number] = _restart(self.root, number, self.seed, worker)
                 continue
             how, verdict, text, used = json.loads(line)
-            largest = max(largest, used)
+            self.largest = max(self.largest, used)
             over = used > MEMORY and verdict not in BAD
-            count_answer(worker.mutant, "memory" if over else verdict, f"{how}: {text} ({used / 2**20:.0f} MiB)")
-            worker.mutant = None
-    for worker in workers:
+            self.count(worker, "memory" if over else verdict, f"{how}: {text} ({used / 2**20:.0f} MiB)")
+
+
+def _run(root: Path, mutants: list[tuple[str, int]], seed: int, count: int) -> int:
+    """Let processes read the mutants, and print the figures."""
+    began = time.monotonic()
+    workers = [_start(root, number, seed) for number in range(min(count, len(mutants)))]
+    run = Run(root, seed, mutants[::-1], workers, Counter())
+    try:
+        while run.waiting or any(worker.mutant for worker in run.workers):
+            run.hand_out()
+            run.collect()
+    except KeyboardInterrupt:  # Ctrl-C, or the end of a time limit: the figures so far are shown
+        print("stopped", file=sys.stderr)
+    for worker in run.workers:
         _stop(worker)
-    return _print_figures(verdicts, len(mutants), largest, time.monotonic() - began)
+    return _print_figures(run.verdicts, run.largest, time.monotonic() - began)
 
 
-def _print_figures(verdicts: Counter[tuple[str, str]], count: int, largest: int, seconds: float) -> int:
+def _print_figures(verdicts: Counter[tuple[str, str]], largest: int, seconds: float) -> int:
     columns = ("refused", "accepted", *BAD)
     print(f"{'':<12}" + "".join(f"{column:>11}" for column in columns))
     for name in dict.fromkeys(name for name, _ in sorted(verdicts)):
         print(f"{name:<12}" + "".join(f"{verdicts[name, column]:>11}" for column in columns))
     totals = {column: sum(found for (_, verdict), found in verdicts.items() if verdict == column) for column in columns}
     print(f"{'all':<12}" + "".join(f"{totals[column]:>11}" for column in columns))
-    print(f"{count} mutants in {seconds:.0f} s; at most {largest / 2**20:.0f} MiB beyond the process before")
+    print(f"{verdicts.total()} mutants in {seconds:.0f} s; at most {largest / 2**20:.0f} MiB beyond the process before")
     return int(any(totals[column] for column in BAD))
 
 
@@ -203,6 +226,8 @@ def _restart(root: Path, number: int, seed: int, worker: Worker) -> Worker:
 
 def _serve(root: Path, folder: Path, seed: int, tasks: Any, answers: Any) -> None:
     """Read mutants until the pipe is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     warnings.simplefilter("ignore")
     folder.mkdir(exist_ok=True)
     os.chdir(folder)
