@@ -8,7 +8,10 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: help demo dev test test-slow drill results lint format types layers clean
+N ?= 10000
+SEED ?= 0
+
+.PHONY: help demo dev test test-slow test-lowest drill fuzz results lint format types layers clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -43,8 +46,14 @@ test: $(VENV)/.dev ## The tests, but for the slow ones.
 test-slow: $(VENV)/.dev ## The slow tests, the demo among them.
 	$(BIN)/pytest -m slow
 
-drill: $(VENV)/.dev ## Kill every command N times in all (200), and compare; hours.
-	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python benchmarks/drill.py $(or $(N),200)
+drill: $(VENV)/.dev ## Kill every command KILLS times in all (200), and compare; hours.
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python benchmarks/drill.py $(or $(KILLS),200)
+
+test-lowest: $(VENV)/.dev ## A quick part of the tests on the lowest versions of the dependencies.
+	.ci/lowest
+
+fuzz: $(VENV)/.dev ## Damage N files of every kind and read them: make fuzz N=10000 SEED=0.
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(N) --seed $(SEED)
 
 results: $(VENV)/.dev ## The tables of docs/results.md from the records in docs/records.
 	$(BIN)/python docs/results_table.py

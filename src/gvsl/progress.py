@@ -37,7 +37,8 @@ def _bar(total: int, title: str, unit: str, out: TextIO) -> Iterator[Show]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
-    with Progress(*columns, console=Console(file=out)) as bar:
+    drawn = getattr(out, "stream", out)  # past what escapes control characters
+    with Progress(*columns, console=Console(file=drawn)) as bar:
         task = bar.add_task(title, total=total, pace=unit)
         yield lambda done, pace: bar.update(task, completed=done, pace=pace)
 

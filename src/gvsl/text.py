@@ -1,10 +1,15 @@
 """Text of messages: one line, guesses at what was meant, choices."""
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Sequence
 
 from gvsl.errors import UserError
+
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+FORMULA = re.compile("'*[=+\\-@\t\r]")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def one_line(text: str) -> str:
@@ -15,6 +20,33 @@ def one_line(text: str) -> str:
 def printable(text: str) -> str:
     """Return a file's name as one printable line; other characters are escaped."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+def visible(text: str) -> str:
+    r"""Return text with its lines and tabs, and other control characters escaped, which would control a terminal.
+
+    Marks that turn the direction of writing, and halves of surrogate pairs, are escaped too.
+
+    >>> visible("a\x1b[31m\n")
+    'a\\x1b[31m\n'
+    """
+    return CONTROLS.sub(lambda sign: ascii(sign[0])[1:-1], text)
+
+
+def table_cell(text: str) -> str:
+    """Return a text as the cell of a CSV file, with a quote before what a spreadsheet would take for a formula.
+
+    Numbers stay as they are, negative ones too; `plain_cell` takes the quote off.
+
+    >>> table_cell("=1+2"), table_cell("-1.5"), table_cell("scan-1")
+    ("'=1+2", '-1.5', 'scan-1')
+    """
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
+
+
+def plain_cell(cell: str) -> str:
+    """Return the text of a cell that `table_cell` wrote."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

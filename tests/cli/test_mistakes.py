@@ -1,5 +1,7 @@
 """Mistakes of a user: one line, exit code 2, and nothing written."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,3 +120,19 @@ def test_weights_of_another_contract_are_refused(store: Path, tmp_path: Path, co
     said = complaint("transfer", wide, "--weights", pretrained, "--mode", "linear", "--out", tmp_path / "run")
     assert "spacing" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_control_characters_of_a_file_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "run\x1b]0;owned\x07\x1b[2J\u202e"
+    (tmp_path / "run").mkdir()
+    config = {"method": evil, "mode": "linear", "weights": "scratch", "train_cases": []}
+    record = {"kind": "transfer", "name": evil, "seed": 0, "config": config, "store": {"name": evil, "hash": "0"}}
+    record |= {"status": "running", "format": 1}
+    (tmp_path / "run" / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    assert main(["inspect", str(tmp_path / "run")]) == 0
+    assert main(["inspect", str(tmp_path / evil)]) == 2
+    said = capsys.readouterr()
+    assert "\\x1b]0;owned\\x07" in said.out and "\\u202e" in said.err
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", said.out + said.err)

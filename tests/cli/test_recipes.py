@@ -14,6 +14,7 @@ from gvsl.backbones import levels_for
 from gvsl.cli import COMMANDS
 from gvsl.cli.pretrain import pretrain_options
 from gvsl.cli.transfer import transfer_options
+from gvsl.errors import UserError
 from gvsl.losses import smoothness_loss
 from gvsl.methods import METHODS, GVSLSettings
 from gvsl.recipes import RECIPE_COMMANDS, read_recipe, recipe_names
@@ -229,3 +230,11 @@ def test_levels_are_a_number_or_follow_the_crop(complaint: Complaint) -> None:
         assert levels("--recipe", recipe) == levels_for((32, 48, 32)) == levels_for((32, 32, 32))
     said = complaint("pretrain", "store", "--out", "run", "--levels", "deep")
     assert "--backbone.levels is deep: give a whole number, or auto" in said
+
+
+def test_a_recipe_of_endless_aliases_is_refused_at_once(tmp_path: Path) -> None:
+    lines = ["pretrain:", "  a0: &a0 {x: 1, y: 2}"]
+    lines += [f"  a{n}: &a{n} {{{', '.join(f'k{m}: *a{n - 1}' for m in range(9))}}}" for n in range(1, 9)]
+    (tmp_path / "r.yaml").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(UserError, match="more than 10,000 values"):
+        read_recipe(str(tmp_path / "r.yaml"), "pretrain")

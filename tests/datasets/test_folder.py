@@ -303,3 +303,12 @@ def test_slices_without_a_series_are_listed_once(tmp_path: Path, write_dicom: Ca
     [(file, reason)] = store.refused
     assert file == "scan"
     assert reason == "its 8 files have no SeriesInstanceUID"
+
+
+def test_a_byte_order_mark_is_read_and_utf16_named(root: Path) -> None:
+    splits = json.dumps({"pretrain": ["a"], "test": ["b"]})
+    (root / "splits.json").write_text(splits, encoding="utf-8-sig")
+    assert {case.id: case.splits for case in folder(root).cases} == {"a": ("pretrain",), "b": ("test",), "c": ()}
+    (root / "splits.json").write_text(splits, encoding="utf-16")
+    with pytest.raises(UserError, match=r"splits\.json can't be read as JSON: it is UTF-16 text: save it as UTF-8"):
+        folder(root)

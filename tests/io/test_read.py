@@ -46,3 +46,16 @@ def test_a_constant_volume_is_a_label_map_but_no_image(tmp_path: Path, write_vol
     assert not read_label(path).array.any()
     with pytest.raises(UnusableFile, match="every voxel has the same value, 0"):
         read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html><head><title>Sign in</title>", "web page"),
+    ],
+)
+def test_a_pointer_and_a_web_page_in_a_volumes_place_are_named(tmp_path: Path, head: bytes, reason: str) -> None:
+    (tmp_path / "a.nii.gz").write_bytes(head)
+    with pytest.raises(UnusableFile, match=reason):
+        read_volume(tmp_path / "a.nii.gz")

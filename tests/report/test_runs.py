@@ -1,6 +1,9 @@
 """Reading run folders: what is there comes in whole, what is broken is refused by name."""
 
+import io
 import json
+import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,8 @@ import pytest
 
 from gvsl.errors import UserError
 from gvsl.records import RunRecord, write_record
-from gvsl.report import write_report
+from gvsl.report import read_report, write_report
+from gvsl.report.report import summary_lines
 from gvsl.report.run_arrays import read_picture
 from gvsl.report.runs import read_curves, read_runs
 
@@ -131,3 +135,48 @@ def test_stores_of_the_same_name_are_distinguished_by_hash(tmp_path: Path, trans
     for place, name, mark in (("a", "store", "111111aa"), ("b", "store", "222222bb"), ("c", "hearts", "33")):
         transfer_folder(tmp_path / place, 0, True, name=place, store={"name": name, "hash": mark}, pictures=[])
     assert [run.store for run in read_runs([tmp_path])] == ["store (111111)", "store (222222)", "hearts"]
+
+
+def test_a_broken_record_costs_its_own_row(tmp_path: Path, transfer_folder: Maker) -> None:
+    for name in ("whole", "typed", "picture", "pipe", "deep"):
+        transfer_folder(tmp_path / name, 0, True, name=name)
+    change(tmp_path / "typed", metrics={"test/dice": "high"})
+    change(tmp_path / "picture", curves="pipe.csv")
+    os.mkfifo(tmp_path / "picture" / "pipe.csv")
+    (tmp_path / "pipe" / "record.json").unlink()
+    os.mkfifo(tmp_path / "pipe" / "record.json")
+    (tmp_path / "deep" / "record.json").write_text("[" * 100_000, encoding="utf-8")
+    data = read_report([tmp_path])
+    assert [run.label for run in data.runs] == ["whole"]
+    assert {run.folder.name for run in data.broken} == {"typed", "picture", "pipe", "deep"}
+    page = write_report(data, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "metrics.test/dice is &#x27;high&#x27;, not a number" in page
+    lines = "\n".join(summary_lines(data))
+    assert "broken: 4 runs: left out, can't be read" in lines
+    with pytest.raises(UserError, match="not a number"):
+        read_runs([tmp_path / "typed"])
+    with pytest.raises(UserError, match="not a number"):
+        read_report([tmp_path / "typed"])
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused_before_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    header = io.BytesIO()
+    shape = (2**20, 2**20)
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("image_0.npy", header.getvalue() + bytes(100))
+    with pytest.raises(UserError, match="not as long as its header says"):
+        read_picture(path, "segmentation", "x")
+    np.savez_compressed(path, image_0=np.zeros((8192, 8192), np.uint8))  # 64 MB as bytes, 512 as float64
+    assert path.stat().st_size < 2**20
+    with pytest.raises(UserError, match="unpacks to more than 300 MB"):
+        read_picture(path, "segmentation", "x")
+
+
+def test_pictures_with_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    planes = {f"{name}_{k}": np.zeros((4, 4)) for name in ("image", "truth", "prediction") for k in range(3)}
+    planes["image_1"][2, 2] = np.nan
+    np.savez(tmp_path / "x.npz", **planes)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="image_1 has NaN"):
+        read_picture(tmp_path / "x.npz", "segmentation", "x")

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gvsl.errors import UserError
+from gvsl.readers import read_bytes
 
 HASHES_NAME = "learnt_from.txt"
 DIGITS = 16
@@ -40,10 +41,10 @@ def read_hashes(folder: Path) -> frozenset[str] | None:
     """
     path = folder / HASHES_NAME
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = read_bytes(path).decode("ascii").splitlines()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read: {error}; copy it from the run again") from None
     invalid = next((number for number, line in enumerate(lines, 1) if not LINE.fullmatch(line)), None)
     if invalid is not None:

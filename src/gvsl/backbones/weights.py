@@ -4,22 +4,23 @@ import json
 import logging
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from uuid import uuid4
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from gvsl.backbones.hub import fetch_weights, is_hub_name
 from gvsl.backbones.provenance import HASHES_NAME, format_hashes, read_hashes
+from gvsl.backbones.tensor_file import read_tensors, tensor_shapes
 from gvsl.backbones.unet3d import UNet3D, UNet3DSettings
 from gvsl.errors import UserError
 from gvsl.files import TEMPORARY, naming, whole_folder, write_text
 from gvsl.preprocessing import Preprocessing, parse_preprocessing, preprocessing_values
+from gvsl.readers import check_kind, read_json
 
 FORMAT = 1
 FOLDER_NAME = "weights"
@@ -31,7 +32,21 @@ STEM_KEY = "encoder.0.0.0.weight"
 SHOWN_KEYS = 3
 """Names of keys in a message, of each kind."""
 
+MAX_CHANNELS = 4096
+"""Limit for a config's in_channels and width."""
+MAX_LEVELS = 12
+"""Limit for a config's levels."""
+
 logger = logging.getLogger(__name__)
+
+
+class WeightsConfig(TypedDict):
+    """Content of config.json besides `format`."""
+
+    method: str
+    backbone: dict[str, int]
+    preprocessing: dict[str, Any]
+    provenance: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,7 @@ class KeyReport:
     unexpected: tuple[str, ...]
     """Only in the file."""
     mismatched: tuple[str, ...]
-    """In both, with different shapes: each name is followed by the shape in the file and that in the module."""
+    """In both, with different shapes or types: each name is followed by those in the file and those in the module."""
 
     @property
     def complete(self) -> bool:
@@ -156,20 +171,19 @@ def load_backbone(path: str | Path, in_channels: int | None = None) -> Pretraine
     """
     folder = find_weights(path)
     config = read_config(folder / CONFIG_NAME)
-    backbone = _build(config, folder)
-    tensors = read_tensors(folder / MODEL_NAME)
-    report = compare_keys(backbone.state_dict(), tensors)
+    settings = _parse_backbone(config, folder)
+    report = compare_keys(_expected(settings, folder), tensor_shapes(folder / MODEL_NAME))
     if not report.complete:
         raise UserError(
             f"{folder / MODEL_NAME} does not fit the backbone of its {CONFIG_NAME} ({report}): copy both from one run"
         )
-    refuse_nonfinite(tensors, folder / MODEL_NAME)
-    if in_channels is not None and in_channels != backbone.in_channels:
+    tensors = read_tensors(folder / MODEL_NAME)
+    if in_channels is not None and in_channels != settings.in_channels:
         if in_channels < 1:
             raise UserError(f"in_channels is {in_channels}: give 1 or more")
-        config["backbone"]["in_channels"] = in_channels
-        backbone = _build(config, folder)
+        settings = replace(settings, in_channels=in_channels)
         tensors[STEM_KEY] = repeat_channels(tensors[STEM_KEY], in_channels)
+    backbone = _build(config, settings, folder)
     backbone.load_state_dict(tensors)
     backbone.keys = report
     backbone.learnt_from = read_hashes(folder)
@@ -226,15 +240,26 @@ def find_weights(path: str | Path) -> Path:
 
 
 def compare_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> KeyReport:
-    """Compare the tensors of a module with those of a file by name and shape."""
+    """Compare the tensors of a module with those of a file by name, shape and kind of number."""
     shared = expected.keys() & found.keys()
-    wrong = {key for key in shared if expected[key].shape != found[key].shape}
+    wrong = {key for key in shared if _layout(expected[key]) != _layout(found[key])}
     return KeyReport(
         matched=tuple(sorted(shared - wrong)),
         missing=tuple(sorted(expected.keys() - found.keys())),
         unexpected=tuple(sorted(found.keys() - expected.keys())),
-        mismatched=tuple(f"{key} {tuple(found[key].shape)} for {tuple(expected[key].shape)}" for key in sorted(wrong)),
+        mismatched=tuple(f"{key} {_shown(found[key], expected[key])}" for key in sorted(wrong)),
     )
+
+
+def _layout(tensor: Tensor) -> tuple[torch.Size, bool]:
+    return tensor.shape, tensor.is_floating_point()
+
+
+def _shown(found: Tensor, expected: Tensor) -> str:
+    """Return how the layout of a tensor differs from the expected one."""
+    if found.shape == expected.shape:
+        return f"{found.dtype} for {expected.dtype}".replace("torch.", "")
+    return f"{tuple(found.shape)} for {tuple(expected.shape)}"
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -244,8 +269,8 @@ def read_config(path: Path) -> dict[str, Any]:
         UserError: it can't be read, is not a JSON object, or has another format.
     """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        config = read_json(path)
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read: {error}; copy it from the run again") from None
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a JSON object; copy it from the run again")
@@ -254,52 +279,41 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file onto the CPU.
-
-    Raises:
-        UserError: it can't be read.
-    """
+def _expected(settings: UNet3DSettings, folder: Path) -> dict[str, Tensor]:
+    """Return the tensors of a backbone of this size without their values, so that no size costs memory."""
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} can't be read: {error}; copy it from the run again") from None
+        with torch.device("meta"):
+            return UNet3D(settings.in_channels, settings.width, int(settings.levels)).state_dict()
+    except (ValueError, RuntimeError) as error:
+        raise _invalid_config(folder, error) from None
 
 
-def refuse_nonfinite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights with NaN or infinity, from a training that diverged or a file that is damaged.
-
-    Raises:
-        UserError: there are such weights in the file at `path`.
-    """
-    broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
-    if broken:
-        raise UserError(
-            f"{path} holds values that are not finite, in {len(broken)} of {len(tensors)} tensors, first {broken[0]}: "
-            "copy it from the run again, or train again with a lower learning rate"
-        )
-
-
-def _build(config: dict[str, Any], folder: Path) -> PretrainedUNet3D:
+def _build(config: dict[str, Any], settings: UNet3DSettings, folder: Path) -> PretrainedUNet3D:
     """Return the backbone that `config` describes, with random weights."""
-    settings = _parse_backbone(config, folder)
     try:
         with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
             backbone = PretrainedUNet3D(settings.in_channels, settings.width, int(settings.levels))
+        check_kind(config, WeightsConfig)
         backbone.preprocessing = parse_preprocessing(config["preprocessing"])
-        backbone.method = str(config["method"])
+        backbone.method = config["method"]
         backbone.provenance = dict(config["provenance"])
-    except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+    except (ValueError, UserError) as error:
         raise _invalid_config(folder, error) from None
     return backbone
 
 
 def _parse_backbone(config: dict[str, Any], folder: Path) -> UNet3DSettings:
     try:
+        check_kind(config.get("backbone"), dict[str, int], "backbone")
         chosen = {"levels": UNet3DSettings.levels} | config["backbone"]  # older weights all have the default
-        return UNet3DSettings(int(chosen["in_channels"]), int(chosen["width"]), int(chosen["levels"]))
-    except (KeyError, TypeError, ValueError) as error:
+        settings = UNet3DSettings(chosen["in_channels"], chosen["width"], chosen["levels"])
+        if not (0 < settings.in_channels <= MAX_CHANNELS and 0 < settings.width <= MAX_CHANNELS):
+            raise ValueError(f"a backbone of {settings.in_channels} channels and width {settings.width}")
+        if not 2 <= chosen["levels"] <= MAX_LEVELS:
+            raise ValueError(f"a backbone of {settings.levels} levels")
+    except (KeyError, ValueError) as error:
         raise _invalid_config(folder, error) from None
+    return settings
 
 
 def _invalid_config(folder: Path, error: Exception) -> UserError:

@@ -18,7 +18,7 @@ from gvsl.arguments import Command
 from gvsl.cli.benchmark import benchmark
 from gvsl.cli.data import inspect, phantom, prepare
 from gvsl.cli.demo import demo
-from gvsl.cli.output import summary
+from gvsl.cli.output import summary, visible_output
 from gvsl.cli.predict import predict
 from gvsl.cli.pretrain import methods, pretrain
 from gvsl.cli.propagate import propagate
@@ -62,6 +62,11 @@ READERS = ("inspect", "methods")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 after a user's error, 130 after Ctrl-C or SIGTERM."""
     _print_anything()
+    with visible_output():
+        return _exit_code(argv)
+
+
+def _exit_code(argv: Sequence[str] | None) -> int:
     try:
         with _sigterm_as_ctrl_c():
             run(sys.argv[1:] if argv is None else argv)

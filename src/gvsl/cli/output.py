@@ -1,15 +1,48 @@
 """Output shared by several commands."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from gvsl.errors import UserError
 from gvsl.records import RunRecord
-from gvsl.text import one_line, printable
+from gvsl.text import one_line, printable, visible
 
 if TYPE_CHECKING:
     from gvsl.prediction.outcome import Predicted
+
+
+class VisibleStream:
+    """A text stream in which control characters of what is written are escaped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        """The stream itself, for what draws on a terminal."""
+
+    def write(self, text: str) -> int:
+        """Write text, and return its length."""
+        self.stream.write(visible(text))
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        """Write texts one after the other."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return all else from the stream itself."""
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def visible_output() -> Iterator[None]:
+    """Escape control characters in all that is printed: names and texts in files come from strangers."""
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(cast(TextIO, VisibleStream(sys.stdout))))
+        stack.enter_context(redirect_stderr(cast(TextIO, VisibleStream(sys.stderr))))
+        yield
 
 
 def print_record(folder: Path, record: RunRecord) -> None:

@@ -16,6 +16,8 @@ from gvsl.io import LABEL_SUFFIXES, VOLUME_SUFFIXES
 from gvsl.text import few
 
 HELD_OUT = ("val", "test")
+MAX_DIGITS = 10
+"""Label values fit 16 bits."""
 NAMED = 3
 """Maximum number of ids in a message."""
 SPLITS_NAME, LABELS_NAME, CLASSES_NAME = "splits.json", "labels.json", "classes.json"
@@ -139,7 +141,7 @@ def _read_label_names(path: Path) -> dict[int, str]:
         return {}
     found = read_json(path)
     names: dict[int, object] = {0: None}
-    if isinstance(found, dict) and all(value.lstrip("-").isdecimal() for value in found):
+    if isinstance(found, dict) and all(value.lstrip("-").isdecimal() and len(value) < MAX_DIGITS for value in found):
         names = {int(value): name for value, name in found.items()}
     if not all(isinstance(name, str) and name for name in names.values()):
         raise UserError(f'{path} must name label values, like {{"1": "anterior", "2": "posterior"}}')

@@ -1,13 +1,14 @@
 """dataset.json of the Decathlon and of nnU-Net; it is untrusted."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gvsl import readers
 from gvsl.errors import UserError
 
 LISTING = "dataset.json"
+MAX_DIGITS = 10
 Kind = TypeVar("Kind")
 
 
@@ -27,8 +28,9 @@ def read_json(path: Path) -> object:
     if path.exists() and not path.is_file():  # reading a pipe would not end
         raise UserError(f"{path} is not a file; put a JSON file in its place, or remove it")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        found: object = readers.read_json(path)
+        return found
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as JSON: {error}") from None
 
 
@@ -46,11 +48,16 @@ def names_of(labels: Mapping[str, Any], root: Path) -> dict[int, str]:
     Raises:
         UserError: a value is no whole number, or a name no text.
     """
-    if not all(str(value).isdecimal() and isinstance(name, str) and name for value, name in labels.items()):
+    if not all(_is_value(value) and isinstance(name, str) and name for value, name in labels.items()):
         raise UserError(
             f'{root / LISTING} should have whole numbers and names in labels, like {{"0": "background", "1": "liver"}}'
         )
     return {int(value): name for value, name in labels.items() if int(value) != 0}
+
+
+def _is_value(text: object) -> bool:
+    """Return True for a whole number of 0 or more, and no more digits than label values have."""
+    return str(text).isdecimal() and len(str(text)) < MAX_DIGITS
 
 
 def inside(root: Path, name: object) -> Path:

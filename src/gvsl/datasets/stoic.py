@@ -1,6 +1,7 @@
 """STOIC: chest CT with and without COVID-19 (Revel et al. 2021; task `ccc`)."""
 
 import csv
+import io
 from pathlib import Path
 
 from gvsl.cases import Case, Dataset
@@ -10,6 +11,7 @@ from gvsl.datasets.splits import drawn
 from gvsl.datasets.tree import matching
 from gvsl.errors import UserError
 from gvsl.io import VOLUME_SUFFIXES
+from gvsl.readers import read_bytes
 
 COUNTS = {"train": 1000, "val": 400, "test": 600}
 """The split of the 2,000 public cases in the GVSL paper (Table 2)."""
@@ -58,8 +60,7 @@ def _by_id(paths: list[Path], what: str) -> dict[str, Path]:
 
 def _read_classes(path: Path) -> dict[str, int]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")))
         found = {row[COLUMNS[0]].strip(): int(float(row[COLUMNS[1]])) for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, AttributeError, TypeError, OverflowError):
         raise UserError(f"{path} should be a table with the columns {', '.join(COLUMNS)} of numbers") from None

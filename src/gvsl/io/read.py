@@ -20,6 +20,7 @@ from gvsl.io.nifti import load_nifti, peek_nifti, write_nifti, write_nifti_like
 from gvsl.io.nrrd import MAGIC, load_nrrd, peek_nrrd
 from gvsl.io.stream import GZIP_MAGIC, wrap_read_errors
 from gvsl.io.volume import UnusableFile, Volume
+from gvsl.readers import foreign
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 """Suffixes of volumes and of headers with the voxels elsewhere, in lower case."""
@@ -150,6 +151,9 @@ def _format_of(path: Path) -> str:
             head = stream.read(HEAD_BYTES)
     if not head:
         raise UnusableFile("is empty")
+    found = foreign(head)
+    if found:
+        raise UnusableFile(found)
     if head.startswith(MAGIC):
         return "nrrd"
     if begins_as_dicom(head):

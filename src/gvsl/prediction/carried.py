@@ -18,6 +18,7 @@ from gvsl.prediction.results import check_label_names, read_table, write_label_n
 from gvsl.prediction.volumes import Tell
 from gvsl.propagation import Atlas, Carried, PropagationSettings, carry
 from gvsl.propagation.pool import mean_similarity
+from gvsl.text import table_cell
 
 TABLE_NAME = "propagated.csv"
 COLUMNS = ("id", "status", "reverse_dice", "checked_on", "similarity", "dice")
@@ -123,4 +124,4 @@ class CarriedMaps:
         ):
             table = csv.DictWriter(file, COLUMNS, restval="")
             table.writeheader()
-            table.writerows(self.rows.values())
+            table.writerows({key: table_cell(value) for key, value in each.items()} for each in self.rows.values())

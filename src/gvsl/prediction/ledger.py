@@ -4,13 +4,23 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 from gvsl.errors import UserError
 from gvsl.files import write_text
 from gvsl.io import UnusableFile
+from gvsl.readers import read_json
 
 LEDGER_NAME = "predicted.json"
 FORMAT = 1
+
+
+class LedgerFile(TypedDict):
+    """Content of the file."""
+
+    format: int
+    identity: dict[str, str]
+    images: dict[str, str]
 
 
 @dataclass
@@ -63,12 +73,11 @@ def open_ledger(folder: Path, identity: dict[str, str]) -> Ledger:
     if not path.exists():
         return Ledger(path, identity)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path, LedgerFile)
         if found["format"] != FORMAT:
             raise ValueError(f"its format is {found['format']}, not {FORMAT}")
-        before = {str(key): str(value) for key, value in found["identity"].items()}
-        images = {str(name): str(image) for name, image in found["images"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        before, images = found["identity"], found["images"]
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error}): name another folder") from None
     changed = [key for key in before.keys() | identity.keys() if before.get(key) != identity.get(key)]
     if "weights" in changed:

@@ -1,8 +1,10 @@
 """Result files of predictions: label maps or probability maps, or a table of scores."""
 
 import csv
+import io
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.io import Volume, write_like
 from gvsl.prediction.volumes import Tell, classify_volume, segment_probabilities, segment_volume
+from gvsl.readers import check_regular, read_bytes
+from gvsl.text import plain_cell, table_cell
 from gvsl.transfer import Classifier, Segmenter
 
 LABELS_NAME = "labels.json"
@@ -88,7 +92,7 @@ class Scores:
         with whole_file(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(SCORES_COLUMNS)
-            writer.writerows(rows.items())
+            writer.writerows((table_cell(case), score) for case, score in rows.items())
         self.rows = rows
 
 
@@ -101,7 +105,7 @@ def write_label_names(folder: Path, labels: Mapping[int, str]) -> None:
 def check_label_names(folder: Path, labels: Mapping[int, str]) -> None:
     """Check labels.json, if there is one; UserError if it names other structures."""
     path = folder / LABELS_NAME
-    if path.exists() and path.read_bytes() != _names_text(labels).encode():
+    if path.exists() and not _holds(path, _names_text(labels)):
         raise UserError(f"{path} names other structures, of another run; name another folder")
 
 
@@ -109,22 +113,37 @@ def _names_text(labels: Mapping[int, str]) -> str:
     return json.dumps({str(value): name for value, name in labels.items()}, indent=1) + "\n"
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def _holds(path: Path, text: str) -> bool:
+    """Return True if a file has this text and no other."""
+    try:
+        return check_regular(path) == len(text.encode()) and path.read_bytes() == text.encode()
+    except (OSError, ValueError):
+        return False
+
+
+def read_table(path: Path, columns: Sequence[str], numbers: Collection[str] = ()) -> list[dict[str, str]]:
     """Return the rows of a table of ours.
 
+    Args:
+        path: of a CSV file.
+        columns: its names.
+        numbers: columns of finite numbers.
+
     Raises:
-        UserError: it can't be read, or has other columns.
+        UserError: it can't be read, has other columns, or a number is none.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            found, *rows = csv.reader(file)
+        found, *cells = csv.reader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline=""))
         if found != list(columns):
             raise ValueError(f"its columns are {', '.join(found)}")
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        rows = [dict(zip(columns, map(plain_cell, row), strict=True)) for row in cells]
+        if not all(math.isfinite(float(row[name])) for row in rows for name in numbers):
+            raise ValueError("a number is not finite")
+        return rows
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path} can't be read ({error}); name another folder") from None
 
 
 def _read_scores(path: Path) -> dict[str, str]:
     """Return the score of each id in a table."""
-    return {row["id"]: row["score"] for row in read_table(path, SCORES_COLUMNS)}
+    return {row["id"]: row["score"] for row in read_table(path, SCORES_COLUMNS, ("score",))}

@@ -1,6 +1,5 @@
 """An existing store, for a run that adds to it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,9 @@ from gvsl.files import refuse_existing
 from gvsl.preparation.sources import Origin
 from gvsl.preparation.staging import PARTS, SOURCES_NAME, finish_moving
 from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing
-from gvsl.store.manifest import LABEL_VALUES, MANIFEST_NAME, read_manifest
+from gvsl.readers import parse_json, read_bytes
+from gvsl.store.manifest import LABEL_VALUES, MANIFEST_NAME, MAX_TABLE_BYTES, read_manifest
+from gvsl.store.store import CaseRow
 from gvsl.store.table import CaseTable
 
 
@@ -30,8 +31,11 @@ class ExistingStore:
         return set(self.table.numbers)
 
     def row(self, case_id: str) -> dict[str, Any]:
-        """Return a case's manifest row."""
-        row: dict[str, Any] = json.loads(self.table.line(case_id))
+        """Return a case's manifest row; UserError if it is malformed."""
+        try:
+            row: dict[str, Any] = parse_json(self.table.line(case_id), CaseRow)
+        except ValueError as error:
+            raise UserError(f"{self.path} has a broken manifest ({error}); prepare it again elsewhere") from None
         return row
 
     def origin(self, case_id: str) -> Origin | None:
@@ -87,8 +91,8 @@ def open_existing(
 def _read_origins(out: Path, table: CaseTable) -> dict[str, Origin]:
     path = out / SOURCES_NAME
     try:
-        found = [Origin.parse(line) for line in path.read_bytes().splitlines()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = [Origin.parse(line) for line in read_bytes(path, MAX_TABLE_BYTES).splitlines()]
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error}); prepare the store again elsewhere") from None
     origins = {origin.id: origin for origin in found}
     if origins.keys() != table.numbers.keys():

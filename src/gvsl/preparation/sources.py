@@ -5,12 +5,30 @@ import json
 import stat
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from gvsl.cases import Case
 from gvsl.io import COMPANION_SUFFIXES
+from gvsl.readers import check_kind, parse_json
 
 HEADERS = (".hdr", ".mhd", ".nhdr")
+
+
+class StampRow(TypedDict):
+    """A stamp in JSON."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+class OriginRow(TypedDict):
+    """A line of sources.jsonl."""
+
+    id: str
+    image: StampRow
+    label: StampRow | None
+    stored: list[int]
 
 
 @dataclass(frozen=True)
@@ -41,12 +59,17 @@ class Origin:
 
     @classmethod
     def parse(cls, line: bytes | dict[str, Any]) -> "Origin":
-        """Parse a line or its JSON object; ValueError, KeyError or TypeError if it is malformed."""
-        found = json.loads(line) if isinstance(line, bytes) else line
-        image, label = (None if found[part] is None else Stamp(**found[part]) for part in ("image", "label"))
-        if image is None:
-            raise ValueError("a case has no image")
-        return cls(str(found["id"]), image, label, tuple(int(size) for size in found["stored"]))
+        """Parse a line or its JSON object; ValueError if it is malformed."""
+        found = parse_json(line) if isinstance(line, bytes) else line
+        check_kind(found, OriginRow)
+        image = _stamp(found["image"])
+        return cls(
+            found["id"], image, None if found["label"] is None else _stamp(found["label"]), tuple(found["stored"])
+        )
+
+
+def _stamp(row: StampRow) -> Stamp:
+    return Stamp(row["size"], row["mtime_ns"], row["sha256"])
 
 
 def stamp(path: Path, content: bool = False) -> Stamp:

@@ -16,16 +16,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict
 from uuid import uuid4
 
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
 from gvsl.files import lock, refuse_long_name, write_text
-from gvsl.preparation.sources import Origin
+from gvsl.preparation.sources import Origin, OriginRow
+from gvsl.readers import check_regular, parse_json, read_json
 from gvsl.store.arrays import write_array
 from gvsl.store.manifest import CASES_NAME, MANIFEST_NAME, UPDATING_NAME
+from gvsl.store.store import CaseRow
 
 SPEC_NAME = "contract.json"
 JOURNAL_NAME = "journal.jsonl"
@@ -33,6 +35,14 @@ SOURCES_NAME = "sources.jsonl"
 TEXTS = (CASES_NAME, SOURCES_NAME, MANIFEST_NAME)
 """Files of a store beside its arrays; the manifest is moved last."""
 PARTS = ("images", "labels")
+
+
+class JournalRow(TypedDict):
+    """A line of journal.jsonl."""
+
+    row: CaseRow
+    origin: OriginRow
+
 
 Done = tuple[dict[str, Any], Origin]
 """A manifest row and its origin."""
@@ -137,6 +147,7 @@ def staging_area(out: Path, spec: dict[str, Any]) -> Iterator[StagingArea]:
             raise UserError(f"{path} is in the way, and is not what an earlier run left; move it away")
         write_text(path / SPEC_NAME, json.dumps(spec))
     _check_spec(path, spec)
+    _check_journal(path)
     with (path / JOURNAL_NAME).open("a+b") as journal:
         lock(journal, _busy(out))
         staging = StagingArea(out, path, _read_journal(journal), journal)
@@ -172,13 +183,23 @@ def put_array(folder: Path, part: str, case_id: str, array: NDArray[Any]) -> int
 
 def _check_spec(path: Path, spec: dict[str, Any]) -> None:
     try:
-        found = json.loads((path / SPEC_NAME).read_text(encoding="utf-8"))
+        found = read_json(path / SPEC_NAME)
     except (OSError, ValueError) as error:
         raise UserError(f"{path / SPEC_NAME} can't be read ({error}); remove {path}") from None
     if found != json.loads(json.dumps(spec)):
         raise UserError(
             f"{path} is what an earlier run left, with another source or other settings; give the same, or remove it"
         )
+
+
+def _check_journal(path: Path) -> None:
+    """Refuse a pipe or a device in the journal's place, which opening would wait for; UserError if it is one."""
+    try:
+        check_regular(path / JOURNAL_NAME)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path / JOURNAL_NAME} can't be read ({error}); remove {path}") from None
 
 
 def _busy(out: Path) -> str:
@@ -191,10 +212,10 @@ def _read_journal(journal: BinaryIO) -> dict[str, Done]:
     done, whole = {}, 0
     for line in journal:
         try:
-            found = json.loads(line)
+            found = parse_json(line, JournalRow)
             origin = Origin.parse(found["origin"])
             done[origin.id] = found["row"], origin
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             break
         if not line.endswith(b"\n"):
             break

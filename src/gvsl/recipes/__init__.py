@@ -4,9 +4,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gvsl.errors import UserError
+from gvsl.readers import read_yaml
 from gvsl.settings import flatten
 from gvsl.text import nearest, one_line
 
@@ -26,13 +25,13 @@ def read_recipe(recipe: str, command: str) -> dict[str, Any]:
         UserError: there is no such recipe, it is malformed, or it has no section for the command.
     """
     shipped = recipe_names()
-    path = files("gvsl").joinpath("recipes", f"{recipe}.yaml") if recipe in shipped else Path(recipe)
+    path = Path(str(files("gvsl").joinpath("recipes", f"{recipe}.yaml"))) if recipe in shipped else Path(recipe)
     if not path.is_file():
         guess = nearest(recipe, shipped)
         raise UserError(f"there is no recipe {recipe}{guess}: name one of {', '.join(shipped)}, or a YAML file")
     try:
-        sections = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        sections = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise UserError(f"recipe {recipe} is not YAML: {one_line(str(error))}") from None
     commands = ", ".join(RECIPE_COMMANDS)
     if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):

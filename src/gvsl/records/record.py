@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from gvsl.errors import UserError
 from gvsl.files import is_claimed, is_temporary, whole_file, write_text
+from gvsl.readers import check_kind, read_json
 from gvsl.settings import current_names
 
 RECORD_NAME = "record.json"
@@ -65,6 +66,10 @@ class RunRecord:
     format: int = FORMAT
 
 
+KINDS = get_type_hints(RunRecord)
+"""The type of each field."""
+
+
 def utc_now() -> str:
     """Return the current time, ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -109,10 +114,10 @@ def read_record(folder: Path) -> RunRecord:
     """
     path = folder / RECORD_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError:
         raise UserError(f"{folder} holds no {RECORD_NAME}: name the folder of a run") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as a run's record: {error}") from None
     known = {item.name for item in fields(RunRecord)}
     required = {"kind", "name", "seed", "config", "store"}
@@ -120,6 +125,14 @@ def read_record(folder: Path) -> RunRecord:
         raise UserError(f"{path} is not a run's record: it lacks or adds fields")
     if values.get("format") != FORMAT:
         raise UserError(f"{path} has format {values.get('format')}; this gvsl reads format {FORMAT}")
+    try:
+        for name, value in values.items():
+            check_kind(value, KINDS[name], name)
+        for number, row in enumerate(values.get("cases", [])):
+            measured = {name: value for name, value in row.items() if name != "id"}
+            check_kind(measured, dict[str, float], f"cases[{number}]")
+    except ValueError as error:
+        raise UserError(f"{path} is not a run's record: {error}") from None
     values["config"] = current_names(values["config"])
     values["effects"] = current_names(values.get("effects", {}))
     record = RunRecord(**values)
@@ -148,13 +161,22 @@ def find_records(folders: Iterable[Path]) -> list[tuple[Path, RunRecord]]:
     Raises:
         UserError: a folder is missing, or holds no record at any depth.
     """
-    found: dict[Path, RunRecord] = {}
+    return [(folder, read_record(folder)) for folder in find_runs(folders)]
+
+
+def find_runs(folders: Iterable[Path]) -> list[Path]:
+    """Return the folders of all records in or below `folders`, sorted, without reading them.
+
+    Raises:
+        UserError: a folder is missing, or holds no record at any depth.
+    """
+    found: set[Path] = set()
     for folder in folders:
         paths = [path for path in sorted(folder.rglob(RECORD_NAME)) if not _unfinished(path.relative_to(folder))]
         if not paths:
             raise UserError(f"{folder} holds no {RECORD_NAME}, nor does a folder in it: name the folder of a run")
-        found.update({path.parent: read_record(path.parent) for path in paths})
-    return sorted(found.items())
+        found.update(path.parent for path in paths)
+    return sorted(found)
 
 
 def _unfinished(path: Path) -> bool:

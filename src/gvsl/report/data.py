@@ -8,7 +8,7 @@ from pathlib import Path
 from gvsl.report.finding import Finding
 from gvsl.report.grouping import Group, groups
 from gvsl.report.run_findings import findings
-from gvsl.report.runs import Run, read_runs
+from gvsl.report.runs import BrokenRun, Run, read_runs
 from gvsl.report.table1.table import Table, table1
 from gvsl.report.verdicts import AucComparison, auc_comparisons, headline
 
@@ -18,6 +18,8 @@ class ReportData:
     """The runs, and what follows from them."""
 
     runs: Sequence[Run]
+    broken: Sequence[BrokenRun] = ()
+    """Runs that can't be read."""
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -42,7 +44,11 @@ class ReportData:
     @cached_property
     def findings(self) -> list[Finding]:
         """The findings about runs and comparisons, most severe first."""
-        return findings(self.runs, self.compared)
+        lost = [
+            Finding("broken", str(run.folder), f"left out, it can't be read: {run.reason}", "left out, can't be read")
+            for run in self.broken
+        ]
+        return lost + findings(self.runs, self.compared)
 
     @cached_property
     def headline(self) -> str:
@@ -51,9 +57,10 @@ class ReportData:
 
 
 def read_report(folders: Iterable[Path]) -> ReportData:
-    """Read every run in or below `folders`.
+    """Read every run in or below `folders`; those that can't be read are listed, and count for nothing.
 
     Raises:
-        UserError: a folder holds no record, or a record or a file beside it is broken.
+        UserError: a folder holds no record, or no run at all can be read.
     """
-    return ReportData(read_runs(folders))
+    broken: list[BrokenRun] = []
+    return ReportData(read_runs(folders, broken), broken)

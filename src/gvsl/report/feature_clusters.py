@@ -1,6 +1,5 @@
 """Reader of a run's feature clusters: voxels of validation cases in t-SNE's plane, by structure."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
+from gvsl.readers import read_json
 
 FORMAT = 1
 LISTS = ("names", "cases", "points", "groups", "of_cases", "notes")
@@ -44,10 +44,10 @@ def read_feature_clusters(path: Path) -> FeatureClusters:
         UserError: it is missing, or is not such a file.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except OSError as error:
         raise UserError(f"{path} is named by its run's record but can't be read: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path} can't be read as clusters: {error}") from None
     problem = _problem(values)
     if problem:

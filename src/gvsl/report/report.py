@@ -57,7 +57,7 @@ def write_report(source: Source, out: Path) -> Path:
         ("labels", "Labels", score_by_labels(runs)),
         *figures,
         ("segmentations", "Segmentations", segmentations(runs)),
-        ("runs", "Runs", runs_table(runs)),
+        ("runs", "Runs", runs_table(runs, data.broken)),
     ]
     if sum(len(group.methods) for group in data.compared) > MAX_CARDS:
         sections.sort(key=lambda section: section[0] != "table1")

@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
+from gvsl.readers import read_bytes
 
 Array = NDArray[np.float64]
 
@@ -32,8 +34,12 @@ VOLUMES: dict[str, dict[str, tuple[str, ...]]] = {
 """The arrays of each kind of volume, and the types that each may have."""
 GRIDS = {"segmentation": "image", "restoration": "original", "pair": "fixed"}
 """The array whose grid the others of its kind have, and that a volume is scrolled by."""
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+MAX_AXES = 4
+BROKEN = (OSError, ValueError, TypeError, EOFError, KeyError, IndexError, SyntaxError, OverflowError, MemoryError)
+"""What reading a broken npz file raises."""
 MAX_BYTES = 300_000_000
-"""Maximum uncompressed size of a file; larger ones are refused before they are read."""
+"""Maximum size of a file's arrays in memory; larger ones are refused before they are read."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +102,40 @@ def _read(path: Path, kind: str, kinds: Mapping[str, Any], what: str, dtype: Any
     if kind not in kinds:
         raise UserError(f"{path} has kind {kind!r} in its record; a {what} is one of {', '.join(kinds)}")
     try:
-        content = io.BytesIO(path.read_bytes())
+        content = io.BytesIO(read_bytes(path))
         with zipfile.ZipFile(content) as archive:
-            if sum(item.file_size for item in archive.infolist()) > MAX_BYTES:
+            if sum(_unpacked_size(archive, item, dtype) for item in archive.infolist()) > MAX_BYTES:
                 raise UserError(f"{path} unpacks to more than {MAX_BYTES // 10**6} MB; it is not a {what} of a run")
         content.seek(0)
         file = np.load(content, allow_pickle=False)
-        return {name: np.asarray(file[name], dtype) for name in file.files}
-    # zipfile raises NotImplementedError for a compression method that it does not know.
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        arrays = {name: np.asarray(file[name], dtype) for name in file.files}
+    # zipfile raises NotImplementedError for a compression method that it does not know, RuntimeError for encryption.
+    except (*BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path} can't be read as a {what}: {error}") from None
+    for name, array in arrays.items():
+        if array.ndim and not np.isfinite(array).all():
+            raise UserError(f"{path} is a broken {what}: {name} has NaN or infinite values")
+    return arrays
+
+
+def _unpacked_size(archive: zipfile.ZipFile, item: zipfile.ZipInfo, dtype: Any) -> int:
+    """Return the bytes of an array in memory by its own header, which need not be those of its file.
+
+    Raises:
+        ValueError: it is no array of numbers, or not as long as its header says.
+    """
+    with archive.open(item) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in HEADERS:
+            raise ValueError(f"{item.filename} is of version {version} of the format")
+        shape, _, kind = HEADERS[version](file)
+        if kind.kind not in "buif":
+            raise ValueError(f"{item.filename} is of type {kind}")
+        if any(type(size) is not int or size < 0 for size in shape) or len(shape) > MAX_AXES:
+            raise ValueError(f"{item.filename} has shape {shape}")
+        if item.file_size != file.tell() + prod(shape) * kind.itemsize:
+            raise ValueError(f"{item.filename} is not as long as its header says")
+        return prod(shape) * max(kind.itemsize, 0 if dtype is None else np.dtype(dtype).itemsize)
 
 
 def _picture_problem(arrays: Mapping[str, Array], kind: str) -> str | None:
@@ -134,7 +164,7 @@ def _volume_problem(arrays: Mapping[str, NDArray[Any]], kind: str) -> str | None
     grid = arrays[GRIDS[kind]].shape
     for name, array in arrays.items():
         wanted = (3, *grid) if name == "field" else array.shape if name == "moving" else grid
-        if array.shape != wanted or len(grid) != 3 or min(array.shape) < 1 or (name == "moving" and array.ndim != 3):
+        if array.shape != wanted or len(grid) != 3 or (name == "moving" and array.ndim != 3) or min(array.shape) < 1:
             return f"{name} has shape {array.shape}"
         if array.dtype.str not in VOLUMES[kind][name]:
             return f"{name} is of type {array.dtype}"

@@ -6,32 +6,58 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from gvsl.errors import UserError
-from gvsl.records import RunRecord, find_records
+from gvsl.readers import read_bytes
+from gvsl.records import RunRecord, find_runs, read_record
 from gvsl.report.feature_clusters import FeatureClusters, read_feature_clusters
-from gvsl.report.run_arrays import Array, Picture, Volume, read_picture, read_volume
+from gvsl.report.run_arrays import MAX_BYTES, Array, Picture, Volume, read_picture, read_volume
 
 TRANSFER_SETTINGS = ("mode", "weights", "method")
+Example = TypeVar("Example", Picture, Volume)
 
 
-def read_runs(folders: Iterable[Path]) -> list["Run"]:
+@dataclass(frozen=True)
+class BrokenRun:
+    """A run of which the record, or a file beside it, can't be read; it counts for nothing."""
+
+    folder: Path
+    reason: str
+    """With the file's name."""
+
+
+def read_runs(folders: Iterable[Path], broken: list[BrokenRun] | None = None) -> list["Run"]:
     """Read every run in or below `folders`, sorted by folder.
 
     A record may be without the files that it names; `Run.missing` lists those.
 
+    Args:
+        folders: with runs at any depth.
+        broken: takes the runs that can't be read; without it, the first of them is an error.
+
     Raises:
-        UserError: a folder holds no record, or a record or a file beside it is broken.
+        UserError: a folder holds no record; or a record or a file beside it is broken, and there is no `broken` or no
+            other run.
     """
-    found = find_records(folders)
-    labels = _labels([folder for folder, _ in found], [record.name for _, record in found])
-    stores = store_names([record for _, record in found])
-    return [
-        _read_run(folder, record, label, store)
-        for (folder, record), label, store in zip(found, labels, stores, strict=True)
-    ]
+    found: list[Run] = []
+    failures: list[BrokenRun] = []
+    for folder in find_runs(folders):
+        try:
+            found.append(_read_run(folder))
+        except UserError as error:
+            if broken is None:
+                raise
+            failures.append(BrokenRun(folder, str(error)))
+    if broken is not None:
+        broken += failures
+    if failures and not found:
+        raise UserError(failures[0].reason)
+    labels = _labels([run.folder for run in found], [run.record.name for run in found])
+    stores = store_names([run.record for run in found])
+    return [replace(run, label=label, store=store) for run, label, store in zip(found, labels, stores, strict=True)]
 
 
 def read_curves(path: Path) -> dict[str, "Curve"]:
@@ -41,8 +67,8 @@ def read_curves(path: Path) -> dict[str, "Curve"]:
         UserError: the file is missing, or is not such a table of numbers.
     """
     try:
-        rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"))))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.reader(io.StringIO(read_bytes(path).decode("utf-8-sig"))))
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path} can't be read as a table of curves: {error}") from None
     if not rows or "step" not in rows[0] or len(set(rows[0])) != len(rows[0]):
         raise UserError(f"{path} is not a table of curves: its first line must name its columns, `step` among them")
@@ -106,13 +132,20 @@ class Run:
         return [picture for picture in self.pictures if picture.kind == kind]
 
 
-def _read_run(folder: Path, record: RunRecord, label: str, store: str) -> Run:
+def _read_run(folder: Path) -> Run:
+    """Read a run; its label and its store's name depend on the other runs, and are empty."""
+    record = read_record(folder)
     missing = [name for name in TRANSFER_SETTINGS if name not in record.config]
     if record.kind == "transfer" and record.status == "failed":  # it may have failed before its settings were known
         record = replace(record, config=dict.fromkeys(missing, "not recorded") | record.config)
     elif record.kind == "transfer" and missing:
         raise UserError(f"{folder}: the record's config lacks {', '.join(missing)}; a transfer run records them")
+    for name in TRANSFER_SETTINGS:
+        if not isinstance(record.config.get(name, ""), str):
+            raise UserError(f"{folder}: the record's config has a {name} that is no text")
     ids = [row.get("id") for row in record.cases]
+    if not all(isinstance(one, str | None) for one in ids):
+        raise UserError(f"{folder}: a case in the record has an id that is no text")
     if None in ids or (record.kind == "transfer" and len(set(ids)) < len(ids)):
         raise UserError(f"{folder}: a case in the record has no id, or two have the same")
     named: dict[str, list[dict[str, str]]] = {
@@ -127,15 +160,30 @@ def _read_run(folder: Path, record: RunRecord, label: str, store: str) -> Run:
         there[what] = [(path, entry) for path, entry in paths if path.exists()]
     return Run(
         folder,
-        label,
-        store,
+        "",
+        "",
         record,
         curves=next((read_curves(path) for path, _ in there["curves"]), {}),
-        pictures=[read_picture(path, entry["kind"], entry["title"]) for path, entry in there["pictures"]],
-        volumes=[read_volume(path, entry["kind"], entry["title"]) for path, entry in there["volumes"]],
+        pictures=_bounded(folder, (read_picture(path, *_titled(entry)) for path, entry in there["pictures"])),
+        volumes=_bounded(folder, (read_volume(path, *_titled(entry)) for path, entry in there["volumes"])),
         clusters=next((read_feature_clusters(path) for path, _ in there["clusters"]), None),
         missing=tuple(what for what, entries in named.items() if len(there[what]) < len(entries)),
     )
+
+
+def _titled(entry: dict[str, str]) -> tuple[str, str]:
+    return entry["kind"], entry["title"]
+
+
+def _bounded(folder: Path, examples: Iterable[Example]) -> list[Example]:
+    """Return pictures or volumes, which together take at most MAX_BYTES of memory; UserError if they take more."""
+    found, size = [], 0
+    for example in examples:
+        size += sum(array.nbytes for array in example.arrays.values())
+        if size > MAX_BYTES:
+            raise UserError(f"{folder}: the record names pictures or volumes of more than {MAX_BYTES // 10**6} MB")
+        found.append(example)
+    return found
 
 
 def _side_file(folder: Path, what: str, entry: dict[str, str]) -> Path:
@@ -143,7 +191,11 @@ def _side_file(folder: Path, what: str, entry: dict[str, str]) -> Path:
     if what in ("pictures", "volumes") and not {"file", "kind", "title"} <= entry.keys():
         raise UserError(f"{folder}: a {what.removesuffix('s')} in the record lacks its file, kind or title")
     path = folder / entry["file"]
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a link to itself, or a name that no file can have
+        inside = False
+    if not inside:
         raise UserError(f"{folder}: the record names {entry['file']}, which is not in the run's folder")
     return path
 

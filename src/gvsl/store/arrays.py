@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from gvsl.errors import UserError
 from gvsl.io import Box
+from gvsl.readers import check_regular
 
 CHUNK = 64
 BLOCK = 16
 """A 64-cubed crop of heart MR takes 2 ms with ZSTD at half the size; 0.8 ms with LZ4, which hardly compresses it."""
+MAX_CHUNK = 256
+"""Maximum side of a chunk in voxels."""
 LEVEL = 1
 """Level 5 takes five times as long to write and saves 1 % more."""
 IMAGE_TYPES = ("float16",)
@@ -42,6 +45,7 @@ BROKEN = (
     IndexError,
     OverflowError,
     struct.error,
+    MemoryError,
 )
 """What Blosc2 raises for a damaged file."""
 
@@ -93,6 +97,7 @@ def read_array(
         UserError: the file is missing or damaged, or has another shape, a type not in `types`, or NaN.
     """
     try:
+        check_regular(path)
         sums = _checked_frame(path, shape)
         # one thread: loaders read in many processes at once
         stored = blosc2.open(str(path), mode="r", dparams=blosc2.DParams(nthreads=1))
@@ -100,6 +105,8 @@ def read_array(
             raise UserError(f"{path} has shape {stored.shape}, but {shape} in the manifest; prepare the store again")
         if str(stored.dtype) not in types:
             raise UserError(f"{path} holds {stored.dtype}, not {' or '.join(types)}; prepare the store again")
+        if max(*stored.chunks, *stored.blocks) > MAX_CHUNK:  # each is allocated whole
+            raise ValueError(f"its chunks have {stored.chunks} voxels")
         if sums is not None:
             _compare(stored.schunk, sums, _touched(shape, box))
         elif CHECKSUMS in stored.schunk.meta:

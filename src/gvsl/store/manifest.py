@@ -6,11 +6,13 @@ case.
 
 import hashlib
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from gvsl.errors import UserError
 from gvsl.files import refuse_url
+from gvsl.readers import check_kind, read_bytes, read_json
 from gvsl.store.table import CaseTable
 
 FORMAT = 2
@@ -21,8 +23,31 @@ UPDATING_NAME = ".updating"
 HASHED = ("format", "preprocessing", "label_names", "cases")
 """Keys that a run on the store depends on; the source and refused files are not among them."""
 KEYS = {*HASHED, "source", "refused", "written_by", "hash"}
+MAX_TABLE_BYTES = 2**29
+"""Limit for cases.jsonl: 100,000 cases take some 70 MB."""
 LABEL_VALUES = "label_values"
 """Optional key with pairs of label values, in the files and in the store, if they were mapped."""
+
+
+class Refused(TypedDict):
+    """A file that couldn't be used."""
+
+    file: str
+    reason: str
+
+
+class ManifestFile(TypedDict):
+    """Content of manifest.json."""
+
+    format: int
+    preprocessing: dict[str, Any]
+    label_names: dict[str, str]
+    cases: dict[str, int | str]
+    source: str
+    refused: list[Refused]
+    written_by: str
+    hash: str
+    label_values: NotRequired[list[list[int]]]
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:
@@ -52,10 +77,10 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], CaseTable]:
             f"{folder} is being written by `gvsl prepare`; if that was stopped, give the same command again"
         )
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a store: it has no {MANIFEST_NAME}; make one with `gvsl prepare`") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error}); prepare the store again") from None
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise UserError(f"{path} is not the manifest of a store")
@@ -67,13 +92,27 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], CaseTable]:
         raise UserError(f"{path} is broken or was changed by hand; prepare the store again")
     cases = folder / CASES_NAME
     try:
-        lines = cases.read_bytes()
-    except OSError as error:
-        raise UserError(f"{cases} can't be read ({error.strerror}); prepare the store again") from None
+        check_kind(manifest, ManifestFile)
+        _check_labels(manifest)
+    except ValueError as error:
+        raise UserError(f"{folder} has a broken manifest ({error}); prepare the store again") from None
+    try:
+        lines = read_bytes(cases, MAX_TABLE_BYTES)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{cases} can't be read ({error}); prepare the store again") from None
     expected = manifest["cases"]
-    if not isinstance(expected, dict) or expected.get("sha256") != hashlib.sha256(lines).hexdigest():
+    if expected.get("sha256") != hashlib.sha256(lines).hexdigest():
         raise UserError(f"{cases} is broken or was changed by hand; prepare the store again")
     try:
         return manifest, CaseTable.parse(lines)
     except ValueError as error:
         raise UserError(f"{folder} has a broken manifest ({error}); prepare the store again") from None
+
+
+def _check_labels(manifest: dict[str, Any]) -> None:
+    """Check that label values are whole numbers, and that those that were mapped come in pairs; ValueError if not."""
+    for value in manifest["label_names"]:
+        if not re.fullmatch(r"-?\d{1,6}", value, re.ASCII):
+            raise ValueError(f"it names the label value {value[:20]!r}")
+    if not all(len(pair) == 2 for pair in manifest.get(LABEL_VALUES, [])):
+        raise ValueError("its label values are no pairs")

@@ -1,11 +1,10 @@
 """A prepared store, opened for reading."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +12,15 @@ from numpy.typing import NDArray
 from gvsl.cases import SPLITS, is_ignored
 from gvsl.errors import UserError
 from gvsl.io import Box
+from gvsl.io.volume import MAX_VOXELS
 from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing
+from gvsl.readers import parse_json
 from gvsl.store.arrays import IMAGE_TYPES, LABEL_TYPES, read_array
 from gvsl.store.manifest import read_manifest
 from gvsl.store.table import CaseTable
+
+MINUS_ZERO, ONE = 0x8000, 0x3C00
+"""Bits of -0 and 1 in float16; those of numbers above 1, infinity and NaN are larger than those of 1."""
 
 
 def image_path(store: Path, case_id: str) -> Path:
@@ -76,9 +80,11 @@ class Cases(Mapping[str, StoredCase]):
         """Parse one case; KeyError if there is no such case, UserError if its line is malformed."""
         line = self.table.line(case_id)
         try:
-            return _parse_case(json.loads(line))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{self.path} has a broken manifest ({error!r}); prepare the store again") from None
+            return _parse_case(parse_json(line, CaseRow))
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.path} has a broken manifest (case {case_id}: {error}); prepare the store again"
+            ) from None
 
     def __contains__(self, case_id: object) -> bool:
         """Return True if there is such a case."""
@@ -165,7 +171,10 @@ class Store:
             UserError: the store has no such case, or the file is damaged.
         """
         case = self._case(case_id)
-        return read_array(image_path(self.path, case_id), case.shape, box, IMAGE_TYPES).astype(np.float32)
+        found = read_array(image_path(self.path, case_id), case.shape, box, IMAGE_TYPES)
+        if _outside(found):
+            raise UserError(f"{image_path(self.path, case_id)} holds values outside 0 to 1; prepare the store again")
+        return found.astype(np.float32)
 
     def label(self, case_id: str, box: Box | None = None) -> NDArray[Any]:
         """Read a label map or the part in `box`: (D, H, W), uint8 or int16.
@@ -187,16 +196,43 @@ class Store:
         return self.cases[case_id]
 
 
-def _parse_case(item: dict[str, Any]) -> StoredCase:
+class Geometry(TypedDict):
+    """Grids of a case in its row."""
+
+    affine: list[Any]
+    source_affine: list[Any]
+    source_shape: list[int]
+
+
+class CaseRow(TypedDict):
+    """A line of cases.jsonl."""
+
+    id: str
+    splits: list[str]
+    shape: list[int]
+    labels: list[int] | None
+    geometry: Geometry
+    source: str
+    labels_cropped: int
+    hash: str
+    target: NotRequired[int | None]
+    content: NotRequired[str]
+    foreground: NotRequired[list[list[int]] | None]
+    lungs: NotRequired[str]
+    without_air: NotRequired[bool]
+    notes: NotRequired[list[str]]
+
+
+def _parse_case(item: CaseRow) -> StoredCase:
     geometry = item["geometry"]
     return StoredCase(
         id=item["id"],
         splits=tuple(item["splits"]),
         shape=_three(item["shape"]),
         label_values=None if item["labels"] is None else tuple(item["labels"]),
-        affine=np.array(geometry["affine"], dtype=np.float64),
+        affine=_affine(geometry["affine"]),
         source=item["source"],
-        source_affine=np.array(geometry["source_affine"], dtype=np.float64),
+        source_affine=_affine(geometry["source_affine"]),
         source_shape=_three(geometry["source_shape"]),
         labels_cropped=item["labels_cropped"],
         hash=item["hash"],
@@ -207,6 +243,14 @@ def _parse_case(item: dict[str, Any]) -> StoredCase:
         without_air=bool(item.get("without_air", False)),
         notes=tuple(str(note) for note in item.get("notes", ())),
     )
+
+
+def _affine(rows: list[Any]) -> NDArray[np.float64]:
+    """Check a 4 x 4 matrix."""
+    found = np.array(rows, dtype=np.float64)
+    if found.shape != (4, 4) or not np.isfinite(found).all():
+        raise ValueError("an affine is no 4 x 4 matrix of finite numbers")
+    return found
 
 
 def _target(value: object) -> int | None:
@@ -228,8 +272,17 @@ def _foreground(value: list[list[int]] | None, shape: list[int]) -> Box | None:
     return sides[0], sides[1], sides[2]
 
 
+def _outside(image: NDArray[Any]) -> bool:
+    """Return True if a value of a float16 image is not in 0 to 1; by its bits, which is faster than comparing."""
+    bits = image.view(np.uint16)
+    negative = bits > MINUS_ZERO
+    return bool(negative.any() or (bits & ~np.uint16(MINUS_ZERO)).max(initial=0) > ONE)
+
+
 def _three(sizes: list[int]) -> tuple[int, int, int]:
     first, second, third = sizes
+    if min(sizes) < 1 or first * second * third > MAX_VOXELS:
+        raise ValueError(f"a volume has {sizes} voxels")
     return first, second, third
 
 

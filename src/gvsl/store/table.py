@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.cases import SPLITS
+from gvsl.readers import parse_json
 
 FIRST = ("id", "splits", "shape", "labels")
 """Keys at the beginning of each line, which are found without parsing the rest."""
@@ -81,5 +82,5 @@ class CaseTable:
 
 def _bits(named: bytes) -> int:
     """Encode the splits of a line, such as `"train","val"`; ValueError if there is no such split."""
-    names: list[str] = json.loads(b"[" + named + b"]")
+    names: list[str] = parse_json(b"[" + named + b"]")
     return sum(1 << SPLITS.index(name) for name in set(names))

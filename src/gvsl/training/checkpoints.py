@@ -1,6 +1,5 @@
 """The checkpoints of a pre-training: the last one and the one before, each whole."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from gvsl.errors import UserError
 from gvsl.files import remove, whole_file
 from gvsl.text import note
+from gvsl.training.checkpoint_file import load_checkpoint
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 PREVIOUS = Path("checkpoints") / "previous.ckpt"
 """The checkpoint before the last, until the run is finished."""
-BROKEN = (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError)
-"""What torch raises for a file that is no whole checkpoint."""
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -46,9 +44,9 @@ def read_checkpoint(run: Path) -> tuple[Path, int]:
         if not path.is_file():
             continue
         try:
-            step = int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
-        except BROKEN as error:
-            broken = f"{path} is broken ({type(error).__name__})"
+            step = int(load_checkpoint(path)["global_step"])
+        except UserError as error:
+            broken = str(error).removesuffix(": start another run")
             continue
         if path.name == PREVIOUS.name:
             note(f"{broken or f'{run / CHECKPOINT} is missing'}: resuming from the one before it, of step {step}")

@@ -4,12 +4,17 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import torch
+
 from gvsl.arguments import pretext_type
-from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_backbone, read_tensors, refuse_nonfinite
+from gvsl.backbones.tensor_file import read_tensors, tensor_shapes
+from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_backbone
 from gvsl.errors import UserError
 from gvsl.methods import METHODS, Method
+from gvsl.readers import check_kind
 from gvsl.records import read_record
 from gvsl.records.comparability import ADDED_LATER
+from gvsl.text import one_line
 
 
 def load_method(run: Path) -> Method:
@@ -28,14 +33,18 @@ def load_method(run: Path) -> Method:
         settings = _from_values(kind, _added_later(kind) | record.config["pretext"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{run} has settings that this gvsl does not know ({error})") from None
-    method = factory(backbone, settings)
-    heads = read_tensors(find_weights(run) / HEADS_NAME)
-    expected = {name: value for name, value in method.state_dict().items() if not name.startswith("backbone.")}
-    report = compare_keys(expected, heads)
+    path = find_weights(run) / HEADS_NAME
+    try:
+        with torch.device("meta"):  # no size in the settings costs memory before the file is known to have it
+            expected = factory(backbone, settings).state_dict()
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise UserError(f"{run} has settings with which its method can't be built ({one_line(str(error))})") from None
+    heads = {name: value for name, value in expected.items() if not name.startswith("backbone.")}
+    report = compare_keys(heads, tensor_shapes(path))
     if not report.complete:
         raise UserError(f"{run} has heads that do not fit its settings ({report}): copy the run again")
-    refuse_nonfinite(heads, find_weights(run) / HEADS_NAME)
-    method.load_state_dict(heads, strict=False)
+    method = factory(backbone, settings)
+    method.load_state_dict(read_tensors(path), strict=False)
     return method.eval()
 
 
@@ -51,9 +60,13 @@ def _from_values(kind: type[Any], values: dict[str, Any]) -> Any:
     A setting that is missing has its default.
     """
     hints = get_type_hints(kind)
+    check_kind(values, dict[str, Any], "a group of settings")
     unknown = values.keys() - {item.name for item in fields(kind)}
     if unknown:
         raise ValueError(f"it sets {', '.join(sorted(unknown))}")
+    for name, value in values.items():
+        if not is_dataclass(hints[name]):
+            check_kind(value, hints[name], name)
     return kind(
         **{
             name: _from_values(hints[name], value) if is_dataclass(hints[name]) else value

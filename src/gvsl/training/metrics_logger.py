@@ -1,6 +1,7 @@
 """Logging of a pre-training: every step's values to a table and TensorBoard, and progress to the terminal."""
 
 import csv
+import io
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from gvsl.errors import UserError
 from gvsl.progress import Advance, progress
+from gvsl.readers import read_bytes
 from gvsl.records import write_curves
 from gvsl.training.module import PretrainModule
 
@@ -87,8 +90,18 @@ class MetricsLogger(Callback):
 
 
 def read_curves(path: Path) -> list[Row]:
-    """Return the rows of a table that `gvsl.records.write_curves` wrote; none if there is no file."""
+    """Return the rows of a table that `gvsl.records.write_curves` wrote; none if there is no file.
+
+    Raises:
+        UserError: the file can't be read, or is not such a table of numbers.
+    """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    try:
+        lines = io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(lines)]
+        if not all("step" in row for row in rows):
+            raise ValueError("a row has no step")
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{path} can't be read as a table of curves ({error}); move it away") from None
+    return rows

@@ -22,6 +22,7 @@ from gvsl.hardware import find_device
 from gvsl.methods import Method
 from gvsl.processes import end_with_parent
 from gvsl.records import CURVES_NAME
+from gvsl.training.checkpoint_file import check_checkpoint
 from gvsl.training.checkpoints import CHECKPOINT, WholeCheckpoints
 from gvsl.training.divergence import StopOnDivergence
 from gvsl.training.metrics_logger import MetricsLogger, Row, read_curves
@@ -52,6 +53,7 @@ def fit(
 
     Raises:
         DivergedError: the loss or the weights are no longer finite.
+        UserError: the checkpoint is broken, or of another method or other settings.
         KeyboardInterrupt: the run was stopped by Ctrl-C or SIGTERM.
     """
     chosen = settings.trainer
@@ -86,6 +88,8 @@ def fit(
     )
     epoch = None if method.min_epoch_steps is None else _epoch(stream, method.min_epoch_steps)
     module = PretrainModule(method, settings.optimiser, settings.seed, chosen.max_steps, epoch)
+    if resume:
+        check_checkpoint(resume, module, chosen.max_steps)
     on_interrupt = signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings():
         # The stream itself starts at the checkpoint's step, and small crops need only one reading process.

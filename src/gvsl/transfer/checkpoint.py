@@ -5,19 +5,23 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gvsl.backbones.weights import read_tensors
+from gvsl.backbones.tensor_file import read_tensors, tensor_shapes
+from gvsl.backbones.weights import compare_keys
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
+from gvsl.readers import check_kind, read_json
 from gvsl.records.comparability import changes
 
 FORMAT = 1
 STATE_NAME = "state.json"
+ADAM = ("exp_avg", "exp_avg_sq")
+"""Adam's tensors of a parameter, of its shape."""
 TENSOR = "tensor"
 """The key of a tensor's name in the JSON."""
 
@@ -25,6 +29,20 @@ TENSOR = "tensor"
 def part_folder(out: Path) -> Path:
     """Return the folder of a run's checkpoint."""
     return out.with_name(f"{out.name}.part")
+
+
+class StateFile(TypedDict):
+    """Content of state.json."""
+
+    format: int
+    identity: dict[str, Any]
+    step: int
+    tensors: str
+    optimiser: dict[str, Any]
+    seconds: float
+    best_step: int
+    best_score: float | None
+    rows: list[dict[str, float]]
 
 
 class Stateful(Protocol):
@@ -116,6 +134,7 @@ class Checkpoint:
             return
         path = self.folder / str(self._state["tensors"])
         groups: dict[str, dict[str, Tensor]] = {}
+        _check_tensors(path, training, optimiser)
         for name, value in read_tensors(path).items():
             group, _, key = name.partition("/")
             # Tensors mapped from a file are aligned otherwise than torch's own, and sums over them round otherwise.
@@ -124,6 +143,7 @@ class Checkpoint:
             training.import_state(groups, self._state)
             known = _unpack(self._state["optimiser"], groups.get("optimiser", {}))
             known = {int(index): state for index, state in known.items()}
+            _check_state(known, optimiser)
             optimiser.load_state_dict({"state": known, "param_groups": optimiser.state_dict()["param_groups"]})
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{path} does not fit the run ({error}): remove {self.folder} and start over") from None
@@ -168,15 +188,16 @@ class Checkpoint:
     def _read(self) -> dict[str, Any]:
         path = self.folder / STATE_NAME
         try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            if state["format"] != FORMAT:
-                raise UserError(f"{path} has format {state['format']}; this gvsl reads format {FORMAT}")
-            began: dict[str, Any] = state["identity"]
-            changed = changes(began, self.identity, self.effects)
-            types = {"step": int, "tensors": str, "seconds": float, "optimiser": dict}
-            if not all(isinstance(state[key], kind) for key, kind in types.items()) or "/" in state["tensors"]:
-                raise ValueError("a value is of another type")
-        except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            state = read_json(path, dict[str, Any])
+            if state.get("format") != FORMAT:
+                raise UserError(f"{path} has format {state.get('format')}; this gvsl reads format {FORMAT}")
+            check_kind(state, StateFile)
+            changed = changes(state["identity"], self.identity, self.effects)
+            if state["step"] < 0 or state["tensors"] != f"state-{state['step']}.safetensors":
+                raise ValueError("it names no tensors of its step")
+            if not 0 <= state["best_step"] <= state["step"]:
+                raise ValueError(f"its best step is {state['best_step']} of {state['step']}")
+        except (OSError, ValueError) as error:
             raise UserError(f"{path} can't be read ({error}): remove {self.folder} and start over") from None
         if changed:
             raise UserError(
@@ -184,6 +205,51 @@ class Checkpoint:
                 f"resume with the earlier value, or remove {self.folder} and start over"
             )
         return dict(state)
+
+
+def _check_tensors(path: Path, training: Stateful, optimiser: torch.optim.Optimizer) -> None:
+    """Check a state's tensors before they are read: those of the network as it is, and none larger than it.
+
+    Raises:
+        UserError: a tensor is missing, has another shape, or is too large for the run.
+    """
+    found = tensor_shapes(path)
+    current, _ = training.export_state()
+    wanted = {f"{group}/{key}": value for group in ("network", "best") for key, value in current[group].items()}
+    own = {name: value for name, value in found.items() if name.startswith(("network/", "best/"))}
+    report = compare_keys(wanted, own)
+    if not report.complete:
+        raise UserError(f"{path} does not fit the run ({report}): remove {path.parent} and start over")
+    limit = sum(value.numel() for group in optimiser.param_groups for value in group["params"])
+    large = next((name for name, value in found.items() if name not in wanted and value.numel() > max(limit, 1)), None)
+    if large is not None:
+        raise UserError(f"{path} does not fit the run ({large[:80]} is too large): remove {path.parent} and start over")
+
+
+def _check_state(known: dict[int, Any], optimiser: torch.optim.Optimizer) -> None:
+    """Check that an optimiser's state has what its next step reads; ValueError if it doesn't.
+
+    Args:
+        known: the state by the number of its parameter.
+        optimiser: that will take it.
+    """
+    parameters = [value for group in optimiser.param_groups for value in group["params"]]
+    count = sum(value.numel() for value in parameters)
+    for index, state in known.items():
+        if not 0 <= index < len(parameters) or not isinstance(state, dict):
+            raise ValueError(f"the optimiser has no parameter {index}")
+        if isinstance(optimiser, torch.optim.LBFGS):
+            lists = [state.get(name) or [] for name in ("old_dirs", "old_stps")]
+            vectors = [state.get("d"), state.get("prev_flat_grad"), *lists[0], *lists[1]]
+            fits = all(value is None or (isinstance(value, Tensor) and value.shape == (count,)) for value in vectors)
+            fits &= all(type(state.get(name)) is int and state[name] >= 0 for name in ("n_iter", "func_evals"))
+        else:
+            shape = parameters[index].shape
+            fits = all(isinstance(state.get(name), Tensor) and state[name].shape == shape for name in ADAM)
+            fits &= isinstance(state.get("step"), Tensor) and state["step"].numel() == 1 and float(state["step"]) >= 0
+            fits &= state.keys() == {"step", *ADAM} and bool((state["exp_avg_sq"] >= 0).all())
+        if not fits:
+            raise ValueError(f"the optimiser's state of parameter {index} is not that of {type(optimiser).__name__}")
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -6,25 +6,33 @@ from collections.abc import Collection, Iterable, Mapping
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
+import torch
 from safetensors.torch import save_file
 
+from gvsl.backbones.tensor_file import read_tensors, tensor_shapes
 from gvsl.backbones.weights import CONFIG_NAME as WEIGHTS_CONFIG
 from gvsl.backbones.weights import (
     MODEL_NAME,
+    PretrainedUNet3D,
     compare_keys,
     find_weights,
     load_backbone,
     read_config,
-    read_tensors,
-    refuse_nonfinite,
     save_weights,
 )
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.preprocessing import Preprocessing
-from gvsl.transfer.networks import AdaptedNetwork, ClassificationNetwork, SegmentationNetwork
+from gvsl.readers import check_kind
+from gvsl.transfer.networks import (
+    AdaptedNetwork,
+    ClassificationHead,
+    ClassificationNetwork,
+    SegmentationHead,
+    SegmentationNetwork,
+)
 from gvsl.transfer.transfer_settings import TransferSettings
 
 Colour = tuple[int, int, int]
@@ -32,8 +40,20 @@ FORMAT = 1
 GOLDEN_SECTION = 0.618034
 HEAD_NAME = "head.safetensors"
 CONFIG_NAME = "head.json"
+MAX_KERNEL = 31
 CLASSIFIER_CONFIG: Mapping[str, Any] = {"kind": "classification"}
 """The entries of a classifier's head.json that describe its head."""
+
+
+class HeadConfig(TypedDict):
+    """Entries of head.json that every head has, and those of a segmenter."""
+
+    crop: list[int]
+    overlap: float
+    precision: Literal["fp32", "bf16"]
+    kernel: NotRequired[int]
+    labels: NotRequired[dict[str, str]]
+    colours: NotRequired[dict[str, list[int]]]
 
 
 @dataclass(frozen=True)
@@ -152,30 +172,65 @@ def load_adapted(folder: Path, kind: str | None = None) -> Segmenter | Classifie
     if kind not in (None, found):
         raise UserError(f"{folder} holds a run of {found}, not of {kind}: name another")
     backbone = load_backbone(folder)
-    model: Segmenter | Classifier
     try:
-        if found not in ("segmentation", "classification"):
-            raise ValueError(f"kind {found!r} is unknown")
-        precision, spec = config["precision"], backbone.preprocessing
-        crop, overlap = _windows(config)
-        if found == "classification":
-            model = Classifier(ClassificationNetwork(backbone, precision=precision), spec, crop, overlap)
-        else:
-            labels = {int(value): str(name) for value, name in config["labels"].items()}
-            network = SegmentationNetwork(backbone, 1 + len(labels), kernel=config["kernel"], precision=precision)
-            kept = config.get("colours", label_colours(labels))  # runs from before there were colours have none
-            colours = {int(value): (int(red), int(green), int(blue)) for value, (red, green, blue) in kept.items()}
-            model = Segmenter(network, labels, spec, crop, overlap, colours)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        model = _build(config, found, backbone, folder / HEAD_NAME)
+    except (KeyError, ValueError) as error:
         raise UserError(f"{path} is not a valid head config ({error}); copy it from the run again") from None
-    tensors = read_tensors(folder / HEAD_NAME)
-    report = compare_keys(model.network.head.state_dict(), tensors)
-    if not report.complete:
-        raise UserError(f"{folder / HEAD_NAME} does not fit its {CONFIG_NAME} ({report}): copy both from one run")
-    refuse_nonfinite(tensors, folder / HEAD_NAME)
-    model.network.head.load_state_dict(tensors)
+    model.network.head.load_state_dict(read_tensors(folder / HEAD_NAME))
     model.network.eval()
     return model
+
+
+def _build(config: dict[str, Any], kind: str, backbone: PretrainedUNet3D, head: Path) -> Segmenter | Classifier:
+    """Return the model that a head's config describes, with a random head.
+
+    Raises:
+        KeyError: the config lacks an entry.
+        ValueError: an entry is of another type or out of its range.
+        UserError: the tensors in the file `head` are not those of such a head.
+    """
+    check_kind(kind, Literal["segmentation", "classification"], "kind")
+    check_kind(config, HeadConfig)
+    crop, overlap = _windows(config)
+    labels = _labels(config) if kind == "segmentation" else {}
+    kernel = config["kernel"] if kind == "segmentation" else 1
+    if not 0 < kernel <= MAX_KERNEL or kernel % 2 == 0:
+        raise ValueError(f"kernel is {kernel}")
+    with torch.device("meta"):  # neither kernel nor labels cost memory before the file is known to have their tensors
+        expected = (
+            SegmentationHead(backbone.local_channels, 1 + len(labels), kernel)
+            if kind == "segmentation"
+            else ClassificationHead(backbone.global_channels)
+        )
+    report = compare_keys(expected.state_dict(), tensor_shapes(head))
+    if not report.complete:
+        raise UserError(f"{head} does not fit its {CONFIG_NAME} ({report}): copy both from one run")
+    precision = config["precision"]
+    if kind == "classification":
+        return Classifier(ClassificationNetwork(backbone, precision=precision), backbone.preprocessing, crop, overlap)
+    network = SegmentationNetwork(backbone, 1 + len(labels), kernel=kernel, precision=precision)
+    return Segmenter(network, labels, backbone.preprocessing, crop, overlap, _colours(config, labels))
+
+
+def _labels(config: dict[str, Any]) -> dict[int, str]:
+    """Return the structures of a head's config; ValueError if a value is no label value."""
+    labels = {int(value): name for value, name in config["labels"].items()}
+    if not labels or len(labels) < len(config["labels"]) or 0 in labels or max(map(abs, labels)) >= 2**15:
+        raise ValueError("its labels are not distinct values other than 0 that fit 16 bits")
+    return labels
+
+
+def _colours(config: dict[str, Any], labels: Mapping[int, str]) -> dict[int, Colour]:
+    """Return the colours of a head's config, in 0 to 255; runs from before there were colours have none."""
+    if "colours" not in config:
+        return label_colours(labels)
+    colours = {}
+    for value, colour in config["colours"].items():
+        red, green, blue = colour
+        if not all(0 <= part <= 255 for part in colour):
+            raise ValueError(f"a colour is {colour}")
+        colours[int(value)] = (red, green, blue)
+    return colours
 
 
 def load_segmenter(folder: Path) -> Segmenter:
@@ -206,7 +261,7 @@ def fingerprint(folder: Path) -> str:
 
 def _windows(config: dict[str, Any]) -> tuple[tuple[int, int, int], float]:
     """Return the crop and overlap of a head's config."""
-    depth, height, width = (int(side) for side in config["crop"])
+    depth, height, width = config["crop"]
     overlap = float(config["overlap"])
     if min(depth, height, width) < 1 or not 0 <= overlap < 1:
         raise ValueError(f"crop {config['crop']} or overlap {overlap:g} is out of its range")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gvsl.report.numbers import MISSING, duration, number, plural
 from gvsl.report.page import Html, chip, details, element, join, scrolling, section
-from gvsl.report.runs import Run
+from gvsl.report.runs import BrokenRun, Run
 from gvsl.report.sections.names import run_anchor
 
 HEADER = ("Run", "Status", "Seed", "Steps", "Store", "Versions", "Hardware", "Began (UTC)", "Took")
@@ -16,7 +16,7 @@ HARDWARE = {"processor": "{}", "cores": "{} cores"}
 NUMERIC = ("Seed", "Steps", "Took")
 
 
-def runs_table(runs: Sequence[Run]) -> Html:
+def runs_table(runs: Sequence[Run], broken: Sequence[BrokenRun] = ()) -> Html:
     """Return the section: a row for each run, and under it its settings, environment and metrics."""
     lead = (
         "What the numbers above depend on. Open a run for all its settings; runs with the same store hash "
@@ -24,6 +24,7 @@ def runs_table(runs: Sequence[Run]) -> Html:
     )
     head = element("thead", element("tr", *(_cell("th", place, name) for place, name in enumerate(HEADER))))
     bodies = [element("tbody", _row(run), _more(run), id=run_anchor(run)) for run in runs]
+    bodies += [element("tbody", _broken_row(run)) for run in broken]
     whole = scrolling(element("table", head, *bodies, css="runs sortable"), "Runs")
     missing = missing_files(runs)
     lacking = [element("p", missing, css="quiet")] if missing else []
@@ -57,6 +58,14 @@ def _row(run: Run) -> Html:
         record.created.replace("T", " ").replace("+00:00", "")[:16] or MISSING,
         duration(record.seconds),
     ]
+    return element("tr", *(_cell("td", place, cell) for place, cell in enumerate(cells)))
+
+
+def _broken_row(run: BrokenRun) -> Html:
+    """Return the row of a run that can't be read."""
+    reason = element("small", run.reason)
+    cells: list[Html | str] = [join([element("b", run.folder.name), reason]), chip("broken", "broken")]
+    cells += [MISSING] * (len(HEADER) - len(cells))
     return element("tr", *(_cell("td", place, cell) for place, cell in enumerate(cells)))
 
 

@@ -10,7 +10,7 @@ from gvsl.metrics.bootstrap import DRAWS
 from gvsl.report.grouping import OURS, SCRATCH
 from gvsl.report.numbers import plural
 from gvsl.report.table1.table import SIGNIFICANT, Cell, ColumnKey, Table
-from gvsl.text import one_line
+from gvsl.text import one_line, table_cell
 
 CSV_COLUMNS = (
     *("method", "store", "mode", "labels", "settings", "metric"),
@@ -35,7 +35,8 @@ def as_csv(table: Table) -> str:
     for method in table.methods:
         for key in table.columns:
             cell = table.cells.get((method, key))
-            start = [method, key.store, key.mode, key.labels or "all", key.settings, key.metric]
+            texts = (method, key.store, key.mode, str(key.labels or "all"), key.settings, key.metric)
+            start = [table_cell(one) for one in texts]
             if cell is not None:
                 values = map(_csv_value, (cell.mean, cell.low, cell.high, cell.to_scratch, cell.p_value))
                 seeds = " ".join(map(str, cell.seeds))

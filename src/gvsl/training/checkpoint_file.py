@@ -1,0 +1,84 @@
+"""The reader of pre-training checkpoints, which are untrusted: nothing is executed, and all is checked before use."""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gvsl.backbones.tensor_file import refuse_not_finite
+from gvsl.backbones.weights import compare_keys
+from gvsl.errors import UserError
+from gvsl.readers import check_kind, foreign, read_head
+from gvsl.training.module import PretrainModule
+
+ADAM = ("exp_avg", "exp_avg_sq")
+"""Adam's tensors of a parameter, of its shape."""
+WEIGHTS, STEP, OPTIMISERS = "state_dict", "global_step", "optimizer_states"
+BROKEN = (
+    *(OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, AttributeError, IndexError, OverflowError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError, MemoryError, AssertionError, ImportError),
+)
+"""What torch raises for a file that is no whole checkpoint."""
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint onto the CPU, as tensors and plain values only.
+
+    Raises:
+        UserError: it can't be read, is larger unpacked than on the disk, or is no checkpoint of a pre-training.
+    """
+    try:
+        found = foreign(read_head(path))
+        if found:
+            raise UserError(f"{path} {found}")
+        with zipfile.ZipFile(path) as archive:
+            if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+                raise ValueError("it is compressed, which no checkpoint is")
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"{damaged} in it is damaged")
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        check_kind(checkpoint, dict[str, Any])
+        if type(checkpoint[STEP]) is not int or checkpoint[STEP] < 0:
+            raise ValueError(f"its step is {checkpoint[STEP]!r}")
+        check_kind(checkpoint[WEIGHTS], dict[str, Any], WEIGHTS)
+        check_kind(checkpoint[OPTIMISERS], list[dict[str, Any]], OPTIMISERS)
+    except BROKEN as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path} is no whole checkpoint ({reason}): start another run") from None
+    return checkpoint
+
+
+def check_checkpoint(path: Path, module: PretrainModule, max_steps: int) -> None:
+    """Check that a checkpoint is one of this method and these settings, before Lightning takes it.
+
+    Raises:
+        UserError: as `load_checkpoint`; or names, shapes or types of its tensors are others, a value is not finite, or
+            the run's steps were taken already.
+    """
+    checkpoint = load_checkpoint(path)
+    weights = {name: value for name, value in checkpoint[WEIGHTS].items() if isinstance(value, Tensor)}
+    report = compare_keys(module.state_dict(), weights)
+    if not report.complete or len(weights) < len(checkpoint[WEIGHTS]):
+        raise UserError(f"{path} does not fit the run ({report}): start another run")
+    refuse_not_finite(weights, path)
+    if checkpoint[STEP] > max_steps:
+        raise UserError(f"{path} is of step {checkpoint[STEP]}, and the run has {max_steps}: start another run")
+    trained = [value for value in module.parameters() if value.requires_grad]
+    for state in checkpoint[OPTIMISERS]:
+        known = state.get("state")
+        if not isinstance(known, dict) or any(not _fits(index, values, trained) for index, values in known.items()):
+            raise UserError(f"{path} has a state of the optimiser that does not fit the run: start another run")
+        for values in known.values():
+            refuse_not_finite({name: value for name, value in values.items() if isinstance(value, Tensor)}, path)
+
+
+def _fits(index: Any, values: Any, trained: list[torch.nn.Parameter]) -> bool:
+    """Return True if a state of Adam is that of the parameter of this number."""
+    if type(index) is not int or not 0 <= index < len(trained) or not isinstance(values, dict):
+        return False
+    fits = all(isinstance(values.get(name), Tensor) and values[name].shape == trained[index].shape for name in ADAM)
+    return fits and bool((values["exp_avg_sq"] >= 0).all())
