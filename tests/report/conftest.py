@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,23 @@ def write_picture(
     np.savez_compressed(path, **arrays, **scalars, **extra)
 
 
+def once(write: Callable[..., None]) -> Callable[..., None]:
+    """Make a picture's file once, and write the same bytes wherever the same arguments come again."""
+    made: dict[Any, bytes] = {}
+
+    @wraps(write)
+    def write_again(path: Path, *arguments: Any, **named: Any) -> None:
+        key = arguments, tuple(named.items())
+        if key not in made:
+            write(path, *arguments, **named)
+            made[key] = path.read_bytes()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(made[key])
+
+    return write_again
+
+
+@once
 def write_pair(path: Path, seed: int, labels: bool = True) -> None:
     """A pair picture: the atlas deformed twice, and one carried to the other by a nearly right field."""
     rng = np.random.default_rng(seed)
@@ -122,6 +140,7 @@ def write_pair(path: Path, seed: int, labels: bool = True) -> None:
     write_picture(path, volumes, scalars, grids)
 
 
+@once
 def write_restoration(path: Path, seed: int) -> None:
     """A restoration picture: boxes of noise and shuffled voxels, then most of it mended."""
     rng = np.random.default_rng(seed)
@@ -135,6 +154,7 @@ def write_restoration(path: Path, seed: int) -> None:
     write_picture(path, {"original": original, "damaged": damaged, "restored": restored}, {}, {})
 
 
+@once
 def write_segmentation(path: Path, case_seed: int, error: float, seed: int) -> None:
     """A segmentation picture: a prediction off by a smooth field of `error` voxels."""
     rng = np.random.default_rng(case_seed)

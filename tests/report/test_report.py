@@ -340,7 +340,8 @@ def test_summary_lines_have_the_metrics(study: list[Path]) -> None:
     assert "folded" in lines[1]
     assert "it matches (NCC gain +0." in lines[2]
     assert "its affine part depends on the pair (NCC gain +0." in lines[3]
-    assert lines[4].endswith("affine parts move voxels by 2.500 and differ between pairs by 2.000 voxels")
+    assert "affine parts move voxels by 2.500 and differ between pairs by 2.000 voxels; mean absolute" in lines[4]
+    assert lines[4].endswith("0.020 of shear")
 
 
 def test_renders_where_torch_is_not_installed(study: list[Path], tmp_path: Path) -> None:

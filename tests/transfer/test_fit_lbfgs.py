@@ -164,7 +164,7 @@ def optimum(whiten: bool, steps: int) -> Tensor:
 
 
 def test_whitening_reaches_the_same_optimum_sooner() -> None:
-    target = optimum(whiten=False, steps=600)
+    target = optimum(whiten=False, steps=300)
     away = [float((optimum(whiten, steps=25) - target).norm() / target.norm()) for whiten in (False, True)]
 
     assert away[1] < 0.02
