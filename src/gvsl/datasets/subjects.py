@@ -24,7 +24,8 @@ def subject_of(folders: Sequence[str], stem: str) -> str:
     ('sub-01', '')
     """
     for index, part in enumerate(folders):
-        if BIDS.fullmatch(part) or NUMBERED.fullmatch(part):
+        named = BIDS.fullmatch(part) and (stem.startswith(f"{part}_") or any(map(str.isdigit, part)))
+        if named or NUMBERED.fullmatch(part):
             return "/".join(folders[: index + 1])
     found = STEM.match(stem)
     return "/".join([*folders, found[1]]) if found else ""
