@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gvsl.datasets.folder import folder
+from gvsl.errors import UserError
 from gvsl.io import Volume
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
@@ -70,6 +71,12 @@ LAYOUTS: dict[str, tuple[str, dict[str, str]]] = {
             "AbdomenCT-1K-ImagePart2/Case_00500_0000": "Mask/Case_00500",
         },
     ),
+    "FLARE": ("", {f"TrainImage/train_00{n}_0000": f"TrainMask/train_00{n}" for n in (1, 2)}),
+    "splits in folders": (
+        "",
+        {f"{part}/images/00{n}": f"{part}/labels/00{n}" for part in ("train", "val") for n in (1, 2)},
+    ),
+    "names of any script": ("", {f"{name}/ct": f"{name}/seg" for name in ("\u5f20\u4e09", "\u674e\u56db")}),
     "VerSe": ("", {"rawdata/sub-v4/sub-v4_ct": "derivatives/sub-v4/sub-v4_seg-vert_msk"}),
     "VerSe of several directions": (
         "",
@@ -137,9 +144,7 @@ def test_images_of_one_grid_share_a_label_map(tmp_path: Path) -> None:
     assert pairs(tmp_path) == {"b1_b1_flair": "b1/b1_seg.nii.gz", "b1_b1_t1ce": "b1/b1_seg.nii.gz", "b1_b1_t2": None}
 
 
-@pytest.mark.parametrize(
-    "name", ["organs/a", "a_structures", "x", "deep/a"], ids=["sibling folder", "ending", "any name", "below"]
-)
+@pytest.mark.parametrize("name", ["organs/a", "organs/a_1", "a_structures", "x", "deep/a"])
 def test_a_label_map_is_recognised_by_its_voxels(name: str, tmp_path: Path) -> None:
     root = tmp_path / "source"
     fill(root, "ct/a" if name.startswith("organs") else "a", "")
@@ -149,6 +154,13 @@ def test_a_label_map_is_recognised_by_its_voxels(name: str, tmp_path: Path) -> N
     [(file, reason)] = store.refused
     assert file.endswith(f"{name}.nii.gz")
     assert "is a label map by its 3 whole values, on the grid of a.nii.gz; if it is its label map, put it" in reason
+
+
+def test_images_that_share_a_label_map_are_one_subject(tmp_path: Path) -> None:
+    fill(tmp_path, "images/b_flair images/b_t1", "labels/b")
+    (tmp_path / "splits.json").write_text('{"train": ["b_flair"], "test": ["b_t1"]}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"one subject .*: b_flair \(train\) and b_t1 \(test\)"):
+        folder(tmp_path)
 
 
 def test_what_looks_like_a_label_map_without_an_image_near_by_is_an_image(tmp_path: Path) -> None:

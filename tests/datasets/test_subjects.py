@@ -64,11 +64,12 @@ def test_one_subject_in_two_splits_is_refused(
 
 
 def test_subjects_of_other_folders_and_one_side_are_accepted(tmp_path: Path) -> None:
-    names = ["site1/sub-01/a", "site2/sub-01/a", "site1/sub-02/a", "site1/sub-02/b"]
+    names = ["site1/sub-01/a", "site2/sub-01/a", "site1/sub-02/a", "site1/sub-02/b", "sub-adults/c", "sub-adults/d"]
     image(*(tmp_path / "images" / f"{name}.nii.gz" for name in names))
-    one, two, *rest = (name.replace("/", "_") for name in names)
-    write(tmp_path / "splits.json", {"train": [one, *rest], "pretrain": [one, *rest], "test": [two]})
-    assert [case.splits for case in folder(tmp_path).cases] == [("pretrain", "train")] * 3 + [("test",)]
+    one, two, *rest, last = (name.replace("/", "_") for name in names)
+    write(tmp_path / "splits.json", {"train": [one, *rest], "pretrain": [one, *rest], "test": [two, last]})
+    splits = {case.id: case.splits for case in folder(tmp_path).cases}
+    assert splits == dict.fromkeys([one, *rest], ("pretrain", "train")) | dict.fromkeys([two, last], ("test",))
 
 
 def test_two_series_of_a_patient_are_one_subject(tmp_path: Path, write_dicom: WriteDicom) -> None:
@@ -139,6 +140,7 @@ def test_strays_rename_no_dicom_folder(tmp_path: Path, write_dicom: WriteDicom) 
     assert [(name, splits) for name, splits, _ in before] == [("pat1", ("train",)), ("pat2", ("test",))]
     for path in ("pat1/RS.dcm", "pat1/DIRFILE", "SR1", "DICOMDIR"):
         write_object(tmp_path / "images" / path, STRUCTURES, SOPClassUID=STRUCTURES, SeriesInstanceUID="1.9")
+    (tmp_path / "images" / "pat2" / "broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
     scout = Volume(SCAN.array[:, :, :1], SCAN.affine)
     for where in ("pat1", "."):
         write_dicom(tmp_path / "images" / where, scout, uid="1.2.5", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])

@@ -1,5 +1,6 @@
 """Any folder of volume files or DICOM series, with or without labels and splits."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from gvsl.datasets.listing import read_json
 from gvsl.datasets.names import is_label_folder
 from gvsl.datasets.pairing import Matcher
 from gvsl.datasets.places import joined, place
-from gvsl.datasets.subjects import across_splits
+from gvsl.datasets.subjects import across_splits, with_shared_labels
 from gvsl.datasets.tree import Tree, passed_over, walk
 from gvsl.errors import UserError
 from gvsl.io import LABEL_SUFFIXES, VOLUME_SUFFIXES
@@ -49,12 +50,11 @@ def folder(root: Path, allow_leakage: bool = False) -> Dataset:
     known = [root / name for name in (SPLITS_NAME, LABELS_NAME, CLASSES_NAME)]
     found = find_volumes(images, maps, known)
     labels, unused, rest = _read_labels(root, images, maps, found)
-    splits = _read_splits(root / SPLITS_NAME, found, allow_leakage)
+    cases = [replace(case, label=labels.get(case.id)) for case in found.cases]
+    cases = with_shared_labels(cases)
+    splits = _read_splits(root / SPLITS_NAME, cases, found.matcher, allow_leakage)
     targets = _read_targets(root / CLASSES_NAME, found.matcher)
-    cases = [
-        replace(case, label=labels.get(case.id), splits=_splits_of(case.id, splits), target=targets.get(case.id))
-        for case in found.cases
-    ]
+    cases = [replace(case, splits=_splits_of(case.id, splits), target=targets.get(case.id)) for case in cases]
     # What can't be used becomes cases too, so that it is refused by name.
     cases += [*found.refused, *(Case(joined(path, root), path, unusable=reason) for path, reason in unused)]
     counts = passed_over([*found.rest, *(path for path in rest if path not in known)])
@@ -96,7 +96,9 @@ def _splits_of(case_id: str, splits: dict[str, set[str]] | None) -> tuple[str, .
     return tuple(name for name in SPLITS if case_id in splits.get(name, ()))
 
 
-def _read_splits(path: Path, found: Found, allow_leakage: bool) -> dict[str, set[str]] | None:
+def _read_splits(
+    path: Path, cases: Sequence[Case], matcher: Matcher, allow_leakage: bool
+) -> dict[str, set[str]] | None:
     if not path.exists():
         return None
     read = read_json(path)
@@ -108,14 +110,14 @@ def _read_splits(path: Path, found: Found, allow_leakage: bool) -> dict[str, set
     for name, ids in read.items():
         if name not in SPLITS:
             raise UserError(f"{path} has a split {name!r}; the splits are {', '.join(SPLITS)}")
-        meant = {item: found.matcher.resolve(item) for item in ids}
-        missing = sorted(item for item, cases in meant.items() if not cases)
+        meant = {item: matcher.resolve(item) for item in ids}
+        missing = sorted(item for item, ids in meant.items() if not ids)
         if missing:
             raise UserError(f"{path} names cases in {name} that have no image: {few(missing, NAMED)}")
-        splits[name] = {case_id for cases in meant.values() for case_id in cases}
+        splits[name] = {case_id for found in meant.values() for case_id in found}
     if not allow_leakage:
         _refuse_leakage(path, splits)
-        both = across_splits(found.cases, {case.id: _splits_of(case.id, splits) for case in found.cases})
+        both = across_splits(cases, {case.id: _splits_of(case.id, splits) for case in cases})
         if both:
             raise UserError(
                 f"{path} has cases of one subject in training and held out, or in both val and test: {both}; move them "

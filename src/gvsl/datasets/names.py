@@ -12,7 +12,6 @@ IMAGE_WORDS = r"images?|imgs?|imaging|volumes?|vol|scans?|orig|original|data"
 CHANNEL = re.compile(r"(?<=.)_000\d$")
 """Channel in names of nnU-Net."""
 MODALITIES = r"ct|cta|cect|mr|mri|mra|pt|pet|t1w?|t1c|t1ce|t1gd|t2w?|pdw?|flair|adc|dwi|b0|procimg|anat"
-SPLIT_PARTS = r"labelst[rs]|labelsva|imagest[rs]|imagesva|rawdata|derivatives|annotations"
 MAPS = re.compile(
     r"(?:^|_)(?:spm[tf]_\d+|[tzf]stat\d*|[tzf]map|statmap|probseg|prob(?:s|ability|abilities)?|softmax|pve(?:_\d+)?|"
     r"atlas|heatmap)$"
@@ -33,9 +32,11 @@ LABEL_ENDS, IMAGE_ENDS, BARE_ENDS, ALL_ENDS = (
     )
 )
 """Words at the end or the beginning of a name."""
-CONTAINERS = re.compile(f"{LABEL_WORDS}|{IMAGE_WORDS}|{SPLIT_PARTS}")
-"""Folders that are no part of a case's name."""
-LABEL_FOLDER = re.compile(f"{LABEL_WORDS}|labelst[rs]|labelsva|derivatives")
+LABEL_WORD, WORD = re.compile(LABEL_WORDS), re.compile(f"{LABEL_WORDS}|{IMAGE_WORDS}")
+OTHER_WORD = re.compile(rf"{MODALITIES}|train(?:ing)?|test(?:ing)?|val(?:idation)?|tr|ts|va|\d+|all|set|raw")
+"""Words that folders of images or label maps have beside those."""
+BUNDLES = ("derivatives", "rawdata", "annotations")
+"""Folders of images or label maps."""
 
 
 def normal(name: str) -> str:
@@ -75,10 +76,23 @@ def names_tissue(stem: str, beside: set[str]) -> bool:
 def is_label_folder(name: str) -> bool:
     """Return True if a folder's name says that it may hold label maps.
 
-    >>> [is_label_folder(name) for name in ("Labels", "label", "labelsTr", "Mask", "img", "patient")]
-    [True, True, True, True, False, False]
+    >>> [is_label_folder(name) for name in ("Labels", "labelsTr", "TrainMask", "ct_gt", "derivatives", "img", "masked")]
+    [True, True, True, True, True, False, False]
     """
-    return LABEL_FOLDER.fullmatch(normal(name)) is not None
+    return normal(name) == "derivatives" or any(LABEL_WORD.fullmatch(word) for word in _words(name))
+
+
+def folder_key(name: str) -> str:
+    """Return what of a folder's name belongs to the names of its cases: no words for images or label maps.
+
+    >>> [folder_key(name) for name in ("imagesTr", "TrainMask", "img", "patient_1", "mask_007_b")]
+    ['tr', 'train', '', 'patient_1', 'mask_007_b']
+    """
+    words = _words(name)
+    others = [word for word in words if not WORD.fullmatch(word)]
+    if normal(name) in BUNDLES:
+        return ""
+    return "_".join(others) if words and all(map(OTHER_WORD.fullmatch, others)) else normal(name)
 
 
 def image_keys(folders: Sequence[str], stem: str) -> list[str]:
@@ -119,12 +133,19 @@ def without_words(name: str, ends: re.Pattern[str]) -> str:
 
 def _key(folders: Sequence[str], stem: str) -> str:
     """Join the folders that belong to a case's name and the stem, without repetitions."""
-    parts = [normal(part) for part in folders]
-    if "derivatives" in parts:  # the folder of a BIDS pipeline too
-        start = parts.index("derivatives")
-        subject = next((index for index in range(start, len(parts)) if parts[index].startswith("sub-")), start + 1)
+    parts = list(folders)
+    plain = [normal(part) for part in folders]
+    if "derivatives" in plain:  # the folder of a BIDS pipeline too
+        start = plain.index("derivatives")
+        subject = next((index for index in range(start, len(parts)) if plain[index].startswith("sub-")), start + 1)
         parts = [*parts[:start], *parts[subject:]]
-    parts = [part for part in parts if CONTAINERS.fullmatch(part) is None]
-    while parts and stem.startswith(parts[-1]):
+    parts = [key for key in map(folder_key, parts) if key]
+    while parts and re.match(rf"{re.escape(parts[-1])}(?:{GAP}|$)", stem):
         parts.pop()
     return "_".join([*parts, stem] if stem else parts)
+
+
+def _words(name: str) -> list[str]:
+    """Split a folder's name into its words, also at capitals and before the endings Tr, Ts and Va."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z\d])|(?<=\d)(?=[A-Za-z])|(?<=s)(?=(?:tr|ts|va)$)", " ", name)
+    return [normal(word) for word in re.split(r"[\W_]+", apart) if word]

@@ -1,8 +1,10 @@
 """The subjects that cases are of, as far as the layout or the files tell; none is to be in two splits."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from gvsl.cases import Case
 from gvsl.text import few
@@ -24,7 +26,8 @@ def subject_of(folders: Sequence[str], stem: str) -> str:
     ('sub-01', '')
     """
     for index, part in enumerate(folders):
-        if BIDS.fullmatch(part) or NUMBERED.fullmatch(part):
+        named = BIDS.fullmatch(part) and (stem.startswith(f"{part}_") or any(map(str.isdigit, part)))
+        if named or NUMBERED.fullmatch(part):
             return "/".join(folders[: index + 1])
     found = STEM.match(stem)
     return "/".join([*folders, found[1]]) if found else ""
@@ -34,6 +37,18 @@ def subjects_of(ids: Sequence[str]) -> dict[str, str]:
     """Return the subjects of ids that name one."""
     found = {case_id: subject_of((), case_id) for case_id in ids}
     return {case_id: subject for case_id, subject in found.items() if subject}
+
+
+def with_shared_labels(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases, those that share a label map as one subject."""
+    subjects: dict[Path, str] = {}
+    users = Counter(case.label for case in cases)
+    for case in cases:
+        if case.label is not None and users[case.label] > 1:
+            subjects[case.label] = subjects.get(case.label) or case.subject or f"label {case.label}"
+    return [
+        case if case.label is None else replace(case, subject=subjects.get(case.label, case.subject)) for case in cases
+    ]
 
 
 def across_splits(cases: Sequence[Case], splits: Splits) -> str:

@@ -50,7 +50,7 @@ class Series:
     study: str = ""
     """StudyInstanceUID."""
     volume: bool = True
-    """False for localisers and single slices."""
+    """False for localisers, single slices and unreadable files."""
 
 
 def find_series(files: Sequence[Path]) -> dict[str, list[Path]]:
@@ -80,7 +80,7 @@ def group_series(files: Sequence[Path]) -> tuple[list[Series], list[tuple[Path, 
             with parsing(path):
                 uid = str(header.get("SeriesInstanceUID", "") or path.parent)
         except (OSError, MemoryError, UnusableFile):  # reported in more detail when the volume is read
-            series.append(Series(str(path), (path,)))
+            series.append(Series(str(path), (path,), volume=False))
             continue
         reason = not_an_image(header)
         if reason:

@@ -132,14 +132,15 @@ def _images_on_grid(image: Volume, path: Path) -> Iterator[Path]:
 
 
 def _near(path: Path) -> list[Path]:
-    """List the volume files of a file's folder, of the one above, and those of its name in sibling folders."""
+    """List the volume files of a file's folder, of the one above, and those of like name in sibling folders."""
     above = path.absolute().parent.parent
     found = [*_volumes(path.parent), *_volumes(above)]
     try:
         siblings = sorted(folder for folder in above.iterdir() if folder != path.absolute().parent and folder.is_dir())
     except OSError:
         siblings = []
-    found += [folder / path.name for folder in siblings[:NEIGHBOURS] if (folder / path.name).is_file()]
+    for folder in siblings[:NEIGHBOURS]:
+        found += [other for other in _volumes(folder) if _begin_alike(other.name, path.name)]
     others = [other for other in found if other.name != path.name or other.absolute() != path.absolute()]
     return sorted(others, key=lambda other: (-_shared_start(other.name, path.name), other))[:NEIGHBOURS]
 
@@ -149,6 +150,12 @@ def _volumes(folder: Path) -> list[Path]:
         return [path for path in folder.iterdir() if path.name.lower().endswith(VOLUME_SUFFIXES) and path.is_file()]
     except OSError:
         return []
+
+
+def _begin_alike(one: str, other: str) -> bool:
+    """Return True if one file's name, without endings, begins the other's."""
+    first, second = (name.partition(".")[0] for name in (one, other))
+    return first.startswith(second) or second.startswith(first)
 
 
 def _shared_start(one: str, other: str) -> int:
