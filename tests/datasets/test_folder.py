@@ -102,7 +102,7 @@ def test_broken_json_is_one_line(root: Path) -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"holds no volume \(NIfTI, NRRD, MetaImage or DICOM\); name a folder of volumes"
+        UserError, match=r"holds no volume \(NIfTI, NRRD, MetaImage, MGZ or DICOM\); name a folder of volumes"
     ):
         folder(tmp_path)
 

@@ -28,7 +28,7 @@ def text(path: Path) -> None:
     ("make", "reason"),
     [
         (Path.touch, "is empty"),
-        (text, "is not NIfTI, NRRD, MetaImage or DICOM"),
+        (text, "is not NIfTI, NRRD, MetaImage, MGH or DICOM"),
         (Path.mkdir, "holds no DICOM file"),
         (os.mkfifo, "is neither a file nor a folder"),
         (lambda path: None, "there is no such file"),

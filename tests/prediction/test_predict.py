@@ -290,7 +290,7 @@ def test_mistakes_are_one_line(run: Path, store: Store, tmp_path: Path) -> None:
     image = source(store, "s7")
     mistakes: list[tuple[Callable[[], object], str]] = [
         (lambda: find_images([tmp_path / "nowhere"]), "nowhere does not exist; name images"),
-        (lambda: find_images([tmp_path / "empty"]), r"empty holds no volume \(NIfTI, NRRD, MetaImage or DICOM\)"),
+        (lambda: find_images([tmp_path / "empty"]), r"empty holds no volume \(NIfTI, NRRD, MetaImage, MGZ or DICOM\)"),
         (
             lambda: predict(tmp_path, find_images([image]), tmp_path / "out"),
             "name the folder of a run of gvsl transfer",

@@ -89,7 +89,7 @@ def test_nothing_is_removed(tmp_path: Path, make_case: MakeCase) -> None:
     assert (work.stale, work.gone, work.kept, work.refused) == (("b",), ("a",), 1, 1)
     assert list(store.cases) == ["a", "b", "c"]
     assert store.hash == before.hash
-    assert store.refused == (("images/b.nii.gz", "is not NIfTI, NRRD, MetaImage or DICOM"),)
+    assert store.refused == (("images/b.nii.gz", "is not NIfTI, NRRD, MetaImage, MGH or DICOM"),)
     store.image("b")
 
 

@@ -368,7 +368,7 @@ def test_a_stray_label_is_not_asked_to_be_learnt(tmp_path: Path, build_store: Ca
             label[0, 0, 0] = 3
         return label
 
-    stray = build_store(strew)
+    stray = build_store(strew, names={1: "ball", 3: "label 3", 7: "box"})
     with pytest.raises(UserError, match=r"label 3 \(3\) has no voxel in the 5 training cases of .*: take it out of"):
         transfer(stray, None, tmp_path / "run", LINEAR)
     with pytest.raises(UserError, match="not in the list of task shc"):
