@@ -83,4 +83,5 @@ def _fits(index: Any, values: Any, trained: list[torch.nn.Parameter]) -> bool:
     fits = all(isinstance(values.get(name), Tensor) and values[name].shape == trained[index].shape for name in ADAM)
     step = values.get("step")
     counted = isinstance(step, Tensor) and step.numel() == 1 and float(step) >= 0
+    fits = fits and all(isinstance(value, Tensor) and value.is_floating_point() for value in values.values())
     return fits and counted and bool((values["exp_avg_sq"] >= 0).all())
