@@ -52,7 +52,7 @@ class Worker:
 
 def main() -> int:
     """Read mutants and print the figures; the exit code is 1 if any was read in a wrong way."""
-    from tests.fuzz.targets import TARGETS
+    from .targets import TARGETS
 
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=10_000, help="number of mutants")
@@ -77,7 +77,7 @@ def main() -> int:
 
 def _drawn(options: argparse.Namespace) -> list[tuple[str, int]]:
     """Return the mutants' targets and numbers, evenly by the targets' weights."""
-    from tests.fuzz.targets import TARGETS
+    from .targets import TARGETS
 
     names = [name for name in options.only or TARGETS for _ in range(TARGETS[name].weight)]
     return [(names[number % len(names)], number) for number in range(options.count)]
@@ -85,10 +85,10 @@ def _drawn(options: argparse.Namespace) -> list[tuple[str, int]]:
 
 def read_mutant(original: Path, folder: Path, name: str, seed: int, number: int) -> tuple[str, str, str]:
     """Make one mutant in `folder` and read it; return how it was damaged, the verdict and its details."""
-    from tests.fuzz.mutants import copy_of
-    from tests.fuzz.targets import TARGETS, read_quietly
-
     from gvsl.errors import UserError
+
+    from .mutants import copy_of
+    from .targets import TARGETS, read_quietly
 
     target, draw = TARGETS[name], random.Random(f"{name} {seed} {number}")
     copy_of(original, folder)
@@ -107,11 +107,11 @@ def read_mutant(original: Path, folder: Path, name: str, seed: int, number: int)
         own = [item for item in traceback.extract_tb(error.__traceback__) if "/gvsl/" in item.filename]
         where = " < ".join(f"{Path(item.filename).name}:{item.lineno}" for item in [frame, *own[::-1][:3]])
         return how, "traceback", f"{type(error).__name__}: {str(error)[:150]} at {where}"
-    return (how, "nonsense", problem) if problem else (how, "accepted", "")
+    return (how, "nonsense", problem) if problem else (how, "passed", "")
 
 
 def _show(root: Path, name: str, seed: int, number: int) -> int:
-    from tests.fuzz import targets
+    from . import targets
 
     folder = root / "mutant"
     print(*read_mutant(root / name, folder, name, seed, number), sep="\n")
@@ -185,7 +185,7 @@ def _run(root: Path, mutants: list[tuple[str, int]], seed: int, count: int) -> i
 
 
 def _print_figures(verdicts: Counter[tuple[str, str]], largest: int, seconds: float) -> int:
-    columns = ("refused", "accepted", *BAD)
+    columns = ("refused", "passed", *BAD)  # passed: accepted, or refused where what comes after it is read too
     print(f"{'':<12}" + "".join(f"{column:>11}" for column in columns))
     for name in dict.fromkeys(name for name, _ in sorted(verdicts)):
         print(f"{name:<12}" + "".join(f"{verdicts[name, column]:>11}" for column in columns))

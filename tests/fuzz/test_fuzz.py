@@ -1,27 +1,35 @@
 """A share of the mutants of `make fuzz`."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from .__main__ import BAD, SECONDS, read_mutant
+from .targets import TARGETS
+
 ROOT = Path(__file__).parents[2]
+EACH = 5
 
 
-def fuzz(count: int, seed: int) -> None:
-    words = [sys.executable, "-m", "tests.fuzz", "--count", str(count), "--seed", str(seed)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=7200)
-    assert done.returncode == 0, f"{done.stderr[-3000:]}\n{done.stdout[-2000:]}"
-    assert f"{count} mutants in" in done.stdout
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measures memory by Linux's means")
-def test_a_few_mutants_are_refused_or_harmless() -> None:
-    fuzz(66, seed=1)
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_few_mutants_are_refused_or_harmless(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "original").mkdir()
+    TARGETS[name].make(tmp_path / "original")
+    for number in range(EACH):
+        signal.alarm(round(10 * SECONDS))  # ends the process of a mutant that hangs, on however busy a machine
+        how, verdict, text = read_mutant(tmp_path / "original", tmp_path / "mutant", name, 1, number)
+        signal.alarm(0)
+        assert verdict not in BAD, f"{number}: {how}: {text}"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measures memory by Linux's means")
 def test_ten_thousand_mutants_are_refused_or_harmless() -> None:
-    fuzz(10_000, seed=2)
+    words = [sys.executable, "-m", "tests.fuzz", "--count", "10000", "--seed", "2"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=7200)
+    assert done.returncode == 0, f"{done.stderr[-3000:]}\n{done.stdout[-2000:]}"
+    assert "10000 mutants in" in done.stdout

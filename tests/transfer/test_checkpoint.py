@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gvsl.backbones import UNet3D
@@ -181,3 +181,30 @@ def test_a_broken_state_is_one_line(saved: Path) -> None:
 def test_nothing_is_kept_where_none_is_asked_for(tmp_path: Path) -> None:
     run(Checkpoint(tmp_path / "a.part", IDENTITY, 0), True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_that_contradicts_itself_is_refused(saved: Path) -> None:
+    path = saved / "state.json"
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    moments = whole["optimiser"]["0"]
+    for change, reason in (
+        ({"step": 6}, "names no tensors of its step"),
+        ({"best_step": 9}, "best step is 9 of 5"),
+        ({"rows": [{"step": "one"}]}, r"rows\[0\]\.step is 'one', not a number"),
+        ({"optimiser": {"0": {**moments, "exp_avg": 0.5}}}, "state of parameter 0 is not that of Adam"),
+        ({"optimiser": {"7": moments}}, "has no parameter 7"),
+    ):
+        path.write_text(json.dumps(whole | change), encoding="utf-8")
+        with pytest.raises(UserError, match=reason):
+            run(Checkpoint(saved, IDENTITY, 5, resume=True), True)
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    tensors = load_file(saved / whole["tensors"])
+    for name, value, reason in (
+        ("network/weight", torch.full_like(tensors["network/weight"], torch.nan), "NaN or infinite"),
+        ("optimiser/0/exp_avg", torch.zeros(3), "state of parameter 0"),
+        ("best/bias", torch.zeros(9), "1 mismatched"),
+        ("optimiser/0/x", torch.zeros(10**6), "too large"),
+    ):
+        save_file({**tensors, name: value}, saved / whole["tensors"])
+        with pytest.raises(UserError, match=reason):
+            run(Checkpoint(saved, IDENTITY, 5, resume=True), True)

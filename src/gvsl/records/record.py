@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -19,6 +20,10 @@ from gvsl.settings import current_names
 RECORD_NAME = "record.json"
 CURVES_NAME = "curves.csv"
 FORMAT = 1
+MAX_MEASURE = 1e12
+"""Larger numbers are none that a run measures, and their squares might overflow."""
+FRACTION = re.compile(r"(dice|folded)([/_].*)?")
+"""Measures of 0 to 1."""
 RECORDED_PACKAGES = ("gvsl", "torch", "lightning", "monai", "numpy", "nibabel", "blosc2")
 
 
@@ -129,8 +134,8 @@ def read_record(folder: Path) -> RunRecord:
         for name, value in values.items():
             check_kind(value, KINDS[name], name)
         for number, row in enumerate(values.get("cases", [])):
-            measured = {name: value for name, value in row.items() if name != "id"}
-            check_kind(measured, dict[str, float], f"cases[{number}]")
+            _check_measures({name: value for name, value in row.items() if name != "id"}, f"cases[{number}]")
+        _check_measures(values.get("metrics", {}), "metrics")
     except ValueError as error:
         raise UserError(f"{path} is not a run's record: {error}") from None
     values["config"] = current_names(values["config"])
@@ -139,6 +144,16 @@ def read_record(folder: Path) -> RunRecord:
     if record.status == "running" and not is_claimed(folder):
         record.status = "stopped"
     return record
+
+
+def _check_measures(measures: dict[str, Any], where: str) -> None:
+    """Check that measured values are numbers that can be averaged, and fractions; ValueError if one isn't."""
+    check_kind(measures, dict[str, float], where)
+    for name, value in measures.items():
+        last = name.rpartition("test/")[2].rpartition("val/")[2]
+        highest = 1.0 if FRACTION.fullmatch(last) else MAX_MEASURE
+        if abs(value) > highest:
+            raise ValueError(f"{where}.{name[:60]} is {value:g}, out of its range")
 
 
 def write_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:

@@ -101,7 +101,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], CaseTable]:
     except (OSError, ValueError) as error:
         raise UserError(f"{cases} can't be read ({error}); prepare the store again") from None
     expected = manifest["cases"]
-    if expected.get("sha256") != hashlib.sha256(lines).hexdigest():
+    if not lines or expected.get("sha256") != hashlib.sha256(lines).hexdigest():
         raise UserError(f"{cases} is broken or was changed by hand; prepare the store again")
     try:
         return manifest, CaseTable.parse(lines)

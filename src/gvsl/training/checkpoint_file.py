@@ -81,4 +81,7 @@ def _fits(index: Any, values: Any, trained: list[torch.nn.Parameter]) -> bool:
     if type(index) is not int or not 0 <= index < len(trained) or not isinstance(values, dict):
         return False
     fits = all(isinstance(values.get(name), Tensor) and values[name].shape == trained[index].shape for name in ADAM)
-    return fits and bool((values["exp_avg_sq"] >= 0).all())
+    step = values.get("step")
+    counted = isinstance(step, Tensor) and step.numel() == 1 and float(step) >= 0
+    fits = fits and all(isinstance(value, Tensor) and value.is_floating_point() for value in values.values())
+    return fits and counted and bool((values["exp_avg_sq"] >= 0).all())

@@ -247,6 +247,7 @@ def _check_state(known: dict[int, Any], optimiser: torch.optim.Optimizer) -> Non
             shape = parameters[index].shape
             fits = all(isinstance(state.get(name), Tensor) and state[name].shape == shape for name in ADAM)
             fits &= isinstance(state.get("step"), Tensor) and state["step"].numel() == 1 and float(state["step"]) >= 0
+            fits &= all(isinstance(value, Tensor) and value.is_floating_point() for value in state.values())
             fits &= state.keys() == {"step", *ADAM} and bool((state["exp_avg_sq"] >= 0).all())
         if not fits:
             raise ValueError(f"the optimiser's state of parameter {index} is not that of {type(optimiser).__name__}")
