@@ -74,8 +74,8 @@ def test_an_augmented_run_is_told_from_an_older_one_which_was_not() -> None:
 
 
 def test_ranges_of_an_augmentation_that_is_off_decide_nothing() -> None:
-    one = {"augment": {"rate": 0.0, "spatial": {"rotation": 20.0}}}
-    other = {"augment": {"rate": 0.0, "spatial": {"rotation": 40.0}, "mirror": [0]}}
+    one: dict[str, Any] = {"augment": {"rate": 0.0, "spatial": {"rotation": 20.0}}}
+    other: dict[str, Any] = {"augment": {"rate": 0.0, "spatial": {"rotation": 40.0}, "mirror": [0]}}
     assert changes(one, other, {}) == changes({}, other, {}) == []
     assert deciding(record(**one)) == deciding(record(**other))
     (change,) = changes({}, {"augment": {"rate": 1.0}}, {})
