@@ -19,7 +19,7 @@ class SpatialSettings:
     """Ranges of the random spatial transform."""
 
     rate: float = 1.0
-    """Probability that a pair is transformed; 0 switches spatial augmentation off."""
+    """Probability that an example, such as a pair, is transformed; 0 switches spatial augmentation off."""
     rotation: float = 20.0
     """Maximum rotation about each axis, in degrees."""
     scale: float = 0.25
