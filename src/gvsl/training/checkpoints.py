@@ -1,5 +1,6 @@
 """The checkpoints of a pre-training: the last one and the one before, each whole."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         with whole_file(path, sync=True) as temporary:
             with temporary.open("wb") as file:
                 torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())  # before the last one moves
             if path.exists():
                 path.replace(path.with_name(PREVIOUS.name))
 

@@ -22,7 +22,7 @@ from gvsl.records import CURVES_NAME, RECORD_NAME, RunRecord, environment, read_
 from gvsl.records.comparability import HASH_DIGITS, changes
 from gvsl.settings import effects_of
 from gvsl.store import Store
-from gvsl.text import one_of
+from gvsl.text import note, one_of
 from gvsl.training.checkpoints import CHECKPOINT, has_checkpoint, read_checkpoint, remove_previous
 from gvsl.training.metrics_logger import Row
 from gvsl.training.pretrain_settings import PretrainSettings
@@ -176,6 +176,7 @@ def _start(
     """
     if not resume:
         if is_worthless(out):
+            note(f"{out} was stopped before its first checkpoint: starting it again")
             remove(out)
         refuse_existing(out)
         return None, 0
