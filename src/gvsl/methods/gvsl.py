@@ -71,9 +71,6 @@ class GVSLSettings:
     """Side of the NCC window in voxels."""
     variance_floor: float = 1e-3
     """Epsilon added to the product of two windows' variances, relative to the images' (paper: not stated)."""
-    ncc_balance: float | None = 0.2
-    """How far a difference in local contrast counts (`gvsl.losses.local_ncc_loss`), so that raising the contrast of
-    flat windows does not pay; none for Eq. 1 as it is (paper)."""
     mask_outside: bool = True
     """Exclude from the NCC the windows centred on voxels that spatial augmentation or the field sampled outside a
     volume, where there is nothing to match."""
@@ -232,12 +229,7 @@ class GVSL(Method):
         mask = seen if self.settings.mask_outside else None
         moving = gaussian_smooth(moving, self.settings.ncc_sigma)
         return local_ncc_loss(
-            smoothed,
-            moving,
-            window=self.settings.window,
-            eps=self.settings.variance_floor,
-            mask=mask,
-            balance=self.settings.ncc_balance,
+            smoothed, moving, window=self.settings.window, eps=self.settings.variance_floor, mask=mask
         )
 
     def restore(self, damaged: Tensor) -> Tensor:

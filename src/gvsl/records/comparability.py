@@ -47,7 +47,6 @@ ADDED_LATER: Mapping[str, Any] = {
     "pretext.ncc_sigma": 0.0,
     "pretext.damage": "appearance",
     "pretext.independent_poses": False,
-    "pretext.ncc_balance": None,
 }
 """Values that held before these settings existed, for records without them."""
 AUGMENT = "augment."
