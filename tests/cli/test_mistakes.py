@@ -24,7 +24,7 @@ Complaint = Callable[..., str]
         (["prepare"], "source, store"),
         (["prepare", "a", "b", "c"], "unrecognized arguments: c"),
         (["prepare", "a", "b", "--spacin", "1"], "no setting --spacin (did you mean --spacing?)"),
-        (["prepare", "a", "b", "--spacing", "wide"], "--spacing is wide: give a number"),
+        (["prepare", "a", "b", "--spacing", "wide"], "--spacing is wide: give one spacing in mm, or three"),
         (["prepare", "a", "b", "--spacing", "-1"], "spacing is -1"),
         (["prepare", "a", "b", "--spacing"], "--spacing: expected one argument"),
         (["prepare", "a", "b", "--crop", "all"], "foreground"),

@@ -63,6 +63,7 @@ def test_a_device_that_is_not_there_leaves_nothing_in_the_way(
 ) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is such a device")
-    assert main(["pretrain", str(store), "--out", str(tmp_path / "new" / "run"), "--trainer.accelerator", "gpu"]) == 2
+    gpu = ["--trainer.accelerator", "gpu", "--backbone.levels", "3"]
+    assert main(["pretrain", str(store), "--out", str(tmp_path / "new" / "run"), *gpu]) == 2
     assert "torch finds no CUDA device here: choose cpu or auto" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

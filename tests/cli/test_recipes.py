@@ -131,7 +131,7 @@ def test_the_papers_recipe_names_every_setting_that_decides_a_result() -> None:
     moot |= {name for name in everything if name.startswith("pretext.boxes.")}
     assert everything - moot - {"seed"} - named("pretrain") == set()
     everything = deciding_settings(TransferSettings()).keys()
-    moot = {name for name in everything if name.startswith("augment.")} - {"augment.rate"}
+    moot = {name for name in everything if name.startswith(("augment.", "carrying."))} - {"augment.rate"}
     assert everything - moot - {"seed", "mode"} - named("transfer") == set()
 
 

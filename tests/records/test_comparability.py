@@ -11,7 +11,7 @@ from gvsl.transfer import TransferSettings
 from gvsl.transfer.augmentation import SPATIAL, AugmentSettings
 from gvsl.transfer.transfer_settings import resolve_augment
 
-ADDED = {"augment.rate", "patience", "whiten", "levels"}
+ADDED = {"augment.rate", "carry", "patience", "whiten", "levels"}
 """Settings of a transfer that older records lack."""
 ADDED |= {"backbone.levels", "pretext.affine_head", "pretext.deformable_head", "pretext.symmetric", "pretext.damage"}
 ADDED |= {"pretext.affine_ncc_weight", "pretext.ncc_sigma", "pretext.independent_poses"}

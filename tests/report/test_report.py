@@ -244,7 +244,7 @@ def test_failed_and_unfinished_runs_show_as_such(
     transfer_folder(tmp_path / "c", 1, True, status="running")
     page = Page(write_report([tmp_path], tmp_path / "report.html"))
     assert "2 runs failed" in page.words
-    assert "linear on gvsl, seed 1: the run is running" in page.words
+    assert "linear on gvsl, seed 1: the run is stopped" in page.words
     assert "dice" not in page.ids
 
 

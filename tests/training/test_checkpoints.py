@@ -27,7 +27,9 @@ class Bomb:
 def saved(run: Path, *steps: int) -> None:
     for step in steps:
         (run / CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
-        WholeCheckpoints().save_checkpoint({"global_step": step, "weight": torch.ones(1000)}, run / CHECKPOINT)
+        WholeCheckpoints().save_checkpoint(
+            {"global_step": step, "state_dict": {"weight": torch.ones(1000)}, "optimizer_states": []}, run / CHECKPOINT
+        )
 
 
 def test_the_last_two_are_kept_and_a_failing_third_takes_none(tmp_path: Path) -> None:
@@ -51,7 +53,7 @@ def test_a_broken_one_is_told_and_the_one_before_is_taken(
     (tmp_path / CHECKPOINT).write_bytes((tmp_path / CHECKPOINT).read_bytes()[:keep])
     assert read_checkpoint(tmp_path) == (tmp_path / PREVIOUS, 5)
     said = capsys.readouterr().err
-    assert "last.ckpt is broken" in said
+    assert "last.ckpt is no whole checkpoint" in said
     assert "resuming from the one before it, of step 5" in said
     (tmp_path / PREVIOUS).write_bytes(b"")
     with pytest.raises(UserError, match="no whole checkpoint to resume from; remove"):

@@ -45,6 +45,9 @@ class Thresholds:
         self.represent = FrozenFeatures(network, image, 0)
         self.loss = segmentation_loss(SETTINGS)
 
+    def drawn_from(self) -> tuple[str, ...]:
+        return self.train
+
     def example(self, case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
         features = self.represent(case, box) if self.network.frozen else self.network.features(image(case, box))
         return features, (image(case, box) > 0.6).long()

@@ -132,7 +132,7 @@ def test_a_third_kind_of_task_is_trained_resumed_and_recorded(
         }
     if settings is LINEAR:
         assert whole.metrics["test/error"] < 0.05
-    with pytest.raises(UserError, match=r"not a valid head config .kind 'regression' is unknown"):
+    with pytest.raises(UserError, match=r"not a valid head config .kind is 'regression', not 'segmentation'"):
         load_adapted(tmp_path / "run")
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gvsl.errors import UserError
+from gvsl.records.comparability import NO_CARRY, without_moot
 from gvsl.settings import deciding_settings
 from gvsl.store import Store, refuse_seen
 from gvsl.training.pretrain_settings import PretrainSettings
@@ -58,7 +59,7 @@ class Run:
             "method": self.method,
             "task": None if self.pretrains else self.column.task,
             "store": self.column.store_hash,
-            "settings": deciding_settings(self.settings, extras=extras),
+            "settings": without_moot({**NO_CARRY, **deciding_settings(self.settings, extras=extras)}),
             "weights": None if self.weights is None else self.weights.key,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]

@@ -40,8 +40,10 @@ class VisibleStream:
 def visible_output() -> Iterator[None]:
     """Escape control characters in all that is printed: names and texts in files come from strangers."""
     with ExitStack() as stack:
-        stack.enter_context(redirect_stdout(cast(TextIO, VisibleStream(sys.stdout))))
-        stack.enter_context(redirect_stderr(cast(TextIO, VisibleStream(sys.stderr))))
+        if sys.stdout is not None:  # it is None where the caller closed it
+            stack.enter_context(redirect_stdout(cast(TextIO, VisibleStream(sys.stdout))))
+        if sys.stderr is not None:
+            stack.enter_context(redirect_stderr(cast(TextIO, VisibleStream(sys.stderr))))
         yield
 
 

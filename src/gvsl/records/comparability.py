@@ -51,6 +51,8 @@ ADDED_LATER: Mapping[str, Any] = {
 """Values that held before these settings existed, for records without them."""
 AUGMENT = "augment."
 """The group of settings of which only the rate decides where that is 0."""
+NO_CARRY: Mapping[str, Any] = {"carry": "none"}
+"""What a run without carried labels records."""
 CARRYING = "carrying."
 """The group of settings that decide where labels are carried."""
 NOT_SETTINGS = (
@@ -81,7 +83,7 @@ def changes(earlier: Mapping[str, Any], now: Mapping[str, Any], effects: Mapping
         now: of the run that is to resume it, nested or flat.
         effects: of the settings (`gvsl.settings.effects_of`); those without effect on the result may differ.
     """
-    before, after = (_without_moot({**ADDED_LATER, **_plain(config)}) for config in (earlier, now))
+    before, after = (without_moot({**ADDED_LATER, **_plain(config)}) for config in (earlier, now))
     return [
         Change(name, before.get(name, NOT_RECORDED), after.get(name, NOT_RECORDED))
         for name in sorted(before.keys() | after.keys())
@@ -104,7 +106,7 @@ def deciding(record: RunRecord) -> dict[str, str]:
     settings.pop(LABELS, None)
     if settings:  # a run that failed early may have recorded none
         earlier = (name for name in ADDED_LATER if name.startswith("data.") == (record.kind == "pretrain"))
-        settings = _without_moot({name: ADDED_LATER[name] for name in earlier} | settings)
+        settings = without_moot({name: ADDED_LATER[name] for name in earlier} | settings)
     count = labels_of(record)
     found = {name: _text(value) for name, value in settings.items()}
     if count is not None or LABELS in record.config:
@@ -131,7 +133,7 @@ def differences(first: RunRecord, second: RunRecord) -> list[Change]:
     ]
 
 
-def _without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
+def without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return flat settings without the ranges of an augmentation, or of a carrying of labels, that is off."""
     found = dict(settings)
     if found.get(f"{AUGMENT}rate") == 0:
