@@ -21,8 +21,8 @@ class PropagationSettings:
     """Steps of refinement on each pair (`gvsl.refinement`); 0 carries labels by the network's field."""
     start: Start = "affine"
     """What is refined: the affine part of the network's field, the whole field, or nothing (`none`)."""
-    voting: Voting = "joint"
-    """Votes of several atlases: `joint` label fusion, `local` weights by similarity, or `majority`."""
+    voting: Voting = "local"
+    """Votes of several atlases: `local` weights by similarity, `joint` label fusion, or `majority`."""
     least_dice: float = 0.7
     """DSC of the labels carried back onto an atlas below which a match counts as failed; 0 carries nothing back and
     trusts every match, in half the time."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gvsl.losses import box_sum, local_similarity
 
-Voting = Literal["joint", "local", "majority"]
+Voting = Literal["local", "joint", "majority"]
 
 WINDOW = 5
 """Side in voxels of the windows in which atlases are compared with the image."""
@@ -22,7 +22,7 @@ VOXELS_AT_ONCE = 50_000
 """Voxels whose systems of equations are solved together, to bound the memory."""
 
 
-def fuse(image: Tensor, atlases: Tensor, labels: Tensor, voting: Voting = "joint") -> tuple[Tensor, Tensor]:
+def fuse(image: Tensor, atlases: Tensor, labels: Tensor, voting: Voting = "local") -> tuple[Tensor, Tensor]:
     """Combine labels that several atlases carry onto an image.
 
     `majority` gives each atlas the same weight; `local` weighs each by its local correlation with the image, so that an
