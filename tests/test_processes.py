@@ -31,7 +31,7 @@ time.sleep(60)  # the pool waits for more
 
 
 @pytest.mark.skipif(os.name != "posix", reason="processes get no new parent")
-@pytest.mark.parametrize("program", [HELPED, POOL])
+@pytest.mark.parametrize("program", [HELPED, pytest.param(POOL, marks=pytest.mark.slow)])
 def test_a_helper_ends_soon_after_its_parent_is_killed(program: str) -> None:
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from gvsl.io import UnusableFile, Volume, find_series, read_volume, to_canonical
 
@@ -12,6 +13,7 @@ AFFINE = np.array([[0.7, 0, 0, -40], [0, 0.9, 0, 15], [0, 0, 2.5, 100], [0, 0, 0
 SCAN = Volume(np.random.default_rng(0).integers(-1000, 1500, (9, 8, 10)).astype(np.int16), AFFINE)
 
 
+@pytest.mark.slow
 def test_mutated_slices_without_preamble_are_refused_or_read(tmp_path: Path, write_dicom: WriteDicom) -> None:
     paths = write_dicom(tmp_path, SCAN)
     content = paths[5].read_bytes()[132:]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -44,6 +45,7 @@ os._exit(0)  # what gloo's threads do while an interpreter ends is none of this 
 """
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(tmp_path: Path) -> None:
     from gvsl.backbones import UNet3D
 

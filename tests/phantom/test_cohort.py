@@ -22,7 +22,9 @@ def cohort() -> list[Pair]:
     return [subject(5, index) for index in range(10)]
 
 
-@pytest.mark.parametrize("task", ANATOMIES)
+@pytest.mark.parametrize(
+    "task", [pytest.param(task, marks=pytest.mark.slow) if task == "sac" else task for task in ANATOMIES]
+)
 def test_a_subject_is_a_pure_function_of_seed_and_index(task: str) -> None:
     first = subject(3, 7, SMALL, task)
     before = np.random.get_state(legacy=False)  # noqa: NPY002 - the global state is what must stay as it is

@@ -60,7 +60,12 @@ cp -r "$DISK/." "$OUT/disk"
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no unshare, to mount a small disk with")
 @pytest.mark.parametrize(
-    "size", [pytest.param(4096, marks=pytest.mark.slow), pytest.param(12288, marks=pytest.mark.slow), 65536]
+    "size",
+    [
+        pytest.param(4096, marks=pytest.mark.slow),
+        pytest.param(12288, marks=pytest.mark.slow),
+        pytest.param(65536, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_continues_once_a_full_disk_has_space(tmp_path: Path, make_case: MakeCase, size: int) -> None:
     cases = [make_case("a"), make_case("b"), make_case("c", shape=(60, 60, 60)), make_case("d")]

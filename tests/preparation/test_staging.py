@@ -55,6 +55,7 @@ def state(out: Path) -> str:
         return "refused" if "is being written" in str(error) else str(error)
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_store(
     tmp_path: Path, make_case: MakeCase, clean: ForkServerContext
 ) -> None:

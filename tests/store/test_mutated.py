@@ -164,6 +164,7 @@ def mutant(folder: Path, name: str, number: int, draw: random.Random) -> str:
     return how
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the memory of a process by Linux's means")
 def test_broken_files_are_refused_or_harmless(tmp_path: Path, write_volume: WriteVolume) -> None:
     spec = replace(PRESETS["ct"], crop="none")

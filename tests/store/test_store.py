@@ -82,6 +82,7 @@ def test_a_crop_is_read_without_the_rest_of_the_volume(tmp_path: Path) -> None:
         read_array(path, array.shape, (slice(136, 200), slice(0, 64), slice(0, 64)))
 
 
+@pytest.mark.slow
 def test_100_000_cases_are_held_in_little_memory() -> None:
     geometry = {"affine": [[0.123456789] * 4] * 4, "source_affine": [[1.23456789] * 4] * 4, "source_shape": [9, 9, 9]}
     expected = {"labels_cropped": 0, "geometry": geometry, "source": "images/some_study.nii.gz", "hash": "0" * 64}
