@@ -13,8 +13,13 @@ from .targets import TARGETS
 ROOT = Path(__file__).parents[2]
 EACH = 5
 
+QUICK = ("records", "stores", "weights")
+"""Kinds of input that the ordinary tests damage too."""
 
-@pytest.mark.parametrize("name", TARGETS)
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TARGETS]
+)
 def test_a_few_mutants_are_refused_or_harmless(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "original").mkdir()

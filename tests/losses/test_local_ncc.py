@@ -113,6 +113,7 @@ def test_value_is_the_plain_one(shape: tuple[int, int, int], window: int, eps: f
     assert reference(fixed, warped, window, eps).item() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eps", [EPS, pytest.param(2e-11, marks=pytest.mark.slow)])
 def test_value_and_gradient_hold_in_the_worst_of_many_augmented_pairs(eps: float) -> None:
     errors, cosines, flat = [], [], 0

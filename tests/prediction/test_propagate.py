@@ -19,6 +19,7 @@ from gvsl.methods.gvsl import gvsl_no_matching
 from gvsl.prediction.propagate import PropagateSettings, propagate
 from gvsl.records import RunRecord, write_record
 from gvsl.store import Store
+from gvsl.store.manifest import manifest_hash
 from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings, pretrain
 
 QUICK = PropagateSettings(refine=4, start="none", least_dice=0)
@@ -104,6 +105,25 @@ def test_an_image_that_does_not_match_gets_no_map(
     assert "3 of 3 images were not done" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("*.nii.gz"))
     assert {row["status"] for row in rows(tmp_path / "out")} == {"failed"}
+
+
+def test_images_are_told_apart_by_their_voxels_and_structures_by_their_names(
+    matcher: Path, phantom_store: Store, tmp_path: Path
+) -> None:
+    """A case of another store that has an atlas's id gets labels; the atlas under another id does not."""
+    first, second = phantom_store.split("train")[:2]
+    shutil.copytree(phantom_store.path, tmp_path / "other")
+    path = tmp_path / "other" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    named = {str(value): name for value, name in phantom_store.label_names.items()}
+    value = next(iter(named))
+    changed = {**manifest, "label_names": named | {value: "spleen"}}
+    path.write_text(json.dumps(changed | {"hash": manifest_hash(changed)}), encoding="utf-8")
+    with pytest.raises(UserError, match="but spleen in"):
+        propagate([phantom_store.path], [tmp_path / "other"], matcher, tmp_path / "out", QUICK, cases=[first])
+    outcome = propagate([phantom_store.path], [phantom_store.path], matcher, tmp_path / "b", QUICK, cases=[first])
+    assert first not in [case.id for case in outcome.images.done]
+    assert second in [case.id for case in outcome.images.done]
 
 
 def test_wrong_inputs_are_told(matcher: Path, phantom_store: Store, store: Store, tmp_path: Path) -> None:

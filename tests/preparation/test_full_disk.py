@@ -22,6 +22,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_harmless(tmp_path: Path, make_case: MakeCase) -> None:
     cases = [make_case("a"), make_case("b"), make_case("c", shape=(60, 60, 60)), make_case("d")]
     out = tmp_path / "store"

@@ -182,6 +182,7 @@ def test_user_text_is_escaped(tmp_path: Path, pretrain_folder: Maker, transfer_f
     assert any(EVIL in label for label in page.labels)
 
 
+@pytest.mark.slow
 def test_many_methods_begin_with_their_table_and_fold_away_the_rest(
     tmp_path: Path, pretrain_folder: Maker, transfer_folder: Maker
 ) -> None:

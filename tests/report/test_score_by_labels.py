@@ -94,6 +94,7 @@ def test_curves_of_other_settings_are_separate_and_an_earlier_record_has_the_val
     ]
 
 
+@pytest.mark.slow
 def test_the_section_says_what_the_records_do(runs: Path, tmp_path: Path) -> None:
     html = score_by_labels(read_runs([runs]))
     assert html is not None

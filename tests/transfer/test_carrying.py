@@ -14,13 +14,15 @@ from gvsl.cases import Case
 from gvsl.cli import main
 from gvsl.data import DataSettings
 from gvsl.errors import UserError
+from gvsl.io import Volume
+from gvsl.prediction import segment_volume
 from gvsl.preparation import prepare
 from gvsl.preprocessing import Preprocessing
 from gvsl.records import read_record
 from gvsl.records.comparability import deciding, differences
 from gvsl.store import Store
 from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings, pretrain
-from gvsl.transfer import TransferSettings, run_task
+from gvsl.transfer import TransferSettings, load_segmenter, run_task
 from gvsl.transfer.carry_settings import CarrySettings
 from gvsl.transfer.carrying import carry_labels, mixed, volumes_to_label
 from gvsl.transfer.segmentation import Segmentation
@@ -82,6 +84,18 @@ def test_held_out_volumes_get_no_labels_unless_asked_for(pool: Store) -> None:
     few = volumes_to_label(pool, ["s0"], replace(CARRYING, volumes=2))
     assert len(few) == 2
     assert set(few) < {"s1", "s2", "s3", "s4"}
+
+
+def test_scores_are_by_the_true_labels(pool: Store, matcher: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, max_steps=1, validate_every=1, carrying=replace(CARRYING, transductive=True))
+    run_task("segmentation", pool, None, tmp_path / "run", settings, carry=matcher)
+    segmenter = load_segmenter(tmp_path / "run")
+    for row in read_record(tmp_path / "run").cases:
+        case = str(row["id"])
+        found = segment_volume(segmenter, Volume(pool.image(case), np.eye(4)))
+        truth = pool.label(case)
+        both = [2 * ((found == v) & (truth == v)).sum() / ((found == v).sum() + (truth == v).sum()) for v in NAMES]
+        assert row["dice"] == pytest.approx(np.mean(both), abs=0.02)
 
 
 def test_the_record_tells_what_was_carried(student: Path, pool: Store, matcher: Path) -> None:

@@ -36,6 +36,7 @@ def transfer(argv: Sequence[str]) -> None:
     from gvsl.memory import explained_memory, keep_freed_memory
     from gvsl.store import Store
     from gvsl.transfer import part_folder, run_task
+    from gvsl.transfer.checkpoint import STATE_NAME
     from gvsl.transfer.transfer_settings import LESS
 
     keep_freed_memory()
@@ -52,8 +53,10 @@ def transfer(argv: Sequence[str]) -> None:
                 options.task, store, weights, options.out, options.settings, carry=options.carry, resume=options.resume
             )
     except KeyboardInterrupt:
-        resumable = part_folder(options.out).is_dir()
-        fix = "--resume continues it" if resumable else "there is no checkpoint yet, so start again"
+        part = part_folder(options.out)
+        fix = "there is no checkpoint yet, so start again"
+        if part.is_dir():
+            fix = "--resume continues it" if (part / STATE_NAME).is_file() else "the same command continues it"
         raise KeyboardInterrupt(f"{options.out}: {fix}") from None
     if weights is not None:
         print(f"{weights}: {record.config['weights_keys']}")

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from gvsl.cases import Case
+from gvsl.errors import UserError
 from gvsl.files import whole_file
 from gvsl.io import UnusableFile, Volume, resample_onto, write_like, write_nifti
 from gvsl.methods import GVSL
@@ -43,6 +44,7 @@ class CarriedMaps:
         prepare: Prepare,
         truth: Truth | None = None,
         from_files: bool = True,
+        listed: bool = False,
     ) -> None:
         """Check labels.json, if there is one.
 
@@ -55,14 +57,17 @@ class CarriedMaps:
             prepare: prepares an image.
             truth: returns the true labels of an id, to score the carried ones; None if there are none.
             from_files: the images are files, whose headers the results copy.
+            listed: the folder's ledger lists results, so that its table is an earlier call's.
 
         Raises:
-            UserError: labels.json names other structures.
+            UserError: labels.json names other structures, or propagated.csv is no earlier call's.
         """
         self.method, self.atlases, self.labels, self.folder, self.settings = method, atlases, labels, folder, settings
         self.prepare, self.truth, self.from_files = prepare, truth, from_files
         check_label_names(folder, labels)
         table = folder / TABLE_NAME
+        if table.exists() and not listed:
+            raise UserError(f"{table} exists already; name another folder, or remove it first")
         self.rows = {row["id"]: row for row in read_table(table, COLUMNS)} if table.exists() else {}
 
     def names(self, image: Case) -> list[str]:

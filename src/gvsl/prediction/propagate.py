@@ -34,6 +34,8 @@ from gvsl.text import few
 
 NAMED = 3
 """Number of names that a message lists."""
+NO_EFFECT = ("device", "allow_preprocessing_mismatch")
+"""Settings that change no result."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class PropagateSettings(PropagationSettings):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on; `auto` takes a GPU if there is one."""
+    allow_preprocessing_mismatch: bool = False
+    """Accept stores that were prepared unlike the run's training data; they are refused otherwise."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,12 @@ def propagate(
     settings = settings or PropagateSettings()
     method = load_matcher(weights)
     with claimed(out, "gvsl propagate", inside=True):
-        chosen, atlases = _read(sources, cases, method, weights, out)
+        chosen, atlases = _read(sources, cases, method, weights, out, settings)
         if len(images) == 1 and _is_store(images[0]):
-            target = _in_store(Store.open(images[0]), split, chosen, list(atlases.labels), method, weights)
+            target = _in_store(Store.open(images[0]), split, chosen, atlases.labels, method, weights, settings)
         else:
             target = _in_files(images, method)
-        how = {name: str(value) for name, value in vars(settings).items() if name != "device"}
+        how = {name: str(value) for name, value in vars(settings).items() if name not in NO_EFFECT}
         ledger = open_ledger(out, {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how})
         device = find_device(settings.device)
         results = CarriedMaps(
@@ -107,6 +111,7 @@ def propagate(
             prepare=target.prepare,
             truth=target.truth,
             from_files=target.truth is None,
+            listed=bool(ledger.images),
         )
         return Propagated(write_results(results, ledger, target.images, out, target.read, tell), atlases)
 
@@ -135,26 +140,39 @@ def _in_store(
     store: Store,
     split: str,
     atlases: Mapping[Store, Sequence[str]],
-    structures: Sequence[int],
+    structures: Mapping[int, str],
     method: GVSL,
     weights: Path,
+    settings: PropagateSettings,
 ) -> _Targets:
     """Return the cases of a split but for the atlases.
 
     Raises:
         UserError: there are none, or the store was prepared unlike the method's training data.
     """
-    check_matcher(method, weights, store)
-    without = {case for cases in atlases.values() for case in cases}
-    found = [Case(case, image_path(store.path, case)) for case in store.split(split) if case not in without]
+    check_matcher(method, weights, store, settings.allow_preprocessing_mismatch)
+    for value, name in structures.items():
+        if store.label_names.get(value, name) != name:
+            raise UserError(
+                f"label {value} is {name} in the atlases, but {store.label_names[value]} in {store.path}: correct one"
+            )
+    without = {_image_of(source, case) for source, cases in atlases.items() for case in cases}
+    ids = [case for case in store.split(split) if _image_of(store, case) not in without]
+    found = [Case(case, image_path(store.path, case)) for case in ids]
     if not found:
         raise UserError(f"{store.path} has no case in the split {split!r} besides the atlases: name another split")
     return _Targets(
         found,
         prepare=lambda volume, _: volume,
         read=lambda case: Volume(store.image(case.id), store.cases[case.id].affine),
-        truth=lambda case: _truth(store, case, structures),
+        truth=lambda case: _truth(store, case, list(structures)),
     )
+
+
+def _image_of(store: Store, case: str) -> str:
+    """Return what identifies an image under any id: the hash of its source's voxels, or of the stored ones."""
+    known = store.cases[case]
+    return known.content or known.hash
 
 
 def _truth(store: Store, case: str, structures: Sequence[int]) -> NDArray[np.int64] | None:
@@ -167,16 +185,22 @@ def _truth(store: Store, case: str, structures: Sequence[int]) -> NDArray[np.int
 
 
 def _read(
-    sources: Sequence[Path], cases: Sequence[str], method: GVSL, weights: Path, out: Path
+    sources: Sequence[Path],
+    cases: Sequence[str],
+    method: GVSL,
+    weights: Path,
+    out: Path,
+    settings: PropagateSettings,
 ) -> tuple[dict[Store, list[str]], AtlasSet]:
     """Return the ids of each store's atlases, and the atlases; folders are prepared into stores in `out` for it."""
     assert isinstance(method.backbone, PretrainedUNet3D)
     preprocessing = method.backbone.preprocessing
+    unique = list({path.resolve(): path for path in sources}.values())
     with tempfile.TemporaryDirectory(prefix=".gvsl-", dir=out) as scratch:
-        stores = [_open(path, preprocessing, Path(scratch) / str(number)) for number, path in enumerate(sources)]
+        stores = [_open(path, preprocessing, Path(scratch) / str(number)) for number, path in enumerate(unique)]
         for store in stores:
-            check_matcher(method, weights, store)
-        chosen = _choose(stores, cases)
+            check_matcher(method, weights, store, settings.allow_preprocessing_mismatch)
+        chosen = _choose(stores, list(dict.fromkeys(cases)))
         return chosen, read_atlases(chosen)
 
 

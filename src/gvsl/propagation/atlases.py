@@ -75,8 +75,11 @@ def read_atlases(sources: Mapping[Store, Sequence[str]]) -> AtlasSet:
         UserError: a case has no label map, no structure has a voxel, or two stores name a label value differently.
     """
     names: dict[int, str] = {}
+    ignored = {value for store in sources for value in store.ignored}
     for store in sources:
         for value, name in store.label_names.items():
+            if value in ignored:
+                raise UserError(f"label {value} is {name} in {store.path}, but ignored in another atlas: correct one")
             if names.setdefault(value, name) != name:
                 raise UserError(
                     f"label {value} is {names[value]} in one atlas's labels.json, but {name} in that of {store.path}: "
@@ -100,10 +103,6 @@ def read_atlases(sources: Mapping[Store, Sequence[str]]) -> AtlasSet:
         (case, name) for (_, case), values in present.items() for value, name in labels.items() if value not in values
     ]
     return AtlasSet(atlases, labels, lacking)
-
-
-def _values_of(store: Store, case: str) -> set[int]:
-    return {*(store.cases[case].label_values or ())} - {*store.ignored}
 
 
 def _read_atlas(store: Store, case: str, labels: Mapping[int, str]) -> Atlas:

@@ -127,10 +127,11 @@ def labels_by(dvf: Tensor, atlas: Atlas, moving: Tensor, wanted: Shape) -> tuple
 
 
 def _field(method: GVSL, moving: Tensor, fixed: Tensor, settings: PropagationSettings) -> Tensor:
-    if settings.start == "none" and settings.refine:  # the control needs no pass of the network
+    if settings.start == "none":  # the control needs no pass of the network
         start = moving.new_zeros(len(moving), 3, *spatial_shape(fixed))
-        return refine(start, moving, fixed, RefinementSettings(steps=settings.refine))
-    return method.match(moving, fixed, refine=settings.refine, start=settings.start).dvf
+        return refine(start, moving, fixed, RefinementSettings(steps=settings.refine)) if settings.refine else start
+    found = method.match(moving, fixed, refine=settings.refine, start=settings.start)
+    return found.affine if settings.start == "affine" and not settings.refine else found.dvf
 
 
 def _agreement(labels: Tensor, carried: Carried) -> float:

@@ -20,7 +20,7 @@ from gvsl.propagation.carry import Atlas, Carried, carry
 from gvsl.propagation.settings import PropagationSettings
 from gvsl.store import Store
 
-ABOUT_NAME = "about.json"
+ABOUT_NAME = ".about.json"
 """What the labels in a folder were carried from and by."""
 COLUMNS = ("id", "used", "reverse_dice", "checked_on", "similarity")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gvsl.errors import UserError
 from gvsl.propagation.vote import Voting
 from gvsl.settings import check_settings
 
@@ -18,7 +19,7 @@ class PropagationSettings:
     """
 
     refine: int = 40
-    """Steps of refinement on each pair (`gvsl.refinement`); 0 carries labels by the network's field."""
+    """Steps of refinement on each pair (`gvsl.refinement`); 0 carries labels by the start itself."""
     start: Start = "affine"
     """What is refined: the affine part of the network's field, the whole field, or nothing (`none`)."""
     voting: Voting = "local"
@@ -28,4 +29,10 @@ class PropagationSettings:
     trusts every match, in half the time."""
 
     def __post_init__(self) -> None:
-        check_settings(self, refine=0, least_dice=0)
+        self.check("")
+
+    def check(self, prefix: str) -> None:
+        """Check the ranges; messages name the settings with a prefix."""
+        check_settings(self, prefix, refine=0, least_dice=0)
+        if self.least_dice > 1:
+            raise UserError(f"{prefix}least_dice is {self.least_dice}: give 0 to 1")

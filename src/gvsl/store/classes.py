@@ -27,7 +27,7 @@ def class_indices(label: NDArray[Any], structures: Sequence[int], ignored: Colle
     """
     values = np.array([0, *structures, *ignored])
     classes = np.array([*range(1 + len(structures)), *[IGNORED] * len(ignored)])
-    order = np.argsort(values)
+    order = np.argsort(values, kind="stable")
     found = np.minimum(np.searchsorted(values[order], label), values.size - 1)
     unknown = values[order][found] != label
     if unknown.any():

@@ -24,7 +24,7 @@ class CarrySettings(PropagationSettings):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        super().__post_init__()
+        self.check("carrying.")
         check_settings(self, "carrying.", real_share=0, volumes=1)
         if self.real_share >= 1:
             raise UserError(f"carrying.real_share is {self.real_share}: give 0 or more and less than 1")

@@ -108,7 +108,7 @@ def carry_labels(
     assert atlases.labels == dict(labels)
     method.to(device)
     moved = [atlas.to(device) for atlas in atlases.atlases]
-    about = {"matcher": matcher_fingerprint(run), "atlases": [store.cases[case].hash for case in train]}
+    about = {"matcher": matcher_fingerprint(run), "store": store.hash, "atlases": list(train)}
     how = PropagationSettings(**{item.name: getattr(settings, item.name) for item in fields(PropagationSettings)})
     with progress(len(targets), "carrying labels", unit="volumes") as advance:
         found = carry_onto(method, moved, store, targets, folder, how, about, advance)

@@ -44,7 +44,7 @@ class LabelledCases(Cases):
     """Label value to the structure's name, by rising value, without the background; class i is the i-th."""
 
     carried: CarriedLabels | None = None
-    """Label maps of cases that have none of their own, or that are not to be used."""
+    """Carried label maps to train on; nothing is scored by them."""
 
     @property
     def values(self) -> NDArray[np.int64]:
@@ -53,11 +53,14 @@ class LabelledCases(Cases):
 
     def target(self, case: str, box: Box | None = None) -> Tensor:
         """Return a case's class indices, or a box of them: (1, 1, D, H, W), int64, with IGNORED voxels."""
-        if self.carried is not None and case in self.carried.used:
-            classes = self.carried.classes(case, box).astype(np.int64)
-        else:
-            classes = class_indices(self.store.label(case, box), list(self.labels), self.store.ignored)
+        classes = class_indices(self.store.label(case, box), list(self.labels), self.store.ignored)
         return torch.from_numpy(classes)[None, None].to(self.device)
+
+    def training_target(self, case: str, box: Box | None = None) -> Tensor:
+        """Return what is trained on: the carried label map of a case that has one, else `target`."""
+        if self.carried is None or case not in self.carried.used:
+            return self.target(case, box)
+        return torch.from_numpy(self.carried.classes(case, box).astype(np.int64))[None, None].to(self.device)
 
 
 def draw_labelled(

@@ -119,7 +119,7 @@ class Segmentation:
 
     def example(self, case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
         """Return local features (1, width, D, H, W) and class indices (1, 1, D, H, W), augmented together."""
-        target = self.cases.target(case, box)
+        target = self.cases.training_target(case, box)
         if self.network.frozen:
             return self.represent(case, box), target
         image, moved = augment(self.cases.image(case, box), target, self.settings.augment, self.settings.seed, number)

@@ -87,6 +87,7 @@ def test_figures_say_what_the_records_do(whole: Path) -> None:
     assert "Held-out ncc: gvsl 0." in eighth.html.code
 
 
+@pytest.mark.slow
 def test_files_are_of_the_same_blocks(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "figure6.pdf").write_text("an earlier one", encoding="utf-8")
     paths = write_figures([whole], tmp_path)
