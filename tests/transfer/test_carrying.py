@@ -2,6 +2,8 @@ import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -22,7 +24,7 @@ from gvsl.records import read_record
 from gvsl.records.comparability import deciding, differences
 from gvsl.store import Store
 from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings, pretrain
-from gvsl.transfer import TransferSettings, load_segmenter, run_task
+from gvsl.transfer import Task, TransferSettings, load_segmenter, run_task
 from gvsl.transfer.carry_settings import CarrySettings
 from gvsl.transfer.carrying import carry_labels, mixed, volumes_to_label
 from gvsl.transfer.segmentation import Segmentation
@@ -168,6 +170,17 @@ def test_what_cannot_be_carried_is_told(pool: Store, matcher: Path, tmp_path: Pa
     strict = replace(SETTINGS, carrying=replace(CARRYING, least_dice=1.0, refine=1))
     with pytest.raises(UserError, match="none of the 4 volumes"):
         run_task("segmentation", pool, None, tmp_path / "b", strict, carry=matcher)
+
+
+def test_a_task_without_label_maps_is_refused_before_anything_is_written(
+    pool: Store, matcher: Path, tmp_path: Path
+) -> None:
+    def open_task(store: Store, settings: TransferSettings, task: str) -> Task:
+        return cast(Task, SimpleNamespace())
+
+    with pytest.raises(UserError, match="--carry carries label maps, and this task has none"):
+        run_task("other", pool, None, tmp_path / "run", SETTINGS, carry=matcher, open_task=open_task)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_prints_how_many_matched(

@@ -100,6 +100,8 @@ def _run(
     source = None if weights is None else find_weights(weights)
     settings = _resolve_levels(source, store, settings)
     task = open_task(store, settings, name)
+    if carry is not None and not isinstance(task, Segmentation):
+        raise UserError("--carry carries label maps, and this task has none: leave it out")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         backbone = _scratch(settings) if source is None else _load(source, weights, store, settings)
@@ -161,8 +163,7 @@ def _run(
 def _carry(
     carry: Path, task: Task, store: Store, settings: TransferSettings, folder: Path, device: torch.device
 ) -> CarriedPool:
-    if not isinstance(task, Segmentation):
-        raise UserError("--carry carries label maps, and this task has none: leave it out")
+    assert isinstance(task, Segmentation)  # the run was refused otherwise
     task.carried = carry_labels(
         carry,
         store,
