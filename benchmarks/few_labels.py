@@ -35,9 +35,9 @@ from gvsl.metrics.dice import dice_per_structure
 from gvsl.propagation import Atlas, PropagationSettings
 from gvsl.propagation.atlases import load_matcher, read_atlases
 from gvsl.propagation.carry import centred, common_shape, labels_by, warped_onto
-from gvsl.propagation.settings import Start
 from gvsl.propagation.vote import Voting, fuse
 from gvsl.records import environment, read_record, utc_now
+from gvsl.settings.propagation import Start
 from gvsl.store import Store
 from gvsl.transfer.cases import draw_labelled
 

@@ -7,8 +7,8 @@ from gvsl import hardware
 from gvsl.errors import UserError
 from gvsl.hardware import computes_bf16, device_facts, find_device, resolve_precision
 from gvsl.records import environment
-from gvsl.training.pretrain_settings import TrainerSettings
-from gvsl.transfer.transfer_settings import TransferSettings
+from gvsl.settings.pretrain import TrainerSettings
+from gvsl.settings.transfer import TransferSettings
 
 Settings = TrainerSettings | TransferSettings
 

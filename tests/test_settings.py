@@ -6,8 +6,8 @@ import pytest
 from gvsl.records import RunRecord, read_record, write_record
 from gvsl.records.comparability import changes
 from gvsl.settings import current_names, effects_of, flatten
-from gvsl.training.pretrain_settings import PretrainSettings
-from gvsl.transfer.transfer_settings import TransferSettings
+from gvsl.settings.pretrain import PretrainSettings
+from gvsl.settings.transfer import TransferSettings
 
 BEFORE = {"batch": 2, "any_contract": True, "trainer": {"accelerator": "gpu", "max_steps": 3}, "device": "cuda"}
 NOW = {"batch_size": 2, "allow_preprocessing_mismatch": True, "trainer": {"device": "cuda", "max_steps": 3}}

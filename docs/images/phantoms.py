@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gvsl.datasets.tasks import TASKS
 from gvsl.phantom.cohort import ANATOMIES, subject
+from gvsl.settings.names import TASK_SUMMARIES
 
 SIDE = 128
 SUBJECTS = (1, 2, 3)
@@ -51,7 +51,7 @@ def main(out: Path) -> None:
         for across, letter in ((0.05, "R"), (0.95, "L")):
             row[0].text(across, 0.5, letter, color="white", ha="center", transform=row[0].transAxes, fontsize=9)
         row[0].set_ylabel(f"{task}\n{len(anatomy.labels)} label{'s' * (len(anatomy.labels) > 1)}", fontsize=11)
-        row[0].set_title(TASKS[task].summary, fontsize=9, loc="left")
+        row[0].set_title(TASK_SUMMARIES[task], fontsize=9, loc="left")
     figure.savefig(out, dpi=90)
 
 

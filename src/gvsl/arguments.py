@@ -10,9 +10,9 @@ import re
 import sys
 from argparse import SUPPRESS, Action, ArgumentError
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
@@ -20,6 +20,7 @@ from gvsl.argv import CUBE, SPACING, Note, Options, is_config, type_of
 from gvsl.errors import UserError
 from gvsl.recipes import RECIPE_COMMANDS, read_recipe, recipe_names
 from gvsl.settings import RENAMED, Levels
+from gvsl.settings.methods import Pretext
 from gvsl.text import nearest, one_line
 
 if TYPE_CHECKING:
@@ -164,23 +165,21 @@ def settings_of(kind: type[Settings], options: Namespace) -> Settings:
     return kind(**{item.name: options[item.name] for item in fields(kind)})
 
 
-def for_method(
-    settings: Mapping[str, Any], method: str, methods: Mapping[str, Callable[..., object]]
-) -> dict[str, Any]:
+def for_method(settings: Mapping[str, Any], method: str, methods: Mapping[str, Pretext]) -> dict[str, Any]:
     """Return a recipe's settings for one method.
 
     Settings under `methods.NAME` apply to the method NAME and to those with the same settings class, such as its
     ablations, in place of those for all methods; so do settings under `pretext.NAME`, as if they stood under `pretext`.
     For other methods they are left out.
     """
-    kind = pretext_type(methods[method])
+    kind = type(methods[method].settings)
     shared, own = {}, {}
     for key, value in settings.items():
         section, _, rest = key.partition(".")
         name, _, last = rest.partition(".")
         if section not in ("methods", "pretext") or name not in methods or not last:
             shared[key] = value
-        elif pretext_type(methods[name]) is kind:
+        elif type(methods[name].settings) is kind:
             own[last if section == "methods" else f"pretext.{last}"] = value
     return shared | own
 
@@ -190,21 +189,6 @@ def for_mode(settings: Mapping[str, Any], mode: str, modes: Sequence[str]) -> di
     chosen = {key: value for key, value in settings.items() if key.partition(".")[0] not in modes}
     own = f"{mode}."
     return chosen | {key.removeprefix(own): value for key, value in settings.items() if key.startswith(own)}
-
-
-def default_settings(method: Callable[..., object]) -> Any:
-    """Return the default settings of a method: its factory's own, or else those of their dataclass."""
-    default = signatures.signature(method).parameters["settings"].default
-    return pretext_type(method)() if default in (None, signatures.Parameter.empty) else default
-
-
-def pretext_type(method: Callable[..., object]) -> type:
-    """Return the settings dataclass of a method, from the annotation of its factory's `settings`."""
-    annotation = signatures.signature(method, eval_str=True).parameters["settings"].annotation
-    kinds = [kind for kind in get_args(annotation) or (annotation,) if is_dataclass(kind)]
-    if len(kinds) != 1 or not isinstance(kinds[0], type):
-        raise TypeError(f"{method} must annotate its settings with their dataclass, not with {annotation}")
-    return kinds[0]
 
 
 class _Formatter(DefaultHelpFormatter):

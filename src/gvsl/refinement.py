@@ -1,6 +1,6 @@
 """Refinement of a field on its own pair of volumes, at test time."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from gvsl.geometry import compose, gaussian_smooth, resize_dvf, spatial_shape, warp
 from gvsl.losses import local_ncc_loss
-from gvsl.settings import check_settings
+from gvsl.settings.refinement import RefinementSettings as RefinementSettings
 
 MOMENTUM = 0.9
 """Decay of the mean gradient (Adam)."""
@@ -23,34 +23,6 @@ MIN_SIDE = 8
 """Minimum side in voxels of a shrunk volume; smaller ones are left out."""
 DAMPING = 0.003
 """Change of the NCC per voxel of displacement below which steps become shorter, so that a match that is there stays."""
-
-
-@dataclass(frozen=True)
-class RefinementSettings:
-    """How a field is refined; the defaults were chosen on validation pairs of hippocampus and left-atrium MR.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
-
-    steps: int = 40
-    """Number of steps."""
-    step: float = 1.2
-    """Length of the first step at full and at half resolution, in their voxels."""
-    window: int = 5
-    """Side of the NCC window in voxels."""
-    variance_floor: float = 1e-4
-    """Epsilon added to the product of two windows' variances, relative to the images'."""
-    balance: float = 0.2
-    """Weight of a difference in local contrast (`gvsl.losses.local_ncc_loss`)."""
-    update_sigma: float = 1.25
-    """Standard deviation in voxels of the Gaussian that smooths each update, twice (fluid regularisation)."""
-    field_sigma: float = 0.7
-    """Standard deviation in voxels of the Gaussian that smooths the change of the field after each step (elastic
-    regularisation)."""
-
-    def __post_init__(self) -> None:
-        check_settings(self, "refinement.", steps=1, window=1, balance=0, update_sigma=0, field_sigma=0)
 
 
 def refine(start: Tensor, moving: Tensor, fixed: Tensor, settings: RefinementSettings | None = None) -> Tensor:

@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gvsl.benchmark.matrix import Column, Run, build_matrix
-from gvsl.training.pretrain_settings import PretrainSettings, TrainerSettings
+from gvsl.settings.pretrain import PretrainSettings, TrainerSettings
 from gvsl.transfer import ClusterSettings, TransferSettings
 
 COLUMN = Column("segmentation", Path("stores/hearts"), "ab12")

@@ -16,9 +16,9 @@ from gvsl.cli.transfer import transfer_options
 from gvsl.errors import UserError
 from gvsl.methods import METHODS
 from gvsl.preprocessing import Preprocessing
-from gvsl.training.pretrain_settings import PretrainSettings, TrainerSettings
+from gvsl.settings.pretrain import PretrainSettings, TrainerSettings
+from gvsl.settings.transfer import TransferSettings
 from gvsl.transfer.augmentation import SPATIAL
-from gvsl.transfer.transfer_settings import TransferSettings
 
 CaptureFixture = pytest.CaptureFixture[str]
 Complaint = Callable[..., str]

@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 
 from gvsl.cli import COMMANDS, main
+from gvsl.datasets import DATASETS
+from gvsl.datasets.tasks import TASKS
 from gvsl.methods import METHODS
+from gvsl.phantom.cohort import ANATOMIES
+from gvsl.settings.names import DATASET_NAMES, PHANTOM_NAMES, TASK_SUMMARIES
 
 
 def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,21 +54,33 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"gvsl \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
 
 
-def test_what_needs_no_torch_answers_without_it() -> None:
+def test_help_and_the_reading_commands_import_nothing_heavy(store: Path) -> None:
     code = (
         "import sys\n"
-        "from gvsl.cli import main\n"
-        "for words in (['--help'], ['demoo'], ['prepare', 'nowhere', 'store'], ['prepare', '--help']):\n"
-        "    try:\n"
-        "        main(words)\n"
-        "    except SystemExit:\n"
-        "        pass\n"
-        "    heavy = {'torch', 'lightning', 'monai', 'matplotlib'} & set(sys.modules)\n"
-        "    assert not heavy, (words, heavy)\n"
+        "from gvsl.cli import COMMANDS, main\n"
+        "def imports_none_of(heavy, *lines):\n"
+        "    for words in lines:\n"
+        "        try:\n"
+        "            main(words)\n"
+        "        except SystemExit:\n"
+        "            pass\n"
+        "        found = heavy & set(sys.modules)\n"
+        "        assert not found, (words, found)\n"
+        "heavy = {'torch', 'lightning', 'monai', 'SimpleITK', 'matplotlib', 'sklearn'}\n"
+        "helps = [[name, '--help'] for name in COMMANDS]\n"
+        "imports_none_of(heavy | {'numpy', 'scipy', 'nibabel'}, ['--help'], ['demoo'], ['methods'], *helps)\n"
+        "imports_none_of(heavy, ['prepare', 'nowhere', 'store'], ['inspect', sys.argv[1]])\n"
         "print('done')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, store], capture_output=True, text=True, check=False)
     assert done.stdout.endswith("done\n"), done.stderr
+    assert done.stdout.count("usage: ") == len(COMMANDS) + 1
+
+
+def test_help_names_what_there_is() -> None:
+    assert tuple(DATASETS) == DATASET_NAMES
+    assert list(TASK_SUMMARIES) == list(TASKS)
+    assert tuple(ANATOMIES) == PHANTOM_NAMES
 
 
 def test_installed_command_fails_with_one_line_and_code_2(tmp_path: Path) -> None:

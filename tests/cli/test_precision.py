@@ -5,7 +5,7 @@ from pathlib import Path
 from gvsl.cli import main
 from gvsl.hardware import resolve_precision
 from gvsl.records import read_record
-from gvsl.training.pretrain_settings import TrainerSettings
+from gvsl.settings.pretrain import TrainerSettings
 
 
 def test_auto_precision_is_recorded_as_the_one_that_was_used(store: Path, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from gvsl.arguments import default_settings
 from gvsl.augment import SpatialSettings
 from gvsl.backbones import levels_for
 from gvsl.cli import COMMANDS
@@ -19,8 +18,9 @@ from gvsl.losses import smoothness_loss
 from gvsl.methods import METHODS, GVSLSettings
 from gvsl.recipes import RECIPE_COMMANDS, read_recipe, recipe_names
 from gvsl.settings import deciding_settings
-from gvsl.training.pretrain_settings import PretrainSettings
-from gvsl.transfer.transfer_settings import MODES, TransferSettings
+from gvsl.settings.methods import PRETEXTS
+from gvsl.settings.pretrain import PretrainSettings
+from gvsl.settings.transfer import MODES, TransferSettings
 
 Complaint = Callable[..., str]
 
@@ -44,7 +44,7 @@ def replace_spatial(pretext: Any) -> Any:
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_go_with_every_method(name: str, method: str) -> None:
     options = pretrain_options(["store", "--out", "run", "--recipe", name, "--method", method])
-    default = default_settings(METHODS[method])
+    default = PRETEXTS[method].settings
     assert type(options.settings.pretext) is type(default)
     if not method.startswith("gvsl"):
         assert replace_spatial(options.settings.pretext) == replace_spatial(default)

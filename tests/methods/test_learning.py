@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from gvsl.arguments import default_settings
 from gvsl.augment import AppearanceSettings, SpatialSettings
 from gvsl.backbones import UNet3D
 from gvsl.memory import keep_freed_memory
 from gvsl.methods import METHODS, Method
 from gvsl.phantom.cohort import subject
+from gvsl.settings.methods import PRETEXTS
 from gvsl.types import PairBatch
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ class Learnt:
 
 def learn(name: str, phantoms: list[Tensor], steps: int, rate: float, pairs: int, **changes: Any) -> Learnt:
     torch.manual_seed(0)
-    method = METHODS[name](UNet3D(width=8), replace(default_settings(METHODS[name]), **changes))
+    method = METHODS[name](UNet3D(width=8), replace(PRETEXTS[name].settings, **changes))
     method.check(SHAPE, SEEN)
     seen, held_out = phantoms[:SEEN], phantoms[SEEN:]
     optimiser = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=rate)

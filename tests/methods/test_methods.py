@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gvsl.arguments import default_settings
 from gvsl.backbones import UNet3D
 from gvsl.methods import METHODS, Method
+from gvsl.settings.methods import PRETEXTS
 from gvsl.types import PairBatch
 
 WIDTH, LEVELS = 8, 3
@@ -186,12 +186,18 @@ def test_its_page_names_its_paper(name: str) -> None:
     assert re.search(REFERENCE, index_of_pages()[name].read_text(encoding="utf-8"))
 
 
+def test_the_command_line_knows_every_method() -> None:
+    assert list(PRETEXTS) == list(METHODS)
+    for name, factory in METHODS.items():
+        assert PRETEXTS[name].summary == (factory.__doc__ or "").splitlines()[0]
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_its_settings_are_frozen_and_explained(name: str) -> None:
     settings = make(name).settings
     assert is_dataclass(settings)
     assert not isinstance(settings, type)
-    assert is_dataclass(default_settings(METHODS[name])) and default_settings(METHODS[name]) == settings
+    assert is_dataclass(PRETEXTS[name].settings) and PRETEXTS[name].settings == settings
     explained = {item.arg_name for item in docstring_parser.parse_from_object(type(settings)).params}
     assert explained == {item.name for item in fields(settings)}
     with pytest.raises(AttributeError):

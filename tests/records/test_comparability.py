@@ -6,10 +6,10 @@ from typing import Any, Literal
 from gvsl.records import RunRecord
 from gvsl.records.comparability import EARLIER_EFFECTS, NOT_RECORDED, changes, deciding, differences, labels_of
 from gvsl.settings import effects_of
-from gvsl.training.pretrain_settings import PretrainSettings
+from gvsl.settings.pretrain import PretrainSettings
+from gvsl.settings.transfer import resolve_augment
 from gvsl.transfer import TransferSettings
 from gvsl.transfer.augmentation import SPATIAL, AugmentSettings
-from gvsl.transfer.transfer_settings import resolve_augment
 
 ADDED = {"augment.rate", "carry", "patience", "whiten", "levels"}
 """Settings of a transfer that older records lack."""

@@ -19,7 +19,7 @@ from gvsl.report.data import ReportData
 from gvsl.report.grouping import chart_groups, groups
 from gvsl.report.runs import Run, read_runs
 from gvsl.settings import NO_RESULT, deciding_settings, effect_of, effects_of
-from gvsl.training.pretrain_settings import PretrainSettings
+from gvsl.settings.pretrain import PretrainSettings
 from gvsl.transfer import TransferSettings
 
 DOCS = Path(__file__).parents[2] / "docs"

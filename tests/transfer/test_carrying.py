@@ -22,10 +22,10 @@ from gvsl.preparation import prepare
 from gvsl.preprocessing import Preprocessing
 from gvsl.records import read_record
 from gvsl.records.comparability import deciding, differences
+from gvsl.settings.carrying import CarrySettings
 from gvsl.store import Store
 from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings, pretrain
 from gvsl.transfer import Task, TransferSettings, load_segmenter, run_task
-from gvsl.transfer.carry_settings import CarrySettings
 from gvsl.transfer.carrying import carry_labels, mixed, volumes_to_label
 from gvsl.transfer.segmentation import Segmentation
 

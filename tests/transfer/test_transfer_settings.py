@@ -4,9 +4,9 @@ from typing import Literal
 import pytest
 
 from gvsl.errors import UserError
+from gvsl.settings.transfer import resolve_augment
 from gvsl.transfer import TransferSettings
 from gvsl.transfer.augmentation import AugmentSettings
-from gvsl.transfer.transfer_settings import resolve_augment
 
 
 def test_defaults_are_the_papers() -> None:

@@ -3,7 +3,6 @@
 Noise, blur, brightness, contrast, low resolution and gamma are nnU-Net's, the curve is that of Appendix C.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -15,28 +14,7 @@ from gvsl.augment.intensity import IntensityDraw, change_intensity, draw_intensi
 from gvsl.augment.noise import add_noise, draw_noise
 from gvsl.geometry import ALIGN_CORNERS, gaussian_smooth
 from gvsl.geometry.grid import spatial_shape
-
-
-@dataclass(frozen=True)
-class AcquisitionSettings:
-    """Rates and ranges of the changes of intensity; a range of 0 leaves its change out."""
-
-    rate: float = 0.25
-    """Probability of each change but the curve, drawn independently; 0 leaves them all out."""
-    noise: float = 0.3
-    """Maximum standard deviation of Gaussian noise, as a fraction of the image's own."""
-    blur: float = 1.0
-    """Maximum standard deviation of a Gaussian blur, in voxels."""
-    brightness: float = 0.25
-    """Maximum change of the factor that intensities are multiplied by: 0.25 means 0.75 to 1.25."""
-    contrast: float = 0.25
-    """Maximum change of the factor that differences from the mean are multiplied by, within the image's range."""
-    resolution: float = 1.0
-    """Maximum factor minus 1 by which voxels become larger: 1 means half of the resolution at least."""
-    gamma: float = 0.5
-    """Maximum exponent minus 1: 0.5 means 1 / 1.5 to 1.5."""
-    curve_rate: float = 0.5
-    """Probability of a random monotone curve (Appendix C)."""
+from gvsl.settings.augment import AcquisitionSettings as AcquisitionSettings
 
 
 class AcquisitionDraw(NamedTuple):

@@ -1,6 +1,5 @@
 """The transformation set T of GVSL, which changes appearance and not geometry (Appendix C)."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -9,18 +8,7 @@ from torch import Tensor
 from gvsl.augment.inpaint import InpaintDraw, draw_inpaint, inpaint
 from gvsl.augment.intensity import IntensityDraw, change_intensity, draw_intensity
 from gvsl.augment.shuffle import ShuffleDraw, draw_shuffle, shuffle
-
-
-@dataclass(frozen=True)
-class AppearanceSettings:
-    """Rates of the appearance transforms (those of the published code)."""
-
-    shuffle_rate: float = 0.8
-    """Probability of local shuffling."""
-    intensity_rate: float = 0.9
-    """Probability of the non-linear intensity curve."""
-    inpaint_rate: float = 1.0
-    """Probability of in-painting."""
+from gvsl.settings.augment import AppearanceSettings as AppearanceSettings
 
 
 class AppearanceDraw(NamedTuple):

@@ -4,7 +4,6 @@ It is in the published code of GVSL, and not in the paper.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,26 +11,7 @@ from torch.nn import functional
 
 from gvsl.augment.draw import bernoulli, uniform
 from gvsl.geometry import ALIGN_CORNERS, affine_matrix, fuse
-
-
-@dataclass(frozen=True)
-class SpatialSettings:
-    """Ranges of the random spatial transform."""
-
-    rate: float = 1.0
-    """Probability that an example, such as a pair, is transformed; 0 switches spatial augmentation off."""
-    rotation: float = 20.0
-    """Maximum rotation about each axis, in degrees."""
-    scale: float = 0.25
-    """Maximum change of scale along each axis: 0.25 means 0.75 to 1.25."""
-    translation: float = 0.1
-    """Maximum translation along each axis, as a fraction of the volume's side."""
-    shear: float = 10.0
-    """Maximum shear, in degrees."""
-    elastic: float = 0.02
-    """Standard deviation of the elastic field at its knots, as a fraction of the volume's side."""
-    knots: int = 5
-    """Knots of the elastic field along each axis."""
+from gvsl.settings.augment import SpatialSettings as SpatialSettings
 
 
 def draw_spatial(

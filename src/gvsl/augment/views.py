@@ -1,36 +1,17 @@
 """Two views of a volume for the two-view methods: overlapping crops, each augmented in space and appearance."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gvsl.augment.appearance import AppearanceDraw, AppearanceSettings, change_appearance, draw_appearance
+from gvsl.augment.appearance import AppearanceDraw, change_appearance, draw_appearance
 from gvsl.augment.draw import uniform
-from gvsl.augment.spatial import SpatialSettings, draw_spatial
+from gvsl.augment.spatial import draw_spatial
 from gvsl.geometry import identity_grid, warp
+from gvsl.settings.augment import ViewSettings as ViewSettings
 
 BISECTIONS = 30
-APPEARANCE = AppearanceSettings(shuffle_rate=0.2, intensity_rate=0.5, inpaint_rate=0.2)
-SPATIAL = SpatialSettings(rotation=10.0, scale=0.0, translation=0.0, shear=0.0, elastic=0.01)
-
-
-@dataclass(frozen=True)
-class ViewSettings:
-    """Crops and augmentation of two views of a volume."""
-
-    least_overlap: float = 0.5
-    """Minimum overlap of the two boxes, as a fraction of the larger box's volume."""
-    smallest: float = 0.8
-    """Minimum side of a view's box, as a fraction of the volume's side; also the size of a view along each axis, as a
-    fraction of the volume's voxels."""
-    largest: float = 1.0
-    """Maximum side of a view's box, as a fraction of the volume's side."""
-    spatial: SpatialSettings = SPATIAL
-    """Spatial augmentation of each view about its centre; scale and position come from the box."""
-    appearance: AppearanceSettings = APPEARANCE
-    """The transformation set T of GVSL (Appendix C), at our own rates."""
 
 
 class ViewDraw(NamedTuple):

@@ -1,6 +1,5 @@
 """The 3D U-Net that every method pre-trains (Section 4.1, Appendix D.2, Fig. 12 a)."""
 
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -9,26 +8,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from gvsl.backbones.blocks import conv_group
-from gvsl.settings import NOTHING, Levels
 from gvsl.types import Features
 
 MIN_SIDE = 4
 """Voxels along a crop's shortest side that `levels_for` keeps at the last level."""
-
-
-@dataclass(frozen=True)
-class UNet3DSettings:
-    """The size of the backbone."""
-
-    in_channels: int = 1
-    """Channels of the input volume."""
-    width: int = 32
-    """Channels of the first level, a multiple of 8; doubled at each level below (paper: 32 to 512)."""
-    levels: Levels = 5
-    """Resolutions, each half of the one above (paper: 5); `auto` chooses them by the crop, so that the last one keeps
-    at least 4 voxels along the shortest side, which a crop of 32 does at 4 levels."""
-    checkpoint_activations: bool = field(default=False, metadata=NOTHING)
-    """Recompute each level's activations in the backward pass: less memory, about a third more time."""
 
 
 class UNet3D(nn.Module):

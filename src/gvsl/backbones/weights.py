@@ -16,11 +16,12 @@ from torch import Tensor
 from gvsl.backbones.hub import fetch_weights, is_hub_name
 from gvsl.backbones.provenance import HASHES_NAME, format_hashes, read_hashes
 from gvsl.backbones.tensor_file import read_tensors, tensor_shapes
-from gvsl.backbones.unet3d import UNet3D, UNet3DSettings
+from gvsl.backbones.unet3d import UNet3D
 from gvsl.errors import UserError
 from gvsl.files import TEMPORARY, naming, whole_folder, write_text
 from gvsl.preprocessing import Preprocessing, parse_preprocessing, preprocessing_values
 from gvsl.readers import check_kind, read_json
+from gvsl.settings.backbones import UNet3DSettings
 
 FORMAT = 1
 FOLDER_NAME = "weights"

@@ -12,7 +12,7 @@ from gvsl.benchmark.execute import execute
 from gvsl.benchmark.folder import RUNS
 from gvsl.benchmark.matrix import Run
 from gvsl.errors import UserError
-from gvsl.training.pretrain_settings import PretrainSettings
+from gvsl.settings.pretrain import PretrainSettings
 from gvsl.transfer import TransferSettings
 
 STEPS = {"adam": (2, 8), "lbfgs": (8, 20)}

@@ -12,13 +12,13 @@ from gvsl.benchmark.folder import FAILED, LOGS, RUNS, is_finished, keep_failure
 from gvsl.benchmark.matrix import Run
 from gvsl.errors import UserError
 from gvsl.memory import explained_memory, keep_freed_memory
+from gvsl.settings.pretrain import LESS as PRETRAIN_LESS
+from gvsl.settings.pretrain import PretrainSettings
+from gvsl.settings.transfer import LESS as TRANSFER_LESS
 from gvsl.store import Store
 from gvsl.training import awaits_evaluation, evaluate_pretraining, pretrain
 from gvsl.training.checkpoints import has_checkpoint
-from gvsl.training.pretrain_settings import LESS as PRETRAIN_LESS
-from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.transfer import part_folder, run_task
-from gvsl.transfer.transfer_settings import LESS as TRANSFER_LESS
 
 
 def execute(run: Run, out: Path, threads: int | None = None) -> str | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from gvsl.benchmark.matrix import SCRATCH, Matrix, Run
 from gvsl.records import RECORD_NAME, RunRecord, environment, read_record, utc_now, write_record
 from gvsl.settings import effects_of
+from gvsl.settings.pretrain import PretrainSettings
 from gvsl.training import awaits_evaluation
-from gvsl.training.pretrain_settings import PretrainSettings
 
 RUNS = "runs"
 FAILED = "failed"

@@ -10,8 +10,8 @@ from pathlib import Path
 from gvsl.errors import UserError
 from gvsl.records.comparability import NO_CARRY, without_moot
 from gvsl.settings import deciding_settings
+from gvsl.settings.pretrain import PretrainSettings
 from gvsl.store import Store, refuse_seen
-from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.transfer import TransferSettings
 
 FORMAT = 2

@@ -15,12 +15,14 @@ from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.progress import progress
 from gvsl.recipes import read_recipe
+from gvsl.settings.benchmark import Executor
+from gvsl.settings.methods import PRETEXTS
+from gvsl.settings.pretrain import PretrainSettings
+from gvsl.settings.transfer import TransferSettings
 from gvsl.text import one_line, one_of
 
 if TYPE_CHECKING:
     from gvsl.benchmark.matrix import Column, Matrix
-    from gvsl.training.pretrain_settings import PretrainSettings
-    from gvsl.transfer import TransferSettings
 
 PHANTOM_CASES = 32
 """Subjects of each phantom: enough for both classes in every split."""
@@ -39,13 +41,14 @@ def benchmark(argv: Sequence[str]) -> None:
     and figures 6, 7 and 8 where there are runs for them. Run again, the command continues where it was stopped. If a
     run failed, the exit code is 2, after everything has been written.
     """
-    from gvsl.benchmark.schedule import Executor, run_matrix
-
     options = benchmark_options(argv)
     matrix = find_matrix(options)
     if options.dry_run:
         _print_estimates(matrix, options)
         return
+
+    from gvsl.benchmark.schedule import run_matrix
+
     with progress(len(matrix), "benchmark", "runs") as advance:
 
         def report_run(run: Any, reason: str | None) -> None:
@@ -64,9 +67,6 @@ def benchmark_options(argv: Sequence[str]) -> Namespace:
     Raises:
         UserError: an option is unknown, missing or of another type, or there is no such method, mode or recipe.
     """
-    from gvsl.benchmark.schedule import Executor
-    from gvsl.methods import METHODS
-
     usage = (
         "--out DIR [--stores [TASK=]STORE ...] [--pretrain STORE] [--methods NAME ...] [--labels N ...]"
         " [--seeds N ...] [--recipe NAME|FILE] [--dry-run]"
@@ -83,7 +83,7 @@ def benchmark_options(argv: Sequence[str]) -> Namespace:
         f"phantoms that of {PHANTOM_SOURCE}"
     )
     parser.add_argument("--pretrain", type=Path, default=None, metavar="STORE", help=what)
-    what = f"the rows besides scratch: {', '.join(METHODS)}; all if not given"
+    what = f"the rows besides scratch: {', '.join(PRETEXTS)}; all if not given"
     parser.add_argument("--methods", nargs="+", default=[], metavar="NAME", help=what)
     what = "linear, finetune or both"
     parser.add_argument("--modes", nargs="+", default=["linear", "finetune"], metavar="MODE", help=what)
@@ -101,11 +101,11 @@ def benchmark_options(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--retry-failed", action="store_true", help="repeat runs that failed before")
     add_settings(parser, Executor)
     options = parse(parser, argv)
-    options.methods = options.methods or METHODS
+    options.methods = options.methods or list(PRETEXTS)
     for axis in ("methods", "modes", "labels", "seeds"):
         options[axis] = list(dict.fromkeys(options[axis]))
     for method in options.methods:
-        one_of(METHODS, "method", method)
+        one_of(PRETEXTS, "method", method)
     for mode in options.modes:
         one_of(("linear", "finetune"), "mode", mode)
     read_recipe(options.recipe, "pretrain")
@@ -133,12 +133,12 @@ def find_matrix(options: Namespace) -> "Matrix":
     preprocessing = {path: Store.open(path).preprocessing for path in stores}
     notes: dict[str, None] = {}
 
-    def pretrain_settings(method: str, seed: int) -> "PretrainSettings":
+    def pretrain_settings(method: str, seed: int) -> PretrainSettings:
         argv = ["STORE", "--out", "RUN", "--method", method, "--seed", str(seed), "--recipe", options.recipe]
         settings: PretrainSettings = pretrain_options(argv, notes.setdefault).settings
         return settings
 
-    def transfer_settings(column: "Column", mode: str, seed: int) -> "TransferSettings":
+    def transfer_settings(column: "Column", mode: str, seed: int) -> TransferSettings:
         argv = ["STORE", "--out", "RUN", "--weights", "scratch", "--mode", mode, "--seed", str(seed)]
         argv += [] if column.labels is None else ["--labels", str(column.labels)]
         if source and preprocessing[source.store] != preprocessing[column.store]:
@@ -174,11 +174,10 @@ def _write_results(matrix: "Matrix", out: Path) -> None:
         UserError: a run failed, now or in an earlier call.
     """
     from gvsl.benchmark.folder import folders_of, is_finished, strangers, was_failed
-    from gvsl.methods import METHODS
     from gvsl.report import as_csv, as_latex, as_markdown, read_report, write_figures, write_report
 
     data = read_report(folders_of(matrix, out))
-    table = data.table1.in_order(("scratch", *METHODS))
+    table = data.table1.in_order(("scratch", *PRETEXTS))
     for suffix, text in (("md", as_markdown(table)), ("csv", as_csv(table)), ("tex", as_latex(table))):
         write_text(out / f"table1.{suffix}", text)
     page = out / "report.html"

@@ -13,6 +13,7 @@ from gvsl.arguments import add_path, add_settings, new_parser, parse, peek, sett
 from gvsl.errors import UserError
 from gvsl.files import claimed, refuse_existing, refuse_url
 from gvsl.progress import progress
+from gvsl.settings.names import DATASET_NAMES, PHANTOM_NAMES, TASK_SUMMARIES
 from gvsl.text import one_of, printable
 
 if TYPE_CHECKING:
@@ -26,13 +27,11 @@ def phantom(argv: Sequence[str]) -> None:
 
     Every subject is a function of --seed and its number alone. gvsl prepare OUT STORE reads them.
     """
-    from gvsl.datasets.tasks import TASKS
-    from gvsl.phantom.cohort import ANATOMIES, write_phantom
-
     usage = "OUT [--task NAME] [--count N] [--val N] [--seed N] [--size N] [--view-variation FRACTION]"
     parser = new_parser(phantom, usage)
     add_path(parser, "out", "OUT", "the new folder to write")
-    what = f"the task, which decides the anatomy: {'; '.join(f'{name}, {TASKS[name].summary}' for name in ANATOMIES)}"
+    tasks = "; ".join(f"{name}, {TASK_SUMMARIES[name]}" for name in PHANTOM_NAMES)
+    what = f"the task, which decides the anatomy: {tasks}"
     parser.add_argument("--task", default="shc", metavar="NAME", help=what)
     parser.add_argument("--count", type=int, default=60, metavar="N", help="the number of subjects")
     what = "the number of them in the split val; an eighth if not given"
@@ -46,6 +45,9 @@ def phantom(argv: Sequence[str]) -> None:
     parser.add_argument("--view-variation", type=float, default=0.0, metavar="FRACTION", help=variation)
     options = parse(parser, argv)
     refuse_existing(options.out)
+
+    from gvsl.phantom.cohort import ANATOMIES, write_phantom
+
     with claimed(options.out, "gvsl phantom"), progress(options.count, "phantom", "subjects") as advance:
         sides = (options.size, options.size, options.size)
         write_phantom(
@@ -75,12 +77,8 @@ def prepare(argv: Sequence[str]) -> None:
     Run again, the command continues where it was stopped. In an existing store it prepares only what is missing or
     has changed, and removes nothing.
     """
-    from gvsl.datasets import DATASETS, describe_endings
-    from gvsl.preparation import PrepareSummary
-    from gvsl.preparation import prepare as prepare_store
-    from gvsl.preprocessing import PRESETS, Preprocessing
-    from gvsl.preprocessing.spec import AIR_HU
-    from gvsl.store import describe_lungs, duplicates
+    from gvsl.preprocessing.presets import PRESETS
+    from gvsl.preprocessing.spec import AIR_HU, Preprocessing
 
     preset = one_of(PRESETS, "preset", peek(argv, "--preset") or "mr")
     usage = (
@@ -90,7 +88,7 @@ def prepare(argv: Sequence[str]) -> None:
     parser = new_parser(prepare, usage)
     add_path(parser, "source", "SOURCE", "the folder of the volumes")
     add_path(parser, "store", "STORE", "the folder to write or to add to")
-    how = f"the layout of SOURCE: {', '.join(DATASETS)}"
+    how = f"the layout of SOURCE: {', '.join(DATASET_NAMES)}"
     parser.add_argument("--dataset", default="folder", metavar="NAME", help=how)
     which = "the fold of a cross-validation, from 0, if the dataset has one; its usual splits if not given"
     parser.add_argument("--fold", type=int, default=None, metavar="N", help=which)
@@ -105,6 +103,12 @@ def prepare(argv: Sequence[str]) -> None:
     defaults = {name: value for name, value in asdict(PRESETS[preset]).items() if name != "preset"}
     add_settings(parser, Preprocessing, default=defaults, skip={"preset"})
     options = parse(parser, argv)
+
+    from gvsl.datasets import DATASETS, describe_endings
+    from gvsl.preparation import PrepareSummary
+    from gvsl.preparation import prepare as prepare_store
+    from gvsl.store import describe_lungs, duplicates
+
     load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
     settings = settings_of(Preprocessing, options)
     refuse_url(options.source, "a source")
@@ -162,8 +166,6 @@ def inspect(argv: Sequence[str]) -> None:
     and findings, each with the setting to change.
     """
     from gvsl.records import RECORD_NAME
-    from gvsl.report.report import summary_lines
-    from gvsl.store import Store, describe
 
     parser = new_parser(inspect, "STORE|RUN [--verify]")
     add_path(parser, "store", "STORE|RUN", "a folder that gvsl prepare made, or that of a run")
@@ -172,10 +174,16 @@ def inspect(argv: Sequence[str]) -> None:
     options = parse(parser, argv)
     folder = options.store
     if (folder / RECORD_NAME).is_file():
+        from gvsl.report.report import summary_lines
+
         if options.verify:
             raise UserError(f"{folder} is a run: --verify is for stores")
         print("\n".join(summary_lines([folder])))
-    elif options.verify:
+        return
+
+    from gvsl.store import Store, describe
+
+    if options.verify:
         _verify(Store.open(folder))
     else:
         print(describe(Store.open(folder)))

@@ -6,6 +6,7 @@ from pathlib import Path
 from gvsl.arguments import add_path, add_settings, new_parser, parse, print_note, settings_of
 from gvsl.cases import Case
 from gvsl.cli.output import report_images
+from gvsl.settings.predict import PredictSettings
 from gvsl.text import printable
 
 
@@ -16,10 +17,6 @@ def predict(argv: Sequence[str]) -> None:
     a classification writes DIR/scores.csv. An image that can't be used is listed with the reason and the others are
     done; the exit code is then 2. After a stop, the same command continues with the missing images.
     """
-    from gvsl.memory import keep_freed_memory
-    from gvsl.prediction import PredictSettings, find_images
-    from gvsl.prediction import predict as predict_images
-
     parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror]")
     add_path(parser, "run", "RUN", "the folder of a gvsl transfer run")
     what = "NIfTI, NRRD, MetaImage or MGZ files, folders of them, or folders of DICOM series"
@@ -27,6 +24,11 @@ def predict(argv: Sequence[str]) -> None:
     add_path(parser, "--out", "DIR", "the folder to write into, created if missing")
     add_settings(parser, PredictSettings)
     options = parse(parser, argv)
+
+    from gvsl.memory import keep_freed_memory
+    from gvsl.prediction import find_images
+    from gvsl.prediction import predict as predict_images
+
     images = find_images(options.images)
     keep_freed_memory()
 

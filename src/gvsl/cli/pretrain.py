@@ -10,7 +10,6 @@ from gvsl.arguments import (
     add_path,
     add_recipe,
     add_settings,
-    default_settings,
     early_setting,
     for_method,
     new_parser,
@@ -19,9 +18,11 @@ from gvsl.arguments import (
     settings_of,
 )
 from gvsl.argv import Note
-from gvsl.cli.output import print_record, summary
+from gvsl.cli.output import print_record
 from gvsl.files import refuse_existing
 from gvsl.records import RECORD_NAME, read_record
+from gvsl.settings.methods import PRETEXTS
+from gvsl.settings.pretrain import LESS, PretrainSettings
 from gvsl.text import one_of
 
 
@@ -41,7 +42,6 @@ def pretrain(argv: Sequence[str]) -> None:
     from gvsl.training import pretrain as train
     from gvsl.training.checkpoints import has_checkpoint
     from gvsl.training.pretrain import check_store
-    from gvsl.training.pretrain_settings import LESS
 
     # Lightning announces missing hardware and services that are not used.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -66,31 +66,26 @@ def pretrain_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     Raises:
         UserError: an option is unknown, missing or of another type.
     """
-    from gvsl.methods import METHODS
-    from gvsl.training.pretrain_settings import PretrainSettings
-
-    method = one_of(METHODS, "method", early_setting(argv, "pretrain", "method", "gvsl"))
+    method = one_of(PRETEXTS, "method", early_setting(argv, "pretrain", "method", "gvsl"))
     usage = "STORE --out RUN [--method NAME] [--recipe NAME|FILE] [--resume] [--SETTING VALUE ...]"
     parser = new_parser(pretrain, usage)
     add_path(parser, "store", "STORE", "a folder that gvsl prepare made")
     add_path(parser, "--out", "RUN", "the new folder of this run")
-    what = f"the method: {', '.join(METHODS)}"
+    what = f"the method: {', '.join(PRETEXTS)}"
     parser.add_argument("--method", default=method, metavar="NAME", help=what)
     add_recipe(parser)
     parser.add_argument("--resume", action="store_true", help="continue RUN from its last checkpoint")
     add_settings(parser, PretrainSettings, skip={"pretext"})
-    default = default_settings(METHODS[method])
+    default = PRETEXTS[method].settings
     add_settings(parser, type(default), "pretext", default=asdict(default))
-    options = parse(parser, argv, lambda settings: for_method(settings, method, METHODS), note)
+    options = parse(parser, argv, lambda settings: for_method(settings, method, PRETEXTS), note)
     options.settings = settings_of(PretrainSettings, options)
     return options
 
 
 def methods(argv: Sequence[str]) -> None:
     """List the methods of gvsl pretrain, with what each learns from."""
-    from gvsl.methods import METHODS
-
     parse(new_parser(methods, ""), argv)
-    width = max(len(name) for name in METHODS)
-    for name, factory in METHODS.items():
-        print(f"{name:<{width}}  {summary(factory)}")
+    width = max(len(name) for name in PRETEXTS)
+    for name, pretext in PRETEXTS.items():
+        print(f"{name:<{width}}  {pretext.summary}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from gvsl.arguments import add_path, add_settings, new_parser, parse, print_note, settings_of
 from gvsl.cases import Case
 from gvsl.cli.output import report_images
+from gvsl.settings.propagation import PropagateSettings
 from gvsl.text import printable
 
 
@@ -16,10 +17,6 @@ def propagate(argv: Sequence[str]) -> None:
     each image, on its own grid, and DIR/propagated.csv with the DSC to expect of each. An image that does not match any
     atlas gets no map and is listed with the reason; the exit code is then 2. After a stop, the same command continues.
     """
-    from gvsl.memory import keep_freed_memory
-    from gvsl.prediction.propagate import PropagateSettings
-    from gvsl.prediction.propagate import propagate as propagate_labels
-
     parser = new_parser(propagate, "ATLASES IMAGE... --weights RUN --out DIR [--cases ID ...] [--SETTING VALUE ...]")
     add_path(parser, "atlases", "ATLASES", "a store, or a folder with images/ and labels/ of the same names")
     what = "a store; or NIfTI, NRRD or MetaImage files, folders of them, or folders of DICOM series"
@@ -34,6 +31,10 @@ def propagate(argv: Sequence[str]) -> None:
     parser.add_argument("--split", type=str, default="pretrain", metavar="NAME", help=what)
     add_settings(parser, PropagateSettings)
     options = parse(parser, argv)
+
+    from gvsl.memory import keep_freed_memory
+    from gvsl.prediction.propagate import propagate as propagate_labels
+
     keep_freed_memory()
 
     def tell(image: Case, note: str) -> None:

@@ -20,6 +20,8 @@ from gvsl.arguments import (
 from gvsl.argv import Note
 from gvsl.cli.output import print_record
 from gvsl.files import refuse_existing
+from gvsl.settings.names import TASK_SUMMARIES
+from gvsl.settings.transfer import LESS, MODES, TransferSettings
 from gvsl.text import one_of
 
 
@@ -37,7 +39,6 @@ def transfer(argv: Sequence[str]) -> None:
     from gvsl.store import Store
     from gvsl.transfer import part_folder, run_task
     from gvsl.transfer.checkpoint import STATE_NAME
-    from gvsl.transfer.transfer_settings import LESS
 
     keep_freed_memory()
     weights = None if options.weights == "scratch" else options.weights
@@ -74,9 +75,6 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     Raises:
         UserError: an option is unknown, missing or of another type.
     """
-    from gvsl.datasets.tasks import TASKS
-    from gvsl.transfer.transfer_settings import MODES, TransferSettings
-
     mode = early_setting(argv, "transfer", "mode", TransferSettings.mode)
     usage = (
         "STORE --task NAME --weights RUN|scratch --mode linear|finetune|scratch --out RUN"
@@ -84,7 +82,7 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     )
     parser = new_parser(transfer, usage)
     add_path(parser, "store", "STORE", "a folder that gvsl prepare made, with labels")
-    what = f"the task: {'; '.join(f'{name}, {task.summary}' for name, task in TASKS.items())}"
+    what = f"the task: {'; '.join(f'{name}, {summary}' for name, summary in TASK_SUMMARIES.items())}"
     parser.add_argument("--task", default="segmentation", metavar="NAME", help=what)
     what = (
         "the folder of a gvsl pretrain run, its model.safetensors, a name on the Hugging Face Hub such as owner/name, "
@@ -101,6 +99,6 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     parser.add_argument("--resume", action="store_true", help="continue RUN from its last checkpoint")
     add_settings(parser, TransferSettings)
     options = parse(parser, argv, lambda settings: for_mode(settings, mode, MODES), note)
-    one_of(TASKS, "task", options.task)
+    one_of(TASK_SUMMARIES, "task", options.task)
     options.settings = settings_of(TransferSettings, options)
     return options

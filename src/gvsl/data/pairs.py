@@ -4,10 +4,8 @@ import math
 import os
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_start_method
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,7 +16,7 @@ from gvsl.data.order import EpochPairs, independent_pairs
 from gvsl.errors import UserError
 from gvsl.memory import SHARED, shared_memory
 from gvsl.processes import end_with_parent
-from gvsl.settings import NOTHING, check_settings
+from gvsl.settings.data import DataSettings as DataSettings
 from gvsl.store import Store, StoredCase
 from gvsl.text import note
 from gvsl.types import PairBatch
@@ -30,36 +28,6 @@ BATCHES_AHEAD = 2
 """Batches that each reading process holds ready (torch's own default)."""
 CENTRE_STREAM = 0x706C616365
 """Separates the random numbers of crop centres from those of pairs."""
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """Pairs of volumes of different subjects, drawn from a store.
-
-    Raises:
-        UserError: there is no such order or pairing; `PairStream` checks the other values.
-    """
-
-    split: str = "pretrain"
-    """Split of the store to draw from; labels are never read."""
-    batch_size: int = 2
-    """Pairs per step (Appendix D.2: 2)."""
-    crop: tuple[int, int, int] | None = None
-    """Crop in voxels, one side or three; if not given, the multiples of 16 that fit the store's median volume."""
-    most_voxels: int = 128**3
-    """Maximum size in voxels of the crop that is chosen if none is given."""
-    order: Literal["independent", "epoch"] = "independent"
-    """Order of the pairs: drawn independently at each step, or in epochs that use each volume once."""
-    pairing: Literal["whole", "aligned"] = "whole"
-    """Position of crops in larger volumes: at the centre of each foreground, or at the same relative position in both
-    foregrounds."""
-    jitter: float = 0.05
-    """For aligned pairs, the maximum offset of the moving crop, as a fraction of its sides."""
-    workers: int = field(default=1, metadata=NOTHING)
-    """Processes that read volumes; 0 reads in the training process."""
-
-    def __post_init__(self) -> None:
-        check_settings(self, "data.")
 
 
 def crop_for(store: Store, settings: DataSettings) -> Shape:

@@ -18,8 +18,6 @@ class Task:
     """A downstream task, `gvsl transfer --task NAME`."""
 
     kind: Literal["segmentation", "classification"]
-    summary: str
-    """One line for help texts."""
     structures: tuple[str, ...] | None = None
     """Names of the structures; a store must have exactly these. None if it may have any."""
     synonyms: Mapping[str, str] = field(default_factory=dict)
@@ -27,19 +25,19 @@ class Task:
 
 
 TASKS: dict[str, Task] = {
-    "segmentation": Task("segmentation", "the structures of your own store"),
-    "classification": Task("classification", "the two classes of your own store"),
-    "shc": Task("segmentation", "seven structures of the heart on CT", tuple(HEART_STRUCTURES.values())),
+    "segmentation": Task("segmentation"),
+    "classification": Task("classification"),
+    "shc": Task("segmentation", tuple(HEART_STRUCTURES.values())),
     "sac": Task(
         "segmentation",
-        "the coronary arteries on CT",
         ("coronary arteries",),
         synonyms={"coronary artery": "coronary arteries"},
     ),
-    "sbm": Task("segmentation", "28 structures of the brain on MR", tuple(BRAIN_STRUCTURES.values())),
-    "ccc": Task("classification", "lungs with and without lesions on CT"),
+    "sbm": Task("segmentation", tuple(BRAIN_STRUCTURES.values())),
+    "ccc": Task("classification"),
 }
-"""Every task by name; the last four are those of the GVSL paper (Appendix E.2)."""
+"""Every task by name; `gvsl.settings.names` has a line on each. The last four are those of the GVSL paper (Appendix
+E.2)."""
 
 
 def check_labels(name: str, labels: Mapping[int, str], where: str) -> None:

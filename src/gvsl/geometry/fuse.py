@@ -1,14 +1,11 @@
 """Fusion of an affine map and a local field into one displacement vector field (Eq. 12, Appendix D.3)."""
 
-from typing import Literal
-
 from torch import Tensor
 
 from gvsl.geometry.affine import affine_dvf, affine_positions
 from gvsl.geometry.grid import identity_grid, spatial_shape
 from gvsl.geometry.warp import warp
-
-Fusion = Literal["compose", "paper"]
+from gvsl.settings.methods import Fusion as Fusion
 
 
 def fuse(matrix: Tensor, local: Tensor, fusion: Fusion = "compose") -> Tensor:

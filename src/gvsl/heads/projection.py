@@ -1,13 +1,11 @@
 """Projection and prediction heads: pooled features to embeddings."""
 
 from itertools import pairwise
-from typing import Literal
 
 from torch import Tensor, nn
 
 from gvsl.backbones.blocks import SLOPE
-
-HeadNorm = Literal["batch", "layer"]
+from gvsl.settings.methods import HeadNorm as HeadNorm
 
 
 class ProjectionHead(nn.Module):

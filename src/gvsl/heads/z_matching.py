@@ -1,7 +1,7 @@
 """The Z-matching head: affine, then deformable matching, fused into one field (Section 3.2, Fig. 4 b)."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,9 @@ from gvsl.geometry import Fusion, affine_dvf, fuse, spatial_shape, warp
 from gvsl.heads.affine import KeypointAffineHead, PooledAffineHead
 from gvsl.heads.deformable import DeformableHead
 from gvsl.heads.pyramid import PyramidHead
+from gvsl.settings.methods import AffineKind, DeformableKind
 from gvsl.types import Features
 
-AffineKind = Literal["keypoints", "pooled"]
-DeformableKind = Literal["pyramid", "direct"]
 AFFINE_HEADS: dict[AffineKind, Callable[[int], nn.Module]] = {
     "keypoints": KeypointAffineHead,
     "pooled": PooledAffineHead,

@@ -3,36 +3,16 @@
 import math
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from gvsl.augment import ViewSettings
 from gvsl.backbones import UNet3D
-from gvsl.heads import HeadNorm, ProjectionHead
+from gvsl.heads import ProjectionHead
 from gvsl.losses import symmetric_negative_cosine
 from gvsl.methods.encoder import global_features, in_float32
 from gvsl.methods.two_views import TwoViewMethod
-
-
-@dataclass(frozen=True)
-class BYOLSettings:
-    """Target network, heads and views of BYOL."""
-
-    momentum: float = 0.99
-    """Initial momentum of the target; it rises to 1 along half a cosine (paper: 0.99 for 300 epochs, 0.996 for
-    1000)."""
-    hidden: int = 512
-    """Size of the hidden layers of projector and predictor (paper: 4096)."""
-    projection: int = 128
-    """Size of the embeddings (paper: 256)."""
-    norm: HeadNorm = "batch"
-    """Normalisation in the heads: over the batch (paper), or within each row ("layer")."""
-    views: ViewSettings = field(default_factory=ViewSettings)
-    """The two views."""
-    chunk: int | None = None
-    """Number of views encoded at a time, by default all; a smaller number saves memory, at a third more time."""
+from gvsl.settings.methods import BYOLSettings as BYOLSettings
 
 
 class BYOL(TwoViewMethod):

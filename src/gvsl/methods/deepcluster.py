@@ -1,7 +1,6 @@
 """DeepCluster: alternate between clustering the volumes by their features and classifying each volume's cluster."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gvsl.augment import AppearanceSettings, SpatialSettings, change_appearance, draw_appearance
+from gvsl.augment import change_appearance, draw_appearance
 from gvsl.backbones import UNet3D
 from gvsl.geometry import spatial_shape
 from gvsl.methods.distributed import broadcast_parameters, gather_objects
@@ -18,29 +17,13 @@ from gvsl.methods.encoder import EncoderMethod, all_ids, all_volumes, global_fea
 from gvsl.methods.kmeans import cluster, mutual_information, whiten
 from gvsl.methods.method import LOSS
 from gvsl.records.metrics import LoggedMetric
+from gvsl.settings.methods import DeepClusterSettings as DeepClusterSettings
 from gvsl.types import PairBatch
 
 MIN_CLUSTER_SIZE = 2
 """Minimum average number of volumes per cluster; below it, the classes would separate single volumes."""
 TOP_SCALE = 0.01
 """Standard deviation of the top layer's initial weights (published code)."""
-
-
-@dataclass(frozen=True)
-class DeepClusterSettings:
-    """Clustering, and augmentation of the classified volumes."""
-
-    clusters: int = 8
-    """k (paper: 10,000 for 1.3 million images, 130 a cluster; a cohort of 130 volumes allows 16 a cluster)."""
-    components: int = 16
-    """Dimensions of the whitened features (paper: 256); far fewer than volumes, or all are equidistant."""
-    least_epoch: int = 50
-    """Minimum number of steps between two assignments, even if the split is seen in fewer: a fresh top layer must be
-    learnt before it is useful (paper: an epoch, which is 5,000 steps of its data)."""
-    spatial: SpatialSettings = field(default_factory=SpatialSettings)
-    """Spatial augmentation of the classified volumes; the clustered volumes are not augmented."""
-    appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
-    """The transformation set T of GVSL (Appendix C), for the classified volumes."""
 
 
 class DeepCluster(EncoderMethod):

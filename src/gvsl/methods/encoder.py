@@ -6,14 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gvsl.augment import SpatialSettings, draw_spatial
+from gvsl.augment import draw_spatial
 from gvsl.backbones import UNet3D
 from gvsl.geometry import spatial_shape, warp
 from gvsl.methods.method import Method
+from gvsl.settings.augment import SpatialSettings
 from gvsl.types import PairBatch
-
-NOT_MOVED = SpatialSettings(rate=0.0)
-"""No spatial augmentation."""
 
 
 class EncoderMethod(Method):

@@ -1,7 +1,6 @@
 """Geometric visual similarity learning (GVSL) and its ablations (Fig. 4, Alg. 1)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -9,82 +8,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gvsl.augment import (
-    AppearanceSettings,
-    SpatialSettings,
     change_appearance,
     draw_appearance,
     draw_spatial,
 )
 from gvsl.backbones import UNet3D, coarsest, levels_for
-from gvsl.geometry import Fusion, gaussian_smooth, inside, nonpositive_jacobian_fraction, spatial_shape, warp
+from gvsl.geometry import gaussian_smooth, inside, nonpositive_jacobian_fraction, spatial_shape, warp
 from gvsl.heads import Matching, RestorationHead, ZMatchingHead
-from gvsl.heads.z_matching import AffineKind, DeformableKind
 from gvsl.io import format_sizes
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods.method import LOSS, Method
-from gvsl.methods.restoration import RESTORATION_METRICS, BoxSettings, check_boxes, erase_boxes, restoration_errors
+from gvsl.methods.restoration import RESTORATION_METRICS, check_boxes, erase_boxes, restoration_errors
 from gvsl.records.matching import FIELD_METRICS
 from gvsl.records.metrics import LoggedMetric
 from gvsl.refinement import RefinementSettings
 from gvsl.refinement import refine as refine_dvf
+from gvsl.settings.methods import NO_AFFINE, NO_MATCHING, NO_RESTORATION
+from gvsl.settings.methods import GVSLSettings as GVSLSettings
 from gvsl.types import Features, PairBatch
-
-
-@dataclass(frozen=True)
-class GVSLSettings:
-    """The pretext of GVSL; each ablation of Table 1 switches one part off."""
-
-    matching: bool = True
-    """Learn to match (False: Table 1, "w/o Z-Matching")."""
-    affine: bool = True
-    """Match globally before locally (False: Table 1, "w/o Affine head")."""
-    affine_gradient: bool = True
-    """Train the affine head; the published code detaches it from the loss."""
-    affine_head: AffineKind = "keypoints"
-    """Affine head: least squares between key points ("keypoints"), or regression from pooled features ("pooled", the
-    paper's)."""
-    deformable_head: DeformableKind = "pyramid"
-    """Deformable head: coarse to fine by correlation ("pyramid"), or convolutions at full resolution ("direct", the
-    paper's)."""
-    restoration: bool = True
-    """Learn to restore (False: Table 1, "w/o Fundament")."""
-    symmetric: bool = True
-    """Damage and restore both volumes of a pair, and match them both ways (False: the moving one, and one way, as in
-    Alg. 1)."""
-    ncc_weight: float = 1.0
-    """Weight of the NCC loss (Alg. 1: 1)."""
-    affine_ncc_weight: float = 1.0
-    """Weight of a second NCC loss, of the affine part alone; without it the deformable head leaves the affine head
-    little to do (Alg. 1: 0)."""
-    smoothness_weight: float = 2.0
-    """Weight of the smoothness loss (Alg. 1: 1)."""
-    restoration_weight: float = 10.0
-    """Weight of the restoration's mean squared error, which is about a hundredth of the NCC loss (Alg. 1: 1)."""
-    ncc_sigma: float = 1.0
-    """Standard deviation in voxels of the Gaussian that smooths both images before the NCC, so that interpolation blur
-    does not pay (paper: 0)."""
-    fusion: Fusion = "compose"
-    """Fusion of the affine map and the local field: exact composition ("compose") or Eq. 12 ("paper")."""
-    smooth_on: Literal["dvf", "local"] = "dvf"
-    """The field that the smoothness loss applies to: the fused one (Eq. 2) or the local one (published code)."""
-    window: int = 9
-    """Side of the NCC window in voxels."""
-    variance_floor: float = 1e-3
-    """Epsilon added to the product of two windows' variances, relative to the images' (paper: not stated)."""
-    mask_outside: bool = True
-    """Exclude from the NCC the windows centred on voxels that spatial augmentation or the field sampled outside a
-    volume, where there is nothing to match."""
-    damage: Literal["boxes", "appearance"] = "boxes"
-    """Damage to restore: in-painted boxes, or the paper's transformation set T."""
-    boxes: BoxSettings = field(default_factory=BoxSettings)
-    """The boxes, if they are the damage."""
-    appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
-    """The transformation set T (Appendix C)."""
-    spatial: SpatialSettings = field(default_factory=SpatialSettings)
-    """Spatial augmentation (the paper mentions none)."""
-    independent_poses: bool = True
-    """Draw the spatial augmentation of a pair's two volumes independently, so that there are poses to match (False: one
-    draw for both, as in the published code)."""
 
 
 class GVSL(Method):
@@ -288,11 +229,6 @@ class GVSL(Method):
             return {}
         error = functional.mse_loss(self.restoration(features.local).float(), original.float())
         return {"loss": self.settings.restoration_weight * error, "restoration": error.detach()}
-
-
-NO_MATCHING = GVSLSettings(matching=False)
-NO_RESTORATION = GVSLSettings(restoration=False)
-NO_AFFINE = GVSLSettings(affine=False)
 
 
 def gvsl_no_matching(backbone: UNet3D, settings: GVSLSettings | None = NO_MATCHING) -> GVSL:

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from statistics import fmean
 
 import torch
@@ -11,7 +10,6 @@ from torch.nn import functional
 
 from gvsl.augment import (
     InpaintDraw,
-    SpatialSettings,
     add_noise,
     change_intensity,
     draw_flip,
@@ -27,85 +25,19 @@ from gvsl.augment.draw import bernoulli
 from gvsl.backbones import UNet3D
 from gvsl.geometry import spatial_shape
 from gvsl.heads import RestorationHead
-from gvsl.methods.encoder import NOT_MOVED, all_volumes, move
+from gvsl.methods.encoder import all_volumes, move
 from gvsl.methods.method import LOSS, Method
 from gvsl.records.metrics import LoggedMetric
+from gvsl.settings.methods import BoxSettings as BoxSettings
+from gvsl.settings.methods import DenoisingSettings as DenoisingSettings
+from gvsl.settings.methods import InpaintingSettings as InpaintingSettings
+from gvsl.settings.methods import ModelsGenesisSettings as ModelsGenesisSettings
 from gvsl.types import PairBatch
 
 RESTORATION_METRICS = (
     LoggedMetric("restoration", "Restoration error (MSE)", "lower"),
     LoggedMetric("restoration_identity", "Error of the damaged volume (MSE)"),
 )
-
-
-@dataclass(frozen=True)
-class DenoisingSettings:
-    """Noise of denoising."""
-
-    sigma: float = 0.1
-    """Standard deviation of the Gaussian noise, as a fraction of the intensity range (ours; GVSL's paper does not
-    state its value)."""
-    spatial: SpatialSettings = NOT_MOVED
-    """Spatial augmentation of each volume before it is damaged, in training (none in the paper)."""
-
-
-@dataclass(frozen=True)
-class InpaintingSettings:
-    """Boxes of in-painting."""
-
-    most_boxes: int = 5
-    """Maximum number of boxes per volume, each after the first with probability 0.95 (Models Genesis' published
-    code)."""
-    smallest: float = 1 / 6
-    """Minimum side of a box, as a fraction of the volume's side (Models Genesis' published code)."""
-    largest: float = 1 / 3
-    """Maximum side of a box, as a fraction of the volume's side (Models Genesis' published code)."""
-    spatial: SpatialSettings = NOT_MOVED
-    """Spatial augmentation of each volume before it is damaged, in training (none in the paper)."""
-
-
-@dataclass(frozen=True)
-class BoxSettings:
-    """Boxes that another method erases; the defaults are in-painting's."""
-
-    most_boxes: int = 5
-    """Maximum number of boxes per volume, each after the first with probability 0.95."""
-    smallest: float = 1 / 6
-    """Minimum side of a box, as a fraction of the volume's side."""
-    largest: float = 1 / 3
-    """Maximum side of a box, as a fraction of the volume's side."""
-
-
-@dataclass(frozen=True)
-class ModelsGenesisSettings:
-    """The four transforms of Models Genesis, at the rates of its published code."""
-
-    flip_rate: float = 0.4
-    """Probability of a flip along one axis, of both the damaged volume and the target."""
-    shuffle_rate: float = 0.5
-    """Probability of local shuffling."""
-    shuffle_largest: float = 1 / 10
-    """Maximum side of a shuffled box, as a fraction of the volume's side."""
-    intensity_rate: float = 0.9
-    """Probability of the non-linear intensity curve."""
-    falling: float = 0.5
-    """Fraction of decreasing intensity curves."""
-    paint_rate: float = 0.9
-    """Probability of in-painting or out-painting."""
-    inner_share: float = 0.2
-    """Probability of in-painting (boxes are erased) rather than out-painting (all but boxes is erased)."""
-    inner_smallest: float = 1 / 6
-    """Minimum side of an erased box, as a fraction of the volume's side."""
-    inner_largest: float = 1 / 3
-    """Maximum side of an erased box, as a fraction of the volume's side."""
-    outer_smallest: float = 3 / 7
-    """Minimum side of a box kept by out-painting, as a fraction of the volume's side."""
-    outer_largest: float = 4 / 7
-    """Maximum side of a box kept by out-painting, as a fraction of the volume's side."""
-    most_boxes: int = 5
-    """Maximum number of boxes per volume, each after the first with probability 0.95."""
-    spatial: SpatialSettings = NOT_MOVED
-    """Spatial augmentation of each volume before it is damaged, in training (none in the paper)."""
 
 
 class Restoration(Method):

@@ -1,26 +1,18 @@
 """Rotation: classify which of ten rotations was applied to a volume."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gvsl.augment import ROTATIONS, SpatialSettings, draw_rotation, rotate
+from gvsl.augment import ROTATIONS, draw_rotation, rotate
 from gvsl.backbones import UNet3D
-from gvsl.methods.encoder import NOT_MOVED, EncoderMethod, all_volumes, global_features, in_float32, move
+from gvsl.methods.encoder import EncoderMethod, all_volumes, global_features, in_float32, move
 from gvsl.methods.method import LOSS
 from gvsl.records.metrics import LoggedMetric
+from gvsl.settings.methods import RotationSettings as RotationSettings
 from gvsl.types import PairBatch
-
-
-@dataclass(frozen=True)
-class RotationSettings:
-    """Augmentation of the rotated volumes."""
-
-    spatial: SpatialSettings = NOT_MOVED
-    """Spatial augmentation of each volume before it is rotated, in training (none in the paper)."""
 
 
 class Rotation(EncoderMethod):

@@ -1,34 +1,13 @@
 """SimCLR: find each view's positive among the views of all volumes."""
 
-from dataclasses import dataclass, field
-
 from torch import Tensor
 
-from gvsl.augment import ViewSettings
 from gvsl.backbones import UNet3D
-from gvsl.heads import HeadNorm, ProjectionHead
+from gvsl.heads import ProjectionHead
 from gvsl.losses import nt_xent
 from gvsl.methods.distributed import all_gather, local_offset
 from gvsl.methods.two_views import TwoViewMethod
-
-
-@dataclass(frozen=True)
-class SimCLRSettings:
-    """Loss, head and views of SimCLR."""
-
-    temperature: float = 0.1
-    """Temperature of NT-Xent (paper: 0.1 for ImageNet, 0.5 for CIFAR-10)."""
-    hidden: int = 512
-    """Size of the projector's hidden layer, equal to that of the features (paper: 2048, also equal)."""
-    projection: int = 128
-    """Size of the embeddings (paper: 128)."""
-    norm: HeadNorm = "batch"
-    """Normalisation in the head: over the batch (paper), or within each row ("layer")."""
-    views: ViewSettings = field(default_factory=ViewSettings)
-    """The two views."""
-    chunk: int | None = None
-    """Number of views encoded at a time, by default all. A smaller number saves memory, for batches with more
-    negatives, at a third more time."""
+from gvsl.settings.methods import SimCLRSettings as SimCLRSettings
 
 
 class SimCLR(TwoViewMethod):

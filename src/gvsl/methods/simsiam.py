@@ -1,31 +1,13 @@
 """SimSiam: predict each view's embedding from the other's, which receives no gradient."""
 
-from dataclasses import dataclass, field
-
 from torch import Tensor
 
-from gvsl.augment import ViewSettings
 from gvsl.backbones import UNet3D
-from gvsl.heads import HeadNorm, ProjectionHead
+from gvsl.heads import ProjectionHead
 from gvsl.losses import symmetric_negative_cosine
 from gvsl.methods.encoder import in_float32
 from gvsl.methods.two_views import TwoViewMethod
-
-
-@dataclass(frozen=True)
-class SimSiamSettings:
-    """Heads and views of SimSiam."""
-
-    projection: int = 512
-    """Size of the projector's three layers, equal to that of the features (paper: 2048, also equal)."""
-    bottleneck: int = 128
-    """Size of the predictor's hidden layer, a quarter of its output (paper: 512)."""
-    norm: HeadNorm = "batch"
-    """Normalisation in the heads: over the batch (paper), or within each row ("layer")."""
-    views: ViewSettings = field(default_factory=ViewSettings)
-    """The two views."""
-    chunk: int | None = None
-    """Number of views encoded at a time, by default all; a smaller number saves memory, at a third more time."""
+from gvsl.settings.methods import SimSiamSettings as SimSiamSettings
 
 
 class SimSiam(TwoViewMethod):

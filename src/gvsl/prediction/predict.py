@@ -3,10 +3,9 @@
 import errno
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
@@ -24,29 +23,9 @@ from gvsl.prediction.volumes import Tell
 from gvsl.prediction.volumes import segment_volume as segment_volume  # also importable from here
 from gvsl.preprocessing import require_lungmask
 from gvsl.progress import progress
-from gvsl.settings import check_settings
+from gvsl.settings.predict import PredictSettings as PredictSettings
 from gvsl.transfer import Classifier, Segmenter, load_adapted
 from gvsl.transfer.weights import fingerprint
-
-
-@dataclass(frozen=True)
-class PredictSettings:
-    """Settings of prediction.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
-
-    output: Literal["labels", "probabilities"] = "labels"
-    """`labels`: one label map per image; `probabilities`: one map of 0 to 1 per structure. A classification writes a
-    table of scores in either case."""
-    mirror: bool = False
-    """Average over the eight mirror images of each window, in eight times the time."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to compute on; `auto` takes a GPU if there is one."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 def find_images(paths: Sequence[Path]) -> list[Case]:

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,8 @@ from gvsl.prediction.predict import TellCase, find_images, say_nothing, write_re
 from gvsl.prediction.volumes import prepared
 from gvsl.preparation import prepare
 from gvsl.preprocessing import Preprocessing, require_lungmask
-from gvsl.propagation import PropagationSettings
 from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, matcher_fingerprint, read_atlases
+from gvsl.settings.propagation import PropagateSettings as PropagateSettings
 from gvsl.store import Store, class_indices
 from gvsl.store.manifest import MANIFEST_NAME
 from gvsl.store.store import image_path
@@ -36,20 +35,6 @@ NAMED = 3
 """Number of names that a message lists."""
 NO_EFFECT = ("device", "allow_preprocessing_mismatch")
 """Settings that change no result."""
-
-
-@dataclass(frozen=True)
-class PropagateSettings(PropagationSettings):
-    """Settings of `propagate`.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to compute on; `auto` takes a GPU if there is one."""
-    allow_preprocessing_mismatch: bool = False
-    """Accept stores that were prepared unlike the run's training data; they are refused otherwise."""
 
 
 @dataclass(frozen=True)

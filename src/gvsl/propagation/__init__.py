@@ -1,7 +1,7 @@
 """Labels carried from a few labelled volumes onto unlabelled ones by matching."""
 
 from gvsl.propagation.carry import Atlas, Carried, carry
-from gvsl.propagation.settings import PropagationSettings
 from gvsl.propagation.vote import fuse
+from gvsl.settings.propagation import PropagationSettings
 
 __all__ = ["Atlas", "Carried", "PropagationSettings", "carry", "fuse"]

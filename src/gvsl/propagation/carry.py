@@ -11,9 +11,9 @@ from torch.nn import functional
 from gvsl.geometry import spatial_shape, warp
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
-from gvsl.propagation.settings import PropagationSettings
 from gvsl.propagation.vote import fuse
 from gvsl.refinement import RefinementSettings, refine
+from gvsl.settings.propagation import PropagationSettings
 
 Shape = tuple[int, int, int]
 

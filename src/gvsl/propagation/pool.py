@@ -17,7 +17,7 @@ from gvsl.files import whole_file, write_text
 from gvsl.io import Box
 from gvsl.methods import GVSL
 from gvsl.propagation.carry import Atlas, Carried, carry
-from gvsl.propagation.settings import PropagationSettings
+from gvsl.settings.propagation import PropagationSettings
 from gvsl.store import Store
 
 ABOUT_NAME = ".about.json"

@@ -1,13 +1,10 @@
 """Label fusion: the votes of several atlases at each voxel, weighed by how well each matches around it."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from gvsl.losses import box_sum, local_similarity
-
-Voting = Literal["local", "joint", "majority"]
+from gvsl.settings.propagation import Voting
 
 WINDOW = 5
 """Side in voxels of the windows in which atlases are compared with the image."""

@@ -1,8 +1,8 @@
 """Pre-training runs by Lightning, and their evaluation on held-out volumes."""
 
+from gvsl.settings.pretrain import OptimiserSettings, PretrainSettings, TrainerSettings
 from gvsl.training.evaluate import awaits_evaluation, evaluate_pretraining
 from gvsl.training.pretrain import build_method, pretrain
-from gvsl.training.pretrain_settings import OptimiserSettings, PretrainSettings, TrainerSettings
 
 __all__ = [
     "OptimiserSettings",

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from gvsl.errors import DivergedError
+from gvsl.settings.pretrain import PretrainSettings
 from gvsl.training.module import PretrainModule
-from gvsl.training.pretrain_settings import PretrainSettings
 
 
 class StopOnDivergence(Callback):

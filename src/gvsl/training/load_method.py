@@ -6,7 +6,6 @@ from typing import Any, get_type_hints
 
 import torch
 
-from gvsl.arguments import pretext_type
 from gvsl.backbones.tensor_file import read_tensors, tensor_shapes
 from gvsl.backbones.weights import HEADS_NAME, compare_keys, find_weights, load_backbone
 from gvsl.errors import UserError
@@ -14,6 +13,7 @@ from gvsl.methods import METHODS, Method
 from gvsl.readers import check_kind
 from gvsl.records import read_record
 from gvsl.records.comparability import ADDED_LATER
+from gvsl.settings.methods import PRETEXTS
 from gvsl.text import one_line
 
 
@@ -29,7 +29,7 @@ def load_method(run: Path) -> Method:
     if factory is None:
         raise UserError(f"{run} was trained by {backbone.method!r}, which this gvsl does not have")
     try:
-        kind = pretext_type(factory)
+        kind = type(PRETEXTS[backbone.method].settings)
         settings = _from_values(kind, _added_later(kind) | record.config["pretext"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{run} has settings that this gvsl does not know ({error})") from None

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from gvsl.methods import Method
-from gvsl.training.pretrain_settings import OptimiserSettings
+from gvsl.settings.pretrain import OptimiserSettings
 from gvsl.types import PairBatch
 
 GENERATOR_STRIDE = 1_000_003**2

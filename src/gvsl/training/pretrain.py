@@ -21,11 +21,11 @@ from gvsl.methods import METHODS, Method
 from gvsl.records import CURVES_NAME, RECORD_NAME, RunRecord, environment, read_record, utc_now, write_record
 from gvsl.records.comparability import HASH_DIGITS, changes
 from gvsl.settings import effects_of
+from gvsl.settings.pretrain import PretrainSettings
 from gvsl.store import Store
 from gvsl.text import note, one_of
 from gvsl.training.checkpoints import CHECKPOINT, has_checkpoint, read_checkpoint, remove_previous
 from gvsl.training.metrics_logger import Row
-from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.training.trainer import TENSORBOARD, fit
 
 LAST_STEPS = 100

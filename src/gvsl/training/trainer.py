@@ -22,12 +22,12 @@ from gvsl.hardware import find_device
 from gvsl.methods import Method
 from gvsl.processes import end_with_parent
 from gvsl.records import CURVES_NAME
+from gvsl.settings.pretrain import PretrainSettings
 from gvsl.training.checkpoint_file import check_checkpoint
 from gvsl.training.checkpoints import CHECKPOINT, WholeCheckpoints
 from gvsl.training.divergence import StopOnDivergence
 from gvsl.training.metrics_logger import MetricsLogger, Row, read_curves
 from gvsl.training.module import Epoch, PretrainModule
-from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.types import PairBatch
 
 TENSORBOARD = "tensorboard"

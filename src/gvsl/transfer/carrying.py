@@ -15,8 +15,8 @@ from gvsl.progress import progress
 from gvsl.propagation import PropagationSettings
 from gvsl.propagation.atlases import check_matcher, load_matcher, matcher_fingerprint, read_atlases
 from gvsl.propagation.pool import CarriedLabels, carry_onto
+from gvsl.settings.carrying import CarrySettings
 from gvsl.store import Store
-from gvsl.transfer.carry_settings import CarrySettings
 from gvsl.transfer.leakage import HELD_OUT, check_leakage, describe_leakage
 
 FOLDER_NAME = "carried"

@@ -13,8 +13,8 @@ from gvsl.errors import UserError
 from gvsl.inferers.windows import random_box, windows
 from gvsl.io import Box
 from gvsl.propagation.pool import CarriedLabels
+from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store, class_indices
-from gvsl.transfer.transfer_settings import TransferSettings
 
 DRAW_LABELS, DRAW_ORDER = 0, 1
 """Random streams of a run's seed, one for each use, so that neither draw depends on the other."""

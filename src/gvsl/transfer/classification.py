@@ -15,6 +15,7 @@ from gvsl.io import Box
 from gvsl.metrics.bootstrap import bootstrap, draw_counts, percentile_interval
 from gvsl.metrics.ranking import auc_of_draws, average_precision
 from gvsl.progress import progress
+from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
 from gvsl.transfer.augmentation import augment
 from gvsl.transfer.cases import Cases, draw_labelled
@@ -22,7 +23,6 @@ from gvsl.transfer.features import PooledFeatures
 from gvsl.transfer.networks import AdaptedNetwork, ClassificationNetwork
 from gvsl.transfer.preflight import check_targets
 from gvsl.transfer.task import Example, Outcome
-from gvsl.transfer.transfer_settings import TransferSettings
 from gvsl.transfer.weights import CLASSIFIER_CONFIG
 
 

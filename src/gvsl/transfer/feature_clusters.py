@@ -21,9 +21,9 @@ from threadpoolctl import threadpool_limits
 from gvsl.files import write_text
 from gvsl.inferers import windows
 from gvsl.io import Box
+from gvsl.settings.transfer import TransferSettings
 from gvsl.transfer.cases import LabelledCases
 from gvsl.transfer.features import Represent
-from gvsl.transfer.transfer_settings import TransferSettings
 
 CLUSTERS_NAME = "clusters.json"
 FORMAT = 1

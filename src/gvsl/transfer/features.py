@@ -8,9 +8,9 @@ from torch import Tensor
 
 from gvsl.inferers.windows import windows
 from gvsl.io import Box
+from gvsl.settings.transfer import TransferSettings
 from gvsl.transfer.cases import Cases
 from gvsl.transfer.networks import ClassificationNetwork, SegmentationNetwork
-from gvsl.transfer.transfer_settings import TransferSettings
 
 FLOAT16_BYTES = 2
 Represent = Callable[[str, Box], Tensor]

@@ -11,13 +11,13 @@ from torch import Tensor
 from gvsl.errors import DivergedError
 from gvsl.io import Box
 from gvsl.progress import progress
+from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
 from gvsl.transfer.cases import draw_boxes
 from gvsl.transfer.checkpoint import Checkpoint
 from gvsl.transfer.monitor import Candidate, FitResult, TrainingMonitor
 from gvsl.transfer.networks import RIDGE, AdaptedNetwork
 from gvsl.transfer.task import Task
-from gvsl.transfer.transfer_settings import TransferSettings
 
 LOG_EVERY = 20
 """Steps of Adam between two rows of the curves, each the mean of the loss since the last."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gvsl.errors import DivergedError
+from gvsl.settings.transfer import TransferSettings
 from gvsl.transfer.networks import AdaptedNetwork
-from gvsl.transfer.transfer_settings import TransferSettings
 
 MIN_GAIN = 1e-4
 """Gain of the validation score that counts as improvement for `patience`."""

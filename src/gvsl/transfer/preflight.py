@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gvsl.errors import UserError
+from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
 from gvsl.text import few
-from gvsl.transfer.transfer_settings import TransferSettings
 
 NAMED = 3
 """Number of names that a message lists."""

@@ -22,6 +22,7 @@ from gvsl.metrics.bootstrap import steps_to_fraction
 from gvsl.propagation.atlases import matcher_fingerprint
 from gvsl.records import CURVES_NAME, RunRecord, environment, utc_now, write_curves, write_record
 from gvsl.settings import deciding_settings, effects_of
+from gvsl.settings.transfer import TransferSettings, resolve_augment
 from gvsl.store import Store
 from gvsl.text import one_of
 from gvsl.transfer.carrying import FOLDER_NAME, NOT_CARRIED, CarriedPool, carry_labels, check_carry
@@ -34,7 +35,6 @@ from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.preflight import check_mode, check_splits
 from gvsl.transfer.segmentation import Segmentation
 from gvsl.transfer.task import Task
-from gvsl.transfer.transfer_settings import TransferSettings, resolve_augment
 from gvsl.transfer.weights import save_adapted
 
 OpenTask = Callable[[Store, TransferSettings, str], Task]

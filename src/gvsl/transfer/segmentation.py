@@ -21,6 +21,7 @@ from gvsl.metrics.hausdorff import hd95_per_structure
 from gvsl.progress import progress
 from gvsl.records.pictures import Slices, segmentation_slices, write_segmentations
 from gvsl.records.volumes import BestAndWorst
+from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
 from gvsl.transfer.augmentation import augment
 from gvsl.transfer.carrying import TABLE_NAME as CARRIED_NAME
@@ -31,7 +32,6 @@ from gvsl.transfer.features import FrozenFeatures, Represent
 from gvsl.transfer.networks import AdaptedNetwork, SegmentationNetwork
 from gvsl.transfer.preflight import check_structures
 from gvsl.transfer.task import Example, Outcome
-from gvsl.transfer.transfer_settings import TransferSettings
 from gvsl.transfer.weights import segmenter_config
 
 GIGABYTE = 1e9

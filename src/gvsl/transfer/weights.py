@@ -26,6 +26,7 @@ from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.preprocessing import Preprocessing
 from gvsl.readers import check_kind
+from gvsl.settings.transfer import TransferSettings
 from gvsl.transfer.networks import (
     AdaptedNetwork,
     ClassificationHead,
@@ -33,7 +34,6 @@ from gvsl.transfer.networks import (
     SegmentationHead,
     SegmentationNetwork,
 )
-from gvsl.transfer.transfer_settings import TransferSettings
 
 Colour = tuple[int, int, int]
 FORMAT = 1

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gvsl.backbones import UNet3DSettings
-from gvsl.data import DataSettings
 from gvsl.errors import UserError
 from gvsl.settings import ARM, NOTHING, check_settings
+from gvsl.settings.backbones import UNet3DSettings
+from gvsl.settings.data import DataSettings
 
 LESS = "give a smaller data.crop, data.batch_size or backbone.width, or end other programs"
 """What to do when memory runs out."""

@@ -5,9 +5,12 @@ from typing import Literal
 
 from gvsl.errors import UserError
 from gvsl.settings import ARM, EXTRAS, NOTHING, Levels, check_settings
-from gvsl.transfer.augmentation import AugmentSettings
-from gvsl.transfer.carry_settings import CarrySettings
+from gvsl.settings.augment import AcquisitionSettings, SpatialSettings
+from gvsl.settings.carrying import CarrySettings
 
+SPATIAL = SpatialSettings(rate=0.8)
+INTENSITY = AcquisitionSettings()
+AXES = 3
 MODES = ("scratch", "linear", "finetune")
 
 LESS = "give a smaller crop, batch_size, cache_gigabytes or width, or end other programs"
@@ -35,6 +38,46 @@ class ClusterSettings:
 
     def __post_init__(self) -> None:
         check_settings(self, "clusters.", points=0, cases=1, neighbours=1, margin=1, perplexity=1)
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """Augmentation of the training examples; without effect on validation, testing and prediction.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    rate: float | None = None
+    """Fraction of the examples that are augmented; if not given 1, but 0 for mode `linear`, whose features are computed
+    once. 0 or `none` switches augmentation off."""
+    spatial: SpatialSettings = SPATIAL
+    """Rotation, scaling, translation, shear and elastic deformation of image and label map together."""
+    intensity: AcquisitionSettings = INTENSITY
+    """Changes of the image alone, as between scanners."""
+    mirror: tuple[int, ...] = ()
+    """Axes of the store's volumes, of 0, 1 and 2, along each of which half of the examples are mirrored: where the task
+    tells no sides apart, such as 0 (left and right) for a whole brain."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_settings(self, "augment.", rate=0)
+        check_settings(self.spatial, "augment.spatial.", knots=2, **dict.fromkeys(_RANGES, 0))
+        ranges = (name for name in vars(self.intensity) if name not in ("rate", "curve_rate"))
+        check_settings(self.intensity, "augment.intensity.", **dict.fromkeys(ranges, 0))
+        for name, limit, value in (
+            ("rate", 1, self.rate or 0),
+            *((f"spatial.{name}", limit, getattr(self.spatial, name)) for name, limit in _RANGES.items()),
+            *((f"intensity.{name}", 1, getattr(self.intensity, name)) for name in ("rate", "curve_rate", *_FACTORS)),
+        ):
+            if not 0 <= value <= limit:
+                raise UserError(f"augment.{name} is {value}: give 0 to {limit}")
+        if not set(self.mirror) <= set(range(AXES)):
+            raise UserError(f"augment.mirror is {list(self.mirror)}: give axes, such as [0] or [0, 1, 2]")
+
+
+_RANGES = {"rate": 1, "rotation": 180, "scale": 0.9, "translation": 0.5, "shear": 45, "elastic": 0.2}
+_FACTORS = ("brightness", "contrast")
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from gvsl.errors import UserError
-from gvsl.propagation import PropagationSettings
 from gvsl.settings import check_settings
+from gvsl.settings.propagation import PropagationSettings
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gvsl.errors import UserError
-from gvsl.propagation.vote import Voting
 from gvsl.settings import check_settings
 
+Voting = Literal["local", "joint", "majority"]
 Start = Literal["affine", "field", "none"]
 
 
@@ -36,3 +36,17 @@ class PropagationSettings:
         check_settings(self, prefix, refine=0, least_dice=0)
         if self.least_dice > 1:
             raise UserError(f"{prefix}least_dice is {self.least_dice}: give 0 to 1")
+
+
+@dataclass(frozen=True)
+class PropagateSettings(PropagationSettings):
+    """Settings of `propagate`.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to compute on; `auto` takes a GPU if there is one."""
+    allow_preprocessing_mismatch: bool = False
+    """Accept stores that were prepared unlike the run's training data; they are refused otherwise."""

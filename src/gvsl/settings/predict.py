@@ -1,0 +1,26 @@
+"""Settings of prediction."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gvsl.settings import check_settings
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Settings of prediction.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    output: Literal["labels", "probabilities"] = "labels"
+    """`labels`: one label map per image; `probabilities`: one map of 0 to 1 per structure. A classification writes a
+    table of scores in either case."""
+    mirror: bool = False
+    """Average over the eight mirror images of each window, in eight times the time."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to compute on; `auto` takes a GPU if there is one."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
