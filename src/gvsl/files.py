@@ -148,9 +148,14 @@ def is_claimed(path: Path) -> bool:
         return False
 
 
+def real_path(path: Path) -> Path:
+    """Return an absolute path without links; a link to itself, for which `Path.resolve` raises, stays as it is."""
+    return Path(os.path.realpath(path))
+
+
 def lock_path(path: Path, *, inside: bool = False) -> Path:
     """Return the lock of an output."""
-    real = path.resolve()
+    real = real_path(path)
     return real / LOCK_NAME if inside else real.with_name(f"{_mark(real)}.lock")
 
 
@@ -159,7 +164,7 @@ def leftovers(path: Path, *, inside: bool = False, deep: bool = False) -> list[P
 
     What belongs to another output in the same folder, which has a lock of its own there, is not among it.
     """
-    real = path.resolve()
+    real = real_path(path)
     found = [*(real.glob(f"{TEMPORARY}*") if inside else ()), *(real.rglob(f"{TEMPORARY}*") if deep else ())]
     found = [left for left in found if not left.name.endswith("lock") and not _lock_of(left).exists()]
     if not inside:

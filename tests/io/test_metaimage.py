@@ -93,6 +93,7 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "absolute": ({"ElementDataFile": "/etc/passwd"}, "names the data file '/etc/passwd'"),
     "above": ({"ElementDataFile": "../secret.raw"}, "names the data file '../secret.raw'"),
     "link": ({"ElementDataFile": "link.raw"}, "names the data file 'link.raw'"),
+    "loop": ({"ElementDataFile": "loop.raw"}, "'loop.raw' does not exist"),
     "missing": ({"ElementDataFile": "gone.raw"}, "'gone.raw' does not exist"),
     "no data": ({"drop": "ElementDataFile"}, "ends before ElementDataFile|which is no field"),
 }
@@ -105,6 +106,7 @@ def test_unusable_files_are_refused_with_one_line(tmp_path: Path, case: str) -> 
     folder.mkdir()
     (tmp_path / "secret.raw").write_bytes(DATA)
     (folder / "link.raw").symlink_to(tmp_path / "secret.raw")
+    (folder / "loop.raw").symlink_to("loop.raw")
     with pytest.raises(UnusableFile, match=reason) as caught:
         read_volume(save(folder / "a.mha", **fields))
     assert "\n" not in str(caught.value)

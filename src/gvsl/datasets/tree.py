@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gvsl.files import real_path
 from gvsl.text import few, printable
 
 NAMED = 24
@@ -101,7 +102,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _is_within(link: Path) -> bool:
-    return link.parent.resolve().is_relative_to(link.resolve())
+    return real_path(link.parent).is_relative_to(real_path(link))
 
 
 def _ending(path: Path) -> str:

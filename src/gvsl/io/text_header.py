@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gvsl.files import real_path
 from gvsl.io.header_checks import refuse_short, refuse_wrapped
 from gvsl.io.stream import CHUNK_BYTES, DEFLATE_RATIO, decompressed, read_voxels, wrap_read_errors
 from gvsl.io.volume import MAX_VOXELS, UnusableFile
@@ -152,10 +153,10 @@ def _data_path(header: Path, name: str) -> Path:
     """Resolve the data file that a header names; it must lie in the header's folder or below."""
     if not name or "\0" in name:
         raise UnusableFile("names no data file")
-    folder = header.parent.resolve()
+    folder = real_path(header.parent)
     plain = Path(os.path.normpath(folder / name))
-    path = plain.resolve()
-    if path == header.resolve() or not path.is_relative_to(folder):
+    path = real_path(plain)
+    if path == real_path(header) or not path.is_relative_to(folder):
         if plain.is_relative_to(folder) and plain != path:
             raise UnusableFile(
                 f"names the data file {name!r}, which is a link that leads outside its own folder; put the file itself "

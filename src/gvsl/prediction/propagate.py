@@ -13,7 +13,7 @@ from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.cases import Case
 from gvsl.datasets import folder
 from gvsl.errors import UserError
-from gvsl.files import claimed
+from gvsl.files import claimed, real_path
 from gvsl.hardware import find_device
 from gvsl.io import Volume
 from gvsl.methods import GVSL
@@ -180,7 +180,7 @@ def _read(
     """Return the ids of each store's atlases, and the atlases; folders are prepared into stores in `out` for it."""
     assert isinstance(method.backbone, PretrainedUNet3D)
     preprocessing = method.backbone.preprocessing
-    unique = list({path.resolve(): path for path in sources}.values())
+    unique = list({real_path(path): path for path in sources}.values())
     with tempfile.TemporaryDirectory(prefix=".gvsl-", dir=out) as scratch:
         stores = [_open(path, preprocessing, Path(scratch) / str(number)) for number, path in enumerate(unique)]
         for store in stores:

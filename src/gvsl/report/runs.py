@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from gvsl.errors import UserError
+from gvsl.files import real_path
 from gvsl.readers import read_bytes
 from gvsl.records import RunRecord, find_runs, read_record
 from gvsl.report.feature_clusters import FeatureClusters, read_feature_clusters
@@ -192,8 +193,8 @@ def _side_file(folder: Path, what: str, entry: dict[str, str]) -> Path:
         raise UserError(f"{folder}: a {what.removesuffix('s')} in the record lacks its file, kind or title")
     path = folder / entry["file"]
     try:
-        inside = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError, ValueError):  # a link to itself, or a name that no file can have
+        inside = real_path(path).is_relative_to(real_path(folder))
+    except (OSError, ValueError):  # a name that no file can have
         inside = False
     if not inside:
         raise UserError(f"{folder}: the record names {entry['file']}, which is not in the run's folder")
