@@ -87,13 +87,14 @@ def _images(folder: Path, ending: str, taken: Sequence[SourceChannel]) -> dict[s
 
 def _listed(dataset: dict[str, Any], root: Path, taken: Sequence[SourceChannel], count: int) -> dict[str, Case]:
     """Return image and label map of each case listed in dataset.json, as version 2 allows."""
+    what, more = ("an image of one channel", "") if count == 1 else (f"{count} images, one per channel,", ", ...")
     found = {}
     for name, item in dataset.items():
         images = item.get("images") if isinstance(item, dict) else None
         if not isinstance(images, list) or len(images) != count or "label" not in item:
             raise UserError(
-                f"{root}/dataset.json should list under dataset an image of {count} channels and a label map for "
-                f'{name}, like {{"images": ["x.nii.gz"{", ..." if count > 1 else ""}], "label": "y.nii.gz"}}'
+                f"{root}/dataset.json should list under dataset {what} and a label map for {name}, like "
+                f'{{"images": ["x.nii.gz"{more}], "label": "y.nii.gz"}}'
             )
         paths = [inside(root, image) for image in images]
         parts = tuple(Case(f"{name}_{each.number:04}", paths[each.number]) for each in taken)

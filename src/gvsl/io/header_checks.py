@@ -116,7 +116,7 @@ def checked_frames(sizes: Sequence[int], count: int) -> tuple[int, int, int, int
         raise UnusableFile(f"is {len(shape)}D ({format_sizes(shape)}); channels lie on the fourth axis, the last")
     if frames != count:
         raise UnusableFile(
-            f"has {frames} on its fourth axis, that of the channels ({format_sizes(shape)}), not {count}"
+            f"has {frames} of {count} channels: it is {format_sizes(shape)}, and they lie on a fourth axis"
         )
     first, second, third = checked_shape(shape[:3])
     if prod(shape) > MAX_VOXELS:
