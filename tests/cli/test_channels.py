@@ -68,7 +68,7 @@ def test_a_task_of_several_channels_from_end_to_end(
     assert opened.channel_count == len(modalities) and opened.preprocessing.voxel == spacing
     assert main(["inspect", str(store), "--verify"]) == 0
     crop = ["16", "16", "8"]
-    for method in ("gvsl", "models-genesis", "denoising", "simsiam", "deepcluster"):
+    for method in ("gvsl", "models-genesis", "denoising", "simsiam", "byol"):
         run = [str(store), "--out", str(tmp_path / method), "--method", method, "--trainer.max-steps", "2", *SMALL]
         assert main(["pretrain", *run, "--data.crop", *crop]) == 0, method
         assert read_size(tmp_path / method).in_channels == len(modalities)
