@@ -126,3 +126,8 @@ def test_a_change_of_any_file_is_noticed_and_another_order_is_refused(tmp_path: 
         make(cases, tmp_path / "store", replace(SPEC, channels=(ADC, T2)))
     with pytest.raises(UserError, match=r"ADC=window:0:300, now one"):
         make(cases, tmp_path / "store", replace(SPEC, channels=()))
+
+
+def test_no_channel_is_taken_where_none_is_named(tmp_path: Path, files: list[Path]) -> None:
+    with pytest.raises(UserError, match="has 2 channels, and the preprocessing names none"):
+        make([as_case("a", files)], tmp_path / "store", replace(SPEC, channels=()))

@@ -34,6 +34,8 @@ def read_image(case: Case, spec: Preprocessing) -> Channels:
             more or fewer than the spec has.
     """
     if not spec.channels:
+        if len(case.channels) > 1:
+            raise UnusableFile(f"has {len(case.channels)} channels, and the preprocessing names none: name them")
         return (_read_file(case),)
     if not case.channels:
         return _read_frames(case, spec)
