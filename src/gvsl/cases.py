@@ -18,6 +18,17 @@ def is_ignored(name: str) -> bool:
 
 
 @dataclass(frozen=True)
+class SourceChannel:
+    """A channel that is taken of a data set's images."""
+
+    name: str
+    number: int
+    """Its place among the channels of the source, from 0: the frame of a fourth axis, or nnU-Net's _0000."""
+    count: int
+    """Number of channels that the source has."""
+
+
+@dataclass(frozen=True)
 class Case:
     """One subject on disk: an image, its optional label map and class label, and its splits."""
 
@@ -37,6 +48,14 @@ class Case:
     """Why its name may be that of a label map and not of an image; it is refused with this if its voxels agree."""
     subject: str = ""
     """Subject, if the layout or the PatientID tells; cases of one subject belong on one side of a split."""
+    channels: tuple["Case", ...] = ()
+    """The image of each channel in order, if they are files of their own; `image` is then that of the first. Without
+    them, an image of several channels has them on its fourth axis."""
+
+    @property
+    def images(self) -> tuple["Case", ...]:
+        """The case of each file of the image: those of its channels, or itself."""
+        return self.channels or (self,)
 
 
 @dataclass(frozen=True)
@@ -54,3 +73,7 @@ class Dataset:
     map with a value that isn't listed is refused."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """Number of files that are neither volumes nor refused, by their ending."""
+    channels: tuple[SourceChannel, ...] = ()
+    """The channels that are taken, if the source has several; empty if its images have one."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of the files that were found."""

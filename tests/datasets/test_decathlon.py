@@ -63,7 +63,10 @@ def test_folds_test_every_case_once(root: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"modality": {"0": "T2", "1": "ADC"}}, r"has 2 channels per image \(T2, ADC\); gvsl takes one"),
+        (
+            {"modality": {"0": "T2", "1": "ADC"}},
+            r"\(T2, ADC\): give --channels all, or those to take, such as --channels T2",
+        ),
         ({"modality": None}, "should have a dict of modality"),
         ({"training": []}, "lists no training cases"),
         ({"training": [{"image": "../../etc/passwd", "label": "x"}]}, "should name files below"),

@@ -110,7 +110,7 @@ def test_individually_listed_files_are_read(root: Path) -> None:
         ({"dataset": {"a": {"images": ["a", "b"], "label": "c"}}}, "an image of one channel and a label map for a"),
         ({"dataset": {"a": {"images": ["a"]}}}, "an image of one channel and a label map for a"),
         ({"dataset": {"a": {"images": ["../a"], "label": "c"}}}, "names '../a'; it should name files below"),
-        ({"channel_names": {"0": "CT", "1": "PET"}}, "has 2 channels per image; gvsl takes one"),
+        ({"channel_names": {"0": "CT", "1": "PET"}}, r"has 2 channels per image \(CT, PET\): give --channels all, or"),
         ({"labels": {"background": 0, "all": [1, 2]}}, "has regions of several labels"),
         ({"labels": []}, "should have a dict of labels"),
         ({"file_ending": 3}, "should have a file_ending"),

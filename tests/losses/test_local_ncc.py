@@ -277,3 +277,15 @@ def test_a_structure_on_nothing_does_not_match_when_balanced() -> None:
     missing = torch.cat([nothing, image], dim=4)  # the same contrast overall
     where = torch.cat([mask, torch.zeros_like(mask)], dim=4)
     assert float(local_ncc_loss(together, missing, window=5, eps=1e-4, mask=where, balance=0.5)) > 0.9
+
+
+def test_of_several_channels_the_mean_counts_each_with_its_own_contrast() -> None:
+    generator = torch.Generator().manual_seed(5)
+    fixed, warped = (torch.rand(2, 2, 9, 10, 11, generator=generator) for _ in range(2))
+    apart = [local_ncc_loss(fixed[:, [each]], warped[:, [each]], window=5) for each in range(2)]
+    scaled = fixed * torch.tensor([1.0, 200.0]).view(1, 2, 1, 1, 1)
+    torch.testing.assert_close(local_ncc_loss(scaled, warped, window=5), torch.stack(apart).mean())
+    mask = torch.zeros(1, 1, 9, 10, 11)
+    mask[..., 3:6] = 1
+    apart = [local_ncc_loss(fixed[:, [each]], warped[:, [each]], window=5, mask=mask) for each in range(2)]
+    torch.testing.assert_close(local_ncc_loss(scaled, warped, window=5, mask=mask), torch.stack(apart).mean())

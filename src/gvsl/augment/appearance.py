@@ -20,12 +20,16 @@ class AppearanceDraw(NamedTuple):
 
 
 def draw_appearance(
-    batch: int, shape: tuple[int, int, int], settings: AppearanceSettings, generator: torch.Generator
+    batch: int, shape: tuple[int, int, int], settings: AppearanceSettings, generator: torch.Generator, channels: int = 1
 ) -> AppearanceDraw:
-    """Sample local shuffling, an intensity curve and in-painting for each of B volumes of `shape` (D, H, W)."""
+    """Sample local shuffling, an intensity curve and in-painting for each of B volumes of `shape` (D, H, W).
+
+    All channels of a volume are shuffled and painted alike, so that none shows what another has lost; each has its own
+    curve.
+    """
     return AppearanceDraw(
         draw_shuffle(batch, shape, settings.shuffle_rate, generator),
-        draw_intensity(batch, settings.intensity_rate, generator),
+        draw_intensity(batch, settings.intensity_rate, generator, channels=channels),
         draw_inpaint(batch, shape, settings.inpaint_rate, generator),
     )
 

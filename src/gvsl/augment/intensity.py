@@ -12,21 +12,24 @@ STEPS = 256
 
 
 class IntensityDraw(NamedTuple):
-    """A curve for each volume, as a lookup table over [0, 1]."""
+    """A curve for each volume, or for each channel of each volume, as a lookup table over [0, 1]."""
 
     table: Tensor
-    """(B, STEPS + 1), increasing from 0 to 1, or decreasing from 1 to 0."""
+    """(B or B C, STEPS + 1), increasing from 0 to 1, or decreasing from 1 to 0."""
     applies: Tensor
-    """(B, 1, 1, 1, 1), bool."""
+    """(B or B C, 1, 1, 1, 1), bool."""
 
 
-def draw_intensity(batch: int, rate: float, generator: torch.Generator, falling: float = 0.0) -> IntensityDraw:
+def draw_intensity(
+    batch: int, rate: float, generator: torch.Generator, falling: float = 0.0, channels: int = 1
+) -> IntensityDraw:
     """Sample Bezier curves from (0, 0) to (1, 1) with two random control points in the unit square.
 
-    Such a curve is monotone in both coordinates, so that different intensities stay different. A volume is changed with
-    probability `rate`. `falling` is the fraction of decreasing curves: one half in Models Genesis, none in GVSL.
+    Such a curve is monotone in both coordinates, so that different intensities stay different. A channel of a volume is
+    changed with probability `rate`, by a curve of its own: the contrasts of two scans don't change alike. `falling` is
+    the fraction of decreasing curves: one half in Models Genesis, none in GVSL.
     """
-    device = generator.device
+    device, batch = generator.device, batch * channels
     control = torch.rand((batch, 2, 2), generator=generator, device=device)
     t = torch.linspace(0, 1, 4 * STEPS + 1, device=device)
     first, second, third = 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3
@@ -41,9 +44,10 @@ def draw_intensity(batch: int, rate: float, generator: torch.Generator, falling:
 
 
 def change_intensity(image: Tensor, draw: IntensityDraw) -> Tensor:
-    """Map the intensities of volumes, (B, C, D, H, W), in [0, 1], through their curves."""
-    position = image.clamp(0, 1).flatten(1).to(draw.table.dtype) * STEPS
+    """Map the intensities of volumes, (B, C, D, H, W), in [0, 1], through their curves, or those of their channels."""
+    curves = len(draw.table)
+    position = image.clamp(0, 1).reshape(curves, -1).to(draw.table.dtype) * STEPS
     index = position.long().clamp(max=STEPS - 1)
     low, high = draw.table.gather(1, index), draw.table.gather(1, index + 1)
     changed = torch.lerp(low, high, position - index).view_as(image)
-    return torch.where(draw.applies, changed.to(image.dtype), image)
+    return torch.where(draw.applies.view(len(image), curves // len(image), 1, 1, 1), changed.to(image.dtype), image)

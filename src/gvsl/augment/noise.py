@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 
 
-def draw_noise(batch: int, shape: tuple[int, int, int], sigma: float, generator: torch.Generator) -> Tensor:
-    """Sample noise of standard deviation `sigma`: (B, 1, D, H, W)."""
-    return sigma * torch.randn((batch, 1, *shape), generator=generator, device=generator.device)
+def draw_noise(
+    batch: int, shape: tuple[int, int, int], sigma: float, generator: torch.Generator, channels: int = 1
+) -> Tensor:
+    """Sample noise of standard deviation `sigma`, independent in each channel: (B, C, D, H, W)."""
+    return sigma * torch.randn((batch, channels, *shape), generator=generator, device=generator.device)
 
 
 def add_noise(image: Tensor, noise: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def check_views(settings: ViewSettings) -> None:
 
 
 def draw_views(
-    batch: int, shape: tuple[int, int, int], settings: ViewSettings, generator: torch.Generator
+    batch: int, shape: tuple[int, int, int], settings: ViewSettings, generator: torch.Generator, channels: int = 1
 ) -> tuple[ViewDraw, ViewDraw]:
     """Sample two views of each of B volumes of `shape` (D, H, W).
 
@@ -60,7 +60,7 @@ def draw_views(
     starts = [torch.rand((batch, 3), generator=generator, device=device) * (1 - side) for side in sides]
     starts[1] = _shift_towards(starts[0], sides[0], starts[1], sides[1], settings.least_overlap)
     first, second = (
-        _draw_view(start, side, shape, settings, generator) for start, side in zip(starts, sides, strict=True)
+        _draw_view(start, side, shape, settings, generator, channels) for start, side in zip(starts, sides, strict=True)
     )
     return first, second
 
@@ -90,7 +90,12 @@ def _shift_towards(start: Tensor, side: Tensor, other: Tensor, other_side: Tenso
 
 
 def _draw_view(
-    start: Tensor, side: Tensor, shape: tuple[int, int, int], settings: ViewSettings, generator: torch.Generator
+    start: Tensor,
+    side: Tensor,
+    shape: tuple[int, int, int],
+    settings: ViewSettings,
+    generator: torch.Generator,
+    channels: int,
 ) -> ViewDraw:
     sizes = [max(2, round(settings.smallest * length)) for length in shape]
     size = (sizes[0], sizes[1], sizes[2])
@@ -100,5 +105,5 @@ def _draw_view(
     spacing = side * lengths / (torch.tensor(size, device=generator.device) - 1)
     corner = start * lengths
     positions = corner.view(-1, 3, 1, 1, 1) + augmented * spacing.view(-1, 3, 1, 1, 1)
-    appearance = draw_appearance(len(start), size, settings.appearance, generator)
+    appearance = draw_appearance(len(start), size, settings.appearance, generator, channels)
     return ViewDraw(start, side, positions - grid, appearance)

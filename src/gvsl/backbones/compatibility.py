@@ -8,10 +8,13 @@ from typing import Literal
 from gvsl.backbones.weights import PretrainedUNet3D, read_size
 from gvsl.errors import UserError
 from gvsl.preprocessing import PRESETS, Preprocessing
-from gvsl.preprocessing.spec import format_spacing
+from gvsl.preprocessing.images import names_of
+from gvsl.preprocessing.spec import describe_range, format_channels, format_spacing
 from gvsl.store import Store
 
-VOXEL_FIELDS = ("orientation", "spacing", "intensity", "lower", "upper")
+RANGE = ("intensity", "lower", "upper")
+"""Fields of which every channel has its own, if there are several."""
+VOXEL_FIELDS = ("orientation", "spacing", *RANGE)
 """The fields that determine the meaning of a voxel; crop and margin only determine how much background there is."""
 
 
@@ -24,15 +27,43 @@ def check_preprocessing(
         UserError: orientation, spacing, intensity range or the number of channels differ.
     """
     wanted, found = backbone.preprocessing, store.preprocessing
+    if backbone.in_channels != store.channel_count:
+        known = f" ({names_of(found)})" if found.channels else ""
+        raise UserError(
+            f"{weights} takes {backbone.in_channels} channels, but {store.path} has {store.channel_count}{known}: name "
+            f"other weights, or prepare it again elsewhere{_channel_option(wanted)}"
+        )
     differing = [name for name in VOXEL_FIELDS if getattr(wanted, name) != getattr(found, name)]
+    if wanted.channels or found.channels:
+        differing = [name for name in differing if name not in RANGE]
+        differing += [] if same_channels(wanted, found) else ["channels"]
     if differing and not allow_mismatch:
         raise UserError(
             f"{weights} was trained on volumes with {_values(wanted, differing)}, but {store.path} was prepared with "
             f"{_values(found, differing)}: prepare it again with `gvsl prepare SOURCE NEW_STORE {_options(wanted)}`"
             ", or give --allow-preprocessing-mismatch"
         )
-    if backbone.in_channels != 1:
-        raise UserError(f"{weights} takes {backbone.in_channels} channels, but {store.path} has 1: name other weights")
+
+
+def same_channels(one: Preprocessing, other: Preprocessing) -> bool:
+    """Return True if two specs have the same channels in the same order, by range and, where both name them, by name.
+
+    >>> same_channels(PRESETS["mr"], PRESETS["none"])
+    False
+    """
+    if [_range(each) for each in one.contracts] != [_range(each) for each in other.contracts]:
+        return False
+    pairs = zip(one.channels, other.channels, strict=False)
+    return all(first.name.casefold() == second.name.casefold() for first, second in pairs)
+
+
+def _range(spec: Preprocessing) -> tuple[object, ...]:
+    return tuple(getattr(spec, name) for name in RANGE)
+
+
+def _channel_option(wanted: Preprocessing) -> str:
+    """Return the option of `gvsl prepare` that takes the channels of a spec, if it names them."""
+    return f" with --channels {_value(wanted, 'channels')}" if wanted.channels else ""
 
 
 def check_size(weights: str | Path, name: Literal["width", "levels"], value: int) -> None:
@@ -70,4 +101,6 @@ def _value(spec: Preprocessing, name: str) -> str:
     value = getattr(spec, name)
     if name == "spacing":
         return format_spacing(value)
+    if name == "channels":
+        return format_channels(value) or describe_range(spec)
     return f"{value:g}" if isinstance(value, float) else str(value)

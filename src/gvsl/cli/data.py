@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from inspect import signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
@@ -78,12 +78,12 @@ def prepare(argv: Sequence[str]) -> None:
     has changed, and removes nothing.
     """
     from gvsl.preprocessing.presets import PRESETS
-    from gvsl.preprocessing.spec import AIR_HU, Preprocessing
+    from gvsl.preprocessing.spec import AIR_HU, Preprocessing, describe_range
 
     preset = one_of(PRESETS, "preset", peek(argv, "--preset") or "mr")
     usage = (
-        "SOURCE STORE [--dataset NAME [--fold N]] [--preset NAME] [--processes N | --dask ADDRESS]"
-        " [--SETTING VALUE ...]"
+        "SOURCE STORE [--dataset NAME [--fold N]] [--preset NAME] [--channels NAME ...]"
+        " [--processes N | --dask ADDRESS] [--SETTING VALUE ...]"
     )
     parser = new_parser(prepare, usage)
     add_path(parser, "source", "SOURCE", "the folder of the volumes")
@@ -100,19 +100,29 @@ def prepare(argv: Sequence[str]) -> None:
     parser.add_argument("--dask", type=str, default=None, metavar="ADDRESS", help=where)
     leak = "accept an image, under one name or two, or a subject in both training and held-out splits, or val and test"
     parser.add_argument("--allow-leakage", action="store_true", help=leak)
-    defaults = {name: value for name, value in asdict(PRESETS[preset]).items() if name != "preset"}
-    add_settings(parser, Preprocessing, default=defaults, skip={"preset"})
+    which = (
+        "the channels to take of images that have several, in this order: all, or names of dataset.json or endings of "
+        "file names such as T1w T2w, each also with its range, as in CT=window:-160:240 PET=percentiles:0:99.9"
+    )
+    parser.add_argument("--channels", type=str, nargs="+", default=[], metavar="NAME", help=which)
+    own = {"preset", "channels"}
+    defaults = {name: value for name, value in asdict(PRESETS[preset]).items() if name not in own}
+    add_settings(parser, Preprocessing, default=defaults, skip=own)
     options = parse(parser, argv)
 
     from gvsl.datasets import DATASETS, describe_endings
     from gvsl.preparation import PrepareSummary
     from gvsl.preparation import prepare as prepare_store
+    from gvsl.preprocessing.channels import parse_channel, with_channels
     from gvsl.store import describe_lungs, duplicates
 
     load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
+    asked = [parse_channel(text) for text in options.channels]
+    options.channels = ()
     settings = settings_of(Preprocessing, options)
     refuse_url(options.source, "a source")
-    dataset = load(options.source, **_arguments_of(load, options))
+    dataset = load(options.source, **_arguments_of(load, options, [each.name for each in asked]))
+    settings = with_channels(settings, dataset.channels, asked)
     done: list[PrepareSummary] = []
     with ExitStack() as stack:
         store = prepare_store(
@@ -129,6 +139,10 @@ def prepare(argv: Sequence[str]) -> None:
             on_done=done.append,
         )
     print(f"{options.store}: {_describe(done[0])}")
+    if settings.channels:
+        print(f"Channels: {', '.join(f'{each.name} ({describe_range(each)})' for each in settings.channels)}")
+    for line in dataset.notes:
+        print(printable(line))
     for line in describe_lungs(store):
         print(f"Lungs: {line}")
     if store.refused:
@@ -150,12 +164,15 @@ def prepare(argv: Sequence[str]) -> None:
         print(f"{repeated} images are there under more than one name; gvsl inspect lists them")
 
 
-def _arguments_of(load: Callable[..., "Dataset"], options: Namespace) -> dict[str, int | bool]:
-    """Return the fold and the permission to leak as arguments of a dataset, as far as it takes them."""
+def _arguments_of(load: Callable[..., "Dataset"], options: Namespace, channels: Sequence[str]) -> dict[str, Any]:
+    """Return the fold, the channels and the permission to leak as arguments of a dataset, as far as it takes them."""
     known = signature(load).parameters
     if options.fold is not None and "fold" not in known:
         raise UserError(f"{options.dataset} has no folds: leave out --fold")
+    if channels and "channels" not in known:
+        raise UserError(f"{options.dataset} has images of one channel: leave out --channels")
     found = {} if options.fold is None else {"fold": options.fold}
+    found |= {"channels": channels} if channels else {}
     return found | ({"allow_leakage": options.allow_leakage} if "allow_leakage" in known else {})
 
 

@@ -41,7 +41,7 @@ def centre_crop(
         centre: centre of the crop, which is shifted where the crop would otherwise extend beyond the volume.
 
     Returns:
-        An array of shape `crop` and the volume's type.
+        An array of the volume's type with the shape `crop`, after the axes before those of the volume, if any.
     """
     inside, placed = [], []
     for side, wanted, position in zip(shape, crop, centre, strict=True):
@@ -51,8 +51,8 @@ def centre_crop(
         inside.append(slice(first, first + size))
         placed.append(slice(before, before + size))
     voxels = read((inside[0], inside[1], inside[2]))
-    fitted = np.zeros(crop, dtype=voxels.dtype)
-    fitted[tuple(placed)] = voxels
+    fitted = np.zeros((*voxels.shape[:-3], *crop), dtype=voxels.dtype)
+    fitted[..., placed[0], placed[1], placed[2]] = voxels
     return fitted
 
 

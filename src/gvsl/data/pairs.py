@@ -51,10 +51,10 @@ def foreground_centre(case: StoredCase, centre: Centre = MIDDLE) -> Centre:
 
 
 def read_crop(store: Store, case: str, crop: Shape, centre: Centre | None = None) -> torch.Tensor:
-    """Read a crop of a case's image, by default about its foreground's centre: (1, D, H, W), float32, in [0, 1]."""
+    """Read a crop of a case's image, by default about its foreground's centre: (C, D, H, W), float32, in [0, 1]."""
     stored = store.cases[case]
     centre = foreground_centre(stored) if centre is None else centre
-    return torch.from_numpy(centre_crop(partial(store.image, case), stored.shape, crop, centre))[None]
+    return torch.from_numpy(centre_crop(partial(store.channels, case), stored.shape, crop, centre))
 
 
 class PairStream(IterableDataset[PairBatch]):
@@ -163,7 +163,8 @@ def affordable_workers(stream: PairStream) -> int:
     workers, free = stream.settings.workers, shared_memory()
     if not workers or free is None:
         return workers
-    batch = 2 * stream.settings.batch_size * math.prod(stream.crop) * np.dtype(np.float32).itemsize
+    values = stream.store.channel_count * math.prod(stream.crop)
+    batch = 2 * stream.settings.batch_size * values * np.dtype(np.float32).itemsize
     needed = batch * (workers * BATCHES_AHEAD + 2) * stream.world
     if needed <= free:
         return workers

@@ -1,9 +1,11 @@
 """A task of the Medical Segmentation Decathlon as its tar file unpacks (Antonelli et al. 2022)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gvsl.cases import Case, Dataset
+from gvsl.datasets.channels import listed_channels, taken_channels
 from gvsl.datasets.discovery import by_id
 from gvsl.datasets.listing import entry, inside, names_of, read_listing
 from gvsl.datasets.places import stem
@@ -12,7 +14,7 @@ from gvsl.datasets.subjects import subjects_of
 from gvsl.errors import UserError
 
 
-def decathlon(root: Path, fold: int | None = None) -> Dataset:
+def decathlon(root: Path, fold: int | None = None, channels: Sequence[str] = ()) -> Dataset:
     """Load the cases in `root`/dataset.json; the official test cases, without public labels, are in no split.
 
     The labelled cases are those listed under training and, as in AMOS, under validation.
@@ -20,17 +22,15 @@ def decathlon(root: Path, fold: int | None = None) -> Dataset:
     Args:
         root: folder of one task, such as Task04_Hippocampus.
         fold: of a five-fold cross-validation; by default the labelled cases are split 60, 20 and 20 %.
+        channels: names or numbers of those to take from the images' fourth axis, or "all".
 
     Raises:
-        UserError: dataset.json is missing, malformed or lists two images of one id, or images have several channels.
+        UserError: dataset.json is missing, malformed or lists two images of one id, or images have several channels
+            and none is asked for, or others.
     """
     listing = read_listing(root)
-    modalities = entry(listing, "modality", dict, root)
-    if len(modalities) != 1:
-        raise UserError(
-            f"{root} has {len(modalities)} channels per image ({', '.join(map(str, modalities.values()))}); gvsl takes "
-            "one: write one of them to images of its own, and prepare those"
-        )
+    entry(listing, "modality", dict, root)
+    taken = taken_channels(listed_channels(listing, ("modality",), root), channels, root)
     training = [*entry(listing, "training", list, root), *_labelled(listing.get("validation"))]
     pairs = [(_path(item, "image", root), _path(item, "label", root)) for item in training]
     ids = list(by_id(((stem(image), image) for image, _ in pairs), root))
@@ -44,7 +44,7 @@ def decathlon(root: Path, fold: int | None = None) -> Dataset:
     ]
     cases += [Case(stem(image), image) for image in (_path(item, "image", root) for item in listing.get("test", []))]
     names = names_of(entry(listing, "labels", dict, root), root)
-    return Dataset(cases, names, root.resolve().name, {value: value for value in names})
+    return Dataset(cases, names, root.resolve().name, {value: value for value in names}, channels=taken)
 
 
 def _labelled(items: Any) -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gvsl.cases import Case
+from gvsl.cases import Case, SourceChannel
+from gvsl.datasets.channels import together
 from gvsl.datasets.maps import kinds_of, label_depth, refused_maps
 from gvsl.datasets.names import normal
 from gvsl.datasets.pairing import Image, Matcher
@@ -32,9 +33,17 @@ class Found:
     """All other files."""
     matcher: Matcher = field(default_factory=lambda: Matcher([]))
     """The images by the keys of their names."""
+    left_out: int = 0
+    """Number of images that are none of the channels."""
 
 
-def find_volumes(root: Path, labels: Path, known: Sequence[Path] = ()) -> Found:
+def find_volumes(
+    root: Path,
+    labels: Path,
+    known: Sequence[Path] = (),
+    channels: Sequence[SourceChannel] = (),
+    keep_others: bool = False,
+) -> Found:
     """Find the volumes in a folder and below: NIfTI, NRRD and MetaImage files and DICOM series.
 
     The id of a file is its folders' names and its stem, joined by "_"; that of a series its folders' names, with its
@@ -45,9 +54,11 @@ def find_volumes(root: Path, labels: Path, known: Sequence[Path] = ()) -> Found:
         root: the folder.
         labels: the folder of its label maps, which is ignored too.
         known: files that are no volumes, but are read.
+        channels: those of an image, if they are files of their own, by the ends of their names.
+        keep_others: keep images whose name ends in none of these.
 
     Raises:
-        UserError: there is no readable volume, or the folder has the layout of another dataset.
+        UserError: there is no readable volume, or no channel, or the folder has the layout of another dataset.
     """
     if (root / "imagesTr").is_dir():
         raise UserError(
@@ -64,11 +75,20 @@ def find_volumes(root: Path, labels: Path, known: Sequence[Path] = ()) -> Found:
     strays += [path for path in others if (half := _half_of(path)) is not None and half not in pairs]
     images = [_image(path, root) for path in volumes if kinds[path] == "image"]
     candidates = [path for path in volumes if kinds[path] in ("folder", "ending", "word")]
-    found = Matcher([*images, *dicom.images]).pair([place(path, root) for path in candidates], given=False)
+    images, left_out = [*images, *dicom.images], 0
+    if channels and images:
+        images, unnamed = together(images, channels)
+        if keep_others:
+            images += unnamed
+        elif not images:
+            raise UserError(f"{root} has no image whose name ends in {' or '.join(each.name for each in channels)}")
+        else:
+            left_out = len(unnamed)
+    found = Matcher(images).pair([place(path, root) for path in candidates], given=False)
     used = set(found.labels.values())
     doubtful = [path for path in volumes if kinds[path] == "word" and path not in used]
     unsure = [_image(path, root, found.others.get(path, "among images")) for path in doubtful]
-    everything = [*images, *unsure, *dicom.images]
+    everything = [*images, *unsure]
     if not everything:
         raise UserError(_nothing_in(root, strays, tree.files))
     order = {path: number for number, path in enumerate(volumes)}
@@ -82,7 +102,7 @@ def find_volumes(root: Path, labels: Path, known: Sequence[Path] = ()) -> Found:
     seen = {*volumes, *strays, *known, *dicom.files}
     headed = {path.parent for path in volumes if path.name.lower().endswith(HEADERS)}
     rest = [path for path in tree.files if path not in seen and not (path.parent in headed and _is_companion(path))]
-    return Found(cases, refused, rest, Matcher(everything))
+    return Found(cases, refused, rest, Matcher(everything), left_out)
 
 
 def label_folder(root: Path) -> Path:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gvsl.cases import SPLITS, Case, Dataset
+from gvsl.cases import SPLITS, Case, Dataset, SourceChannel
+from gvsl.datasets.channels import ending_channels, numbered
 from gvsl.datasets.discovery import FORMATS, Found, by_id, find_volumes, label_folder
 from gvsl.datasets.listing import read_json
 from gvsl.datasets.names import is_label_folder
@@ -24,7 +25,9 @@ NAMED = 3
 SPLITS_NAME, LABELS_NAME, CLASSES_NAME = "splits.json", "labels.json", "classes.json"
 
 
-def folder(root: Path, allow_leakage: bool = False) -> Dataset:
+def folder(
+    root: Path, allow_leakage: bool = False, channels: Sequence[str] = (), taken: Sequence[SourceChannel] = ()
+) -> Dataset:
     """Load the cases of a folder of volumes.
 
     NIfTI, NRRD and MetaImage files and DICOM series lie at any depth in `root`/images, or in `root` itself if that is
@@ -37,6 +40,9 @@ def folder(root: Path, allow_leakage: bool = False) -> Dataset:
     Args:
         root: the folder.
         allow_leakage: accept cases of val or test, or other cases of their subjects, that are in another split too.
+        channels: endings of names, such as T1w and T2w: files of equal names but for them are the channels of one
+            image, and others are left out.
+        taken: known channels that images may have, in files of their own or on a fourth axis.
 
     Raises:
         UserError: `root` is missing or has no volume, a JSON file is malformed, splits or classes list unknown cases,
@@ -48,7 +54,8 @@ def folder(root: Path, allow_leakage: bool = False) -> Dataset:
     images = root / "images" if (root / "images").is_dir() else root
     maps = label_folder(root)
     known = [root / name for name in (SPLITS_NAME, LABELS_NAME, CLASSES_NAME)]
-    found = find_volumes(images, maps, known)
+    named = ending_channels(channels)
+    found = find_volumes(images, maps, known, named or taken, keep_others=not named)
     labels, unused, rest = _read_labels(root, images, maps, found)
     cases = [replace(case, label=labels.get(case.id)) for case in found.cases]
     cases = with_shared_labels(cases)
@@ -58,7 +65,19 @@ def folder(root: Path, allow_leakage: bool = False) -> Dataset:
     # What can't be used becomes cases too, so that it is refused by name.
     cases += [*found.refused, *(Case(joined(path, root), path, unusable=reason) for path, reason in unused)]
     counts = passed_over([*found.rest, *(path for path in rest if path not in known)])
-    return Dataset(cases, _read_label_names(root / LABELS_NAME), root.resolve().name, passed_over=counts)
+    notes = [numbered(cases)] if not named and not taken else []
+    if found.left_out:
+        notes.append(
+            f"{found.left_out} images are none of the channels {few(list(channels), NAMED)}: they are left out"
+        )
+    return Dataset(
+        cases,
+        _read_label_names(root / LABELS_NAME),
+        root.resolve().name,
+        passed_over=counts,
+        channels=named,
+        notes=tuple(note for note in notes if note),
+    )
 
 
 def _read_labels(

@@ -1,13 +1,17 @@
 """A raw dataset of nnU-Net, versions 1 and 2 (Isensee et al. 2021)."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gvsl.cases import Case, Dataset
+from gvsl.cases import Case, Dataset, SourceChannel
+from gvsl.datasets.channels import listed_channels, put_together, taken_channels
 from gvsl.datasets.discovery import files_in
 from gvsl.datasets.listing import entry, inside, names_of, read_json, read_listing
 from gvsl.datasets.names import normal
+from gvsl.datasets.places import stem
 from gvsl.datasets.splits import FRACTIONS, drawn
 from gvsl.datasets.subjects import NAMED, subjects_of
 from gvsl.errors import UserError
@@ -15,11 +19,12 @@ from gvsl.text import few
 
 SPLITS_NAME = "splits_final.json"
 CHANNEL = "_0000"
+CHANNEL_END = re.compile(r"_000\d")
 WITHIN_FOLD = {"train": 3, "val": 1}
 """Split of a fold's training cases: its validation cases are the test split here, so others must select weights."""
 
 
-def nnunet(root: Path, fold: int | None = None, allow_leakage: bool = False) -> Dataset:
+def nnunet(root: Path, fold: int | None = None, allow_leakage: bool = False, channels: Sequence[str] = ()) -> Dataset:
     """Load the cases of imagesTr and labelsTr, or those in dataset.json; the cases of imagesTs are in no split.
 
     Args:
@@ -27,29 +32,31 @@ def nnunet(root: Path, fold: int | None = None, allow_leakage: bool = False) -> 
         fold: of splits_final.json in `root`: its validation cases become the test split, a quarter of its training
             cases the validation split. By default the labelled cases are split 60, 20 and 20 %.
         allow_leakage: accept a fold with cases of one subject in both train and val.
+        channels: names or numbers of those to take, or "all".
 
     Raises:
-        UserError: dataset.json is missing, it or splits_final.json is malformed, images have several channels, or a
-            fold divides a subject without `allow_leakage`.
+        UserError: dataset.json is missing, it or splits_final.json is malformed, images have several channels and none
+            is asked for, or others, or a fold divides a subject without `allow_leakage`.
     """
     listing = read_listing(root)
-    channels = listing.get("channel_names", listing.get("modality"))
-    if not isinstance(channels, dict) or len(channels) != 1:
-        count = len(channels) if isinstance(channels, dict) else "no"
-        raise UserError(f"{root} has {count} channels per image; gvsl takes one: write one of them to a folder")
+    listed = listed_channels(listing, ("channel_names", "modality"), root)
+    taken = taken_channels(listed, channels, root)
     ending = listing.get("file_ending", ".nii.gz")
     if not isinstance(ending, str) or not ending.startswith("."):
         raise UserError(f"{root}/dataset.json should have a file_ending such as .nii.gz, not {ending!r}")
     names = names_of(_by_value(entry(listing, "labels", dict, root), root), root)
     if "dataset" in listing:
-        training = _listed(entry(listing, "dataset", dict, root), root)
+        training = _listed(entry(listing, "dataset", dict, root), root, taken, len(listed))
     else:
-        images = _images(root / "imagesTr", ending)
+        images = _images(root / "imagesTr", ending, taken)
         maps = {normal(path.name): path for path in files_in(root / "labelsTr", (ending.lower(),))}
         wanted = {name: root / "labelsTr" / f"{name}{ending}" for name in images}
         training = {
-            name: (image, wanted[name] if wanted[name].exists() else maps.get(normal(wanted[name].name), wanted[name]))
-            for name, image in images.items()
+            name: replace(
+                case,
+                label=wanted[name] if wanted[name].exists() else maps.get(normal(wanted[name].name), wanted[name]),
+            )
+            for name, case in images.items()
         }
     if not training:
         raise UserError(f"{root} is no raw dataset of nnU-Net: it should have imagesTr/CASE{CHANNEL}{ending}")
@@ -60,29 +67,42 @@ def nnunet(root: Path, fold: int | None = None, allow_leakage: bool = False) -> 
     else:
         splits = _fold(root / SPLITS_NAME, fold, ids, {} if allow_leakage else subjects)
     cases = [
-        Case(name, image, label, splits.get(name, ()), subject=subjects.get(name, ""))
-        for name, (image, label) in training.items()
+        replace(case, splits=splits.get(name, ()), subject=subjects.get(name, "")) for name, case in training.items()
     ]
-    cases += [Case(name, image) for name, image in _images(root / "imagesTs", ending).items()]
-    return Dataset(cases, names, root.resolve().name, {value: value for value in names})
+    cases += _images(root / "imagesTs", ending, taken).values()
+    return Dataset(cases, names, root.resolve().name, {value: value for value in names}, channels=taken)
 
 
-def _images(folder: Path, ending: str) -> dict[str, Path]:
+def _images(folder: Path, ending: str, taken: Sequence[SourceChannel]) -> dict[str, Case]:
+    """Return the images of a folder by their names, each with its channels; one that lacks some is unusable."""
     suffix = f"{CHANNEL}{ending}".lower()
-    return {path.name[: -len(suffix)]: path for path in files_in(folder, (suffix,))}
+    if not taken:
+        found = ((path.name[: -len(suffix)], path) for path in files_in(folder, (suffix,)))
+        return {name: Case(name, path) for name, path in found}
+    files = files_in(folder, (ending.lower(),))
+    parts = [Case(path.name[: -len(ending)], path) for path in files]
+    numbers = [replace(channel, name=f"{channel.number:04}") for channel in taken]
+    return {case.id: case for case in put_together(parts, numbers) if case.channels or case.unusable}
 
 
-def _listed(dataset: dict[str, Any], root: Path) -> dict[str, tuple[Path, Path]]:
+def _listed(dataset: dict[str, Any], root: Path, taken: Sequence[SourceChannel], count: int) -> dict[str, Case]:
     """Return image and label map of each case listed in dataset.json, as version 2 allows."""
+    what, more = ("an image of one channel", "") if count == 1 else (f"{count} images, one per channel,", ", ...")
     found = {}
     for name, item in dataset.items():
         images = item.get("images") if isinstance(item, dict) else None
-        if not isinstance(images, list) or len(images) != 1 or "label" not in item:
+        if not isinstance(images, list) or len(images) != count or "label" not in item:
             raise UserError(
-                f"{root}/dataset.json should list under dataset an image of one channel and a label map for {name}, "
-                'like {"images": ["x.nii.gz"], "label": "y.nii.gz"}'
+                f"{root}/dataset.json should list under dataset {what} and a label map for {name}, like "
+                f'{{"images": ["x.nii.gz"{more}], "label": "y.nii.gz"}}'
             )
-        found[name] = inside(root, images[0]), inside(root, item["label"])
+        paths = [inside(root, image) for image in images]
+        parts = tuple(Case(f"{name}_{each.number:04}", paths[each.number]) for each in taken)
+        image = parts[0].image if parts else paths[0]
+        ends = [stem(path)[-5:] for path in paths]
+        wrong = taken and any(CHANNEL_END.fullmatch(end) and int(end[1:]) != at for at, end in enumerate(ends))
+        why = f"is listed with its channels in another order: {', '.join(path.name for path in paths)}" if wrong else ""
+        found[name] = Case(name, image, inside(root, item["label"]), channels=parts, unusable=why)
     return found
 
 

@@ -7,13 +7,16 @@ from gvsl.io.read import (
     COMPANION_SUFFIXES,
     LABEL_SUFFIXES,
     VOLUME_SUFFIXES,
+    has_frames,
+    image_volume,
     peek,
+    read_frames,
     read_label,
     read_volume,
     write_like,
 )
 from gvsl.io.resample import resample, resample_onto
-from gvsl.io.volume import Box, UnusableFile, Volume, bounding_box, format_sizes, same_grid, to_canonical
+from gvsl.io.volume import Box, UnusableFile, Volume, bounding_box, format_sizes, other_grid, same_grid, to_canonical
 
 __all__ = [
     "COMPANION_SUFFIXES",
@@ -27,8 +30,12 @@ __all__ = [
     "find_series",
     "format_sizes",
     "group_series",
+    "has_frames",
+    "image_volume",
     "looks_like_labels",
+    "other_grid",
     "peek",
+    "read_frames",
     "read_label",
     "read_volume",
     "refuse_label_map",

@@ -98,6 +98,32 @@ def checked_shape(sizes: Sequence[int]) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
+def checked_frames(sizes: Sequence[int], count: int) -> tuple[int, int, int, int]:
+    """Return the sizes of a volume with several channels on a fourth axis, as `checked_shape` does.
+
+    Args:
+        sizes: all that the header has.
+        count: the number of channels that it must have.
+
+    Raises:
+        UnusableFile: it has another number, or is no such volume.
+    """
+    shape = tuple(sizes[:MAX_AXES])
+    while len(shape) > 4 and shape[-1] == 1:
+        shape = shape[:-1]
+    frames = shape[3] if len(shape) > 3 else 1
+    if len(shape) > 4:
+        raise UnusableFile(f"is {len(shape)}D ({format_sizes(shape)}); channels lie on the fourth axis, the last")
+    if frames != count:
+        raise UnusableFile(
+            f"has {frames} of {count} channels: it is {format_sizes(shape)}, and they lie on a fourth axis"
+        )
+    first, second, third = checked_shape(shape[:3])
+    if prod(shape) > MAX_VOXELS:
+        raise UnusableFile(f"its header claims {format_sizes(shape)} voxels; at most {MAX_VOXELS:,} can be taken")
+    return first, second, third, frames
+
+
 def refuse_short(shape: Sequence[int], needed: int, held: int) -> None:
     """Refuse a file that can't hold the `shape` its header claims.
 

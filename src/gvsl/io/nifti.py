@@ -18,7 +18,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from gvsl.files import whole_file
-from gvsl.io.header_checks import checked_affine, checked_shape, refuse_short, refuse_wrapped
+from gvsl.io.header_checks import checked_affine, checked_frames, checked_shape, refuse_short, refuse_wrapped
 from gvsl.io.stream import (
     BROKEN,
     DEFLATE_RATIO,
@@ -82,11 +82,13 @@ def write_nifti_like(path: Path, array: NDArray[Any], like: Path) -> None:
         nibabel.save(kind(array, None, header), temporary)
 
 
-def load_nifti(path: Path, scaled: type[np.float32] | None) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def load_nifti(
+    path: Path, scaled: type[np.float32] | None, frames: int = 0
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Load the rescaled voxels, (D, H, W), and the RAS+ affine in millimetres, of one file or an .hdr and .img pair.
 
     The voxels have the type `scaled`; without it, the type that rescaling needs, or the file's own if there is
-    nothing to rescale.
+    nothing to rescale. With `frames`, the number of channels on a fourth axis, they are (D, H, W, C).
 
     Raises:
         UnusableFile: the file can't be used.
@@ -94,7 +96,7 @@ def load_nifti(path: Path, scaled: type[np.float32] | None) -> tuple[NDArray[Any
     with wrap_read_errors("NIfTI"):
         try:
             with _opened(path) as (image, stream, voxels, compressed):
-                shape = _checked_shape(image, voxels, compressed)
+                shape = _checked_shape(image, voxels, compressed, frames)
                 affine = _checked_affine(image)
                 array = np.asanyarray(image.dataobj, dtype=scaled)
                 if compressed:
@@ -112,6 +114,16 @@ def load_nifti(path: Path, scaled: type[np.float32] | None) -> tuple[NDArray[Any
     if scaled is not None:
         refuse_wrapped(array, image.header.get_data_dtype(), float(slope), float(intercept))
     return array.reshape(shape), affine
+
+
+def count_axes(path: Path) -> int:
+    """Return the number of axes of more than one voxel behind the third, and three; UnusableFile as `load_nifti`."""
+    with wrap_read_errors("NIfTI"):
+        try:
+            with _opened(path) as (image, _, _, _):
+                return 3 + sum(int(size) > 1 for size in image.header.get_data_shape()[3:])
+        except NIFTI_ERRORS as error:
+            raise UnusableFile(f"can't be read as NIfTI ({one_line(error)})") from None
 
 
 def peek_nifti(path: Path, count: int) -> tuple[tuple[int, int, int], NDArray[np.float64], NDArray[Any]]:
@@ -182,9 +194,13 @@ def _voxels_of(header: Path) -> Path:
     return found
 
 
-def _checked_shape(image: nibabel.Nifti1Pair, path: Path, compressed: bool) -> tuple[int, ...]:
-    """Return the header's shape, (D, H, W), if the file can hold it; called before any voxel is read."""
-    shape = checked_shape([int(size) for size in image.header.get_data_shape()])
+def _checked_shape(image: nibabel.Nifti1Pair, path: Path, compressed: bool, frames: int = 0) -> tuple[int, ...]:
+    """Return the header's shape, (D, H, W), or (D, H, W, C) with `frames`, if the file can hold it.
+
+    It is called before any voxel is read.
+    """
+    sizes = [int(size) for size in image.header.get_data_shape()]
+    shape: tuple[int, ...] = checked_frames(sizes, frames) if frames else checked_shape(sizes)
     if image.header.get_data_dtype().kind not in "iuf":
         raise UnusableFile("holds colour or complex values, not one number per voxel")
     needed = image.dataobj.offset + prod(shape) * int(image.header.get_data_dtype().itemsize)

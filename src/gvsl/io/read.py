@@ -12,11 +12,12 @@ from gvsl.io.dicom import load_dicom, peek_dicom
 from gvsl.io.dicom_file import begins_as_dicom, is_dicom, read_header
 from gvsl.io.dicom_rtstruct import load_rtstruct
 from gvsl.io.dicom_seg import load_seg
-from gvsl.io.header_checks import image_volume, label_volume
+from gvsl.io.header_checks import image_volume as image_volume  # also importable from here
+from gvsl.io.header_checks import label_volume
 from gvsl.io.metaimage import FIRST_LINE, load_metaimage, peek_metaimage
 from gvsl.io.mgh import MAGIC as MGH_MAGIC
 from gvsl.io.mgh import load_mgh
-from gvsl.io.nifti import load_nifti, peek_nifti, write_nifti, write_nifti_like
+from gvsl.io.nifti import count_axes, load_nifti, peek_nifti, write_nifti, write_nifti_like
 from gvsl.io.nrrd import MAGIC, load_nrrd, peek_nrrd
 from gvsl.io.stream import GZIP_MAGIC, wrap_read_errors
 from gvsl.io.volume import UnusableFile, Volume
@@ -45,6 +46,26 @@ def read_volume(path: Path, parts: Sequence[str] = ()) -> Volume:
             patient is missing or contradictory.
     """
     return image_volume(*_load(path, parts, np.float32))
+
+
+def has_frames(path: Path) -> bool:
+    """Return True if a file is NIfTI with more than three axes, by its header."""
+    return _format_of(path) == "nifti" and count_axes(path) > 3
+
+
+def read_frames(path: Path, count: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Read an image with its channels on a fourth axis, (D, H, W, C), and its affine; the voxels are not checked.
+
+    Args:
+        path: a NIfTI file.
+        count: the number of channels that it must have.
+
+    Raises:
+        UnusableFile: as for `read_volume`, or it has another number of channels, or another format.
+    """
+    if _format_of(path) != "nifti":
+        raise UnusableFile("holds one channel, as only NIfTI files can have several here; give each a file of its own")
+    return load_nifti(path, np.float32, count)
 
 
 def read_label(

@@ -61,6 +61,14 @@ def same_grid(one: Volume, other: Volume, tolerance: float = 0.1) -> bool:
     return bool(apart <= tolerance * min(one.spacing))
 
 
+def other_grid(own: Volume, expected: Volume) -> str:
+    """Return how a grid differs from the expected one, for messages; empty if it doesn't."""
+    if same_grid(expected, own):
+        return ""
+    found, wanted = (format_sizes(volume.array.shape) for volume in (own, expected))
+    return f"{found} instead of {wanted}" if found != wanted else "same shape, different position"
+
+
 def to_canonical(volume: Volume) -> Volume:
     """Reorder and flip the axes to RAS+ without interpolation.
 

@@ -29,7 +29,8 @@ def local_ncc_loss(
     standard deviation, to which eps is thus relative: adding a constant to an image or scaling it leaves the loss
     unchanged, flat windows included. In nearly constant windows the variances are differences of almost equal numbers,
     and the gradient is as large as they are small. Box sums are therefore direct rather than running, and in float64
-    where the device supports it, under any autocast.
+    where the device supports it, under any autocast. Of several channels the mean counts, each compared with its own
+    counterpart.
 
     Args:
         fixed: (B, C, D, H, W), any intensities.
@@ -177,9 +178,9 @@ def _moments(fixed: Tensor, warped: Tensor, window: int) -> _Moments:
 
 
 def _standardised(images: Tensor) -> Tensor:
-    """Return images of zero mean and unit standard deviation, each over all of its voxels; constant ones become 0."""
-    centred = images - images.mean(dim=(1, 2, 3, 4), keepdim=True)
-    variance = centred.square().mean(dim=(1, 2, 3, 4), keepdim=True)
+    """Return images of zero mean and unit standard deviation, each channel over its voxels; constant ones become 0."""
+    centred = images - images.mean(dim=(2, 3, 4), keepdim=True)
+    variance = centred.square().mean(dim=(2, 3, 4), keepdim=True)
     return centred * torch.where(variance > 0, variance, torch.ones_like(variance)).rsqrt()
 
 

@@ -148,7 +148,7 @@ class DeepCluster(EncoderMethod):
 
     def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         images = move(images, self.settings.spatial, generator)
-        draw = draw_appearance(len(images), spatial_shape(images), self.settings.appearance, generator)
+        draw = draw_appearance(len(images), spatial_shape(images), self.settings.appearance, generator, images.shape[1])
         return change_appearance(images, draw)
 
     @torch.no_grad()

@@ -123,7 +123,7 @@ class GVSL(Method):
         """Return damaged volumes and the targets of their restoration, (B, C, D, H, W) each."""
         if self.settings.damage == "boxes":
             return erase_boxes(images, self.settings.boxes, generator), images
-        draw = draw_appearance(len(images), spatial_shape(images), self.settings.appearance, generator)
+        draw = draw_appearance(len(images), spatial_shape(images), self.settings.appearance, generator, images.shape[1])
         return change_appearance(images, draw), images
 
     def match(

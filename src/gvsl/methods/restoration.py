@@ -98,7 +98,7 @@ class Denoising(Restoration):
 
     def damage(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Add noise."""
-        noise = draw_noise(len(images), spatial_shape(images), self.settings.sigma, generator)
+        noise = draw_noise(len(images), spatial_shape(images), self.settings.sigma, generator, images.shape[1])
         return add_noise(images, noise), images
 
 
@@ -153,7 +153,8 @@ class ModelsGenesis(Restoration):
         chosen, count, shape = self.settings, len(images), spatial_shape(images)
         images = flip(images, draw_flip(count, chosen.flip_rate, generator))
         damaged = shuffle(images, draw_shuffle(count, shape, chosen.shuffle_rate, generator, chosen.shuffle_largest))
-        damaged = change_intensity(damaged, draw_intensity(count, chosen.intensity_rate, generator, chosen.falling))
+        curves = draw_intensity(count, chosen.intensity_rate, generator, chosen.falling, images.shape[1])
+        damaged = change_intensity(damaged, curves)
         inner, outer = (
             draw_inpaint(count, shape, 1.0, generator, sides, chosen.most_boxes)
             for sides in (

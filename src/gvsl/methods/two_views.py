@@ -78,7 +78,7 @@ def two_views(images: Tensor, settings: ViewSettings, generator: torch.Generator
     >>> two_views(torch.rand(3, 1, 20, 20, 20), ViewSettings(), torch.Generator()).shape
     torch.Size([6, 1, 16, 16, 16])
     """
-    draws = draw_views(len(images), spatial_shape(images), settings, generator)
+    draws = draw_views(len(images), spatial_shape(images), settings, generator, images.shape[1])
     return torch.cat([make_view(images, draw) for draw in draws])
 
 

@@ -16,7 +16,8 @@ from gvsl.io import UnusableFile, Volume, resample_onto, write_like, write_nifti
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.prediction.results import check_label_names, read_table, write_label_names
-from gvsl.prediction.volumes import Tell
+from gvsl.prediction.volumes import Prepared, Tell
+from gvsl.preprocessing.images import Channels
 from gvsl.propagation import Atlas, Carried, PropagationSettings, carry
 from gvsl.propagation.pool import mean_similarity
 from gvsl.text import table_cell
@@ -24,8 +25,8 @@ from gvsl.text import table_cell
 TABLE_NAME = "propagated.csv"
 COLUMNS = ("id", "status", "reverse_dice", "checked_on", "similarity", "dice")
 
-Prepare = Callable[[Volume, Tell], Volume]
-"""Returns a volume as the method's training data were prepared; given notes on it are told first."""
+Prepare = Callable[[Channels, Tell], Prepared]
+"""Returns an image as the method's training data were prepared; given notes on it are told first."""
 Truth = Callable[[str], NDArray[Any] | None]
 """Returns the class indices of an image's id on the prepared grid, (D, H, W), if there is a label map."""
 
@@ -78,15 +79,15 @@ class CarriedMaps:
         """Return True if a map exists."""
         return (self.folder / name).exists()
 
-    def write(self, volume: Volume, image: Case, tell: Tell) -> None:
+    def write(self, channels: Channels, image: Case, tell: Tell) -> None:
         """Carry the labels onto an image, and write its maps and its row.
 
         Raises:
             UnusableFile: the match failed; the row says so, and there are no maps.
         """
-        ready = self.prepare(volume, tell)
+        ready, volume = self.prepare(channels, tell), channels[0]
         device = self.atlases[0].image.device
-        carried = carry(self.method, self.atlases, torch.from_numpy(ready.array)[None, None].to(device), self.settings)
+        carried = carry(self.method, self.atlases, torch.from_numpy(ready.array)[None].to(device), self.settings)
         failed = carried.reverse_dice is not None and carried.reverse_dice < self.settings.least_dice
         self._write_row(image.id, "failed" if failed else "carried", carried)
         if failed:

@@ -11,10 +11,11 @@ import torch
 
 from gvsl.cases import Case
 from gvsl.datasets import find_volumes, label_folder, stem
+from gvsl.datasets.channels import put_together
 from gvsl.errors import UserError
 from gvsl.files import MAX_NAME, claimed
 from gvsl.hardware import find_device
-from gvsl.io import UnusableFile, Volume, read_volume, refuse_label_map
+from gvsl.io import UnusableFile
 from gvsl.memory import is_out_of_memory
 from gvsl.prediction.ledger import Ledger, open_ledger
 from gvsl.prediction.outcome import Predicted
@@ -22,6 +23,7 @@ from gvsl.prediction.results import Maps, Scores
 from gvsl.prediction.volumes import Tell
 from gvsl.prediction.volumes import segment_volume as segment_volume  # also importable from here
 from gvsl.preprocessing import require_lungmask
+from gvsl.preprocessing.images import Channels, read_image
 from gvsl.progress import progress
 from gvsl.settings.predict import PredictSettings as PredictSettings
 from gvsl.transfer import Classifier, Segmenter, load_adapted
@@ -63,7 +65,7 @@ class Results(Protocol):
     def has(self, name: str) -> bool:
         """Return True if a result exists."""
 
-    def write(self, volume: Volume, image: Case, tell: Tell) -> None:
+    def write(self, channels: Channels, image: Case, tell: Tell) -> None:
         """Compute and write those of an image's results that do not exist yet; `tell` is given notes on the image."""
 
 
@@ -84,7 +86,7 @@ def predict(
 
     Args:
         run: the folder of a run of `gvsl transfer`.
-        images: see `find_images`.
+        images: see `find_images`; of a run on several channels, files named after them are put together.
         out: a folder, created if need be.
         settings: the defaults if not given.
         tell: takes an image and a line for all that `gvsl prepare` would note about it, before its result is written.
@@ -96,9 +98,10 @@ def predict(
     settings = PredictSettings() if settings is None else settings
     device = find_device(settings.device)
     model = load_adapted(run)
-    channels = model.network.backbone.in_channels
-    if channels != 1:
-        raise UserError(f"{run} takes images of {channels} channels, gvsl predict reads images of 1: name another run")
+    channels, named = model.network.backbone.in_channels, model.preprocessing.channel_count
+    if channels != named:
+        raise UserError(f"{run} takes images of {channels} channels, but names {named}: name another run")
+    images = put_together(images, model.preprocessing.channels)
     require_lungmask(model.preprocessing)
     model.network.to(device)
     with claimed(out, "gvsl predict", inside=True):
@@ -119,7 +122,8 @@ def _predict(
         results = Scores(model, out, mirror=settings.mirror, listed=bool(ledger.images))
     else:
         results = Maps(model, out, probabilities=settings.output == "probabilities", mirror=settings.mirror)
-    return write_results(results, ledger, images, out, tell=tell)
+    read = partial(read_image, spec=model.preprocessing)
+    return write_results(results, ledger, images, out, read, tell)
 
 
 def write_results(
@@ -127,7 +131,7 @@ def write_results(
     ledger: Ledger,
     images: Sequence[Case],
     out: Path,
-    read: Callable[[Case], Volume] | None = None,
+    read: Callable[[Case], Channels],
     tell: TellCase = say_nothing,
 ) -> Predicted:
     """Write the missing results of each image; list those that can't be used, or for which resources run out.
@@ -137,7 +141,7 @@ def write_results(
         ledger: of `out`.
         images: see `find_images`.
         out: the folder, to name it in messages.
-        read: reads an image; by default its file.
+        read: reads an image.
         tell: see `predict`.
     """
     outcome = Predicted()
@@ -150,7 +154,7 @@ def write_results(
                     raise UnusableFile(f"its result would have the name of that of {other.image}; rename one of them")
                 if image.unusable:
                     raise UnusableFile(image.unusable)
-                written = _write_one(results, ledger, image, read or _read, tell)
+                written = _write_one(results, ledger, image, read, tell)
                 (outcome.done if written else outcome.present).append(image)
             except UserError as error:
                 outcome.failed.append((image, str(error)))
@@ -161,13 +165,7 @@ def write_results(
     return outcome
 
 
-def _read(image: Case) -> Volume:
-    volume = read_volume(image.image, image.parts)
-    refuse_label_map(volume, image.image, image.doubt)
-    return volume
-
-
-def _write_one(results: Results, ledger: Ledger, image: Case, read: Callable[[Case], Volume], tell: TellCase) -> bool:
+def _write_one(results: Results, ledger: Ledger, image: Case, read: Callable[[Case], Channels], tell: TellCase) -> bool:
     """Write the missing results of an image; return False if none is missing."""
     names = results.names(image)
     refuse_names(names)
@@ -175,9 +173,9 @@ def _write_one(results: Results, ledger: Ledger, image: Case, read: Callable[[Ca
     ledger.check(present, image.image)
     if len(present) == len(names):
         return False
-    volume = read(image)
+    channels = read(image)
     ledger.begin(names, image.image)
-    results.write(volume, image, partial(tell, image))
+    results.write(channels, image, partial(tell, image))
     return True
 
 

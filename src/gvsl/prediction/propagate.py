@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.cases import Case
 from gvsl.datasets import folder
+from gvsl.datasets.channels import put_together
 from gvsl.errors import UserError
 from gvsl.files import claimed, real_path
 from gvsl.hardware import find_device
@@ -21,9 +22,10 @@ from gvsl.prediction.carried import CarriedMaps, Prepare, Truth
 from gvsl.prediction.ledger import open_ledger
 from gvsl.prediction.outcome import Predicted
 from gvsl.prediction.predict import TellCase, find_images, say_nothing, write_results
-from gvsl.prediction.volumes import prepared
+from gvsl.prediction.volumes import Prepared, prepared
 from gvsl.preparation import prepare
 from gvsl.preprocessing import Preprocessing, require_lungmask
+from gvsl.preprocessing.images import Channels, read_image
 from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, matcher_fingerprint, read_atlases
 from gvsl.settings.propagation import PropagateSettings as PropagateSettings
 from gvsl.store import Store, class_indices
@@ -108,8 +110,8 @@ class _Targets:
     images: list[Case]
     prepare: Prepare
     """Prepares an image like the method's training data."""
-    read: Callable[[Case], Volume] | None = None
-    """Reads an image; None for files."""
+    read: Callable[[Case], Channels]
+    """Reads an image."""
     truth: Truth | None = None
     """Returns a store's own classes of an id, if it is labelled; None for files."""
 
@@ -118,7 +120,11 @@ def _in_files(paths: Sequence[Path], method: GVSL) -> _Targets:
     assert isinstance(method.backbone, PretrainedUNet3D)
     preprocessing = method.backbone.preprocessing
     require_lungmask(preprocessing)
-    return _Targets(find_images(paths), lambda volume, tell: prepared(volume, preprocessing, tell))
+    return _Targets(
+        put_together(find_images(paths), preprocessing.channels),
+        prepare=lambda channels, tell: prepared(channels, preprocessing, tell),
+        read=lambda case: read_image(case, preprocessing),
+    )
 
 
 def _in_store(
@@ -148,8 +154,8 @@ def _in_store(
         raise UserError(f"{store.path} has no case in the split {split!r} besides the atlases: name another split")
     return _Targets(
         found,
-        prepare=lambda volume, _: volume,
-        read=lambda case: Volume(store.image(case.id), store.cases[case.id].affine),
+        prepare=lambda channels, _: Prepared(np.stack([each.array for each in channels]), channels[0].affine),
+        read=lambda case: tuple(Volume(each, store.cases[case.id].affine) for each in store.channels(case.id)),
         truth=lambda case: _truth(store, case, list(structures)),
     )
 
@@ -201,7 +207,7 @@ def _open(path: Path, preprocessing: Preprocessing, scratch: Path) -> Store:
     """
     if _is_store(path):
         return Store.open(path)
-    dataset = folder(path)
+    dataset = folder(path, taken=preprocessing.channels)
     labelled = [replace(case, splits=("train",)) for case in dataset.cases if case.label is not None]
     if not labelled:
         raise UserError(f"{path} has no label maps: put them into {path / 'labels'} under their images' names")

@@ -11,8 +11,9 @@ from pathlib import Path
 from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
-from gvsl.io import Volume, write_like
+from gvsl.io import write_like
 from gvsl.prediction.volumes import Tell, classify_volume, segment_probabilities, segment_volume
+from gvsl.preprocessing.images import Channels
 from gvsl.readers import check_regular, read_bytes
 from gvsl.text import plain_cell, table_cell
 from gvsl.transfer import Classifier, Segmenter
@@ -43,19 +44,19 @@ class Maps:
         """Return True if a result exists."""
         return (self.folder / name).exists()
 
-    def write(self, volume: Volume, image: Case, tell: Tell) -> None:
+    def write(self, channels: Channels, image: Case, tell: Tell) -> None:
         """Predict an image, and write those of its results that do not exist yet; `tell` what is odd about it first."""
         names = self.names(image)
         write_label_names(self.folder, self.model.labels)
         if not self.probabilities:
-            labels = segment_volume(self.model, volume, mirror=self.mirror, scratch=self.folder, tell=tell)
-            write_like(self.folder / names[0], labels, image.image, volume.affine)
+            labels = segment_volume(self.model, channels, mirror=self.mirror, scratch=self.folder, tell=tell)
+            write_like(self.folder / names[0], labels, image.image, channels[0].affine)
             return
-        found = segment_probabilities(self.model, volume, mirror=self.mirror, scratch=self.folder, tell=tell)
+        found = segment_probabilities(self.model, channels, mirror=self.mirror, scratch=self.folder, tell=tell)
         with closing(found) as maps:
             for name, (_, probability) in zip(names, maps, strict=True):
                 if not self.has(name):  # a stopped call may have written some
-                    write_like(self.folder / name, probability, image.image, volume.affine)
+                    write_like(self.folder / name, probability, image.image, channels[0].affine)
 
 
 class Scores:
@@ -86,9 +87,9 @@ class Scores:
         """Return True if a row exists."""
         return name in self.rows
 
-    def write(self, volume: Volume, image: Case, tell: Tell) -> None:
+    def write(self, channels: Channels, image: Case, tell: Tell) -> None:
         """Score an image, and write the table with its row; `tell` what is odd about it first."""
-        rows = self.rows | {image.id: str(classify_volume(self.model, volume, mirror=self.mirror, tell=tell))}
+        rows = self.rows | {image.id: str(classify_volume(self.model, channels, mirror=self.mirror, tell=tell))}
         with whole_file(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(SCORES_COLUMNS)

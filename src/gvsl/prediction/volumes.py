@@ -3,10 +3,10 @@
 import math
 import os
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from torch import Tensor
 from gvsl.inferers import windows
 from gvsl.inferers.sliding_window import likeliest, sliding_window
 from gvsl.io import Box, UnusableFile, Volume, resample_onto
-from gvsl.preprocessing import Preprocessing, preprocess
-from gvsl.preprocessing.checks import check_prepared, unlike_hounsfield
+from gvsl.preprocessing import Preprocessing
+from gvsl.preprocessing.apply import preprocess_channels
+from gvsl.preprocessing.checks import channels_unlike_hounsfield, check_channels
+from gvsl.preprocessing.images import names_of, notes_on
 from gvsl.transfer import AdaptedNetwork, Classifier, Segmenter
 
 BLOCK_BYTES = 2**20
@@ -27,9 +29,21 @@ AXES = (2, 3, 4)
 """The spatial axes of (B, C, D, H, W)."""
 
 
+class Prepared(NamedTuple):
+    """An image as a store holds it."""
+
+    array: NDArray[np.float32]
+    """(C, D, H, W), in [0, 1]."""
+    affine: NDArray[np.float64]
+
+
+Image = Volume | Sequence[Volume]
+"""A volume, or the channels of an image on one grid, in the order of the preprocessing."""
+
+
 def segment_volume(
     model: Segmenter,
-    volume: Volume,
+    volume: Image,
     *,
     mirror: bool = False,
     scratch: Path | None = None,
@@ -43,7 +57,7 @@ def segment_volume(
 
     Args:
         model: of a transfer run.
-        volume: in any orientation and spacing.
+        volume: in any orientation and spacing; of several channels, all of them.
         mirror: average over mirror images.
         scratch: the folder for intermediate sums that exceed the memory bound; the system's if not given.
         tell: takes a line for all that is odd about the volume, before it is segmented.
@@ -51,18 +65,18 @@ def segment_volume(
     Raises:
         UnusableFile: the volume can't be preprocessed.
     """
-    ready = prepared(volume, model.preprocessing, tell)
+    ready, grid = prepared(volume, model.preprocessing, tell), channels_of(volume)[0]
     logits = windowed_logits(model.network, ready.array, mirror)
-    classes = likeliest(logits, ready.array.shape, model.crop, model.overlap, scratch)
+    classes = likeliest(logits, ready.array.shape[1:], model.crop, model.overlap, scratch)
     values = np.array([0, *model.labels])
     kind = np.uint8 if values.min() >= 0 and values.max() <= np.iinfo(np.uint8).max else np.int16
     labelled = Volume(values.astype(kind)[classes], ready.affine)
-    return resample_onto(labelled, volume.array.shape, volume.affine, label=True).astype(kind)
+    return resample_onto(labelled, grid.array.shape, grid.affine, label=True).astype(kind)
 
 
 def segment_probabilities(
     model: Segmenter,
-    volume: Volume,
+    volume: Image,
     *,
     mirror: bool = False,
     scratch: Path | None = None,
@@ -73,10 +87,10 @@ def segment_probabilities(
     A map is the softmax of the mean logits, resampled linearly; the maps of all structures are kept on disk, in
     `scratch`. The arguments and errors are those of `segment_volume`.
     """
-    ready = prepared(volume, model.preprocessing, tell)
+    ready, grid = prepared(volume, model.preprocessing, tell), channels_of(volume)[0]
     logits = windowed_logits(model.network, ready.array, mirror)
     with tempfile.TemporaryDirectory(prefix=".gvsl-", dir=scratch) as folder:
-        shape = ready.array.shape
+        shape = ready.array.shape[1:]
         size = math.prod(shape) * np.dtype(np.float16).itemsize
         files = [_allocate(Path(folder) / str(value), size) for value in model.labels]
         maps = [np.memmap(file, dtype=np.float16, mode="r+", shape=shape) for file in files]
@@ -88,11 +102,11 @@ def segment_probabilities(
         sliding_window(logits, shape, model.crop, model.overlap, finish, scratch)
         for value, found in zip(model.labels, maps, strict=True):
             whole = Volume(found.astype(np.float32), ready.affine)
-            yield value, resample_onto(whole, volume.array.shape, volume.affine).astype(np.float32)
+            yield value, resample_onto(whole, grid.array.shape, grid.affine).astype(np.float32)
 
 
 @torch.no_grad()
-def classify_volume(model: Classifier, volume: Volume, *, mirror: bool = False, tell: Tell | None = None) -> float:
+def classify_volume(model: Classifier, volume: Image, *, mirror: bool = False, tell: Tell | None = None) -> float:
     """Return the predicted probability of the positive class, from the pooled features averaged over windows.
 
     The arguments are those of `segment_volume`.
@@ -102,35 +116,49 @@ def classify_volume(model: Classifier, volume: Volume, *, mirror: bool = False, 
     """
     ready = prepared(volume, model.preprocessing, tell)
     logits = windowed_logits(model.network, ready.array, mirror)
-    boxes = windows(ready.array.shape, model.crop, model.overlap)
+    boxes = windows(ready.array.shape[1:], model.crop, model.overlap)
     mean = torch.stack([logits(box) for box in boxes]).mean()  # equals the logit of the mean: the head is linear
     return float(torch.sigmoid(mean.double()))
 
 
-def prepared(volume: Volume, preprocessing: Preprocessing, tell: Tell | None = None) -> Volume:
-    """Return a volume as a store holds it: preprocessed, float32 rounded to float16.
+def channels_of(volume: Image) -> Sequence[Volume]:
+    """Return the channels of an image, which may be one volume."""
+    return (volume,) if isinstance(volume, Volume) else volume
+
+
+def prepared(volume: Image, preprocessing: Preprocessing, tell: Tell | None = None) -> Prepared:
+    """Return an image as a store holds it: preprocessed, float32 rounded to float16.
 
     It is checked as `gvsl prepare` does, and `tell` is given what that would note.
 
     Raises:
-        UnusableFile: the volume can't be preprocessed, or nothing useful is left of it.
+        UnusableFile: it has other channels, it can't be preprocessed, or nothing useful is left of it.
     """
-    ready, _, _ = preprocess(volume, None, preprocessing)
-    unlike = unlike_hounsfield(volume, preprocessing)
-    for note in [*([] if unlike is None else [unlike]), *check_prepared(volume, ready, preprocessing)]:
+    channels = channels_of(volume)
+    if len(channels) != preprocessing.channel_count:
+        wanted = f" ({names_of(preprocessing)})" if preprocessing.channels else ""
+        raise UnusableFile(f"has {len(channels)} channels, not {preprocessing.channel_count}{wanted}")
+    ready, _, _ = preprocess_channels(channels, None, preprocessing)
+    notes = channels_unlike_hounsfield(channels, preprocessing) + notes_on(channels, preprocessing)
+    for note in [*notes, *check_channels(channels, ready, preprocessing)]:
         if tell is not None:
             tell(note)
-    return Volume(ready.array.astype(np.float16).astype(np.float32), ready.affine)
+    arrays = [channel.array.astype(np.float16).astype(np.float32) for channel in ready]
+    return Prepared(arrays[0][None] if len(arrays) == 1 else np.stack(arrays), ready[0].affine)
 
 
 def windowed_logits(network: AdaptedNetwork, array: NDArray[np.float32], mirror: bool) -> Callable[[Box], Tensor]:
-    """Return the map from a box of a prepared volume to its logits, averaged over the eight mirror images if asked."""
+    """Return the map from a box of a prepared image to its logits, averaged over the eight mirror images if asked.
+
+    The array is (C, D, H, W), or (D, H, W) of one channel.
+    """
     device = next(network.parameters()).device
     flips = [[axis for axis, flipped in zip(AXES, way, strict=True) if flipped] for way in product((0, 1), repeat=3)]
 
     @torch.no_grad()
     def logits(box: Box) -> Tensor:
-        image = torch.from_numpy(np.ascontiguousarray(array[box]))[None, None].to(device)
+        part = np.ascontiguousarray(array[..., *box])
+        image = torch.from_numpy(part.reshape(1, -1, *part.shape[-3:])).to(device)
         total: Tensor = network(image)
         if mirror:
             for axes in flips[1:]:

@@ -2,32 +2,25 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gvsl.cases import Case, is_ignored
 from gvsl.errors import UserError
 from gvsl.files import MAX_NAME
-from gvsl.io import (
-    UnusableFile,
-    Volume,
-    format_sizes,
-    read_label,
-    read_volume,
-    refuse_label_map,
-    same_grid,
-    to_canonical,
-)
-from gvsl.preparation.sources import Origin, Stamp, case_stamps
+from gvsl.io import UnusableFile, Volume, other_grid, read_label, to_canonical
+from gvsl.preparation.sources import Stamp, Stamps, case_stamps
 from gvsl.preparation.staging import Done, put_array
-from gvsl.preprocessing.apply import foreground_box, preprocess, without_air
-from gvsl.preprocessing.checks import check_prepared, unlike_hounsfield
+from gvsl.preprocessing.apply import foreground_box, preprocess_channels, without_air
+from gvsl.preprocessing.checks import channels_unlike_hounsfield, check_channels
+from gvsl.preprocessing.images import notes_on, read_image
 from gvsl.preprocessing.relabel import refuse_unnamed, relabelled
 from gvsl.preprocessing.spec import Preprocessing
-from gvsl.store.audit import content_hash
+from gvsl.store.audit import channels_hash
 
 Row = dict[str, Any]
 """A case of the manifest."""
@@ -64,12 +57,12 @@ def prepare_case(
         if case.unusable:
             raise UnusableFile(case.unusable)
         before = _stamps(case)
-        image = read_volume(case.image, case.parts)
-        refuse_label_map(image, case.image, case.doubt)
-        upright = to_canonical(image)
-        content = content_hash(upright)
-        airless, unlike = without_air(upright, preprocessing), unlike_hounsfield(upright, preprocessing)
-        notes = [unlike] if unlike is not None and not airless else []
+        channels = read_image(case, preprocessing)
+        image, upright = channels[0], to_canonical(channels[0])
+        uprights = [upright, *map(to_canonical, channels[1:])]
+        content = channels_hash(uprights)
+        airless = any(map(without_air, uprights, preprocessing.contracts))
+        notes = channels_unlike_hounsfield(uprights, preprocessing, airless=False) + notes_on(channels, preprocessing)
         label = None
         if case.label is not None:
             current = case.label
@@ -89,8 +82,8 @@ def prepare_case(
                 raise UnusableFile("is an empty lung mask; correct it, or remove it")
             current = main
         ignored = [value for value, name in label_names.items() if is_ignored(name)]
-        ready, ready_label, lost = preprocess(upright, label, preprocessing, mask, ignored)
-        notes += check_prepared(upright, ready, preprocessing)
+        ready, ready_label, lost = preprocess_channels(uprights, label, preprocessing, mask, ignored)
+        notes += check_channels(uprights, ready, preprocessing)
     except UnusableFile as error:
         return case.id, None, {"file": relative(current, root), "reason": str(error)}
     except MemoryError:
@@ -100,7 +93,7 @@ def prepare_case(
     except Exception as error:  # whatever it is, the other cases are prepared
         reason = f"fails with {type(error).__name__}: {error}"
         return case.id, None, {"file": relative(current, root), "reason": reason}
-    pixels = ready.array.astype(np.float16)
+    pixels = stored_array(ready)
     digest = hashlib.sha256(pixels.tobytes())
     sizes = [put_array(folder, "images", case.id, pixels)]
     values = None
@@ -110,11 +103,11 @@ def prepare_case(
         sizes.append(put_array(folder, "labels", case.id, ready_label.array))
     row = {
         "id": case.id,
-        "shape": list(pixels.shape),
+        "shape": list(pixels.shape[-3:]),
         "labels": values,
         "labels_cropped": lost,
         "geometry": {
-            "affine": ready.affine.tolist(),
+            "affine": ready[0].affine.tolist(),
             "source_affine": image.affine.tolist(),
             "source_shape": list(image.array.shape),
         },
@@ -128,10 +121,17 @@ def prepare_case(
     if notes:
         row["notes"] = notes
     if preprocessing.crop == "none":
-        sides = (side.indices(size) for side, size in zip(foreground_box(ready.array), pixels.shape, strict=True))
+        brightest = np.maximum.reduce([channel.array for channel in ready])
+        sides = (side.indices(size) for side, size in zip(foreground_box(brightest), brightest.shape, strict=True))
         row["foreground"] = [[int(first), int(last)] for first, last, _ in sides]
-    image_stamp, label_stamp = before
-    return case.id, (update_row(row, case, root), Origin(case.id, image_stamp, label_stamp, tuple(sizes))), None
+    return case.id, (update_row(row, case, root), before.origin(case.id, tuple(sizes))), None
+
+
+def stored_array(channels: Sequence[Volume]) -> NDArray[np.float16]:
+    """Return the channels of a prepared image as a store holds them: (C, D, H, W), or (D, H, W) if there is one."""
+    if len(channels) == 1:
+        return channels[0].array.astype(np.float16)
+    return np.stack([channel.array.astype(np.float16) for channel in channels])
 
 
 def first_file(case: Case) -> Path:
@@ -146,12 +146,12 @@ def update_row(row: Row, case: Case, root: Path) -> Row:
     return updated if case.target is None else updated | {"target": case.target}
 
 
-def _stamps(case: Case) -> tuple[Stamp, Stamp | None]:
+def _stamps(case: Case) -> Stamps:
     """Stamp a case's files before they are read, so that the next run notices changes in the meantime."""
     try:
         return case_stamps(case, content=True)
     except OSError:  # reported in more detail when the file is read
-        return Stamp(0, 0), None if case.label is None else Stamp(0, 0)
+        return Stamps(Stamp(0, 0), None if case.label is None else Stamp(0, 0))
 
 
 def relative(path: Path, root: Path) -> str:
@@ -161,7 +161,6 @@ def relative(path: Path, root: Path) -> str:
 
 
 def _check_grid(label: Volume, image: Volume) -> None:
-    if not same_grid(image, label):
-        own, expected = (format_sizes(volume.array.shape) for volume in (label, image))
-        why = f"{own} instead of {expected}" if own != expected else "same shape, different position"
+    why = other_grid(label, image)
+    if why:
         raise UnusableFile(f"its grid is not that of its image: {why}")

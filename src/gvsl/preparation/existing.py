@@ -9,7 +9,7 @@ from gvsl.errors import UserError
 from gvsl.files import refuse_existing
 from gvsl.preparation.sources import Origin
 from gvsl.preparation.staging import PARTS, SOURCES_NAME, finish_moving
-from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing
+from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing, setting_text
 from gvsl.readers import parse_json, read_bytes
 from gvsl.store.manifest import LABEL_VALUES, MANIFEST_NAME, MAX_TABLE_BYTES, read_manifest
 from gvsl.store.store import CaseRow
@@ -75,7 +75,7 @@ def open_existing(
     manifest, table = read_manifest(out)
     found = parse_preprocessing(manifest["preprocessing"])
     if found != preprocessing:
-        both = ((name, getattr(found, name), getattr(preprocessing, name)) for name in vars(found))
+        both = ((name, setting_text(found, name), setting_text(preprocessing, name)) for name in vars(found))
         changed = "; ".join(f"{name} {earlier}, now {now}" for name, earlier, now in both if earlier != now)
         raise UserError(f"{out} exists already and was prepared with {changed}; give the same, or another output")
     if manifest["source"] != source:

@@ -115,5 +115,6 @@ def safe_id(name: str) -> str:
 
 def common_folder(cases: Sequence[Case]) -> Path:
     """Return the deepest folder that contains all files of the cases."""
-    files = [path.absolute() for case in cases for path in (case.image, case.label, case.mask) if path]
+    sources = ((case.label, case.mask, *(each.image for each in case.images)) for case in cases)
+    files = [path.absolute() for paths in sources for path in paths if path]
     return Path(os.path.commonpath([file.parent for file in files]))

@@ -133,7 +133,8 @@ def _work_through(
 
 def _absolute(case: Case) -> Case:
     label, mask = (path and path.absolute() for path in (case.label, case.mask))
-    return replace(case, image=case.image.absolute(), label=label, mask=mask)
+    channels = tuple(map(_absolute, case.channels))
+    return replace(case, image=case.image.absolute(), label=label, mask=mask, channels=channels)
 
 
 def _check_arrival(staging: StagingArea, case_id: str, dask: str | None) -> None:

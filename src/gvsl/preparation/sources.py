@@ -5,7 +5,7 @@ import json
 import stat
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from gvsl.cases import Case
 from gvsl.io import COMPANION_SUFFIXES
@@ -29,6 +29,7 @@ class OriginRow(TypedDict):
     image: StampRow
     label: StampRow | None
     stored: list[int]
+    others: NotRequired[list[StampRow]]
 
 
 @dataclass(frozen=True)
@@ -52,24 +53,45 @@ class Origin:
     label: Stamp | None
     stored: tuple[int, ...]
     """Bytes of the stored image and of the label map, if there is one."""
+    others: tuple[Stamp, ...] = ()
+    """Of the files of the further channels, if the image has several files."""
 
     def line(self) -> bytes:
         """Format as JSON."""
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        values = asdict(self)
+        if not self.others:
+            del values["others"]
+        return json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
     @classmethod
     def parse(cls, line: bytes | dict[str, Any]) -> "Origin":
         """Parse a line or its JSON object; ValueError if it is malformed."""
         found = parse_json(line) if isinstance(line, bytes) else line
         check_kind(found, OriginRow)
-        image = _stamp(found["image"])
-        return cls(
-            found["id"], image, None if found["label"] is None else _stamp(found["label"]), tuple(found["stored"])
-        )
+        image, others = _stamp(found["image"]), tuple(map(_stamp, found.get("others", ())))
+        label = None if found["label"] is None else _stamp(found["label"])
+        return cls(found["id"], image, label, tuple(found["stored"]), others)
 
 
 def _stamp(row: StampRow) -> Stamp:
     return Stamp(row["size"], row["mtime_ns"], row["sha256"])
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """Sources of a case: its image, its label map and the further channels."""
+
+    image: Stamp
+    label: Stamp | None
+    others: tuple[Stamp, ...] = ()
+
+    def origin(self, case_id: str, stored: tuple[int, ...]) -> Origin:
+        """Return the origin of a case that was stored in so many bytes."""
+        return Origin(case_id, self.image, self.label, stored, self.others)
+
+    def each(self, name: str) -> list[Any]:
+        """Return a field of every stamp."""
+        return [None if item is None else getattr(item, name) for item in (self.image, self.label, *self.others)]
 
 
 def stamp(path: Path, content: bool = False) -> Stamp:
@@ -86,36 +108,33 @@ def stamp(path: Path, content: bool = False) -> Stamp:
     return Stamp(size, mtime, _hash(files, path) if content else "")
 
 
-def case_stamps(case: Case, content: bool = False) -> tuple[Stamp, Stamp | None]:
-    """Stamp a case's image, together with its mask, and its label map; OSError if a file can't be read."""
-    image = stamp(case.image, content)
+def case_stamps(case: Case, content: bool = False) -> Stamps:
+    """Stamp a case's image, together with its mask, its label map and channels; OSError if a file can't be read."""
+    image, *others = (stamp(each.image, content) for each in case.images)
     if case.mask is not None:
         mask = stamp(case.mask, content)
         digest = hashlib.sha256((image.sha256 + mask.sha256).encode()).hexdigest() if content else ""
         image = Stamp(image.size + mask.size, max(image.mtime_ns, mask.mtime_ns), digest)
-    return image, None if case.label is None else stamp(case.label, content)
+    return Stamps(image, None if case.label is None else stamp(case.label, content), tuple(others))
 
 
 def unchanged(case: Case, before: Origin) -> Origin | None:
     """Return the current origin if the files are the same as before by size and time, or by content; else None."""
-    old = (before.image, before.label)
+    old = Stamps(before.image, before.label, before.others)
     try:
         now = case_stamps(case)
-        if _each(now, "size") != _each(old, "size"):
+        if now.each("size") != old.each("size"):
             return None
-        touched = _each(now, "mtime_ns") != _each(old, "mtime_ns")
-        if touched and _each(case_stamps(case, content=True), "sha256") != _each(old, "sha256"):
+        touched = now.each("mtime_ns") != old.each("mtime_ns")
+        if touched and case_stamps(case, content=True).each("sha256") != old.each("sha256"):
             return None
     except OSError:
         return None
-    image, label = now
+    label = now.label
     if label is not None and before.label is not None:
         label = replace(label, sha256=before.label.sha256)
-    return Origin(before.id, replace(image, sha256=before.image.sha256), label, before.stored)
-
-
-def _each(stamps: tuple[Stamp, Stamp | None], name: str) -> list[Any]:
-    return [None if item is None else getattr(item, name) for item in stamps]
+    others = (replace(one, sha256=known.sha256) for one, known in zip(now.others, before.others, strict=True))
+    return Origin(before.id, replace(now.image, sha256=before.image.sha256), label, before.stored, tuple(others))
 
 
 def _files(path: Path) -> list[Path]:

@@ -39,13 +39,15 @@ def default_processes(cases: Sequence[Case]) -> int:
     free = available_memory()
     if free is None:
         return cores
-    files = [case.image for case in cases if not case.image.is_dir()]
-    series = [case for case in cases if case.image.is_dir()]
+    most = max((len(case.images) for case in cases), default=1)
+    images = [image for case in cases for image in case.images]
+    files = [case.image for case in images if not case.image.is_dir()]
+    series = [case for case in images if case.image.is_dir()]
     sizes = sorted(((_size(file), file) for file in files), reverse=True)[:MAX_FILES]
     largest = max((_uncompressed(file, size) for size, file in sizes), default=0)
     step = max(1, len(series) // MAX_SERIES)
     largest = max(largest, *(_series_size(case) for case in series[::step]), 0)
-    return max(1, min(cores, int(free / (MEMORY_BASE + MEMORY_PER_BYTE * largest))))
+    return max(1, min(cores, int(free / (MEMORY_BASE + MEMORY_PER_BYTE * largest * most))))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Preprocessing of one volume, and of its label map on the same grid."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
@@ -40,23 +41,67 @@ def preprocess(
     Raises:
         UnusableFile: the scaled image is constant, or too large at this spacing.
     """
-    image = to_canonical(image)
+    (ready,), ready_label, lost = preprocess_channels((image,), label, spec, mask, ignored)
+    return ready, ready_label, lost
+
+
+def preprocess_channels(
+    channels: Sequence[Volume],
+    label: Volume | None,
+    spec: Preprocessing,
+    mask: Volume | None = None,
+    ignored: Collection[int] = (),
+) -> tuple[list[Volume], Volume | None, int]:
+    """Do the same with the channels of an image, which lie on one grid, each scaled by its own range.
+
+    They are cropped alike, to the box around the foregrounds of all.
+    """
+    images = [to_canonical(channel) for channel in channels]
     label = None if label is None else to_canonical(label)
     lost = 0
     if spec.crop != "none":
         if mask is None:
-            box = crop_box(image, spec)
+            box = _common_box(images, spec)
         else:
-            box = _box(to_canonical(mask).array > 0, image.array.shape, _margins(image, spec))
-        image = _cut(image, box)
+            box = _box(to_canonical(mask).array > 0, images[0].array.shape, _margins(images[0], spec))
+        images = [_cut(image, box) for image in images]
         if label is not None:
             labelled = _count_labelled(label, ignored)
             label = _cut(label, box)
             lost = labelled - _count_labelled(label, ignored)
-    image = resample(Volume(scale(image.array, spec), image.affine), spec.voxel)
+    ready = []
+    for number, own in enumerate(spec.contracts):
+        with naming_channel(spec, number):
+            ready.append(resample(Volume(scale(images[number].array, own), images[number].affine), own.voxel))
     if label is not None:
         label = resample(label, spec.voxel, label=True)
-    return image, label, lost
+    return ready, label, lost
+
+
+def _common_box(images: Sequence[Volume], spec: Preprocessing) -> Box:
+    """Return the smallest box around those of the channels; of a crop to the lungs, those in HU."""
+    boxes = []
+    for number, (image, own) in enumerate(zip(images, spec.contracts, strict=True)):
+        if own.crop == spec.crop:
+            with naming_channel(spec, number):
+                boxes.append(crop_box(image, own))
+    if len(boxes) == 1:
+        return boxes[0]
+    sides = [[box[axis].indices(size) for box in boxes] for axis, size in enumerate(images[0].array.shape)]
+    first, second, third = (slice(min(ends[0] for ends in side), max(ends[1] for ends in side)) for side in sides)
+    return first, second, third
+
+
+@contextmanager
+def naming_channel(spec: Preprocessing, number: int, file: str = "") -> Iterator[None]:
+    """Name a channel of several in what is wrong with it."""
+    try:
+        yield
+    except UnusableFile as error:
+        if not spec.channels:
+            raise
+        where = f" ({file})" if file else ""
+        raise UnusableFile(f"its channel {spec.channels[number].name}{where}: {error}") from None
 
 
 def _count_labelled(label: Volume, ignored: Collection[int]) -> int:

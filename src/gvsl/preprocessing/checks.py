@@ -1,5 +1,6 @@
 """Checks of a volume before and after its preprocessing, for `gvsl prepare` and `gvsl predict` alike."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.io import UnusableFile, Volume, format_sizes
-from gvsl.preprocessing.apply import PADDING_FRACTION, coarse_steps, without_air
+from gvsl.preprocessing.apply import PADDING_FRACTION, coarse_steps, naming_channel, without_air
 from gvsl.preprocessing.spec import AIR_HU, Preprocessing, begins_at_air
 
 WITHOUT_AIR = f"no voxel lies below {AIR_HU:g} HU; are its intensities offset by 1024?"
@@ -59,6 +60,30 @@ def unlike_hounsfield(image: Volume, spec: Preprocessing) -> str | None:
                 f"intensities are offset by {offset:g}: {fix} {OFFSET_HU:g}{window}"
             )
     return None
+
+
+def channels_unlike_hounsfield(channels: Sequence[Volume], spec: Preprocessing, airless: bool = True) -> list[str]:
+    """Return why the channels in HU don't look like it, those without air only if `airless`."""
+    found = []
+    for number, (image, own) in enumerate(zip(channels, spec.contracts, strict=True)):
+        why = unlike_hounsfield(image, own)
+        if why is not None and (airless or not without_air(image, own)):
+            found.append(_of_channel(spec, number) + why)
+    return found
+
+
+def check_channels(sources: Sequence[Volume], ready: Sequence[Volume], spec: Preprocessing) -> list[str]:
+    """Return the notes of `check_prepared` on each channel of an image, without repetitions; it raises the same."""
+    notes: dict[str, str] = {}
+    for number, (source, done, own) in enumerate(zip(sources, ready, spec.contracts, strict=True)):
+        with naming_channel(spec, number):
+            for note in check_prepared(source, done, own):
+                notes.setdefault(note, _of_channel(spec, number) + note)
+    return list(notes.values())
+
+
+def _of_channel(spec: Preprocessing, number: int) -> str:
+    return f"channel {spec.channels[number].name}: " if spec.channels else ""
 
 
 def check_prepared(source: Volume, ready: Volume, spec: Preprocessing) -> list[str]:

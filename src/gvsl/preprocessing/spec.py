@@ -1,13 +1,27 @@
 """The preprocessing spec: how a store's volumes were prepared, and how later input must be."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import isfinite
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
+from gvsl.cases import SourceChannel
 from gvsl.errors import UserError
+from gvsl.readers import check_kind
 
+MAX_CHANNELS = 32
+"""Limit for the channels of an image."""
 Spacing = float | tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Channel(SourceChannel):
+    """One of several channels of an image, with its own range of intensities: the fields of `Preprocessing`."""
+
+    intensity: Literal["percentiles", "window"]
+    lower: float
+    upper: float
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,8 @@ class Preprocessing:
     package lungmask, if that is installed with its weights."""
     preset: str = field(default="", compare=False)
     """Name of the preset that the settings are based on; it has no effect and is ignored in comparisons."""
+    channels: tuple[Channel, ...] = ()
+    """The channels in order, each with its range, in place of the one above; empty if the source has one channel."""
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -52,7 +68,13 @@ class Preprocessing:
             )
         if self.intensity == "percentiles" and not (self.lower >= 0 and self.upper <= 100):
             raise UserError(f"percentiles run from 0 to 100, not from {self.lower:g} to {self.upper:g}")
-        if self.crop == "lungs" and self.intensity != "window":
+        if len(self.channels) > MAX_CHANNELS:
+            raise UserError(f"an image of {len(self.channels)} channels; {MAX_CHANNELS} are the most")
+        for channel in self.channels:
+            if not 0 <= channel.number < channel.count or not channel.name.isprintable() or not channel.name:
+                raise UserError(f"{channel.name!r} is no channel {channel.number} of {channel.count}")
+        ranges = [each.intensity for each in self.contracts] if self.channels else [self.intensity]
+        if self.crop == "lungs" and "window" not in ranges:
             raise UserError("a crop to the lungs needs a window in HU, by which it finds air")
         if self.lungs != "threshold" and self.crop != "lungs":
             raise UserError(f"lungs {self.lungs} is for a crop to the lungs, not {self.crop}; give --crop lungs too")
@@ -63,6 +85,30 @@ class Preprocessing:
     def voxel(self) -> tuple[float, float, float]:
         """Edges of a voxel along each axis, in millimetres."""
         return self.spacing if isinstance(self.spacing, tuple) else (self.spacing,) * 3
+
+    @property
+    def channel_count(self) -> int:
+        """Number of channels of a prepared image."""
+        return max(1, len(self.channels))
+
+    @property
+    def contracts(self) -> tuple["Preprocessing", ...]:
+        """The spec of each channel as that of an image of its own; only those in HU are cropped to the lungs."""
+        if not self.channels:
+            return (self,)
+        return tuple(self._contract(channel) for channel in self.channels)
+
+    def _contract(self, channel: Channel) -> "Preprocessing":
+        without_lungs = self.crop == "lungs" and channel.intensity != "window"
+        return replace(
+            self,
+            intensity=channel.intensity,
+            lower=channel.lower,
+            upper=channel.upper,
+            crop="foreground" if without_lungs else self.crop,
+            lungs="threshold" if without_lungs else self.lungs,
+            channels=(),
+        )
 
 
 def format_spacing(spacing: Spacing) -> str:
@@ -83,18 +129,54 @@ def begins_at_air(spec: Preprocessing) -> bool:
     return spec.intensity == "window" and spec.lower < AIR_HU
 
 
-LATER = {"preset": "", "lungs": "threshold"}
+def describe_range(spec: Preprocessing | Channel) -> str:
+    """Describe a range of intensities.
+
+    >>> describe_range(Preprocessing())
+    'percentiles 0.5 to 99.5'
+    """
+    return f"{spec.intensity} {spec.lower:g} to {spec.upper:g}"
+
+
+def format_channels(channels: Sequence[Channel]) -> str:
+    """Format channels as they are given on the command line."""
+    return " ".join(shlex.quote(f"{each.name}={each.intensity}:{each.lower:g}:{each.upper:g}") for each in channels)
+
+
+def setting_text(spec: Preprocessing, name: str) -> str:
+    """Return a setting for messages."""
+    value = getattr(spec, name)
+    if name == "channels":
+        return format_channels(value) or "one"
+    return str(value)
+
+
+class ChannelValues(TypedDict):
+    """A channel in JSON."""
+
+    name: str
+    number: int
+    count: int
+    intensity: Literal["percentiles", "window"]
+    lower: float
+    upper: float
+
+
+LATER: dict[str, Any] = {"preset": "", "lungs": "threshold", "channels": ()}
 """Settings that stores of an earlier gvsl lack, with the behaviour of that time."""
 
 
 def preprocessing_values(settings: Preprocessing) -> dict[str, Any]:
     """Convert a spec to JSON values for manifests and configs.
 
-    A default `lungs` is left out, so that the hash of stores from before that setting stays the same.
+    A default `lungs` and no `channels` are left out, so that the hash of stores from before them stays the same.
     """
     values = asdict(settings)
-    if settings.lungs == LATER["lungs"]:
-        del values["lungs"]
+    for name in ("lungs", "channels"):
+        if getattr(settings, name) == LATER[name]:
+            del values[name]
+    if settings.channels:
+        values["channels"] = [asdict(channel) for channel in settings.channels]
     return values
 
 
@@ -106,6 +188,8 @@ def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
     """
     expected = {item.name: type(item.default) for item in fields(Preprocessing)}
     values = {**LATER, **values}
+    if values["channels"] != ():
+        return replace(parse_preprocessing({**values, "channels": ()}), channels=_parse_channels(values["channels"]))
     edges = values.get("spacing")
     if isinstance(edges, list | tuple) and len(edges) == 3 and all(type(edge) in (int, float) for edge in edges):
         return replace(parse_preprocessing({**values, "spacing": 1.0}), spacing=(edges[0], edges[1], edges[2]))
@@ -116,3 +200,11 @@ def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
         if isinstance(values[name], bool) or not isinstance(values[name], (kind, int) if kind is float else kind):
             raise UserError(f"preprocessing {name} is {values[name]!r}, not {kind.__name__}")
     return Preprocessing(**values)
+
+
+def _parse_channels(values: Any) -> tuple[Channel, ...]:
+    try:
+        check_kind(values, list[ChannelValues], "preprocessing channels")
+        return tuple(Channel(**each) for each in values)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{error}; they were written by another version of gvsl") from None

@@ -108,5 +108,5 @@ def read_atlases(sources: Mapping[Store, Sequence[str]]) -> AtlasSet:
 def _read_atlas(store: Store, case: str, labels: Mapping[int, str]) -> Atlas:
     # An ignored voxel votes for background: an atlas has no way to abstain.
     classes = class_indices(store.label(case), list(labels), store.ignored).clip(min=0)
-    image = torch.from_numpy(store.image(case))[None, None]
+    image = torch.from_numpy(store.channels(case))[None]
     return Atlas(case, image, torch.from_numpy(classes)[None, None], 1 + len(labels))

@@ -24,7 +24,7 @@ class Atlas:
 
     id: str
     image: Tensor
-    """(1, 1, D, H, W), in [0, 1], prepared like the method's training data."""
+    """(1, C, D, H, W), in [0, 1], prepared like the method's training data."""
     classes: Tensor
     """(1, 1, D, H, W), class indices, 0 the background."""
     count: int
@@ -72,7 +72,7 @@ def carry(
     Args:
         method: with a matching head.
         atlases: one or more, of any sizes.
-        image: (1, 1, D, H, W), in [0, 1], of any size.
+        image: (1, C, D, H, W), in [0, 1], of any size.
         settings: by default `PropagationSettings()`.
 
     Raises:

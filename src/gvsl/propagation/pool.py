@@ -107,7 +107,7 @@ def _carry_one(
     method: GVSL, atlases: Sequence[Atlas], store: Store, target: str, folder: Path, settings: PropagationSettings
 ) -> CarriedCase:
     device = atlases[0].image.device
-    carried = carry(method, atlases, torch.from_numpy(store.image(target))[None, None].to(device), settings)
+    carried = carry(method, atlases, torch.from_numpy(store.channels(target))[None].to(device), settings)
     failed = carried.reverse_dice is not None and carried.reverse_dice < settings.least_dice
     case = CarriedCase(target, not failed, carried.reverse_dice, carried.checked_on, mean_similarity(carried))
     with whole_file(_path(folder, target)) as temporary:

@@ -85,5 +85,5 @@ def _in_windows(images: Tensor) -> Tensor:
     count = box_sum(torch.ones_like(images[:1, :1]), WINDOW)
     mean = box_sum(images, WINDOW) / count
     variance = (box_sum(images.square(), WINDOW) / count - mean.square()).clamp_(min=0)
-    floor = 1e-3 * images.var(dim=(1, 2, 3, 4), keepdim=True).clamp(min=1e-12)
+    floor = 1e-3 * images.var(dim=(2, 3, 4), keepdim=True).clamp(min=1e-12)
     return ((images - mean) / (variance + floor).sqrt()).float()

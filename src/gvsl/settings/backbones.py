@@ -10,7 +10,7 @@ class UNet3DSettings:
     """The size of the backbone."""
 
     in_channels: int = 1
-    """Channels of the input volume."""
+    """Channels of the input volume; those of the store, if not given."""
     width: int = 32
     """Channels of the first level, a multiple of 8; doubled at each level below (paper: 32 to 512)."""
     levels: Levels = 5

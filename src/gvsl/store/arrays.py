@@ -70,8 +70,11 @@ def write_array(path: Path, array: NDArray[Any]) -> int:
 
 
 def pack_array(array: NDArray[Any]) -> bytes:
-    """Return an array as the bytes of its file: a Blosc2 frame with checksums of its parts."""
-    chunks = tuple(min(CHUNK, size) for size in array.shape)
+    """Return an array, (D, H, W) or (C, D, H, W), as the bytes of its file: a Blosc2 frame with checksums of its parts.
+
+    A chunk holds voxels of one channel.
+    """
+    chunks = _chunks(array.shape)
     blocks = tuple(min(BLOCK, size) for size in chunks)
     settings = blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=LEVEL, nthreads=1)
     whole = np.ascontiguousarray(array)
@@ -93,6 +96,8 @@ def read_array(
 ) -> NDArray[Any]:
     """Read `box` of an array, or the whole array, after comparing the checksums of all chunks that it touches.
 
+    Of an array of several channels, (C, D, H, W), the box is read of each.
+
     Raises:
         UserError: the file is missing or damaged, or has another shape, a type not in `types`, or NaN.
     """
@@ -111,7 +116,7 @@ def read_array(
             _compare(stored.schunk, sums, _touched(shape, box))
         elif CHECKSUMS in stored.schunk.meta:
             raise _DamagedError
-        found = np.asarray(stored[box if box is not None else (slice(None),) * 3])
+        found = np.asarray(stored[_whole(shape, box)])
     except _DamagedError:
         raise UserError(
             f"{path} can't be read: it is damaged, its bytes don't have their checksum; copy it again, or prepare "
@@ -171,14 +176,30 @@ def _compare(stored: Any, sums: tuple[int, ...], numbers: Iterator[int]) -> None
 
 def _touched(shape: tuple[int, ...], box: Box | None) -> Iterator[int]:
     """Yield the numbers of the chunks that hold a part of `box`."""
-    counts = [-(-size // CHUNK) for size in shape]
-    ranges = [range(count) for count in counts]
-    if box is not None:
-        sides = [side.indices(size) for side, size in zip(box, shape, strict=True)]
-        ranges = [range(first // CHUNK, -(-last // CHUNK)) for first, last, _ in sides]
+    counts = _counts(shape)
+    sides = [side.indices(size) for side, size in zip(_whole(shape, box), shape, strict=True)]
+    ranges = [
+        range(first // edge, -(-last // edge)) for (first, last, _), edge in zip(sides, _chunks(shape), strict=True)
+    ]
     for place in product(*ranges):
         yield int(np.ravel_multi_index(place, counts))
 
 
+def _whole(shape: tuple[int, ...], box: Box | None) -> tuple[slice, ...]:
+    """Return a box of (D, H, W), or all of it, as slices of all axes of an array."""
+    given = () if box is None else box
+    return (*(slice(None),) * (len(shape) - len(given)), *given)
+
+
+def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the sides of a chunk: of one channel, if there are several."""
+    return (*(1,) * (len(shape) - 3), *(min(CHUNK, size) for size in shape[-3:]))
+
+
+def _counts(shape: tuple[int, ...]) -> list[int]:
+    """Return the number of chunks along each axis."""
+    return [-(-size // edge) for size, edge in zip(shape, _chunks(shape), strict=True)]
+
+
 def _chunk_count(shape: tuple[int, ...]) -> int:
-    return prod(-(-size // CHUNK) for size in shape)
+    return prod(_counts(shape))

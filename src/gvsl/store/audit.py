@@ -1,7 +1,7 @@
 """Leakage audit: images under several names, found by their voxels."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import permutations
 
 import numpy as np
@@ -31,6 +31,12 @@ def content_hash(upright: Volume) -> str:
         slab = np.ascontiguousarray(array[:, :, start : start + SLABS].T, "<f4")
         digest.update((slab + np.float32(0)).data)  # -0 is 0
     return digest.hexdigest()
+
+
+def channels_hash(channels: Sequence[Volume]) -> str:
+    """Return the hash of an image's voxels, of several channels that over their hashes, in order."""
+    hashes = [content_hash(channel) for channel in channels]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def duplicates(entries: Iterable[Entry]) -> list[list[Entry]]:

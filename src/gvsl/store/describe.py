@@ -6,7 +6,7 @@ from gvsl.cases import SPLITS
 from gvsl.io import format_sizes
 from gvsl.preprocessing.checks import WITHOUT_AIR
 from gvsl.preprocessing.presets import PRESETS
-from gvsl.preprocessing.spec import Preprocessing, format_spacing
+from gvsl.preprocessing.spec import Preprocessing, describe_range, format_spacing
 from gvsl.store.audit import describe_pair, duplicates, find_leakage
 from gvsl.store.store import Store
 from gvsl.text import printable
@@ -37,6 +37,7 @@ def describe(store: Store) -> str:
         f"prepared  {_preprocessing(store.preprocessing)}",
         f"hash      {store.hash[:16]}",
     ]
+    lines += [f"channel   {printable(each.name)}, {describe_range(each)}" for each in store.preprocessing.channels]
     lines += [f"lungs     {line}" for line in describe_lungs(store)]
     lines += [f"label     {value} {name}, in {holding[value]} volumes" for value, name in store.label_names.items()]
     lines += [f"ignored   {value}, in {holding[value]} volumes" for value in store.ignored]
@@ -59,12 +60,12 @@ def describe_lungs(store: Store) -> list[str]:
 
 
 def _preprocessing(settings: Preprocessing) -> str:
-    unit = "percentiles" if settings.intensity == "percentiles" else "window"
+    unit = "each channel's range" if settings.channels else describe_range(settings)
     cropped = f"lungs (by {settings.lungs})" if settings.crop == "lungs" else settings.crop
     crop = "no crop" if settings.crop == "none" else f"{cropped} with a margin of {settings.margin}"
     return (
         f"{_preset(settings)}{settings.orientation}, {format_spacing(settings.spacing)} mm, {unit} "
-        f"{settings.lower:g} to {settings.upper:g} mapped to 0 to 1, {crop}"
+        f"mapped to 0 to 1, {crop}"
     )
 
 
@@ -73,5 +74,6 @@ def _preset(settings: Preprocessing) -> str:
     if settings.preset not in PRESETS:
         return ""
     original = PRESETS[settings.preset]
-    others = [name for name, value in vars(settings).items() if value != getattr(original, name)]
+    same = {"channels"}  # listed by themselves
+    others = [name for name, value in vars(settings).items() if value != getattr(original, name) and name not in same]
     return settings.preset + (f" except {', '.join(others)}" if others else "") + ": "

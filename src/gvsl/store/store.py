@@ -40,7 +40,7 @@ class StoredCase:
     id: str
     splits: tuple[str, ...]
     shape: tuple[int, int, int]
-    """(D, H, W) of the stored arrays."""
+    """(D, H, W) of the stored arrays, without the channels."""
     label_values: tuple[int, ...] | None
     """Non-zero values of the label map, sorted; None if there is no label map."""
     affine: NDArray[np.float64]
@@ -164,17 +164,31 @@ class Store:
         table = self.table
         return [_three(shape) for shape in table.shapes[table.of_split(name)].tolist()]
 
+    @property
+    def channel_count(self) -> int:
+        """Number of channels of every image."""
+        return self.preprocessing.channel_count
+
     def image(self, case_id: str, box: Box | None = None) -> NDArray[np.float32]:
-        """Read an image or the part in `box`: (D, H, W), float32 in [0, 1].
+        """Read an image or the part in `box`: (D, H, W), or (C, D, H, W) if there are several, float32 in [0, 1].
 
         Raises:
             UserError: the store has no such case, or the file is damaged.
         """
-        case = self._case(case_id)
-        found = read_array(image_path(self.path, case_id), case.shape, box, IMAGE_TYPES)
+        shape = self.array_shape(self._case(case_id))
+        found = read_array(image_path(self.path, case_id), shape, box, IMAGE_TYPES)
         if _outside(found):
             raise UserError(f"{image_path(self.path, case_id)} holds values outside 0 to 1; prepare the store again")
         return found.astype(np.float32)
+
+    def channels(self, case_id: str, box: Box | None = None) -> NDArray[np.float32]:
+        """Read the same as (C, D, H, W), also if there is one channel."""
+        found = self.image(case_id, box)
+        return found if found.ndim > 3 else found[None]
+
+    def array_shape(self, case: StoredCase) -> tuple[int, ...]:
+        """Return the shape of a case's stored image: (D, H, W), or (C, D, H, W) if there are several channels."""
+        return case.shape if self.channel_count == 1 else (self.channel_count, *case.shape)
 
     def label(self, case_id: str, box: Box | None = None) -> NDArray[Any]:
         """Read a label map or the part in `box`: (D, H, W), uint8 or int16.

@@ -40,13 +40,15 @@ def verify(store: Store, advance: Callable[[], object] = lambda: None) -> Verifi
 
 def _verify_case(store: Store, case: StoredCase, found: Verified) -> None:
     """Read a case's arrays; UserError if one is not as it was written."""
-    kinds: list[tuple[Path, tuple[str, ...]]] = [(image_path(store.path, case.id), IMAGE_TYPES)]
+    kinds: list[tuple[Path, tuple[int, ...], tuple[str, ...]]] = [
+        (image_path(store.path, case.id), store.array_shape(case), IMAGE_TYPES)
+    ]
     if case.label_values is not None:
-        kinds.append((label_path(store.path, case.id), LABEL_TYPES))
+        kinds.append((label_path(store.path, case.id), case.shape, LABEL_TYPES))
     digest = hashlib.sha256()
-    for path, types in kinds:
+    for path, shape, types in kinds:
         found.arrays += 1
-        digest.update(read_array(path, case.shape, None, types).tobytes())
+        digest.update(read_array(path, shape, None, types).tobytes())
         found.without += not has_checksums(path)
     if digest.hexdigest() != case.hash:
         raise UserError(f"{case.id}: its voxels don't have the hash in {store.path}/cases.jsonl; prepare it again")

@@ -21,6 +21,7 @@ from gvsl.methods import METHODS, Method
 from gvsl.records import CURVES_NAME, RECORD_NAME, RunRecord, environment, read_record, utc_now, write_record
 from gvsl.records.comparability import HASH_DIGITS, changes
 from gvsl.settings import effects_of
+from gvsl.settings.backbones import UNet3DSettings
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.store import Store
 from gvsl.text import note, one_of
@@ -59,7 +60,7 @@ def pretrain(
 
 def _pretrain(store: Store, out: Path, settings: PretrainSettings, method: str, resume: bool) -> RunRecord:
     settings = replace(settings, trainer=resolve_precision(settings.trainer))
-    settings = _resolve_levels(store, settings)
+    settings = _resolve_channels(store, _resolve_levels(store, settings))
     network = build_method(method, settings)
     settings = _resolve_crop(network, store, settings)
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
@@ -137,6 +138,14 @@ def build_method(method: str, settings: PretrainSettings) -> Method:
             return METHODS[method](UNet3D(**asdict(settings.backbone)), settings.pretext)
     except ValueError as error:
         raise UserError(f"{method}: {error}") from error
+
+
+def _resolve_channels(store: Store, settings: PretrainSettings) -> PretrainSettings:
+    """Return the settings with the store's number of channels; UserError if another one is given."""
+    given, channels = settings.backbone.in_channels, store.channel_count
+    if given not in (UNet3DSettings.in_channels, channels):
+        raise UserError(f"backbone.in_channels is {given}, but {store.path} has {channels} channels: leave it out")
+    return replace(settings, backbone=replace(settings.backbone, in_channels=channels))
 
 
 def _resolve_levels(store: Store, settings: PretrainSettings) -> PretrainSettings:

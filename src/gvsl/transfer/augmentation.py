@@ -44,14 +44,15 @@ def augment(
     shape = spatial_shape(image)
     dvf = draw_spatial(1, shape, settings.spatial, generator)
     mirrored = draw_mirror(1, settings.mirror, generator)
-    changes = draw_acquisition(1, shape, settings.intensity, generator)
+    changes = draw_acquisition(image.shape[1], shape, settings.intensity, generator)
     if dvf.any():
         image = warp(image, dvf, padding="border")
         classes = None if classes is None else warp_classes(classes, dvf)
     if mirrored.any():
         image = flip(image, mirrored)
         classes = None if classes is None else flip(classes, mirrored)
-    return change_acquisition(image, changes), classes
+    # Each channel is changed by itself, as by scans of their own.
+    return change_acquisition(image.transpose(0, 1), changes).transpose(0, 1), classes
 
 
 def warp_classes(classes: Tensor, dvf: Tensor) -> Tensor:

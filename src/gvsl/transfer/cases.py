@@ -32,8 +32,8 @@ class Cases:
         return tuple(self.store.cases[case].shape)
 
     def image(self, case: str, box: Box | None = None) -> Tensor:
-        """Return a case's image, or a box of it: (1, 1, D, H, W), float32 in [0, 1]."""
-        return torch.from_numpy(self.store.image(case, box))[None, None].to(self.device)
+        """Return a case's image, or a box of it: (1, C, D, H, W), float32 in [0, 1]."""
+        return torch.from_numpy(self.store.channels(case, box))[None].to(self.device)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def _run(
         raise UserError("--carry carries label maps, and this task has none: leave it out")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        backbone = _scratch(settings) if source is None else _load(source, weights, store, settings)
+        backbone = _scratch(settings, store) if source is None else _load(source, weights, store, settings)
         network = task.build(backbone).to(device)
     start = "scratch" if source is None else hashlib.sha256((source / MODEL_NAME).read_bytes()).hexdigest()
     identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
@@ -226,8 +226,8 @@ def _resolve_levels(source: Path | None, store: Store, settings: TransferSetting
     return replace(settings, levels=levels_for((depth, height, width)))
 
 
-def _scratch(settings: TransferSettings) -> UNet3D:
-    return UNet3D(width=settings.width, levels=int(settings.levels))
+def _scratch(settings: TransferSettings, store: Store) -> UNet3D:
+    return UNet3D(store.channel_count, width=settings.width, levels=int(settings.levels))
 
 
 def _config(

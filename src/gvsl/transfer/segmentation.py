@@ -168,7 +168,7 @@ class Segmentation:
             row[metric] = float(np.mean(found))
             row |= {f"{metric}/{name}": value for name, value in zip(self.labels.values(), found, strict=True)}
         values = cases.values[prediction[0, 0].cpu().numpy()]
-        image, truth = self.store.image(case), self.store.label(case)
+        image, truth = self.store.channels(case)[0], self.store.label(case)
         unscored = np.isin(truth, self.store.ignored)
         truth, values = np.where(unscored, 0, truth), np.where(unscored, 0, values)
         shown.add(case, row["dice"], image, truth, values)
