@@ -156,7 +156,7 @@ def test_a_resumed_run_ends_alike(
     stop_after(2)
     with pytest.raises(KeyboardInterrupt):
         run_task("segmentation", pool, None, tmp_path / "run", SETTINGS, carry=matcher)
-    kept = sorted(path.name for path in (tmp_path / "run.part" / "carried").glob("*.npy"))
+    kept = sorted(path.name for path in (tmp_path / "run.part" / "carried").rglob("*.npy"))
     assert len(kept) == 4
     stop_after(None)
     run_task("segmentation", pool, None, tmp_path / "run", SETTINGS, carry=matcher, resume=True)

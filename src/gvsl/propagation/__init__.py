@@ -1,7 +1,7 @@
 """Labels carried from a few labelled volumes onto unlabelled ones by matching."""
 
 from gvsl.propagation.carry import Atlas, Carried, carry
-from gvsl.propagation.settings import PropagationSettings
+from gvsl.propagation.settings import PoolSettings, PropagationSettings
 from gvsl.propagation.vote import fuse
 
-__all__ = ["Atlas", "Carried", "PropagationSettings", "carry", "fuse"]
+__all__ = ["Atlas", "Carried", "PoolSettings", "PropagationSettings", "carry", "fuse"]

@@ -33,6 +33,8 @@ EARLIER_EFFECTS: Mapping[str, str] = {
 ADDED_LATER: Mapping[str, Any] = {
     "augment.rate": 0.0,
     "carry": "none",
+    "carrying.images": "own",
+    "carrying.appearance": 0.0,
     "patience": None,
     "whiten": False,
     "data.order": "independent",

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from gvsl.errors import UserError
-from gvsl.propagation import PropagationSettings
+from gvsl.propagation import PoolSettings
 from gvsl.settings import check_settings
 
 
 @dataclass(frozen=True)
-class CarrySettings(PropagationSettings):
+class CarrySettings(PoolSettings):
     """How labels are carried onto unlabelled volumes and trained on; without effect unless --carry names a run.
 
     Raises:

@@ -12,7 +12,7 @@ import torch
 from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.errors import UserError
 from gvsl.progress import progress
-from gvsl.propagation import PropagationSettings
+from gvsl.propagation import PoolSettings
 from gvsl.propagation.atlases import check_matcher, load_matcher, matcher_fingerprint, read_atlases
 from gvsl.propagation.pool import CarriedLabels, carry_onto
 from gvsl.store import Store
@@ -44,14 +44,12 @@ class CarriedPool:
 
     def config(self) -> dict[str, Any]:
         """Return what a run's record says about it."""
-        cases = self.labels.cases
-        failed = [case.id for case in cases if not case.used]
         return {
             "carry": self.matcher.method,
             "carry_run": str(self.run),
             "carry_leakage": self.leakage,
-            "carried": len(cases),
-            "carry_failed": failed,
+            "carried": len({case.id for case in self.labels.cases}),
+            "carry_failed": self.labels.failed,
         }
 
 
@@ -109,7 +107,7 @@ def carry_labels(
     method.to(device)
     moved = [atlas.to(device) for atlas in atlases.atlases]
     about = {"matcher": matcher_fingerprint(run), "store": store.hash, "atlases": list(train)}
-    how = PropagationSettings(**{item.name: getattr(settings, item.name) for item in fields(PropagationSettings)})
+    how = PoolSettings(**{item.name: getattr(settings, item.name) for item in fields(PoolSettings)})
     with progress(len(targets), "carrying labels", unit="volumes") as advance:
         found = carry_onto(method, moved, store, targets, folder, how, about, advance)
     if not found.used:

@@ -119,10 +119,10 @@ class Segmentation:
 
     def example(self, case: str, box: Box, number: int) -> tuple[Tensor, Tensor]:
         """Return local features (1, width, D, H, W) and class indices (1, 1, D, H, W), augmented together."""
-        target = self.cases.training_target(case, box)
         if self.network.frozen:
-            return self.represent(case, box), target
-        image, moved = augment(self.cases.image(case, box), target, self.settings.augment, self.settings.seed, number)
+            return self.represent(case, box), self.cases.target(case, box)
+        image, target = self.cases.training_example(case, box, self.settings.seed, number)
+        image, moved = augment(image, target, self.settings.augment, self.settings.seed, number)
         assert moved is not None  # there were classes to move
         return self.network.features(image), moved
 
