@@ -9,7 +9,7 @@ from gvsl.backbones import UNet3D
 from gvsl.cases import IGNORED
 from gvsl.errors import UserError
 from gvsl.methods import GVSL
-from gvsl.propagation import Atlas, PoolSettings
+from gvsl.propagation import Atlas, PoolSettings, carry
 from gvsl.propagation.atlases import read_atlases
 from gvsl.propagation.pool import carry_onto
 from gvsl.store import Store
@@ -102,8 +102,22 @@ def test_what_was_done_is_kept_for_the_same_settings_alone(
     assert len(list(tmp_path.rglob("*.npy"))) == 1
 
 
+def test_soft_targets_are_votes_weighed_by_confidence(method: GVSL, store: Store, atlas: Atlas, tmp_path: Path) -> None:
+    settings = replace(ALIKE, refine=10, images="both", targets="soft")
+    found = carry_onto(method, [atlas], store, ["s1"], tmp_path, settings, {})
+    carried = carry(method, [atlas], torch.from_numpy(store.image("s1"))[None, None], settings)
+    own, warped = found.votes("s1"), found.votes("s1", "s0")
+    assert np.allclose(own, (carried.votes * carried.confidence)[0].numpy(), atol=0.5 / 255 + 1e-6)
+    assert np.allclose(warped, carried.votes[0].numpy() * (warped.sum(axis=0) > 0), atol=0.5 / 255 + 1e-6)
+    assert 0.5 < (abs(warped.sum(axis=0) - 1) < 0.01).mean() < 1  # of one atlas all is known but what lies outside
+    box = (slice(1, 7), slice(3), slice(2, 9))
+    assert np.array_equal(found.votes("s1", "s0", box), warped[(slice(None), *box)])
+
+
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(UserError, match="appearance is -1"):
         PoolSettings(appearance=-1)
     with pytest.raises(UserError, match="images"):
         PoolSettings(images="all")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="targets"):
+        PoolSettings(targets="fuzzy")  # type: ignore[arg-type]

@@ -31,8 +31,10 @@ from gvsl.store import Store
 ABOUT_NAME = ".about.json"
 """What the labels in a folder were carried from and by."""
 COLUMNS = ("id", "atlas", "used", "reverse_dice", "checked_on", "similarity")
-LABELS, IMAGES = "labels", "images"
-"""Folders of the labels and of the images of examples."""
+LABELS, VOTES, IMAGES = "labels", "votes", "images"
+"""Folders of the hard or soft targets and of the images of examples."""
+FULL = 255
+"""A share of votes of 1 with full confidence, as kept on disk."""
 OWN = ""
 """In place of an atlas: the volume's own image."""
 
@@ -61,6 +63,8 @@ class CarriedLabels:
 
     folder: Path
     cases: list[CarriedCase]
+    soft: bool = False
+    """True if the examples have votes, else they have classes."""
 
     @cached_property
     def used(self) -> list[str]:
@@ -84,6 +88,14 @@ class CarriedLabels:
     def classes(self, case: str, atlas: str = OWN, box: Box | None = None) -> NDArray[np.int16]:
         """Return an example's class indices, or a box of them, (D, H, W), with `IGNORED` outside of a warped atlas."""
         return _read(_path(self.folder, LABELS, case, atlas), box)
+
+    def votes(self, case: str, atlas: str = OWN, box: Box | None = None) -> NDArray[np.float32]:
+        """Return an example's votes times their confidence, or a box of them, (classes, D, H, W), in [0, 1].
+
+        Their sum over the classes is the voxel's weight, 0 outside of a warped atlas.
+        """
+        within = None if box is None else (slice(None), *box)
+        return _read(_path(self.folder, VOTES, case, atlas), within).astype(np.float32) / np.float32(FULL)
 
     def image(self, case: str, atlas: str, box: Box | None = None) -> NDArray[np.float32]:
         """Return the image of an atlas warped onto a case, or a box of it, (D, H, W), in [0, 1]."""
@@ -132,7 +144,7 @@ def carry_onto(
     for target in targets:
         cases += _kept(folder, target) or _carry_one(method, atlases, store, target, folder, settings)
         advance()
-    return CarriedLabels(folder, cases)
+    return CarriedLabels(folder, cases, soft=settings.targets == "soft")
 
 
 @torch.no_grad()
@@ -144,14 +156,21 @@ def _carry_one(
     cases = []
     if settings.images != "atlas":
         fused = combine(method, atlases, warped, image, settings)
-        _keep(_path(folder, LABELS, target), fused.classes, np.int16)
+        if settings.targets == "soft":
+            _keep_votes(_path(folder, VOTES, target), fused.votes * fused.confidence)
+        else:
+            _keep(_path(folder, LABELS, target), fused.classes[0, 0], np.int16)
         cases.append(_case(target, fused, settings))
     if settings.images != "own":
         for atlas, each in zip(atlases, warped, strict=True):
             alone = fused if cases and len(atlases) == 1 else combine(method, [atlas], [each], image, settings)
-            classes = each.labels.argmax(dim=1, keepdim=True).where(each.known, IGNORED)
-            _keep(_path(folder, LABELS, target, atlas.id), classes, np.int16)
-            _keep(_path(folder, IMAGES, target, atlas.id), _with_appearance(each, image, settings), np.float16)
+            if settings.targets == "soft":
+                _keep_votes(_path(folder, VOTES, target, atlas.id), each.labels * each.known)
+            else:
+                classes = each.labels.argmax(dim=1, keepdim=True).where(each.known, IGNORED)
+                _keep(_path(folder, LABELS, target, atlas.id), classes[0, 0], np.int16)
+            seen = _with_appearance(each, image, settings)
+            _keep(_path(folder, IMAGES, target, atlas.id), seen[0, 0], np.float16)
             cases.append(_case(target, alone, settings, atlas.id))
     write_text(folder / f"{target}.json", json.dumps([asdict(case) for case in cases]) + "\n")
     return cases
@@ -184,13 +203,17 @@ def _path(folder: Path, kind: str, case: str, atlas: str = OWN) -> Path:
 
 
 def _keep(path: Path, volume: Tensor, kind: DTypeLike) -> None:
-    """Write a volume, (1, 1, D, H, W), as an array of a type."""
+    """Write a volume as an array of a type."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
-        np.save(temporary, volume[0, 0].cpu().numpy().astype(kind), allow_pickle=False)
+        np.save(temporary, volume.cpu().numpy().astype(kind), allow_pickle=False)
 
 
-def _read(path: Path, box: Box | None) -> NDArray[Any]:
+def _keep_votes(path: Path, votes: Tensor) -> None:
+    _keep(path, (votes[0] * FULL).round(), np.uint8)
+
+
+def _read(path: Path, box: tuple[slice, ...] | None) -> NDArray[Any]:
     whole = np.load(path, mmap_mode="r", allow_pickle=False)
     return np.array(whole if box is None else whole[box])
 

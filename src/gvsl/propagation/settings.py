@@ -9,6 +9,7 @@ from gvsl.settings import check_settings
 
 Start = Literal["affine", "field", "none"]
 Images = Literal["own", "atlas", "both"]
+Targets = Literal["hard", "soft"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class PoolSettings(PropagationSettings):
     appearance: float = 0.0
     """Standard deviation in voxels of the Gaussian that smooths the difference between a volume and the atlas warped
     onto it, which is added to the warped image; 0 leaves it as it is."""
+
+    targets: Targets = "hard"
+    """Targets of the examples: at each voxel the label with most votes (`hard`), or the shares of the votes (`soft`),
+    weighed by the confidence where the labels are carried onto another image."""
 
     def check(self, prefix: str) -> None:
         """Check the ranges; messages name the settings with a prefix."""

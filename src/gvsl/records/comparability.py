@@ -35,6 +35,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "carry": "none",
     "carrying.images": "own",
     "carrying.appearance": 0.0,
+    "carrying.targets": "hard",
     "patience": None,
     "whiten": False,
     "data.order": "independent",

@@ -59,19 +59,23 @@ class LabelledCases(Cases):
         return torch.from_numpy(classes)[None, None].to(self.device)
 
     def training_example(self, case: str, box: Box | None, seed: int, number: int) -> tuple[Tensor, Tensor]:
-        """Return the image and the class indices that a run's `number`-th example is trained on, each (1, 1, D, H, W).
+        """Return the image that a run's `number`-th example is trained on, (1, 1, D, H, W), and its target.
 
-        They are a case's own, or of its examples with carried labels, if it has some, one drawn at random.
+        They are a case's own, or of its examples with carried labels, if it has some, one drawn at random. The target
+        is class indices, (1, 1, D, H, W), int64, or weighted votes, (1, classes, D, H, W), float32.
         """
         if self.carried is None or case not in self.carried.examples:
             return self.image(case, box), self.target(case, box)
         choices = self.carried.examples[case]
         atlas = choices[int(np.random.default_rng([seed, DRAW_EXAMPLE, number]).integers(len(choices)))]
-        classes = torch.from_numpy(self.carried.classes(case, atlas, box).astype(np.int64))[None, None]
+        if self.carried.soft:
+            target = torch.from_numpy(self.carried.votes(case, atlas, box))[None]
+        else:
+            target = torch.from_numpy(self.carried.classes(case, atlas, box).astype(np.int64))[None, None]
         if atlas == OWN:
-            return self.image(case, box), classes.to(self.device)
+            return self.image(case, box), target.to(self.device)
         image = torch.from_numpy(self.carried.image(case, atlas, box))[None, None]
-        return image.to(self.device), classes.to(self.device)
+        return image.to(self.device), target.to(self.device)
 
 
 def draw_labelled(
