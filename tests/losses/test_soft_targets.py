@@ -6,9 +6,14 @@ from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor
 from torch.nn import functional
 
-from gvsl.losses import soft_cross_entropy, soft_dice_loss
+from gvsl.losses import soft_cross_entropy
+from gvsl.losses import soft_dice_loss as dice_of_probabilities
 
 SHAPE = (5, 4, 3)
+
+
+def soft_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    return dice_of_probabilities(logits.softmax(dim=1), target)
 
 
 def random(channels: int, seed: int) -> Tensor:

@@ -17,7 +17,7 @@ from gvsl.propagation.atlases import check_matcher, load_matcher, matcher_finger
 from gvsl.propagation.pool import CarriedLabels, carry_onto
 from gvsl.store import Store
 from gvsl.transfer.carry_settings import CarrySettings
-from gvsl.transfer.leakage import HELD_OUT, check_leakage, describe_leakage
+from gvsl.transfer.leakage import HELD_OUT, check_labels_seen, check_leakage, describe_leakage, labels_seen
 
 FOLDER_NAME = "carried"
 """Folder of the carried labels beside a run's checkpoint."""
@@ -48,6 +48,7 @@ class CarriedPool:
             "carry": self.matcher.method,
             "carry_run": str(self.run),
             "carry_leakage": self.leakage,
+            "carry_labels": list(labels_seen(self.matcher)),
             "carried": len({case.id for case in self.labels.cases}),
             "carry_failed": self.labels.failed,
         }
@@ -92,7 +93,7 @@ def carry_labels(
         settings: how.
         device: to compute on.
         allow_preprocessing_mismatch: accept a run on volumes that were prepared otherwise.
-        allow_leakage: accept a run that was trained on held-out images.
+        allow_leakage: accept a run that was trained on held-out images, or on labels of other cases than `train`.
 
     Raises:
         UserError: `run` can't match or does not fit the store, there is no volume to carry onto, or none matches.
@@ -101,6 +102,7 @@ def carry_labels(
     check_matcher(method, run, store, allow_preprocessing_mismatch)
     assert isinstance(method.backbone, PretrainedUNet3D)
     check_leakage(method.backbone, run, store, allow_leakage)
+    check_labels_seen(method.backbone, run, store, train, allow_leakage)
     targets = volumes_to_label(store, train, settings)
     atlases = read_atlases({store: list(train)})
     assert atlases.labels == dict(labels)

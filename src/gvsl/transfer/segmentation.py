@@ -51,7 +51,7 @@ def segmentation_loss(settings: TransferSettings) -> Callable[[Tensor, Tensor], 
 
     def of_known(logits: Tensor, target: Tensor) -> Tensor:
         if target.is_floating_point():
-            dice = soft_dice_loss(logits, target)
+            dice = soft_dice_loss(logits.softmax(dim=1), target)
             return dice if settings.loss == "dice" else dice + soft_cross_entropy(logits, target)
         known = (target != IGNORED).flatten()
         if not known.any():
