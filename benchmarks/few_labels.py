@@ -34,7 +34,7 @@ from gvsl.metrics.bootstrap import mean_with_interval
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.propagation import Atlas, PropagationSettings
 from gvsl.propagation.atlases import load_matcher, read_atlases
-from gvsl.propagation.carry import centred, common_shape, labels_by, warped_onto
+from gvsl.propagation.carry import Warped, centred, common_shape, labels_by, warped_onto
 from gvsl.propagation.vote import Voting, fuse
 from gvsl.records import environment, read_record, utc_now
 from gvsl.settings.propagation import Start
@@ -46,7 +46,7 @@ RULES = get_args(Voting)
 MULTIPLE = 16
 """Divisor of the sides that volumes are padded to for ANTs, as for networks of up to five levels."""
 
-Carry = Callable[[Atlas, Tensor], tuple[Tensor, Tensor]]
+Carry = Callable[[Atlas, Tensor], Warped]
 """Returns an atlas's image and class probabilities, warped onto an image."""
 
 
@@ -86,7 +86,7 @@ def _by_gvsl(method: GVSL, settings: PropagationSettings) -> Carry:
 
 
 def _by_ants(register: Callable[[Pair], Any]) -> Carry:
-    def carry(atlas: Atlas, image: Tensor) -> tuple[Tensor, Tensor]:
+    def carry(atlas: Atlas, image: Tensor) -> Warped:
         shape = common_shape([spatial_shape(atlas.image), spatial_shape(image)], MULTIPLE)
         moving, fixed = centred(atlas.image, shape), centred(image, shape)
         dvf = register(Pair("", moving, fixed, torch.zeros_like(moving), torch.zeros_like(fixed))).dvf

@@ -9,6 +9,21 @@ from typing import NamedTuple
 from torch import Tensor
 
 
+class LabelledPair(NamedTuple):
+    """A pair of labelled volumes of different subjects."""
+
+    moving: Tensor
+    """(1, C, D, H, W), float32 in [0, 1]."""
+    fixed: Tensor
+    """(1, C, D, H, W), float32 in [0, 1]."""
+    moving_classes: Tensor
+    """(1, 1, D, H, W), class indices, 0 the background, `gvsl.cases.IGNORED` where the class is not known."""
+    fixed_classes: Tensor
+    """(1, 1, D, H, W), like `moving_classes`."""
+    class_count: int
+    """Number of classes, background included."""
+
+
 class PairBatch(NamedTuple):
     """A batch of pairs of volumes of different subjects."""
 
@@ -18,6 +33,8 @@ class PairBatch(NamedTuple):
     """B: (B, C, D, H, W), float32 in [0, 1], never the subject of `moving` at the same index."""
     moving_ids: list[str]
     fixed_ids: list[str]
+    labelled: LabelledPair | None = None
+    """A pair whose labels may be learnt from, for a method that names labelled cases."""
 
 
 class Features(NamedTuple):

@@ -8,12 +8,13 @@ from torch.nn import functional
 
 from gvsl.augment import AppearanceSettings, SpatialSettings, change_appearance, draw_appearance, draw_spatial
 from gvsl.backbones import UNet3D
+from gvsl.cases import IGNORED
 from gvsl.geometry import Fusion, gaussian_smooth, inside, nonpositive_jacobian_fraction, warp
 from gvsl.heads import DeformableHead, PooledAffineHead
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods import GVSL, GVSLSettings
 from gvsl.methods.restoration import BoxSettings
-from gvsl.types import PairBatch
+from gvsl.types import LabelledPair, PairBatch
 
 FUSIONS: list[Fusion] = ["compose", "paper"]
 PAPER = GVSLSettings(
@@ -317,3 +318,51 @@ def test_a_crop_that_leaves_key_points_one_voxel_is_refused_with_a_number_that_d
 def test_a_crop_too_small_for_any_number_of_levels_is_refused_for_itself() -> None:
     with pytest.raises(ValueError, match=r"give a larger --data\.crop$"):
         GVSL(UNet3D(width=8, levels=2)).check((2, 16, 16), volumes=4)
+
+
+def test_labels_train_the_field_that_carries_them(batch: PairBatch) -> None:
+    method = make(replace(UNTOUCHED, labels=("a", "b")))
+    image = batch.moving[:1]
+    classes = torch.zeros(1, 1, *image.shape[2:], dtype=torch.long)
+    classes[:, :, 8:16, 4:12, 8:20] = 1
+    one = PairBatch(batch.moving[:1], batch.fixed[:1], ["0"], ["2"])
+    same, moved = (LabelledPair(image, image, classes, classes.roll(shift, 2), 2) for shift in (0, 4))
+    found = [method.training_step(one._replace(labelled=pair), generator()) for pair in (None, same, moved)]
+    assert "carried_labels" not in found[0]
+    assert found[1]["carried_labels"] < 0.2  # the field of a volume with itself is small
+    assert found[2]["carried_labels"] == pytest.approx(0.5, abs=0.2)  # half of the structure lies elsewhere
+    for terms in found[1:]:
+        torch.testing.assert_close(terms["loss"] - found[0]["loss"], terms["carried_labels"])
+    method.zero_grad()
+    found[2]["loss"].backward()
+    assert method.matching is not None
+    gradients = [value.grad for value in method.matching.deformable.parameters() if value.grad is not None]
+    method.zero_grad()
+    found[0]["loss"].backward()
+    without = [value.grad for value in method.matching.deformable.parameters() if value.grad is not None]
+    assert any(not torch.equal(mine, other) for mine, other in zip(gradients, without, strict=True))
+
+
+def test_voxels_of_no_known_class_count_for_no_label_term(batch: PairBatch) -> None:
+    method = make(replace(UNTOUCHED, labels=("a", "b")))
+    image, one = batch.moving[:1], PairBatch(batch.moving[:1], batch.fixed[:1], ["0"], ["2"])
+    classes = torch.zeros(1, 1, *image.shape[2:], dtype=torch.long)
+    classes[:, :, 8:16, 4:12, 8:20] = 1
+    wrong = classes.clone()
+    wrong[:, :, 20:] = 1
+    ignored = torch.where(wrong != classes, IGNORED, classes)
+    losses = [
+        method.training_step(one._replace(labelled=LabelledPair(image, image, *pair, 2)), generator())[
+            "carried_labels"
+        ].item()
+        for pair in ((classes, classes), (classes, wrong), (classes, ignored), (ignored, classes))
+    ]
+    assert losses[1] > losses[0] + 0.3
+    assert losses[2:] == pytest.approx([losses[0]] * 2, abs=0.02)
+
+
+def test_labels_need_matching_and_a_weight() -> None:
+    with pytest.raises(ValueError, match="matching, which is switched off"):
+        make(GVSLSettings(matching=False, labels=("a", "b")))
+    with pytest.raises(ValueError, match="labels_weight is 0"):
+        make(GVSLSettings(labels=("a", "b"), labels_weight=0))

@@ -22,6 +22,7 @@ from gvsl.preprocessing import PRESETS
 from gvsl.records import RunRecord, read_record, write_record
 from gvsl.store import Store
 from gvsl.training import PretrainSettings, build_method, pretrain
+from gvsl.training.load_method import load_method
 from gvsl.training.metrics_logger import read_curves
 from gvsl.types import PairBatch
 
@@ -351,3 +352,23 @@ def test_two_processes_train_one_network_on_pairs_of_their_own(
     one = replace(two, trainer=replace(trainer, devices=1))
     pretrain(phantom_store, tmp_path / "one", one)
     assert not same(tmp_path / "two", tmp_path / "one")
+
+
+def test_labels_that_are_learnt_from_are_on_record(store: Store, tiny: PretrainSettings, tmp_path: Path) -> None:
+    settings = replace(
+        tiny,
+        data=replace(tiny.data, split="train"),
+        trainer=replace(tiny.trainer, max_steps=2),
+        pretext=GVSLSettings(labels=("s1", "s3")),
+    )
+    with pytest.raises(UserError, match=r"pretext\.labels names s5 of val or test"):
+        pretrain(store, tmp_path / "leaky", replace(settings, pretext=GVSLSettings(labels=("s1", "s5"))))
+    assert not (tmp_path / "leaky").exists()
+    record = pretrain(store, tmp_path / "run", settings)
+    assert 0 < record.metrics["train/carried_labels"] <= 1
+    assert read_record(tmp_path / "run").config["pretext"]["labels"] == ["s1", "s3"]
+    hashes = {case: store.cases[case].content[:16] for case in ("s1", "s3")}
+    assert load_backbone(tmp_path / "run").provenance["labels"] == hashes
+    method = load_method(tmp_path / "run")
+    assert isinstance(method, GVSL)
+    assert tuple(method.settings.labels) == ("s1", "s3")

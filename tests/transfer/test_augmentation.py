@@ -47,6 +47,19 @@ def test_what_was_sampled_outside_has_no_class() -> None:
     assert torch.equal(warp_classes(classes, 0 * dvf), classes)
 
 
+def test_weighted_votes_move_as_classes_do() -> None:
+    image, classes = ball()
+    votes = torch.cat([classes == 0, classes == 1], dim=1).float() / 2
+    for number in range(3):
+        _, labels = augment(image, classes, MOVED, 0, number)
+        _, moved = augment(image, votes, MOVED, 0, number)
+        assert labels is not None
+        assert moved is not None
+        known = labels != IGNORED
+        assert (moved.argmax(dim=1, keepdim=True)[known] == labels[known]).float().mean() > 0.999
+        assert torch.allclose(moved.sum(dim=1, keepdim=True), known / 2)
+
+
 @pytest.mark.parametrize(
     "settings", [AugmentSettings(rate=0), AugmentSettings(spatial=STILL, intensity=SAME)], ids=["off", "nothing on"]
 )

@@ -150,13 +150,53 @@ def test_carried_labels_are_the_targets(pool: Store, matcher: Path, tmp_path: Pa
         assert np.array_equal(target[0, 0].numpy(), own[box])
 
 
+def test_atlases_are_trained_on_with_their_own_labels(pool: Store, matcher: Path, tmp_path: Path) -> None:
+    task = Segmentation(pool, replace(SETTINGS, labels=2), "segmentation")
+    both = replace(CARRYING, images="both")
+    task.carried = carry_labels(matcher, pool, task.train, task.labels, tmp_path / "carried", both, torch.device("cpu"))
+    labels = task.carried.labels
+    assert labels.examples == {case: ["", "s0", "s1"] for case in ("s2", "s3", "s4")}
+    assert task.carried.config()["carried"] == 3  # volumes, not examples
+    task.start(task.build(UNet3D(width=8, levels=2)))
+    box = (slice(2, 18), slice(0, 16), slice(1, 16))
+    choices = {atlas: labels.image("s2", atlas, box) for atlas in ("s0", "s1")} | {"": pool.image("s2", box)}
+    drawn = []
+    for number in range(30):
+        image, classes = (each[0, 0].numpy() for each in task.cases.training_example("s2", box, 0, number))
+        (found,) = (atlas for atlas, choice in choices.items() if np.array_equal(image, choice))
+        assert np.array_equal(classes, labels.classes("s2", found, box))
+        drawn.append(found)
+    assert min(drawn.count(atlas) for atlas in choices) >= 4
+
+
+def test_soft_targets_are_trained_on_and_scores_are_by_true_labels(pool: Store, matcher: Path, tmp_path: Path) -> None:
+    soft = replace(CARRYING, targets="soft", transductive=True)
+    task = Segmentation(pool, SETTINGS, "segmentation")
+    task.carried = carry_labels(matcher, pool, task.train, task.labels, tmp_path / "carried", soft, torch.device("cpu"))
+    task.start(task.build(UNet3D(width=8, levels=2)))
+    case = task.val[0]
+    assert case in task.drawn_from()
+    box = (slice(2, 18), slice(0, 16), slice(1, 16))
+    features, target = task.example(case, box, 1)
+    assert target.shape == (1, 3, 16, 16, 15)
+    weight = target.sum(dim=1)
+    assert ((weight >= 0) & (weight <= 1.01)).all()
+    assert 0.1 < weight.mean() < 0.9
+    loss = task.loss(task.network.head(features), target)
+    loss.backward()
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in task.network.parameters())
+    _, real = task.example(task.train[0], box, 1)
+    assert real.dtype == torch.int64
+    assert np.array_equal(task.cases.target(case)[0, 0], np.searchsorted([0, *NAMES], pool.label(case)))
+
+
 def test_a_resumed_run_ends_alike(
     pool: Store, matcher: Path, student: Path, tmp_path: Path, stop_after: Callable[[int | None], None]
 ) -> None:
     stop_after(2)
     with pytest.raises(KeyboardInterrupt):
         run_task("segmentation", pool, None, tmp_path / "run", SETTINGS, carry=matcher)
-    kept = sorted(path.name for path in (tmp_path / "run.part" / "carried").glob("*.npy"))
+    kept = sorted(path.name for path in (tmp_path / "run.part" / "carried").rglob("*.npy"))
     assert len(kept) == 4
     stop_after(None)
     run_task("segmentation", pool, None, tmp_path / "run", SETTINGS, carry=matcher, resume=True)

@@ -13,6 +13,7 @@ from gvsl.errors import UserError
 from gvsl.records import read_record
 from gvsl.store import Store
 from gvsl.store.table import CaseTable, row_line
+from gvsl.transfer.cases import draw_labelled
 from gvsl.transfer.leakage import check_leakage, describe_leakage, leaked_cases
 
 
@@ -81,3 +82,27 @@ def test_random_weights_saw_nothing(tmp_path: Path, store: Store) -> None:
     assert read_record(tmp_path / "run").config["leakage"] == "no held-out image was trained on"
     train = frozenset(store.cases[case].content[:16] for case in store.split("train"))
     assert load_backbone(tmp_path / "run").learnt_from == train
+
+
+def test_weights_that_saw_labels_of_other_cases_than_those_drawn_are_refused_unless_asked_for(
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contents = {case: store.cases[case].content[:16] for case in ("s0", "s1")}
+    images, weights = frozenset(contents.values()), tmp_path / "informed"
+    save_weights(
+        weights,
+        UNet3D(width=8, levels=3),
+        method="gvsl",
+        preprocessing=store.preprocessing,
+        provenance={"labels": contents},
+        learnt_from=images,
+    )
+    (drawn,) = draw_labelled(store.split("train"), 1, 0)
+    missing = ", ".join(case for case in contents if case != drawn)
+    assert main([*words(store, weights, tmp_path / "one"), "--labels", "1"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"{weights} saw the labels of {missing}, not among the 1 labelled cases drawn here" in said
+    assert not (tmp_path / "one").exists()
+    assert main(words(store, weights, tmp_path / "all")) == 0
+    assert read_record(tmp_path / "all").pretraining["labels"] == ["s0", "s1"]
+    assert main([*words(store, weights, tmp_path / "one"), "--labels", "1", "--allow-leakage"]) == 0

@@ -12,6 +12,8 @@ from gvsl.errors import UserError
 from gvsl.readers import read_bytes
 
 HASHES_NAME = "learnt_from.txt"
+LABELS = "labels"
+"""In the provenance of weights: the cases whose labels they were trained on, id to short hash; missing without any."""
 DIGITS = 16
 """Hex digits kept of a hash: among a million images, two share them by chance in one of 10^7 cases."""
 LINE = re.compile(rf"[0-9a-f]{{{DIGITS}}}")

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from gvsl.store import StoredCase
+
 Shape = tuple[int, int, int]
 Centre = tuple[float, float, float]
 """Relative position in a volume, from 0 to 1 along each axis."""
 Box = tuple[slice, slice, slice]
+MIDDLE = (0.5, 0.5, 0.5)
 
 
 def fit_crop(shapes: Sequence[Shape], max_voxels: int, multiple: int = 16) -> Shape:
@@ -63,6 +66,14 @@ def centre_in_volume(centre: Centre, box: Box, shape: Shape) -> Centre:
         for position, part, size in zip(centre, box, shape, strict=True)
     )
     return first, second, third
+
+
+def foreground_centre(case: StoredCase, centre: Centre = MIDDLE) -> Centre:
+    """Convert a relative position in a case's foreground, by default its middle, to one in the stored volume.
+
+    A case without a foreground in the store was cropped to it, so that the whole volume is foreground.
+    """
+    return centre if case.foreground is None else centre_in_volume(centre, case.foreground, case.shape)
 
 
 def aligned_centres(

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import partial
 from multiprocessing import get_start_method
@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from gvsl.data.crop import Centre, Shape, aligned_centres, centre_crop, centre_in_volume, fit_crop
+from gvsl.data.crop import MIDDLE, Centre, Shape, aligned_centres, centre_crop, fit_crop, foreground_centre
+from gvsl.data.labelled import check_labelled, labelled_pair
 from gvsl.data.order import EpochPairs, independent_pairs
 from gvsl.errors import UserError
 from gvsl.memory import SHARED, shared_memory
@@ -21,7 +22,6 @@ from gvsl.store import Store, StoredCase
 from gvsl.text import note
 from gvsl.types import PairBatch
 
-MIDDLE = (0.5, 0.5, 0.5)
 READ_SECONDS = 300
 """Seconds to wait for a batch from a reading process before it is given up."""
 BATCHES_AHEAD = 2
@@ -42,14 +42,6 @@ def crop_for(store: Store, settings: DataSettings) -> Shape:
     return fit_crop(store.shapes(settings.split), settings.most_voxels)
 
 
-def foreground_centre(case: StoredCase, centre: Centre = MIDDLE) -> Centre:
-    """Convert a relative position in a case's foreground, by default its middle, to one in the stored volume.
-
-    A case without a foreground in the store was cropped to it, so that the whole volume is foreground.
-    """
-    return centre if case.foreground is None else centre_in_volume(centre, case.foreground, case.shape)
-
-
 def read_crop(store: Store, case: str, crop: Shape, centre: Centre | None = None) -> torch.Tensor:
     """Read a crop of a case's image, by default about its foreground's centre: (C, D, H, W), float32, in [0, 1]."""
     stored = store.cases[case]
@@ -60,13 +52,26 @@ def read_crop(store: Store, case: str, crop: Shape, centre: Centre | None = None
 class PairStream(IterableDataset[PairBatch]):
     """Endless stream of a run's batches, one per step, from any step on."""
 
-    def __init__(self, store: Store, settings: DataSettings, seed: int, first_step: int = 0) -> None:
+    def __init__(
+        self, store: Store, settings: DataSettings, seed: int, first_step: int = 0, labelled: Sequence[str] = ()
+    ) -> None:
         """Check the settings against the store.
 
+        Args:
+            store: of the volumes.
+            settings: which pairs, and how.
+            seed: of the run.
+            first_step: the step to begin at.
+            labelled: ids of the training cases that labelled pairs are drawn from; no other labels are read.
+
         Raises:
-            UserError: the split holds fewer than two volumes, or a setting is out of range.
+            UserError: the split holds fewer than two volumes, a setting is out of range, or a labelled case can't be
+                learnt from.
         """
         self.store, self.settings, self.seed, self.first_step = store, settings, seed, first_step
+        self.labelled = tuple(labelled)
+        if self.labelled:
+            check_labelled(store, self.labelled, "pretext.labels")
         self.ids = store.split(settings.split)
         if len(self.ids) < 2:
             raise UserError(
@@ -128,7 +133,15 @@ class PairStream(IterableDataset[PairBatch]):
             torch.stack([read_crop(self.store, case, self.crop, centre) for case, centre in zip(*side, strict=True)])
             for side in ((moving_ids, moving_centres), (fixed_ids, fixed_centres))
         )
-        return PairBatch(moving, fixed, list(moving_ids), list(fixed_ids))
+        batch = PairBatch(moving, fixed, list(moving_ids), list(fixed_ids))
+        if not self.labelled:
+            return batch
+        number = step * self.world + self.rank
+        return batch._replace(labelled=labelled_pair(self.store, self.labelled, self.crop, self.seed, number))
+
+    def learnt_from(self) -> list[str]:
+        """Return the ids of all cases that are shown."""
+        return sorted({*self.ids, *self.labelled})
 
 
 def _foreground_shape(case: StoredCase) -> Shape:
@@ -165,6 +178,9 @@ def affordable_workers(stream: PairStream) -> int:
         return workers
     values = stream.store.channel_count * math.prod(stream.crop)
     batch = 2 * stream.settings.batch_size * values * np.dtype(np.float32).itemsize
+    if stream.labelled:
+        classes = math.prod(stream.crop) * np.dtype(np.int64).itemsize
+        batch += 2 * (values * np.dtype(np.float32).itemsize + classes)
     needed = batch * (workers * BATCHES_AHEAD + 2) * stream.world
     if needed <= free:
         return workers

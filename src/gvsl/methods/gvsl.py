@@ -13,10 +13,11 @@ from gvsl.augment import (
     draw_spatial,
 )
 from gvsl.backbones import UNet3D, coarsest, levels_for
+from gvsl.cases import IGNORED
 from gvsl.geometry import gaussian_smooth, inside, nonpositive_jacobian_fraction, spatial_shape, warp
 from gvsl.heads import Matching, RestorationHead, ZMatchingHead
 from gvsl.io import format_sizes
-from gvsl.losses import local_ncc_loss, smoothness_loss
+from gvsl.losses import local_ncc_loss, smoothness_loss, soft_dice_loss
 from gvsl.methods.method import LOSS, Method
 from gvsl.methods.restoration import RESTORATION_METRICS, check_boxes, erase_boxes, restoration_errors
 from gvsl.records.matching import FIELD_METRICS
@@ -25,7 +26,7 @@ from gvsl.refinement import RefinementSettings
 from gvsl.refinement import refine as refine_dvf
 from gvsl.settings.methods import NO_AFFINE, NO_MATCHING, NO_RESTORATION
 from gvsl.settings.methods import GVSLSettings as GVSLSettings
-from gvsl.types import Features, PairBatch
+from gvsl.types import Features, LabelledPair, PairBatch
 
 
 class GVSL(Method):
@@ -48,11 +49,17 @@ class GVSL(Method):
         *FIELD_METRICS,
         LoggedMetric("smoothness", "Smoothness loss", "lower"),
         *RESTORATION_METRICS,
+        LoggedMetric("carried_labels", "Dice loss of carried labels", "lower"),
     )
 
     def __init__(self, backbone: UNet3D, settings: GVSLSettings | None = None) -> None:
         super().__init__()
         self.settings = settings = settings or GVSLSettings()
+        if settings.labels and not settings.matching:
+            raise ValueError("labels are for the matching, which is switched off: leave out pretext.labels")
+        if settings.labels and not settings.labels_weight > 0:
+            raise ValueError(f"labels_weight is {settings.labels_weight}: give more than 0, or no labels")
+        self.labelled = settings.labels
         if not settings.matching and not settings.restoration:
             raise ValueError("GVSL without matching and restoration has nothing to learn: switch one of them on")
         check_boxes(settings.boxes.smallest, settings.boxes.largest, settings.boxes.most_boxes)
@@ -117,7 +124,9 @@ class GVSL(Method):
             moving_features, fixed_features = _halves(self.backbone(torch.cat([damaged, fixed])))
         terms = self._matching_terms(self.matching(moving_features, fixed_features), moving, fixed, seen)
         restoration = self._restoration_terms(moving_features, moving)
-        return terms | restoration | {"loss": terms["loss"] + restoration.get("loss", 0)}
+        labels = {} if batch.labelled is None else self._label_terms(batch.labelled, generator)
+        loss = terms["loss"] + restoration.get("loss", 0) + labels.get("loss", 0)
+        return terms | restoration | labels | {"loss": loss}
 
     def damage(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return damaged volumes and the targets of their restoration, (B, C, D, H, W) each."""
@@ -230,6 +239,30 @@ class GVSL(Method):
         error = functional.mse_loss(self.restoration(features.local).float(), original.float())
         return {"loss": self.settings.restoration_weight * error, "restoration": error.detach()}
 
+    def _label_terms(self, pair: LabelledPair, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the Dice loss of the moving volume's labels, carried by the field, with the fixed volume's.
+
+        Source: G. Balakrishnan, A. Zhao, M. R. Sabuncu, J. Guttag and A. V. Dalca. VoxelMorph: A Learning Framework for
+        Deformable Medical Image Registration. IEEE TMI 38(8), 2019 (Eq. 9, auxiliary data).
+        """
+        assert self.matching is not None
+        channels = pair.moving.shape[1]
+        # Image and labels as channels of one volume share their pose.
+        whole = PairBatch(
+            torch.cat([pair.moving, _one_hot(pair.moving_classes, pair.class_count)], dim=1),
+            torch.cat([pair.fixed, _one_hot(pair.fixed_classes, pair.class_count)], dim=1),
+            *([""], [""]),
+        )
+        moving, fixed, seen = self._augment_in_space(whole, generator)
+        images = torch.cat([moving[:, :channels], fixed[:, :channels]])
+        matching = self.matching(*_halves(self.backbone(images)))
+        carried, target = warp(moving[:, channels:], matching.dvf, padding="border"), fixed[:, channels:]
+        target = target * (carried.detach().sum(dim=1, keepdim=True) > 0.5)
+        if seen is not None:
+            target = target * seen.chunk(2)[1]
+        error = soft_dice_loss(carried.float(), target.float())
+        return {"loss": self.settings.labels_weight * error, "carried_labels": error.detach()}
+
 
 def gvsl_no_matching(backbone: UNet3D, settings: GVSLSettings | None = NO_MATCHING) -> GVSL:
     """GVSL without its matching: restore a damaged volume (Table 1, "w/o Z-Matching").
@@ -262,6 +295,12 @@ def gvsl_no_affine(backbone: UNet3D, settings: GVSLSettings | None = NO_AFFINE) 
     ['backbone', 'restoration', 'deformable']
     """
     return GVSL(backbone, settings or NO_AFFINE)
+
+
+def _one_hot(classes: Tensor, count: int) -> Tensor:
+    """Return class indices as channels, (1, count, D, H, W); ignored voxels are 0 in all."""
+    shares = functional.one_hot(classes[:, 0] - IGNORED, count - IGNORED)[..., -IGNORED:]
+    return shares.movedim(-1, 1).float()
 
 
 def _swapped(features: Features) -> Features:

@@ -23,6 +23,8 @@ class Method(nn.Module):
     """The method's settings, a frozen dataclass."""
     logs: tuple[LoggedMetric, ...] = ()
     """Every scalar that `training_step`, `start_epoch` and `held_out` may return."""
+    labelled: tuple[str, ...] = ()
+    """Ids of the labelled training cases whose labels it learns from too; a batch then has a pair of them."""
     pretrained: tuple[str, ...] = ("encoder", "decoder")
     """The parts of the backbone that the pretext trains; the others stay at their initialisation."""
     cubic: bool = False

@@ -2,6 +2,6 @@
 
 from gvsl.propagation.carry import Atlas, Carried, carry
 from gvsl.propagation.vote import fuse
-from gvsl.settings.propagation import PropagationSettings
+from gvsl.settings.propagation import PoolSettings, PropagationSettings
 
-__all__ = ["Atlas", "Carried", "PropagationSettings", "carry", "fuse"]
+__all__ = ["Atlas", "Carried", "PoolSettings", "PropagationSettings", "carry", "fuse"]

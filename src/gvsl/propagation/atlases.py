@@ -9,6 +9,7 @@ import torch
 
 from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import CONFIG_NAME, HEADS_NAME, MODEL_NAME, PretrainedUNet3D, find_weights
+from gvsl.cases import IGNORED
 from gvsl.errors import UserError
 from gvsl.methods import GVSL
 from gvsl.propagation.carry import Atlas
@@ -106,7 +107,7 @@ def read_atlases(sources: Mapping[Store, Sequence[str]]) -> AtlasSet:
 
 
 def _read_atlas(store: Store, case: str, labels: Mapping[int, str]) -> Atlas:
-    # An ignored voxel votes for background: an atlas has no way to abstain.
-    classes = class_indices(store.label(case), list(labels), store.ignored).clip(min=0)
+    classes = torch.from_numpy(class_indices(store.label(case), list(labels), store.ignored))[None, None]
     image = torch.from_numpy(store.channels(case))[None]
-    return Atlas(case, image, torch.from_numpy(classes)[None, None], 1 + len(labels))
+    # An ignored voxel votes for background: an atlas has no way to abstain.
+    return Atlas(case, image, classes.clamp(min=0), 1 + len(labels), known=classes != IGNORED)

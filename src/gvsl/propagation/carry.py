@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,10 +30,24 @@ class Atlas:
     """(1, 1, D, H, W), class indices, 0 the background."""
     count: int
     """Number of classes of all atlases, background included."""
+    known: Tensor | None = None
+    """(1, 1, D, H, W), True where the class is known, else it is 0; None if everywhere."""
 
     def to(self, device: torch.device) -> "Atlas":
         """Return the atlas on a device."""
-        return replace(self, image=self.image.to(device), classes=self.classes.to(device))
+        known = None if self.known is None else self.known.to(device)
+        return replace(self, image=self.image.to(device), classes=self.classes.to(device), known=known)
+
+
+class Warped(NamedTuple):
+    """An atlas on the grid of an image that it was matched with; its image and labels fit whatever the match."""
+
+    image: Tensor
+    """(1, 1, D, H, W); outside the atlas its border is repeated."""
+    labels: Tensor
+    """Class probabilities, (1, classes, D, H, W), background outside the atlas and where the class is not known."""
+    known: Tensor
+    """(1, 1, D, H, W), True where the atlas has a known class."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +96,15 @@ def carry(
     settings = settings or PropagationSettings()
     if not atlases:
         raise ValueError("there is no atlas to carry labels from")
-    warped = [warped_onto(method, atlas, image, settings) for atlas in atlases]
-    images, labels = (torch.cat(parts) for parts in zip(*warped, strict=True))
+    return combine(method, atlases, [warped_onto(method, atlas, image, settings) for atlas in atlases], image, settings)
+
+
+@torch.no_grad()
+def combine(
+    method: GVSL, atlases: Sequence[Atlas], warped: Sequence[Warped], image: Tensor, settings: PropagationSettings
+) -> Carried:
+    """Combine the labels of atlases that were warped onto an image, and carry them back, as `carry` does."""
+    images, labels = torch.cat([each.image for each in warped]), torch.cat([each.labels for each in warped])
     votes, similarity = fuse(image, images, labels, settings.voting)
     carried = Carried(votes, similarity)
     if not settings.least_dice:
@@ -98,21 +120,21 @@ def carry(
 def carried_back(method: GVSL, carried: Carried, image: Tensor, atlas: Atlas, settings: PropagationSettings) -> float:
     """Return the DSC of an atlas's labels with those that an image, labelled by `carry`, carries back onto it."""
     labelled = Atlas("", image, carried.classes, atlas.count)
-    _, labels = warped_onto(method, labelled, atlas.image, settings)
+    labels = warped_onto(method, labelled, atlas.image, settings).labels
     scores = dice_per_structure(labels.argmax(dim=1, keepdim=True), atlas.classes, atlas.count)
     present = [score for number, score in enumerate(scores, start=1) if bool((atlas.classes == number).any())]
     return float(np.mean(present)) if present else 0.0
 
 
-def warped_onto(method: GVSL, atlas: Atlas, image: Tensor, settings: PropagationSettings) -> tuple[Tensor, Tensor]:
-    """Return an atlas's image and class probabilities, warped onto an image."""
+def warped_onto(method: GVSL, atlas: Atlas, image: Tensor, settings: PropagationSettings) -> Warped:
+    """Return an atlas warped onto an image."""
     shape = common_shape([spatial_shape(atlas.image), spatial_shape(image)], 2 ** (method.backbone.levels - 1))
     moving, fixed = centred(atlas.image, shape), centred(image, shape)
     return labels_by(_field(method, moving, fixed, settings), atlas, moving, spatial_shape(image))
 
 
-def labels_by(dvf: Tensor, atlas: Atlas, moving: Tensor, wanted: Shape) -> tuple[Tensor, Tensor]:
-    """Return an atlas's image and class probabilities, warped by a field and cut to a shape.
+def labels_by(dvf: Tensor, atlas: Atlas, moving: Tensor, wanted: Shape) -> Warped:
+    """Return an atlas warped by a field and cut to a shape.
 
     Args:
         dvf: (1, 3, D, H, W), in voxels, on a padded grid.
@@ -120,10 +142,13 @@ def labels_by(dvf: Tensor, atlas: Atlas, moving: Tensor, wanted: Shape) -> tuple
         moving: its image, padded to that grid by `centred`.
         wanted: (D, H, W) of the image that it is warped onto, before its padding.
     """
-    one_hot = functional.one_hot(centred(atlas.classes, spatial_shape(moving), edge=False)[:, 0].long(), atlas.count)
-    labels = warp(one_hot.movedim(-1, 1).float(), dvf)
+    shape = spatial_shape(moving)
+    one_hot = functional.one_hot(centred(atlas.classes, shape, edge=False)[:, 0].long(), atlas.count)
+    known = torch.ones_like(atlas.image) if atlas.known is None else atlas.known
+    parts = warp(torch.cat([one_hot.movedim(-1, 1).float(), centred(known, shape, edge=False)], dim=1), dvf)
+    labels, known = parts[:, :-1], parts[:, -1:] > 0.5
     labels[:, :1] += 1 - labels.sum(dim=1, keepdim=True)  # outside the atlas is background
-    return uncentred(warp(moving, dvf, padding="border"), wanted), uncentred(labels, wanted)
+    return Warped(*(uncentred(each, wanted) for each in (warp(moving, dvf, padding="border"), labels, known)))
 
 
 def _field(method: GVSL, moving: Tensor, fixed: Tensor, settings: PropagationSettings) -> Tensor:

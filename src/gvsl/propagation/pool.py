@@ -1,4 +1,9 @@
-"""Labels carried onto the unlabelled volumes of a store, kept on disk to train on."""
+"""Training examples by matching: labels carried onto unlabelled volumes, and atlases warped onto them, kept on disk.
+
+An atlas that is warped onto a volume, its image by the same field as its labels, is a further example of the volume's
+anatomy whose labels fit: A. Zhao, G. Balakrishnan, F. Durand, J. V. Guttag and A. V. Dalca. Data Augmentation Using
+Learned Transformations for One-Shot Medical Image Segmentation. CVPR 2019. https://arxiv.org/abs/1902.09383
+"""
 
 import csv
 import json
@@ -11,25 +16,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
 
+from gvsl.cases import IGNORED
 from gvsl.files import whole_file, write_text
+from gvsl.geometry import gaussian_smooth
 from gvsl.io import Box
 from gvsl.methods import GVSL
-from gvsl.propagation.carry import Atlas, Carried, carry
-from gvsl.settings.propagation import PropagationSettings
+from gvsl.propagation.carry import Atlas, Carried, Warped, combine, warped_onto
+from gvsl.settings.propagation import PoolSettings
 from gvsl.store import Store
 
 ABOUT_NAME = ".about.json"
 """What the labels in a folder were carried from and by."""
-COLUMNS = ("id", "used", "reverse_dice", "checked_on", "similarity")
+COLUMNS = ("id", "atlas", "used", "reverse_dice", "checked_on", "similarity")
+LABELS, VOTES, IMAGES = "labels", "votes", "images"
+"""Folders of the hard or soft targets and of the images of examples."""
+FULL = 255
+"""A share of votes of 1 with full confidence, as kept on disk."""
+OWN = ""
+"""In place of an atlas: the volume's own image."""
 
 
 @dataclass(frozen=True)
 class CarriedCase:
-    """A volume that labels were carried onto."""
+    """A volume that labels were carried onto, or an atlas that was warped onto it."""
 
     id: str
+    """Of the volume."""
     used: bool
     """True if it matched, so that it is trained on."""
     reverse_dice: float | None
@@ -38,27 +53,57 @@ class CarriedCase:
     """Id of that atlas."""
     similarity: float
     """Mean local similarity with the warped atlases, over the structures, 0 to 1."""
+    atlas: str = OWN
+    """Id of the atlas whose warped image is trained on, or `OWN`."""
 
 
 @dataclass(frozen=True)
 class CarriedLabels:
-    """Carried label maps in a folder."""
+    """Examples with carried labels in a folder; those of one volume have its id and its shape."""
 
     folder: Path
     cases: list[CarriedCase]
+    soft: bool = False
+    """True if the examples have votes, else they have classes."""
 
     @cached_property
     def used(self) -> list[str]:
         """Ids of the volumes that matched."""
-        return [case.id for case in self.cases if case.used]
+        return list(self.examples)
 
-    def classes(self, case: str, box: Box | None = None) -> NDArray[np.int16]:
-        """Return a case's class indices, or a box of them, (D, H, W)."""
-        whole = np.load(_path(self.folder, case), mmap_mode="r", allow_pickle=False)
-        return np.array(whole if box is None else whole[box])
+    @cached_property
+    def examples(self) -> dict[str, list[str]]:
+        """The examples of each volume that matched: atlases, or `OWN`."""
+        found: dict[str, list[str]] = {}
+        for case in self.cases:
+            if case.used:
+                found.setdefault(case.id, []).append(case.atlas)
+        return found
+
+    @property
+    def failed(self) -> list[str]:
+        """Ids of the volumes that did not match."""
+        return sorted({case.id for case in self.cases} - set(self.examples))
+
+    def classes(self, case: str, atlas: str = OWN, box: Box | None = None) -> NDArray[np.int16]:
+        """Return an example's class indices, or a box of them, (D, H, W), with `IGNORED` outside of a warped atlas."""
+        return _read(_path(self.folder, LABELS, case, atlas), box)
+
+    def votes(self, case: str, atlas: str = OWN, box: Box | None = None) -> NDArray[np.float32]:
+        """Return an example's votes times their confidence, or a box of them, (classes, D, H, W), in [0, 1].
+
+        Their sum over the classes is the voxel's weight, 0 outside of a warped atlas.
+        """
+        within = None if box is None else (slice(None), *box)
+        return _read(_path(self.folder, VOTES, case, atlas), within).astype(np.float32) / np.float32(FULL)
+
+    def image(self, case: str, atlas: str, box: Box | None = None) -> NDArray[np.float32]:
+        """Return the image of an atlas warped onto a case, or a box of it, (C, D, H, W), in [0, 1]."""
+        within = None if box is None else (slice(None), *box)
+        return _read(_path(self.folder, IMAGES, case, atlas), within).astype(np.float32)
 
     def write_table(self, path: Path) -> None:
-        """Write a row per volume: what it matched, and whether it is trained on."""
+        """Write a row per example: what it matched, and whether it is trained on."""
         with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, COLUMNS)
             table.writeheader()
@@ -71,7 +116,7 @@ def carry_onto(
     store: Store,
     targets: Sequence[str],
     folder: Path,
-    settings: PropagationSettings,
+    settings: PoolSettings,
     about: Mapping[str, Any],
     advance: Callable[[], object] = lambda: None,
 ) -> CarriedLabels:
@@ -86,7 +131,7 @@ def carry_onto(
         store: of the volumes.
         targets: their ids.
         folder: created if need be.
-        settings: of `carry`.
+        settings: of `carry`, and which images are wanted.
         about: what identifies atlases and method, JSON values.
         advance: called after each volume.
     """
@@ -98,34 +143,80 @@ def carry_onto(
     write_text(path, expected)
     cases = []
     for target in targets:
-        cases.append(_kept(folder, target) or _carry_one(method, atlases, store, target, folder, settings))
+        cases += _kept(folder, target) or _carry_one(method, atlases, store, target, folder, settings)
         advance()
-    return CarriedLabels(folder, cases)
+    return CarriedLabels(folder, cases, soft=settings.targets == "soft")
 
 
+@torch.no_grad()
 def _carry_one(
-    method: GVSL, atlases: Sequence[Atlas], store: Store, target: str, folder: Path, settings: PropagationSettings
-) -> CarriedCase:
-    device = atlases[0].image.device
-    carried = carry(method, atlases, torch.from_numpy(store.channels(target))[None].to(device), settings)
+    method: GVSL, atlases: Sequence[Atlas], store: Store, target: str, folder: Path, settings: PoolSettings
+) -> list[CarriedCase]:
+    image = torch.from_numpy(store.channels(target))[None].to(atlases[0].image.device)
+    warped = [warped_onto(method, atlas, image, settings) for atlas in atlases]
+    cases = []
+    if settings.images != "atlas":
+        fused = combine(method, atlases, warped, image, settings)
+        if settings.targets == "soft":
+            _keep_votes(_path(folder, VOTES, target), fused.votes * fused.confidence)
+        else:
+            _keep(_path(folder, LABELS, target), fused.classes[0, 0], np.int16)
+        cases.append(_case(target, fused, settings))
+    if settings.images != "own":
+        for atlas, each in zip(atlases, warped, strict=True):
+            alone = fused if cases and len(atlases) == 1 else combine(method, [atlas], [each], image, settings)
+            if settings.targets == "soft":
+                _keep_votes(_path(folder, VOTES, target, atlas.id), each.labels * each.known)
+            else:
+                classes = each.labels.argmax(dim=1, keepdim=True).where(each.known, IGNORED)
+                _keep(_path(folder, LABELS, target, atlas.id), classes[0, 0], np.int16)
+            seen = _with_appearance(each, image, settings)
+            _keep(_path(folder, IMAGES, target, atlas.id), seen[0], np.float16)
+            cases.append(_case(target, alone, settings, atlas.id))
+    write_text(folder / f"{target}.json", json.dumps([asdict(case) for case in cases]) + "\n")
+    return cases
+
+
+def _case(target: str, carried: Carried, settings: PoolSettings, atlas: str = OWN) -> CarriedCase:
     failed = carried.reverse_dice is not None and carried.reverse_dice < settings.least_dice
-    case = CarriedCase(target, not failed, carried.reverse_dice, carried.checked_on, mean_similarity(carried))
-    with whole_file(_path(folder, target)) as temporary:
-        np.save(temporary, carried.classes[0, 0].cpu().numpy().astype(np.int16), allow_pickle=False)
-    write_text(folder / f"{target}.json", json.dumps(asdict(case)) + "\n")
-    return case
+    return CarriedCase(
+        target, not failed, carried.reverse_dice, carried.checked_on, mean_similarity(carried), atlas=atlas
+    )
 
 
-def _kept(folder: Path, target: str) -> CarriedCase | None:
-    """Return what an earlier call found for a volume, if it finished it."""
+def _with_appearance(warped: Warped, image: Tensor, settings: PoolSettings) -> Tensor:
+    """Return a warped atlas's image, with the smooth difference from a volume's added if that is set."""
+    if not settings.appearance:
+        return warped.image
+    return (warped.image + gaussian_smooth(image - warped.image, settings.appearance)).clamp(0, 1)
+
+
+def _kept(folder: Path, target: str) -> list[CarriedCase]:
+    """Return what an earlier call found for a volume, empty if it did not finish it."""
     about = folder / f"{target}.json"
     if not about.is_file():
-        return None
-    return CarriedCase(**json.loads(about.read_text(encoding="utf-8")))
+        return []
+    return [CarriedCase(**case) for case in json.loads(about.read_text(encoding="utf-8"))]
 
 
-def _path(folder: Path, case: str) -> Path:
-    return folder / f"{case}.npy"
+def _path(folder: Path, kind: str, case: str, atlas: str = OWN) -> Path:
+    return folder / kind / (f"from {atlas}" if atlas else "own") / f"{case}.npy"
+
+
+def _keep(path: Path, volume: Tensor, kind: DTypeLike) -> None:
+    """Write a volume as an array of a type."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        np.save(temporary, volume.cpu().numpy().astype(kind), allow_pickle=False)
+
+
+def _keep_votes(path: Path, votes: Tensor) -> None:
+    _keep(path, (votes[0] * FULL).round(), np.uint8)
+
+
+def _read(path: Path, box: tuple[slice, ...] | None) -> NDArray[Any]:
+    whole = np.load(path, mmap_mode="r", allow_pickle=False)
+    return np.array(whole if box is None else whole[box])
 
 
 def mean_similarity(carried: Carried) -> float:

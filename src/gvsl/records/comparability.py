@@ -33,6 +33,9 @@ EARLIER_EFFECTS: Mapping[str, str] = {
 ADDED_LATER: Mapping[str, Any] = {
     "augment.rate": 0.0,
     "carry": "none",
+    "carrying.images": "own",
+    "carrying.appearance": 0.0,
+    "carrying.targets": "hard",
     "patience": None,
     "whiten": False,
     "data.order": "independent",
@@ -47,6 +50,8 @@ ADDED_LATER: Mapping[str, Any] = {
     "pretext.ncc_sigma": 0.0,
     "pretext.damage": "appearance",
     "pretext.independent_poses": False,
+    "pretext.labels": [],
+    "pretext.labels_weight": 1.0,
 }
 """Values that held before these settings existed, for records without them."""
 AUGMENT = "augment."
@@ -56,7 +61,7 @@ NO_CARRY: Mapping[str, Any] = {"carry": "none"}
 CARRYING = "carrying."
 """The group of settings that decide where labels are carried."""
 NOT_SETTINGS = (
-    *("carry_run", "carry_leakage", "carried", "carry_failed"),  # of the arm that carries labels
+    *("carry_run", "carry_leakage", "carry_labels", "carried", "carry_failed"),  # of the arm that carries labels
     *("method", "weights", "weights_keys"),  # the arm of a comparison
     *("task", "train_cases", "val_cases", "test_cases", "leakage"),  # follow from the store, the labels and the weights
     *("reason", "traceback"),  # of a run that failed

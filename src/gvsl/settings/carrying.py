@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from gvsl.errors import UserError
 from gvsl.settings import check_settings
-from gvsl.settings.propagation import PropagationSettings
+from gvsl.settings.propagation import PoolSettings
 
 
 @dataclass(frozen=True)
-class CarrySettings(PropagationSettings):
+class CarrySettings(PoolSettings):
     """How labels are carried onto unlabelled volumes and trained on; without effect unless --carry names a run.
 
     Raises:

@@ -80,6 +80,11 @@ class GVSLSettings:
     independent_poses: bool = True
     """Draw the spatial augmentation of a pair's two volumes independently, so that there are poses to match (False: one
     draw for both, as in the published code)."""
+    labels: tuple[str, ...] = ()
+    """Ids of labelled cases of the split train whose labels the matching may see, two or more; none if not given.
+    Weights that saw them are refused where fewer labelled cases are drawn."""
+    labels_weight: float = 1.0
+    """Weight of the Dice loss of labels carried between them."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from gvsl.settings import check_settings
 
 Voting = Literal["local", "joint", "majority"]
 Start = Literal["affine", "field", "none"]
+Images = Literal["own", "atlas", "both"]
+Targets = Literal["hard", "soft"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,31 @@ class PropagationSettings:
         check_settings(self, prefix, refine=0, least_dice=0)
         if self.least_dice > 1:
             raise UserError(f"{prefix}least_dice is {self.least_dice}: give 0 to 1")
+
+
+@dataclass(frozen=True)
+class PoolSettings(PropagationSettings):
+    """How labels are carried onto volumes that are trained on.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    images: Images = "own"
+    """Images that are trained on: the volume's `own` with the carried labels; each `atlas` itself, warped onto the
+    volume as its labels are, so that both fit (Zhao et al. 2019); or `both`."""
+    appearance: float = 0.0
+    """Standard deviation in voxels of the Gaussian that smooths the difference between a volume and the atlas warped
+    onto it, which is added to the warped image; 0 leaves it as it is."""
+
+    targets: Targets = "hard"
+    """Targets of the examples: at each voxel the label with most votes (`hard`), or the shares of the votes (`soft`),
+    weighed by the confidence where the labels are carried onto another image."""
+
+    def check(self, prefix: str) -> None:
+        """Check the ranges; messages name the settings with a prefix."""
+        super().check(prefix)
+        check_settings(self, prefix, appearance=0)
 
 
 @dataclass(frozen=True)

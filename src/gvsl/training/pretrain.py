@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from gvsl.backbones import UNet3D, levels_for
-from gvsl.backbones.provenance import image_hashes
+from gvsl.backbones.provenance import LABELS, image_hashes, short_hash
 from gvsl.backbones.weights import save_weights
 from gvsl.data import PairStream, crop_for
 from gvsl.errors import UserError
@@ -37,7 +37,7 @@ COMMAND = "gvsl pretrain"
 def pretrain(
     store: Store, out: Path, settings: PretrainSettings, method: str = "gvsl", resume: bool = False
 ) -> RunRecord:
-    """Pre-train a backbone on a store's volumes, without labels.
+    """Pre-train a backbone on a store's volumes, without labels but for those that the method's settings name.
 
     Writes `out`/record.json, curves.csv, weights/, checkpoints/ and tensorboard/. On the CPU the same seed gives the
     same weights, also if the run was stopped and resumed.
@@ -66,7 +66,7 @@ def _pretrain(store: Store, out: Path, settings: PretrainSettings, method: str, 
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
     effects = effects_of(settings)
     checkpoint, first_step = _start(out, config, effects, store, resume)
-    stream = PairStream(store, settings.data, settings.seed, first_step)
+    stream = PairStream(store, settings.data, settings.seed, first_step, network.labelled)
     config["data"]["crop"] = list(stream.crop)
     try:
         network.check(stream.crop, len(stream.ids))
@@ -113,9 +113,10 @@ def _pretrain(store: Store, out: Path, settings: PretrainSettings, method: str, 
             "seed": settings.seed,
             "versions": record.environment,
             "pretrained": list(network.pretrained),
+            **({LABELS: _contents(store, network.labelled)} if network.labelled else {}),
         },
         heads={name: value for name, value in network.state_dict().items() if not name.startswith("backbone.")},
-        learnt_from=image_hashes(store.cases[case].content for case in stream.ids),
+        learnt_from=image_hashes(store.cases[case].content for case in stream.learnt_from()),
     )
     record.status = "finished"
     write_record(record, out)
@@ -228,6 +229,11 @@ def is_worthless(run: Path) -> bool:
     record = read_record(run)
     own = {RECORD_NAME, CURVES_NAME, TENSORBOARD, CHECKPOINT.parent.name}
     return record.kind == "pretrain" and record.status != "finished" and {path.name for path in run.iterdir()} <= own
+
+
+def _contents(store: Store, ids: Sequence[str]) -> dict[str, str]:
+    """Return the short content hash of each of these cases, by id."""
+    return {case: short_hash(store.cases[case].content) for case in ids}
 
 
 def _final_values(rows: Sequence[Row]) -> dict[str, float]:

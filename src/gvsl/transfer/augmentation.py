@@ -28,13 +28,14 @@ def augment(
 
     Args:
         image: (1, C, D, H, W), in [0, 1].
-        classes: class indices, (1, 1, D, H, W), moved with the image; None if there are none.
+        classes: class indices, (1, 1, D, H, W), or weighted votes of the classes, (1, classes, D, H, W), of a floating
+            type, moved with the image; None if there are none.
         settings: rates and ranges.
         seed: of the run.
         number: of the example, from 0.
 
     Returns:
-        The image, its border repeated where it was sampled outside, and the classes, `IGNORED` there.
+        The image, its border repeated where it was sampled outside, and the classes, `IGNORED` there; votes are 0.
     """
     state = int(np.random.SeedSequence([seed, DRAW_AUGMENT, number]).generate_state(1)[0])
     generator = torch.Generator(image.device).manual_seed(state)
@@ -58,8 +59,11 @@ def augment(
 def warp_classes(classes: Tensor, dvf: Tensor) -> Tensor:
     """Warp class indices, (1, 1, D, H, W): the class with the largest share at each point, `IGNORED` outside.
 
-    Each class is interpolated by itself, which keeps surfaces smoother than the nearest voxel would.
+    Each class is interpolated by itself, which keeps surfaces smoother than the nearest voxel would. Weighted votes,
+    (1, classes, D, H, W), are interpolated, and 0 outside.
     """
+    if classes.is_floating_point():
+        return warp(classes, dvf, exact=False) * inside(dvf)
     shares = functional.one_hot(classes[:, 0] - IGNORED).movedim(-1, 1).float()
     moved = warp(shares, dvf, padding="border", exact=False).argmax(1, keepdim=True) + IGNORED
     return moved.where(inside(dvf), IGNORED)

@@ -12,12 +12,12 @@ import torch
 from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.errors import UserError
 from gvsl.progress import progress
-from gvsl.propagation import PropagationSettings
+from gvsl.propagation import PoolSettings
 from gvsl.propagation.atlases import check_matcher, load_matcher, matcher_fingerprint, read_atlases
 from gvsl.propagation.pool import CarriedLabels, carry_onto
 from gvsl.settings.carrying import CarrySettings
 from gvsl.store import Store
-from gvsl.transfer.leakage import HELD_OUT, check_leakage, describe_leakage
+from gvsl.transfer.leakage import HELD_OUT, check_labels_seen, check_leakage, describe_leakage, labels_seen
 
 FOLDER_NAME = "carried"
 """Folder of the carried labels beside a run's checkpoint."""
@@ -44,14 +44,13 @@ class CarriedPool:
 
     def config(self) -> dict[str, Any]:
         """Return what a run's record says about it."""
-        cases = self.labels.cases
-        failed = [case.id for case in cases if not case.used]
         return {
             "carry": self.matcher.method,
             "carry_run": str(self.run),
             "carry_leakage": self.leakage,
-            "carried": len(cases),
-            "carry_failed": failed,
+            "carry_labels": list(labels_seen(self.matcher)),
+            "carried": len({case.id for case in self.labels.cases}),
+            "carry_failed": self.labels.failed,
         }
 
 
@@ -94,7 +93,7 @@ def carry_labels(
         settings: how.
         device: to compute on.
         allow_preprocessing_mismatch: accept a run on volumes that were prepared otherwise.
-        allow_leakage: accept a run that was trained on held-out images.
+        allow_leakage: accept a run that was trained on held-out images, or on labels of other cases than `train`.
 
     Raises:
         UserError: `run` can't match or does not fit the store, there is no volume to carry onto, or none matches.
@@ -103,13 +102,14 @@ def carry_labels(
     check_matcher(method, run, store, allow_preprocessing_mismatch)
     assert isinstance(method.backbone, PretrainedUNet3D)
     check_leakage(method.backbone, run, store, allow_leakage)
+    check_labels_seen(method.backbone, run, store, train, allow_leakage)
     targets = volumes_to_label(store, train, settings)
     atlases = read_atlases({store: list(train)})
     assert atlases.labels == dict(labels)
     method.to(device)
     moved = [atlas.to(device) for atlas in atlases.atlases]
     about = {"matcher": matcher_fingerprint(run), "store": store.hash, "atlases": list(train)}
-    how = PropagationSettings(**{item.name: getattr(settings, item.name) for item in fields(PropagationSettings)})
+    how = PoolSettings(**{item.name: getattr(settings, item.name) for item in fields(PoolSettings)})
     with progress(len(targets), "carrying labels", unit="volumes") as advance:
         found = carry_onto(method, moved, store, targets, folder, how, about, advance)
     if not found.used:

@@ -12,12 +12,14 @@ from torch import Tensor
 from gvsl.errors import UserError
 from gvsl.inferers.windows import random_box, windows
 from gvsl.io import Box
-from gvsl.propagation.pool import CarriedLabels
+from gvsl.propagation.pool import OWN, CarriedLabels
 from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store, class_indices
 
 DRAW_LABELS, DRAW_ORDER = 0, 1
 """Random streams of a run's seed, one for each use, so that neither draw depends on the other."""
+DRAW_EXAMPLE = 3
+"""Another, distinct from that of `gvsl.transfer.augmentation` too."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,24 @@ class LabelledCases(Cases):
         classes = class_indices(self.store.label(case, box), list(self.labels), self.store.ignored)
         return torch.from_numpy(classes)[None, None].to(self.device)
 
-    def training_target(self, case: str, box: Box | None = None) -> Tensor:
-        """Return what is trained on: the carried label map of a case that has one, else `target`."""
-        if self.carried is None or case not in self.carried.used:
-            return self.target(case, box)
-        return torch.from_numpy(self.carried.classes(case, box).astype(np.int64))[None, None].to(self.device)
+    def training_example(self, case: str, box: Box | None, seed: int, number: int) -> tuple[Tensor, Tensor]:
+        """Return the image that a run's `number`-th example is trained on, (1, C, D, H, W), and its target.
+
+        They are a case's own, or of its examples with carried labels, if it has some, one drawn at random. The target
+        is class indices, (1, 1, D, H, W), int64, or weighted votes, (1, classes, D, H, W), float32.
+        """
+        if self.carried is None or case not in self.carried.examples:
+            return self.image(case, box), self.target(case, box)
+        choices = self.carried.examples[case]
+        atlas = choices[int(np.random.default_rng([seed, DRAW_EXAMPLE, number]).integers(len(choices)))]
+        if self.carried.soft:
+            target = torch.from_numpy(self.carried.votes(case, atlas, box))[None]
+        else:
+            target = torch.from_numpy(self.carried.classes(case, atlas, box).astype(np.int64))[None, None]
+        if atlas == OWN:
+            return self.image(case, box), target.to(self.device)
+        image = torch.from_numpy(self.carried.image(case, atlas, box))[None]
+        return image.to(self.device), target.to(self.device)
 
 
 def draw_labelled(

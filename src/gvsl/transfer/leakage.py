@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gvsl.backbones import UNet3D
-from gvsl.backbones.provenance import image_hashes, short_hash
+from gvsl.backbones.provenance import LABELS, image_hashes, short_hash
 from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.errors import UserError
 from gvsl.store import Store
@@ -36,6 +37,35 @@ def check_leakage(backbone: UNet3D, weights: str | Path, store: Store, allow_lea
         raise UserError(
             f"{weights} was trained on images that {store.path} holds out in val or test: {few(leaked, NAMED)}; remove "
             "them from its pre-training, or from val and test, or give --allow-leakage"
+        )
+
+
+def labels_seen(backbone: UNet3D) -> dict[str, str]:
+    """Return the cases whose labels the weights, or those they began from, were pre-trained on, id to short hash."""
+    seen: dict[str, str] = {}
+    past: Any = backbone.provenance if isinstance(backbone, PretrainedUNet3D) else None
+    while isinstance(past, dict):
+        found = past.get(LABELS)
+        if isinstance(found, dict):
+            seen |= {str(case): str(content) for case, content in found.items()}
+        past = past.get("weights")
+    return seen
+
+
+def check_labels_seen(
+    backbone: UNet3D, weights: str | Path, store: Store, train: Sequence[str], allow_leakage: bool = False
+) -> None:
+    """Refuse weights that saw labels of other cases than those drawn, unless allowed: a run says how many it had.
+
+    Raises:
+        UserError: the weights were trained on labels of cases that are not among the training cases.
+    """
+    drawn = {short_hash(store.cases[case].content) for case in train}
+    others = [case for case, content in labels_seen(backbone).items() if content not in drawn]
+    if others and not allow_leakage:
+        raise UserError(
+            f"{weights} saw the labels of {few(others, NAMED)}, not among the {len(train)} labelled cases drawn here: "
+            "draw those too, pre-train with --pretext.labels on the drawn ones, or give --allow-leakage"
         )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from gvsl.transfer.carrying import FOLDER_NAME, NOT_CARRIED, CarriedPool, carry_
 from gvsl.transfer.checkpoint import Checkpoint, part_folder
 from gvsl.transfer.classification import Classification
 from gvsl.transfer.fit import fit
-from gvsl.transfer.leakage import check_leakage, describe_leakage, images_learnt_from
+from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage, images_learnt_from, labels_seen
 from gvsl.transfer.monitor import FitResult
 from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.preflight import check_mode, check_splits
@@ -104,7 +104,7 @@ def _run(
         raise UserError("--carry carries label maps, and this task has none: leave it out")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        backbone = _scratch(settings, store) if source is None else _load(source, weights, store, settings)
+        backbone = _scratch(settings, store) if source is None else _load(source, weights, store, task.train, settings)
         network = task.build(backbone).to(device)
     start = "scratch" if source is None else hashlib.sha256((source / MODEL_NAME).read_bytes()).hexdigest()
     identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
@@ -184,16 +184,20 @@ def _learnt_from(network: AdaptedNetwork, store: Store, task: Task, pool: Carrie
     return images_learnt_from(network, store, [*task.train, *pool.labels.used], pool.matcher)
 
 
-def _load(source: Path, name: str | Path | None, store: Store, settings: TransferSettings) -> PretrainedUNet3D:
+def _load(
+    source: Path, name: str | Path | None, store: Store, train: Sequence[str], settings: TransferSettings
+) -> PretrainedUNet3D:
     """Load the backbone in a folder of weights, and check that it fits the store.
 
     Raises:
-        UserError: it can't be loaded, does not fit, or was trained on images that the store holds out.
+        UserError: it can't be loaded, does not fit, or was trained on images that the store holds out, or on labels of
+            other cases than `train`.
     """
     assert name is not None
     backbone = load_backbone(source)
     check_preprocessing(backbone, name, store, settings.allow_preprocessing_mismatch)
     check_leakage(backbone, name, store, settings.allow_leakage)
+    check_labels_seen(backbone, name, store, train, settings.allow_leakage)
     return backbone
 
 
@@ -261,12 +265,13 @@ def _method(backbone: UNet3D) -> str:
 
 
 def _pretraining(backbone: UNet3D) -> dict[str, Any]:
-    """Return steps, seed and the store's hash of a backbone's pre-training, as far as its weights record them."""
+    """Return steps, seed, store's hash and cases of labels seen of a backbone's pre-training, as far as recorded."""
     if not isinstance(backbone, PretrainedUNet3D):
         return {}
     past, store = backbone.provenance, backbone.provenance.get("store")
     found = {"steps": past.get("steps"), "seed": past.get("seed")}
     found["store"] = store.get("hash") if isinstance(store, dict) else None
+    found["labels"] = list(labels_seen(backbone)) or None
     return {name: value for name, value in found.items() if value is not None}
 
 
