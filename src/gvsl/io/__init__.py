@@ -7,13 +7,23 @@ from gvsl.io.read import (
     COMPANION_SUFFIXES,
     LABEL_SUFFIXES,
     VOLUME_SUFFIXES,
+    declared_modality,
     peek,
     read_label,
     read_volume,
     write_like,
 )
 from gvsl.io.resample import resample, resample_onto
-from gvsl.io.volume import Box, UnusableFile, Volume, bounding_box, format_sizes, same_grid, to_canonical
+from gvsl.io.volume import (
+    Box,
+    UnusableFile,
+    Volume,
+    bounding_box,
+    format_sizes,
+    refuse_other_grid,
+    same_grid,
+    to_canonical,
+)
 
 __all__ = [
     "COMPANION_SUFFIXES",
@@ -24,6 +34,7 @@ __all__ = [
     "UnusableFile",
     "Volume",
     "bounding_box",
+    "declared_modality",
     "find_series",
     "format_sizes",
     "group_series",
@@ -32,6 +43,7 @@ __all__ = [
     "read_label",
     "read_volume",
     "refuse_label_map",
+    "refuse_other_grid",
     "resample",
     "resample_onto",
     "same_grid",

@@ -61,6 +61,14 @@ def same_grid(one: Volume, other: Volume, tolerance: float = 0.1) -> bool:
     return bool(apart <= tolerance * min(one.spacing))
 
 
+def refuse_other_grid(label: Volume, image: Volume) -> None:
+    """Refuse a label map that is not on the grid of its image; UnusableFile if it isn't."""
+    if not same_grid(image, label):
+        own, expected = (format_sizes(volume.array.shape) for volume in (label, image))
+        why = f"{own} instead of {expected}" if own != expected else "same shape, different position"
+        raise UnusableFile(f"its grid is not that of its image: {why}")
+
+
 def to_canonical(volume: Volume) -> Volume:
     """Reorder and flip the axes to RAS+ without interpolation.
 

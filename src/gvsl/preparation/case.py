@@ -14,11 +14,10 @@ from gvsl.files import MAX_NAME
 from gvsl.io import (
     UnusableFile,
     Volume,
-    format_sizes,
     read_label,
     read_volume,
     refuse_label_map,
-    same_grid,
+    refuse_other_grid,
     to_canonical,
 )
 from gvsl.preparation.sources import Origin, Stamp, case_stamps
@@ -77,14 +76,14 @@ def prepare_case(
             notes += [f"its label map: {note}" for note in found.notes]
             label = to_canonical(relabelled(found, label_values))
             refuse_unnamed(label, label_names)
-            _check_grid(label, upright)
+            refuse_other_grid(label, upright)
             label = Volume(label.array, upright.affine)  # equal but for rounding
             current = main
         mask = None
         if case.mask is not None and preprocessing.crop == "lungs":
             current = case.mask
             mask = to_canonical(read_label(case.mask))
-            _check_grid(mask, upright)
+            refuse_other_grid(mask, upright)
             if not (mask.array > 0).any():
                 raise UnusableFile("is an empty lung mask; correct it, or remove it")
             current = main
@@ -158,10 +157,3 @@ def relative(path: Path, root: Path) -> str:
     """Return a file's name in the manifest."""
     name = path.absolute().relative_to(root).as_posix()
     return name.encode("utf-8", "backslashreplace").decode()  # a name may be no valid Unicode
-
-
-def _check_grid(label: Volume, image: Volume) -> None:
-    if not same_grid(image, label):
-        own, expected = (format_sizes(volume.array.shape) for volume in (label, image))
-        why = f"{own} instead of {expected}" if own != expected else "same shape, different position"
-        raise UnusableFile(f"its grid is not that of its image: {why}")

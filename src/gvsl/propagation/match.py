@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gvsl.geometry import spatial_shape
+from gvsl.io import UnusableFile
 from gvsl.methods import GVSL
 from gvsl.propagation.settings import MatchSettings
 from gvsl.refinement import RefinementSettings, refine
@@ -38,6 +39,9 @@ def match_volumes(method: GVSL, moving: Tensor, fixed: Tensor, settings: MatchSe
         moving: (1, C, D, H, W), in [0, 1], prepared like the method's training data.
         fixed: the same, of any other size.
         settings: start and steps of the refinement.
+
+    Raises:
+        UnusableFile: the field is not finite.
     """
     shape = common_shape([spatial_shape(moving), spatial_shape(fixed)], 2 ** (method.backbone.levels - 1))
     moving, fixed = centred(moving, shape), centred(fixed, shape)
@@ -47,6 +51,8 @@ def match_volumes(method: GVSL, moving: Tensor, fixed: Tensor, settings: MatchSe
         return Matched(moving, fixed, dvf, start)
     found = method.match(moving, fixed, refine=settings.refine, start=settings.start)
     dvf = found.affine if settings.start == "affine" and not settings.refine else found.dvf
+    if not bool(torch.isfinite(dvf).all()):
+        raise UnusableFile("the network's field for it is not finite: are the weights damaged?")
     return Matched(moving, fixed, dvf, found.affine)
 
 
