@@ -49,7 +49,8 @@ def registration_page(
     arrays = {name: array for name, array in volumes.items() if array.ndim > 0}
     shown = Shown(title, Volume("pair", title, arrays), spacing=spacing)
     sections = [_slices(arrays), *_structures(record), _use(record, names)]
-    contents = [("summary", "Summary"), ("viewer", "Volumes"), ("slices", "Slices"), ("use", "Files")]
+    scored = [("dice", "DSC")] if record["structures"] else []
+    contents = [("summary", "Summary"), ("viewer", "Volumes"), ("slices", "Slices"), *scored, ("use", "Files")]
     return page(f"gvsl register: {title}", contents, _top(record, title), _summary(record), view([shown]), *sections)
 
 

@@ -125,8 +125,9 @@ function buildControls(number) {
       tools.append(make("label", {}, input, view));
     }
     tools.append(toggle("deformed grid", "grid"));
-    if (arrays.truth) tools.append(toggle("outline of the fixed labels", "truth"));
-    if (arrays.carried) tools.append(toggle("outline of the carried labels", "carried"));
+    for (const [name, text] of [["truth", "labels of the fixed image"], ["carried", "carried labels"]]) {
+      if (arrays[name]) tools.append(toggle(text, name, patch(OUTLINES[name])));
+    }
     tools.append(jacobianKey());
   } else {
     tools.append(toggle("outline of the truth", "truth"));
@@ -138,24 +139,26 @@ function buildControls(number) {
   root.querySelector(".viewer-controls").replaceChildren(...(entries.length > 1 ? [select, choices] : []), tools);
 }
 
-function key(colour, name) {
-  const patch = make("i", { className: "patch" });
-  patch.style.setProperty("--fill", colour);
-  return make("span", { className: "viewer-label" }, patch, name);
+function patch(colour) {
+  const square = make("i", { className: "patch" });
+  square.style.setProperty("--fill", colour);
+  return square;
 }
+
+const key = (colour, name) => make("span", { className: "viewer-label" }, patch(colour), name);
 
 /** The colours of the Jacobian, shown with it. */
 function jacobianKey() {
   const keys = [
-    [LARGER, "moving image twice as large, or more"], [SMALLER, "half as large, or less"], [FOLDED, "folded"],
+    [LARGER, `moving image ${MOST} times as large`], [SMALLER, `1/${MOST} as large`], [FOLDED, "folded"],
   ].map(([colour, name]) => key(`rgb(${colour.join(",")})`, name));
   return make("div", { className: "tools viewer-jacobian", hidden: options.view !== "Jacobian" }, ...keys);
 }
 
-function toggle(text, option) {
+function toggle(text, option, ...beside) {
   const input = make("input", { type: "checkbox", checked: options[option] });
   input.addEventListener("change", () => { options[option] = input.checked; draw(); });
-  return make("label", {}, input, text);
+  return make("label", {}, input, ...beside, text);
 }
 
 if (root) {

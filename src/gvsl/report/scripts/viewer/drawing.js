@@ -1,6 +1,8 @@
 // Drawing of the viewer's planes on canvases, in radiological view unless the page's switch says neurological.
 const CHECKER = 8; // voxels
-// Colours of Jacobian determinants from 2 and from 1/2 on, and of folds.
+const OUTLINES = { truth: "#ffffff", carried: "#2ee6a6" };
+// Colours of Jacobian determinants from MOST and from 1 / MOST on, and of folds.
+const MOST = 4;
 const LARGER = [230, 159, 0];
 const SMALLER = [86, 180, 233];
 const FOLDED = [255, 0, 255];
@@ -32,7 +34,7 @@ function jacobianColour(p) {
   const determinant = jacobian(p);
   if (determinant <= 0) return FOLDED;
   const tint = determinant > 1 ? LARGER : SMALLER;
-  const [value, strength] = [valueAt("fixed", p), Math.min(1, Math.abs(Math.log2(determinant)))];
+  const [value, strength] = [valueAt("fixed", p), Math.min(1, Math.abs(Math.log(determinant) / Math.log(MOST)))];
   return tint.map((part) => value + strength * (part - value));
 }
 
@@ -47,8 +49,7 @@ function drawPane(pane) {
   if (isMirrored()) context.setTransform(-1, 0, 0, 1, canvas.width, 0);
   paint(pane, context);
   if (role !== "moving") {
-    if (options.truth && arrays.truth) outline(pane, context, "truth", "#ffffff");
-    if (options.carried && arrays.carried) outline(pane, context, "carried", "#e69f00");
+    for (const name of Object.keys(OUTLINES)) if (options[name] && arrays[name]) outline(pane, context, name);
   }
   if (role === "moving" && options.grid) drawGrid(pane, context);
   mark(pane, context, focus);
@@ -81,7 +82,7 @@ const spot = (pane, p) => [
 ];
 
 /** Draw lines between voxels of different labels. */
-function outline(pane, context, name, colour) {
+function outline(pane, context, name) {
   const { data, shape } = arrays[name];
   const { across, up, normal } = pane.plane;
   const p = [0, 0, 0];
@@ -108,7 +109,7 @@ function outline(pane, context, name, colour) {
       }
     }
   }
-  stroke(context, colour, 1.6);
+  stroke(context, OUTLINES[name], 1.6);
 }
 
 function stroke(context, colour, width) {
