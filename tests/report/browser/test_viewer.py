@@ -176,7 +176,7 @@ def test_the_jacobian_is_drawn_over_the_fixed_image(show: Callable[..., Opened],
     page = show(report).page
     choose(page, "gvsl pre-training")
     assert page.locator(".viewer-jacobian").is_hidden()
-    page.get_by_label("Jacobian").check()
+    page.get_by_role("radio", name="Jacobian").check()
     assert page.locator(".viewer-jacobian").is_visible()
     determinant = (1 + 1 / 8) * (1 - 1 / 16) * (1 + 1 / 32)
     assert f"Jacobian {determinant:.2f}" in page.inner_text(".viewer-words")
