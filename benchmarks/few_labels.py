@@ -34,7 +34,8 @@ from gvsl.metrics.bootstrap import mean_with_interval
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.propagation import Atlas, PropagationSettings
 from gvsl.propagation.atlases import load_matcher, read_atlases
-from gvsl.propagation.carry import Warped, centred, common_shape, labels_by, warped_onto
+from gvsl.propagation.carry import Warped, labels_by, warped_onto
+from gvsl.propagation.match import centred, common_shape
 from gvsl.propagation.vote import Voting, fuse
 from gvsl.records import environment, read_record, utc_now
 from gvsl.settings.propagation import Start

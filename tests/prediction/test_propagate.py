@@ -9,34 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from gvsl.backbones import UNet3D, UNet3DSettings
+from gvsl.backbones import UNet3D
 from gvsl.backbones.weights import save_weights
 from gvsl.cases import Dataset
 from gvsl.cli import main
-from gvsl.data import DataSettings
 from gvsl.errors import UserError
 from gvsl.methods.gvsl import gvsl_no_matching
 from gvsl.prediction.propagate import PropagateSettings, propagate
 from gvsl.records import RunRecord, write_record
 from gvsl.store import Store
 from gvsl.store.manifest import manifest_hash
-from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings, pretrain
 
 QUICK = PropagateSettings(refine=4, start="none", least_dice=0)
-
-
-@pytest.fixture(scope="session")
-def matcher(phantom_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pre-training of two steps; with `start` none, its network decides nothing."""
-    out = tmp_path_factory.mktemp("matcher") / "run"
-    settings = PretrainSettings(
-        backbone=UNet3DSettings(width=8, levels=3),
-        data=DataSettings(batch_size=1, crop=(16, 16, 16), workers=0),
-        optimiser=OptimiserSettings(learning_rate=1e-3, schedule="constant", warmup_steps=0),
-        trainer=TrainerSettings(max_steps=2, device="cpu", checkpoint_every=2, log_every=1),
-    )
-    pretrain(phantom_store, out, settings)
-    return out
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

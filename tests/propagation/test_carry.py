@@ -9,7 +9,7 @@ from gvsl.geometry import gaussian_smooth, warp
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.propagation import Atlas, PropagationSettings, carry
-from gvsl.propagation.carry import centred, common_shape, uncentred
+from gvsl.propagation.match import centred, common_shape, uncentred
 
 SHAPE = (24, 20, 22)
 SETTINGS = PropagationSettings(refine=30, start="none", least_dice=0)

@@ -22,6 +22,7 @@ from gvsl.cli.output import summary, visible_output
 from gvsl.cli.predict import predict
 from gvsl.cli.pretrain import methods, pretrain
 from gvsl.cli.propagate import propagate
+from gvsl.cli.register import register
 from gvsl.cli.report import report
 from gvsl.cli.transfer import transfer
 from gvsl.errors import UserError
@@ -51,6 +52,7 @@ COMMANDS: dict[str, Command] = {
     "transfer": transfer,
     "predict": predict,
     "propagate": propagate,
+    "register": register,
     "benchmark": benchmark,
     "report": report,
 }

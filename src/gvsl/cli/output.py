@@ -1,7 +1,7 @@
 """Output shared by several commands."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -68,15 +68,24 @@ def report_images(out: Path, outcome: "Predicted") -> None:
     Raises:
         UserError: one failed.
     """
-    count = len(outcome.done) + len(outcome.present) + len(outcome.failed)
-    present = f", {len(outcome.present)} were there already" if outcome.present else ""
-    print(f"{out}: {len(outcome.done)} of {count} images done{present}")
-    for image, reason in outcome.failed:
-        print(f"  {image.id} ({printable(str(image.image))}): {one_line(reason)}")
-    if outcome.failed:
-        first, reason = outcome.failed[0]
-        missed = f"{len(outcome.failed)} of {count} images were not done"
-        raise UserError(f"{missed}; the first, {first.image}: {reason}")
+    failures = [(image.id, image.image, reason) for image, reason in outcome.failed]
+    report_failures(out, "images", len(outcome.done), len(outcome.present), failures)
+
+
+def report_failures(out: Path, things: str, done: int, present: int, failures: Sequence[tuple[str, Path, str]]) -> None:
+    """Print how many things of a list were done or there already, and each that failed: its id, file and reason.
+
+    Raises:
+        UserError: one failed.
+    """
+    count = done + present + len(failures)
+    print(f"{out}: {done} of {count} {things} done{f', {present} were there already' if present else ''}")
+    for name, file, reason in failures:
+        print(f"  {name} ({printable(str(file))}): {one_line(reason)}")
+    if failures:
+        _, file, reason = failures[0]
+        missed = f"{len(failures)} of {count} {things} were not done"
+        raise UserError(f"{missed}; the first, {file}: {reason}")
 
 
 def summary(command: Callable[..., object]) -> str:

@@ -7,6 +7,7 @@ from gvsl.io.read import (
     COMPANION_SUFFIXES,
     LABEL_SUFFIXES,
     VOLUME_SUFFIXES,
+    declared_modality,
     has_frames,
     image_volume,
     peek,
@@ -16,7 +17,17 @@ from gvsl.io.read import (
     write_like,
 )
 from gvsl.io.resample import resample, resample_onto
-from gvsl.io.volume import Box, UnusableFile, Volume, bounding_box, format_sizes, other_grid, same_grid, to_canonical
+from gvsl.io.volume import (
+    Box,
+    UnusableFile,
+    Volume,
+    bounding_box,
+    format_sizes,
+    other_grid,
+    refuse_other_grid,
+    same_grid,
+    to_canonical,
+)
 
 __all__ = [
     "COMPANION_SUFFIXES",
@@ -27,6 +38,7 @@ __all__ = [
     "UnusableFile",
     "Volume",
     "bounding_box",
+    "declared_modality",
     "find_series",
     "format_sizes",
     "group_series",
@@ -39,6 +51,7 @@ __all__ = [
     "read_label",
     "read_volume",
     "refuse_label_map",
+    "refuse_other_grid",
     "resample",
     "resample_onto",
     "same_grid",

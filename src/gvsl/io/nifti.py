@@ -59,6 +59,20 @@ def write_nifti(path: Path, volume: Volume) -> None:
         nibabel.save(image, temporary)
 
 
+def write_nifti_vectors(path: Path, vectors: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """Write a vector at each voxel, (D, H, W, 3), as NIfTI-1 of intent vector; an existing file is replaced.
+
+    The file is gzipped if its name ends in .gz.
+    """
+    image = nibabel.Nifti1Image(vectors[:, :, :, None, :], affine)
+    image.header.set_xyzt_units("mm")
+    image.header.set_intent("vector")
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner")
+    with whole_file(path) as temporary:
+        nibabel.save(image, temporary)
+
+
 def write_nifti_like(path: Path, array: NDArray[Any], like: Path) -> None:
     """Write voxels, (D, H, W), with the header of the NIfTI file `like`; an existing file is replaced.
 

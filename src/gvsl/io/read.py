@@ -119,6 +119,18 @@ def peek(path: Path, parts: Sequence[str] = (), count: int = 0) -> tuple[Volume,
     return Volume(np.broadcast_to(np.uint8(0), shape), affine), sample
 
 
+def declared_modality(path: Path, parts: Sequence[str] = ()) -> str:
+    """Return the modality that a DICOM file or series declares, such as CT or MR; empty if there is none.
+
+    The arguments and errors are those of `read_volume`.
+    """
+    kind = _format_of(path)
+    if kind not in ("folder", "dicom"):
+        return ""
+    files = [path / part for part in parts] or (_dicom_files(path) if kind == "folder" else [path])
+    return str(read_header(files[0], ("Modality",)).get("Modality", "")).upper() if files else ""
+
+
 def write_like(path: Path, array: NDArray[Any], like: Path, affine: NDArray[np.float64]) -> None:
     """Write voxels as NIfTI on the grid of the volume `like`; an existing file is replaced.
 

@@ -69,6 +69,13 @@ def other_grid(own: Volume, expected: Volume) -> str:
     return f"{found} instead of {wanted}" if found != wanted else "same shape, different position"
 
 
+def refuse_other_grid(label: Volume, image: Volume) -> None:
+    """Refuse a label map that is not on the grid of its image; UnusableFile if it isn't."""
+    why = other_grid(label, image)
+    if why:
+        raise UnusableFile(f"its grid is not that of its image: {why}")
+
+
 def to_canonical(volume: Volume) -> Volume:
     """Reorder and flip the axes to RAS+ without interpolation.
 

@@ -156,11 +156,8 @@ def write_results(
                     raise UnusableFile(image.unusable)
                 written = _write_one(results, ledger, image, read, tell)
                 (outcome.done if written else outcome.present).append(image)
-            except UserError as error:
-                outcome.failed.append((image, str(error)))
             except Exception as error:  # whatever it is, the other images are predicted
-                reason = _resource_error(error, out) or f"fails with {type(error).__name__}: {error}"
-                outcome.failed.append((image, reason))
+                outcome.failed.append((image, reason_of(error, out)))
             advance()
     return outcome
 
@@ -188,6 +185,18 @@ def refuse_names(names: Sequence[str]) -> None:
     longest = max(len(os.fsencode(name)) for name in names)
     if longest > MAX_NAME:
         raise UnusableFile(f"its result would have a name of {longest} bytes, {MAX_NAME} are the most; rename it")
+
+
+def reason_of(error: Exception, out: Path) -> str:
+    """Return why an item of a list failed, for the user, whatever the error is.
+
+    Args:
+        error: what ended it.
+        out: the folder of the results, to name it.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    return _resource_error(error, out) or f"fails with {type(error).__name__}: {error}"
 
 
 def _resource_error(error: Exception, out: Path) -> str | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gvsl.cases import Case, is_ignored
 from gvsl.errors import UserError
 from gvsl.files import MAX_NAME
-from gvsl.io import UnusableFile, Volume, other_grid, read_label, to_canonical
+from gvsl.io import UnusableFile, Volume, read_label, refuse_other_grid, to_canonical
 from gvsl.preparation.sources import Stamp, Stamps, case_stamps
 from gvsl.preparation.staging import Done, put_array
 from gvsl.preprocessing.apply import foreground_box, preprocess_channels, without_air
@@ -70,14 +70,14 @@ def prepare_case(
             notes += [f"its label map: {note}" for note in found.notes]
             label = to_canonical(relabelled(found, label_values))
             refuse_unnamed(label, label_names)
-            _check_grid(label, upright)
+            refuse_other_grid(label, upright)
             label = Volume(label.array, upright.affine)  # equal but for rounding
             current = main
         mask = None
         if case.mask is not None and preprocessing.crop == "lungs":
             current = case.mask
             mask = to_canonical(read_label(case.mask))
-            _check_grid(mask, upright)
+            refuse_other_grid(mask, upright)
             if not (mask.array > 0).any():
                 raise UnusableFile("is an empty lung mask; correct it, or remove it")
             current = main
@@ -158,9 +158,3 @@ def relative(path: Path, root: Path) -> str:
     """Return a file's name in the manifest."""
     name = path.absolute().relative_to(root).as_posix()
     return name.encode("utf-8", "backslashreplace").decode()  # a name may be no valid Unicode
-
-
-def _check_grid(label: Volume, image: Volume) -> None:
-    why = other_grid(label, image)
-    if why:
-        raise UnusableFile(f"its grid is not that of its image: {why}")

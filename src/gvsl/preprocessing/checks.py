@@ -19,6 +19,10 @@ MIN_GAIN = 0.1
 """Minimum fraction of voxels that an offset must bring to air and soft tissue to be believed."""
 PEAK_RATIO = 2.0
 """Minimum ratio of a soft tissue peak to the intervals beside it; dense bone has no such peak."""
+MIN_SHARE = 0.02
+"""Minimum fraction of voxels at air or lung, and at soft tissue, of a CT that is told by its values."""
+LOWEST_HU = -4096.0
+"""Lowest value of a CT in HU, padding included."""
 MIN_SIDE = 4
 """Minimum voxels of a prepared volume along each axis; cine MR has as few as six slices."""
 MIN_RANGE = 0.02
@@ -84,6 +88,21 @@ def check_channels(sources: Sequence[Volume], ready: Sequence[Volume], spec: Pre
 
 def _of_channel(spec: Preprocessing, number: int) -> str:
     return f"channel {spec.channels[number].name}: " if spec.channels else ""
+
+
+def seems_hounsfield(image: Volume) -> bool | None:
+    """Return True if the intensities of an image can only be HU, False if they can't be, None if they may be.
+
+    Air or lung beside soft tissue is HU; values that are all 0 or more are not.
+    """
+    values = _sample(image.array)
+    if values.min() >= 0:
+        return False
+    values = values[values > values.min()]
+    if values.size == 0:
+        return None
+    shares = (values <= AIR_HU).mean(), _fraction(values, 0)
+    return True if min(shares) >= MIN_SHARE and values.min() >= LOWEST_HU else None
 
 
 def check_prepared(source: Volume, ready: Volume, spec: Preprocessing) -> list[str]:

@@ -12,11 +12,9 @@ from torch.nn import functional
 from gvsl.geometry import spatial_shape, warp
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
+from gvsl.propagation.match import Shape, centred, match_volumes, uncentred
 from gvsl.propagation.vote import fuse
-from gvsl.refinement import RefinementSettings, refine
 from gvsl.settings.propagation import PropagationSettings
-
-Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -128,9 +126,8 @@ def carried_back(method: GVSL, carried: Carried, image: Tensor, atlas: Atlas, se
 
 def warped_onto(method: GVSL, atlas: Atlas, image: Tensor, settings: PropagationSettings) -> Warped:
     """Return an atlas warped onto an image."""
-    shape = common_shape([spatial_shape(atlas.image), spatial_shape(image)], 2 ** (method.backbone.levels - 1))
-    moving, fixed = centred(atlas.image, shape), centred(image, shape)
-    return labels_by(_field(method, moving, fixed, settings), atlas, moving, spatial_shape(image))
+    matched = match_volumes(method, atlas.image, image, settings)
+    return labels_by(matched.dvf, atlas, matched.moving, spatial_shape(image))
 
 
 def labels_by(dvf: Tensor, atlas: Atlas, moving: Tensor, wanted: Shape) -> Warped:
@@ -151,40 +148,6 @@ def labels_by(dvf: Tensor, atlas: Atlas, moving: Tensor, wanted: Shape) -> Warpe
     return Warped(*(uncentred(each, wanted) for each in (warp(moving, dvf, padding="border"), labels, known)))
 
 
-def _field(method: GVSL, moving: Tensor, fixed: Tensor, settings: PropagationSettings) -> Tensor:
-    if settings.start == "none":  # the control needs no pass of the network
-        start = moving.new_zeros(len(moving), 3, *spatial_shape(fixed))
-        return refine(start, moving, fixed, RefinementSettings(steps=settings.refine)) if settings.refine else start
-    found = method.match(moving, fixed, refine=settings.refine, start=settings.start)
-    return found.affine if settings.start == "affine" and not settings.refine else found.dvf
-
-
 def _agreement(labels: Tensor, carried: Carried) -> float:
     """Return how far an atlas's labels, (classes, D, H, W), agree with the fused ones on the structures."""
     return float((labels[1:] * carried.votes[0, 1:]).sum())
-
-
-def common_shape(shapes: Sequence[Shape], multiple: int) -> Shape:
-    """Return the smallest shape that holds all of these and whose sides are multiples of a number.
-
-    >>> common_shape([(35, 51, 35), (36, 48, 30)], 8)
-    (40, 56, 40)
-    """
-    first, second, third = (-(-max(sides) // multiple) * multiple for sides in zip(*shapes, strict=True))
-    return first, second, third
-
-
-def centred(volumes: Tensor, shape: Shape, *, edge: bool = True) -> Tensor:
-    """Pad volumes on both sides to a shape, (B, C, D, H, W), by repeating the border, or with 0."""
-    padding: list[int] = []
-    for have, wanted in zip(reversed(volumes.shape[2:]), reversed(shape), strict=True):
-        before = (wanted - have) // 2
-        padding += [before, wanted - have - before]
-    return functional.pad(volumes.float(), padding, mode="replicate" if edge else "constant")
-
-
-def uncentred(volumes: Tensor, shape: Shape) -> Tensor:
-    """Cut volumes that `centred` padded to their shape before."""
-    for axis, wanted in enumerate(shape, start=2):
-        volumes = volumes.narrow(axis, (volumes.shape[axis] - wanted) // 2, wanted)
-    return volumes

@@ -37,7 +37,13 @@ def segmented_volume(image: NDArray[Any], truth: NDArray[Any], prediction: NDArr
     }
 
 
-def matched_volumes(moving: NDArray[Any], fixed: NDArray[Any], warped: NDArray[Any], dvf: NDArray[Any]) -> Volumes:
+def matched_volumes(
+    moving: NDArray[Any],
+    fixed: NDArray[Any],
+    warped: NDArray[Any],
+    dvf: NDArray[Any],
+    labels: Mapping[str, NDArray[Any]] | None = None,
+) -> Volumes:
     """Return a pair in [0, 1], the moving volume warped onto the fixed one, and the displacement field.
 
     Args:
@@ -45,10 +51,11 @@ def matched_volumes(moving: NDArray[Any], fixed: NDArray[Any], warped: NDArray[A
         fixed: (D, H, W).
         warped: (D, H, W).
         dvf: (3, D, H, W) in voxels.
+        labels: label maps on the fixed volume's grid, (D, H, W), by their names in the viewer: `truth`, `carried`.
 
     Returns:
-        `moving`, `fixed` and `warped` (uint8), `field` (int16, 256ths of a stored voxel, clipped), and `step`, the
-        subsampling factor.
+        `moving`, `fixed` and `warped` (uint8), `field` (int16, 256ths of a stored voxel, clipped), the labels (uint8 or
+        int16), and `step`, the subsampling factor.
     """
     step = _step(fixed.shape)
     steps = np.round(np.stack([_subsample(part, step) for part in dvf]) * (FIELD_STEPS / step))
@@ -58,6 +65,7 @@ def matched_volumes(moving: NDArray[Any], fixed: NDArray[Any], warped: NDArray[A
         "fixed": _grey(fixed, step),
         "warped": _grey(warped, step),
         "field": np.clip(steps, limits.min, limits.max).astype(np.int16),
+        **{name: _subsample(label, step).astype(label_type(label)) for name, label in (labels or {}).items()},
         "step": np.array(step),
     }
 

@@ -138,8 +138,8 @@ def pair_picture(pair: MatchedPair) -> dict[str, Any]:
 def pair_volumes(pair: MatchedPair) -> Volumes:
     """Return a pair's volumes in the viewer's format."""
     dvf = pair.matching.dvf
-    shown = (pair.moving[0, 0], pair.fixed[0, 0], warp(pair.moving, dvf)[0, 0], dvf[0])
-    return matched_volumes(*(part.numpy() for part in shown))
+    moving, fixed, warped = (each[0, 0].numpy() for each in (pair.moving, pair.fixed, warp(pair.moving, dvf)))
+    return matched_volumes(moving, fixed, warped, dvf[0].numpy())
 
 
 def plane(volume: Tensor, axis: int, index: int) -> np.ndarray[Any, Any]:

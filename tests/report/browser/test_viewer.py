@@ -170,3 +170,16 @@ def test_pairs_blink_and_checker(show: Callable[..., Opened], report: Path) -> N
     page.get_by_label("blink").check()
     # Colour and state are read at once: on a busy machine the image blinks again between two questions.
     assert [pixel_while(page, {"blinked": state}, *corner)[0] for state in ("true", "false")] == [255, 0]
+
+
+def test_the_jacobian_is_drawn_over_the_fixed_image(show: Callable[..., Opened], report: Path) -> None:
+    page = show(report).page
+    choose(page, "gvsl pre-training")
+    assert page.locator(".viewer-jacobian").is_hidden()
+    page.get_by_role("radio", name="Jacobian").check()
+    assert page.locator(".viewer-jacobian").is_visible()
+    determinant = (1 + 1 / 8) * (1 - 1 / 16) * (1 + 1 / 32)
+    assert f"Jacobian {determinant:.2f}" in page.inner_text(".viewer-words")
+    strength = np.log(determinant) / np.log(4)
+    grey = [255 * (1 - strength) + strength * part for part in (230, 159, 0)]  # a bright voxel, tinted
+    np.testing.assert_allclose(pixel(page, "fixed", "axial", 0.02, 0.02)[:3], grey, atol=1)

@@ -74,7 +74,7 @@ def _comparison(group: Group, method: str) -> Html:
         gap = group.lead(method)
         spreads = [(gap.over_cases, "over cases"), (gap.over_seeds, f"over {plural(gap.seeds, 'seed')}")]
         notes = [f"{plus_minus(value)} {where}" for value, where in spreads if value is not None]
-        stats.append(_stat(number(gap.mean, signed=True), "difference in DSC", notes, INK))
+        stats.append(stat(number(gap.mean, signed=True), "difference in DSC", notes, INK))
         words = f"{capital(outcome(gap))}."
     title = f"{group.store}: {feature_name(method, group.protocol)}"
     settings = [element("p", group.conditions, css="quiet")] if group.conditions else []
@@ -94,7 +94,7 @@ def _auc_comparison(shown: AucComparison) -> Html:
         other = feature_name(RANDOM, shown.protocol)
         stats.append(_auc(other, shown.random, colours[RANDOM]))
     if shown.mine.to_scratch is not None:
-        stats.append(_stat(number(shown.mine.to_scratch / 100, signed=True), "difference in AUC", [], INK))
+        stats.append(stat(number(shown.mine.to_scratch / 100, signed=True), "difference in AUC", [], INK))
     title = element("h3", f"{shown.store}: {shown.name}")
     words = element("p", f"{capital(shown.outcome)}.")
     return element("article", title, element("div", *stats, css="stats"), words, css="card whole")
@@ -103,7 +103,7 @@ def _auc_comparison(shown: AucComparison) -> Html:
 def _auc(name: str, cell: Cell, colour: str) -> Html:
     interval = f"95 % in [{number(cell.low / 100)}, {number(cell.high / 100)}]"
     seeds = join([text("seed "), seed_links(cell.runs)])
-    return _stat(number(cell.mean / 100), name, [interval, plural(cell.cases, "case"), seeds], colour)
+    return stat(number(cell.mean / 100), name, [interval, plural(cell.cases, "case"), seeds], colour)
 
 
 def _score(name: str, group: Group, runs: Sequence[Run]) -> Html:
@@ -111,10 +111,11 @@ def _score(name: str, group: Group, runs: Sequence[Run]) -> Html:
     notes: list[Html | str] = [f"{plus_minus(value.over_cases)} over {plural(value.cases, 'case')}"]
     notes += [f"{plus_minus(value.over_seeds)} over {plural(value.seeds, 'seed')}"] if value.seeds > 1 else []
     notes.append(join([text("seed "), seed_links(runs)]))
-    return _stat(number(value.mean), feature_name(name, group.protocol), notes, arm_colours(group.arms)[name])
+    return stat(number(value.mean), feature_name(name, group.protocol), notes, arm_colours(group.arms)[name])
 
 
-def _stat(value: str, name: str, notes: Sequence[Html | str], colour: str) -> Html:
+def stat(value: str, name: str, notes: Sequence[Html | str], colour: str) -> Html:
+    """Return a number in large type with its name and notes below it, and a mark in a chart's colour."""
     small = [element("small", note) for note in notes]
     mark = f"--mark:{css_colour(colour)}"
     return element("div", element("b", value), element("span", name), *small, css="stat", style=mark)
@@ -126,15 +127,15 @@ def _pretraining(run: Run) -> Html:
         own = pretext_metrics(run)
         method = str(run.record.config.get("method", "the method"))
         words = f"{method} on held-out volumes" if own else "There are no metrics of held-out volumes."
-        stats = [_stat(number(value), title_of(run, name), [], SERIES[0]) for name, value in own]
+        stats = [stat(number(value), title_of(run, name), [], SERIES[0]) for name, value in own]
         shown = [element("div", *stats, css="stats")] if stats else []
         return element("article", run_heading(run), element("p", words, css="quiet"), *shown, css="card whole")
     bars = [bar for key, name, colour in MATCHING for bar in _bar(name, held_out(run, key), colour)]
     before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
     facts = []
     if before is not None or after is not None:
-        facts.append(_stat(number(after), "label overlap (DSC)", [f"{number(before)} before matching"], SERIES[0]))
-    facts.append(_stat(percent(held_out(run, "folded")), "of voxels folded", ["at most 1 % is acceptable"], MUTED))
+        facts.append(stat(number(after), "label overlap (DSC)", [f"{number(before)} before matching"], SERIES[0]))
+    facts.append(stat(percent(held_out(run, "folded")), "of voxels folded", ["at most 1 % is acceptable"], MUTED))
     pairs = element("p", f"ncc over {plural(len(run.record.cases), 'held-out pair')}, lower is better", css="quiet")
     verdict = [element("p", f"{capital(line)}.") for line in verdict_lines(run)]
     matching = element("div", run_heading(run), pairs, element("dl", *bars, css="bars"), *verdict)

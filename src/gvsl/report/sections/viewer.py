@@ -3,7 +3,8 @@
 import gzip
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,21 +24,37 @@ LEAD = (
 )
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A volume to view."""
+
+    label: str
+    """Name of the run."""
+    volume: Volume
+    names: Mapping[int, str] = field(default_factory=dict)
+    """Label value to name of the structures."""
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Relative size of a voxel along each axis."""
+
+
 def viewer(runs: Sequence[Run]) -> Html | None:
     """Make the section and the data for its script; None if no run kept volumes."""
-    shown = [(run, volume) for run in runs for volume in run.volumes]
-    if not shown:
-        return None
+    shown = [Shown(run.label, volume, structure_names([run])) for run in runs for volume in run.volumes]
+    return view(shown) if shown else None
+
+
+def view(shown: Sequence[Shown]) -> Html:
+    """Make the section of volumes, and the data for its script."""
     entries: list[dict[str, Any]] = []
     blocks: list[Html] = []
     size = 0
-    for run, volume in shown:
-        packed = _packed(volume)
+    for one in shown:
+        packed = _packed(one.volume)
         taken = sum(map(len, packed.values()))
         if size + taken <= MAX_BYTES:
             size += taken
             blocks += [_block(f"volume-{len(entries)}-{name}", "text/plain", data) for name, data in packed.items()]
-            entries.append(_entry(run, volume))
+            entries.append(_entry(one))
     left_out = len(shown) - len(entries)
     too_large = element("p", f"{plural(left_out, 'volume')} left out: the page would be too large.", css="quiet")
     body = element(
@@ -59,13 +76,14 @@ def _packed(volume: Volume) -> dict[str, str]:
     return {name: b64encode(gzip.compress(content, 6, mtime=0)).decode() for name, content in contents.items()}
 
 
-def _entry(run: Run, volume: Volume) -> dict[str, Any]:
+def _entry(shown: Shown) -> dict[str, Any]:
     """Describe a volume for the script."""
-    names = structure_names([run])
-    colours = structure_colours(names)
+    volume = shown.volume
+    colours = structure_colours(shown.names)
     arrays = {name: {"shape": list(array.shape), "type": array.dtype.name} for name, array in volume.arrays.items()}
-    labels = [{"value": value, "name": name, "colour": colours[value]} for value, name in names.items()]
-    return {"run": run.label, "title": volume.title, "kind": volume.kind, "arrays": arrays, "labels": labels}
+    labels = [{"value": value, "name": name, "colour": colours[value]} for value, name in shown.names.items()]
+    described = {"run": shown.label, "title": volume.title, "kind": volume.kind, "arrays": arrays, "labels": labels}
+    return described | {"spacing": list(shown.spacing)}
 
 
 def _block(name: str, kind: str, content: str) -> Html:

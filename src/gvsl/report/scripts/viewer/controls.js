@@ -30,7 +30,8 @@ function buildPane(role, plane) {
   const ariaLabel = `${role} image, ${plane.name} plane`;
   const canvas = make("canvas", { tabIndex: role === "moving" ? -1 : 0, role: "img", ariaLabel });
   Object.assign(canvas.dataset, { role, plane: plane.name });
-  canvas.style.aspectRatio = `${shape[plane.across]} / ${shape[plane.up]}`;
+  const [width, height] = [plane.across, plane.up].map((axis) => shape[axis] * entry.spacing[axis]);
+  canvas.style.aspectRatio = `${width} / ${height}`;
   const pane = { role, plane, canvas, shape, slice: 0, scale: 1, slider: null };
   panes.push(pane);
   const frame = make("div", { className: "viewer-frame" }, canvas);
@@ -118,30 +119,46 @@ function buildControls(number) {
   });
   const tools = make("div", { className: "tools" });
   if (entry.kind === "pair") {
-    for (const view of ["fixed", "warped", "blink", "checkerboard"]) {
+    for (const view of ["fixed", "warped", "blink", "checkerboard", "Jacobian"]) {
       const input = make("input", { type: "radio", name: "viewer-view", value: view, checked: options.view === view });
       input.addEventListener("change", () => { options.view = view; draw(); });
       tools.append(make("label", {}, input, view));
     }
     tools.append(toggle("deformed grid", "grid"));
+    for (const [name, text] of [["truth", "labels of the fixed image"], ["carried", "carried labels"]]) {
+      if (arrays[name]) tools.append(toggle(text, name, patch(OUTLINES[name])));
+    }
+    tools.append(jacobianKey());
   } else {
     tools.append(toggle("outline of the truth", "truth"));
     const range = make("input", { type: "range", min: "0", max: "1", step: "0.05", value: String(options.fill) });
     range.addEventListener("input", () => { options.fill = Number(range.value); draw(); });
     tools.append(make("label", {}, "prediction", range));
-    for (const label of entry.labels) {
-      const patch = make("i", { className: "patch" });
-      patch.style.setProperty("--fill", label.colour);
-      tools.append(make("span", { className: "viewer-label" }, patch, label.name));
-    }
+    for (const label of entry.labels) tools.append(key(label.colour, label.name));
   }
-  root.querySelector(".viewer-controls").replaceChildren(select, choices, tools);
+  root.querySelector(".viewer-controls").replaceChildren(...(entries.length > 1 ? [select, choices] : []), tools);
 }
 
-function toggle(text, option) {
+function patch(colour) {
+  const square = make("i", { className: "patch" });
+  square.style.setProperty("--fill", colour);
+  return square;
+}
+
+const key = (colour, name) => make("span", { className: "viewer-label" }, patch(colour), name);
+
+/** The colours of the Jacobian, shown with it. */
+function jacobianKey() {
+  const keys = [
+    [LARGER, `moving image ${MOST} times as large`], [SMALLER, `1/${MOST} as large`], [FOLDED, "folded"],
+  ].map(([colour, name]) => key(`rgb(${colour.join(",")})`, name));
+  return make("div", { className: "tools viewer-jacobian", hidden: options.view !== "Jacobian" }, ...keys);
+}
+
+function toggle(text, option, ...beside) {
   const input = make("input", { type: "checkbox", checked: options[option] });
   input.addEventListener("change", () => { options[option] = input.checked; draw(); });
-  return make("label", {}, input, text);
+  return make("label", {}, input, ...beside, text);
 }
 
 if (root) {

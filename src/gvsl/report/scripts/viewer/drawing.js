@@ -1,5 +1,11 @@
 // Drawing of the viewer's planes on canvases, in radiological view unless the page's switch says neurological.
 const CHECKER = 8; // voxels
+const OUTLINES = { truth: "#ffffff", carried: "#2ee6a6" };
+// Colours of Jacobian determinants from MOST and from 1 / MOST on, and of folds.
+const MOST = 4;
+const LARGER = [230, 159, 0];
+const SMALLER = [86, 180, 233];
+const FOLDED = [255, 0, 255];
 const pixels = () => window.devicePixelRatio || 1; // canvas pixels in a CSS pixel
 
 /** True in radiological view: the patient's right, or the front in a sagittal plane, is on the left. */
@@ -16,12 +22,21 @@ const COLOURS = {
     return (entry.colours.get(label) ?? grey(255)).map((part) => value + options.fill * (part - value));
   },
   fixed(p, { across, up }) {
+    if (options.view === "Jacobian") return jacobianColour(p);
     const square = (Math.floor(p[across] / CHECKER) + Math.floor(p[up] / CHECKER)) % 2;
     const warped = { fixed: false, warped: true, blink: blinked, checkerboard: square }[options.view];
     return grey(valueAt(warped ? "warped" : "fixed", p));
   },
   moving: (p) => grey(valueAt("moving", p)),
 };
+
+function jacobianColour(p) {
+  const determinant = jacobian(p);
+  if (determinant <= 0) return FOLDED;
+  const tint = determinant > 1 ? LARGER : SMALLER;
+  const [value, strength] = [valueAt("fixed", p), Math.min(1, Math.abs(Math.log(determinant) / Math.log(MOST)))];
+  return tint.map((part) => value + strength * (part - value));
+}
 
 function drawPane(pane) {
   const { role, plane, canvas, shape } = pane;
@@ -33,7 +48,9 @@ function drawPane(pane) {
   const context = canvas.getContext("2d");
   if (isMirrored()) context.setTransform(-1, 0, 0, 1, canvas.width, 0);
   paint(pane, context);
-  if (role === "segmentation" && options.truth) outline(pane, context, "truth");
+  if (role !== "moving") {
+    for (const name of Object.keys(OUTLINES)) if (options[name] && arrays[name]) outline(pane, context, name);
+  }
   if (role === "moving" && options.grid) drawGrid(pane, context);
   mark(pane, context, focus);
 }
@@ -92,7 +109,7 @@ function outline(pane, context, name) {
       }
     }
   }
-  stroke(context, "#ffffff", 1.6);
+  stroke(context, OUTLINES[name], 1.6);
 }
 
 function stroke(context, colour, width) {
@@ -145,6 +162,8 @@ function draw() {
     drawPane(pane);
     if (pane.slider) pane.slider.value = String(at[pane.plane.normal]);
   }
+  const colours = root.querySelector(".viewer-jacobian");
+  if (colours) colours.hidden = options.view !== "Jacobian";
   root.dataset.at = at.join(",");
   root.querySelector(".viewer-words").textContent = describe();
 }
@@ -156,7 +175,7 @@ function describe() {
     root.dataset.match = found.map((value) => value.toFixed(4)).join(",");
     const length = Math.hypot(...found.map((value, axis) => value - at[axis]));
     return `${here} of the fixed image matches ${found.map((value) => value.toFixed(1)).join(", ")} of the moving one, `
-      + `${length.toFixed(1)} voxels away`;
+      + `${length.toFixed(1)} voxels away; Jacobian ${jacobian(at).toFixed(2)}`;
   }
   const [predicted, truth] = ["prediction", "truth"].map((name) => {
     const value = valueAt(name, at);

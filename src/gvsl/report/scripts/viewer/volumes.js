@@ -6,7 +6,7 @@ const TYPES = { uint8: Uint8Array, int16: Int16Array };
 
 const root = document.querySelector(".viewer");
 const entries = root ? JSON.parse(document.getElementById("volumes").textContent) : [];
-const options = { view: "fixed", grid: true, truth: true, fill: 0.5 };
+const options = { view: "fixed", grid: true, truth: true, carried: true, fill: 0.5 };
 let entry = null;
 let arrays = {};
 let at = [0, 0, 0]; // the voxel of the cross
@@ -61,4 +61,17 @@ function match(p) {
   const voxels = shape[1] * shape[2] * shape[3];
   const index = offset(shape.slice(1), p);
   return p.map((value, axis) => value + data[axis * voxels + index] / FIELD_STEPS);
+}
+
+/** The Jacobian determinant of the field at a fixed voxel, by forward differences, backward at the border. */
+function jacobian(p) {
+  const { shape } = arrays.fixed;
+  const from = p.map((value, axis) => Math.min(value, Math.max(shape[axis] - 2, 0)));
+  const start = match(from);
+  const [a, b, c] = [0, 1, 2].map((axis) => {
+    if (shape[axis] < 2) return [0, 1, 2].map((other) => Number(other === axis));
+    const end = match(from.map((value, other) => value + (other === axis)));
+    return end.map((value, other) => value - start[other]);
+  });
+  return a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0]);
 }
