@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import gvsl
 from gvsl.cli import COMMANDS, main
 from gvsl.datasets import DATASETS
 from gvsl.datasets.tasks import TASKS
@@ -51,7 +52,8 @@ def test_methods_are_listed_with_a_line_each(capsys: pytest.CaptureFixture[str])
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    assert re.fullmatch(r"gvsl \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+    assert capsys.readouterr().out == f"gvsl {gvsl.__version__}\n"
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", gvsl.__version__)
 
 
 def test_help_and_the_reading_commands_import_nothing_heavy(store: Path) -> None:

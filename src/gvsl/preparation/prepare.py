@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from gvsl.store.audit import refuse_leakage
 from gvsl.store.manifest import CASES_NAME, FORMAT, LABEL_VALUES, MANIFEST_NAME, manifest_text
 from gvsl.store.store import Store, image_path
 from gvsl.store.table import row_line
+from gvsl.version import __version__
 
 
 def prepare(
@@ -97,7 +97,7 @@ def prepare(
                 staging.remove()
                 first = f"{refused[0]['file']}: {refused[0]['reason']}"
                 raise UserError(f"none of the {len(cases)} cases of {source} can be used; the first, {first}")
-            manifest = {**known, "refused": refused, "written_by": f"gvsl {version('gvsl')}", **extra}
+            manifest = {**known, "refused": refused, "written_by": f"gvsl {__version__}", **extra}
             _publish(staging, existing, kept, unique, root, manifest, label_names or {}, allow_leakage)
     if on_done is not None:
         on_done(summarise(unique, todo, set(staging.done), resumed, len(refused), existing))
