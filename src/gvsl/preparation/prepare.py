@@ -15,7 +15,7 @@ from gvsl.preparation.existing import ExistingStore, open_existing
 from gvsl.preparation.plan import PrepareSummary, common_folder, plan, summarise, unique_ids
 from gvsl.preparation.sources import Origin
 from gvsl.preparation.staging import SOURCES_NAME, StagingArea, staging_area
-from gvsl.preparation.workers import default_processes, run_locally, run_on_dask
+from gvsl.preparation.workers import are_few, default_processes, run_locally, run_on_dask
 from gvsl.preprocessing.lungs import require_lungmask
 from gvsl.preprocessing.spec import Preprocessing, preprocessing_values
 from gvsl.progress import Advance
@@ -118,7 +118,7 @@ def _work_through(
     if dask is not None and todo:  # its workers have other working directories
         running = run_on_dask(work, [_absolute(case) for case in todo], dask)
     else:
-        wanted = default_processes(todo) if processes is None else processes
+        wanted = processes or (1 if are_few(todo) else default_processes(todo))
         running = run_locally(work, todo, min(wanted, max(1, len(todo))))
     with running as outcomes:
         for case_id, done, refusal in outcomes:
