@@ -67,7 +67,7 @@ WHEELS = (
     "numexpr pluggy pydantic pydantic-core pydicom pytest rich safetensors typing-inspection"
 )
 """What the package and its GPU tests need beyond torch, lightning, scikit-learn, matplotlib, tensorboard and
-huggingface-hub with what those need. SimpleITK is left out: it is large, and only compressed DICOM needs it."""
+huggingface-hub with what those need. Extras are left out."""
 GLIBC = (17, 24, 27, 28)
 """Minor versions of glibc 2 whose wheels are taken."""
 MAX_MEBIBYTES = 64

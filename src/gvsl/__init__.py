@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from gvsl.version import __version__
+
 if TYPE_CHECKING:
     from gvsl.backbones.weights import load_backbone
 
-__all__ = ["load_backbone"]
+__all__ = ["__version__", "load_backbone"]
 
 
 def __getattr__(name: str) -> Any:

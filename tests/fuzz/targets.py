@@ -40,7 +40,7 @@ from gvsl.records import CURVES_NAME, RunRecord, write_curves, write_record
 from gvsl.records.pictures import segmentation_slices
 from gvsl.records.volumes import matched_volumes, segmented_volume, write_arrays
 from gvsl.report import read_report, write_report
-from gvsl.report.report import summary_lines
+from gvsl.report.summary import summary_lines
 from gvsl.store import Store, describe
 from gvsl.store.manifest import CASES_NAME, MANIFEST_NAME, manifest_hash
 from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings

@@ -1,4 +1,5 @@
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def test_slices_without_preamble_are_read(tmp_path: Path, write_dicom: WriteDico
     np.testing.assert_array_equal(upright(tmp_path).array, SCAN.array)
 
 
-def test_compressed_slices_are_read(tmp_path: Path, write_dicom: WriteDicom) -> None:
+def test_compressed_slices_are_read(tmp_path: Path, write_dicom: WriteDicom, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = sitk.ImageFileWriter()
     writer.SetUseCompression(True)
     writer.KeepOriginalImageUIDOn()
@@ -129,6 +130,10 @@ def test_compressed_slices_are_read(tmp_path: Path, write_dicom: WriteDicom) -> 
     header = pydicom.dcmread(path)
     assert header.file_meta.TransferSyntaxUID.is_encapsulated
     np.testing.assert_array_equal(upright(tmp_path).array, SCAN.array)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "SimpleITK", None)
+        with pytest.raises(UnusableFile, match=r'is compressed, .* pip install "gvsl\[dicom\]"$'):
+            read_volume(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[:-200])
     with pytest.raises(UnusableFile, match="holds no pixel data in "):

@@ -223,28 +223,26 @@ def test_preparing_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("part", ["image", "label", "voxels"])
-def test_a_pipe_is_refused_and_never_opened(tmp_path: Path, make_case: MakeCase, part: str) -> None:
-    case = make_case("a")
-    assert case.label is not None
-    pipe = case.label if part == "label" else case.image
-    expected, reason = pipe.name, "is neither a file nor a folder"
-    pipe.unlink()
-    if part == "voxels":
-        nibabel.Nifti1Pair(np.ones((4, 5, 6), np.int16), np.eye(4)).to_filename(pipe.with_name("a.hdr"))
-        pipe = pipe.with_name("a.img")
+def test_a_pipe_is_refused_and_never_opened(tmp_path: Path, make_case: MakeCase) -> None:
+    image, label, voxels = make_case("image"), make_case("label"), make_case("voxels")
+    make_case("sound")
+    assert label.label is not None
+    nibabel.Nifti1Pair(np.ones((4, 5, 6), np.int16), np.eye(4)).to_filename(voxels.image.with_name("voxels.hdr"))
+    voxels.image.unlink()
+    for pipe in (image.image, label.label, voxels.image.with_name("voxels.img")):
         pipe.unlink()
-        expected, reason = "a.hdr", "is the header of a pair, and its voxel file"
-    os.mkfifo(pipe)
-    make_case("b")
+        os.mkfifo(pipe)
     run = "import sys; from gvsl.cli import main; sys.exit(main(sys.argv[1:]))"
-    argv = [sys.executable, "-c", run, "prepare", str(tmp_path / "source"), str(tmp_path / "store")]
+    argv = [sys.executable, "-c", run, "prepare", str(tmp_path / "source"), str(tmp_path / "store"), "--processes", "1"]
     subprocess.run(argv, capture_output=True, check=True, timeout=60)
     store = Store.open(tmp_path / "store")
-    assert list(store.cases) == ["b"]
-    [(file, output)] = store.refused
-    assert Path(file).name == expected
-    assert output.startswith(reason)
+    assert list(store.cases) == ["sound"]
+    reasons = {Path(file).name: reason for file, reason in store.refused}
+    assert reasons.keys() == {image.image.name, label.label.name, "voxels.hdr"}
+    assert len(store.refused) == 3
+    for file in (image.image, label.label):
+        assert reasons[file.name].startswith("is neither a file nor a folder")
+    assert reasons["voxels.hdr"].startswith("is the header of a pair, and its voxel file")
 
 
 def test_a_label_map_is_refused_for_values_that_nobody_named(tmp_path: Path, make_case: MakeCase) -> None:

@@ -8,7 +8,7 @@ import pytest
 from gvsl.cases import Case
 from gvsl.io import Volume
 from gvsl.preparation import workers
-from gvsl.preparation.workers import MEMORY_BASE, MEMORY_PER_BYTE, default_processes
+from gvsl.preparation.workers import FEW_BYTES, MEMORY_BASE, MEMORY_PER_BYTE, are_few, default_processes
 
 SHAPE = (64, 64, 40)
 BYTES = 2 * 64 * 64 * 40
@@ -56,3 +56,15 @@ def test_there_is_at_most_one_process_per_core_and_at_least_one(
     assert default_processes(list(cases.values())) == 1
     (tmp_path / "short.nii.gz").write_bytes(gzip.compress(b"")[:3])
     assert default_processes([Case("short", tmp_path / "short.nii.gz")]) == 1
+
+
+def test_few_bytes_are_prepared_by_one_process(tmp_path: Path) -> None:
+    half, series = tmp_path / "half.nii", tmp_path / "series"
+    series.mkdir()
+    for file in (half, series / "1.dcm", series / "2.dcm"):
+        with file.open("wb") as opened:
+            opened.truncate(FEW_BYTES // 2)
+    gone = Case("gone", tmp_path / "gone.nii")
+    one, two = Case("one", series, parts=("1.dcm",)), Case("two", series, parts=("1.dcm", "2.dcm"))
+    assert are_few([]) and are_few([gone, Case("half", half), one]) and are_few([two])
+    assert not are_few([two, Case("half", half)])

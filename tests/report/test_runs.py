@@ -14,9 +14,9 @@ import pytest
 from gvsl.errors import UserError
 from gvsl.records import RunRecord, write_record
 from gvsl.report import read_report, write_report
-from gvsl.report.report import summary_lines
 from gvsl.report.run_arrays import read_picture
 from gvsl.report.runs import read_curves, read_runs
+from gvsl.report.summary import summary_lines
 
 Maker = Callable[..., Path]
 

@@ -191,7 +191,7 @@ def inspect(argv: Sequence[str]) -> None:
     options = parse(parser, argv)
     folder = options.store
     if (folder / RECORD_NAME).is_file():
-        from gvsl.report.report import summary_lines
+        from gvsl.report import summary_lines
 
         if options.verify:
             raise UserError(f"{folder} is a run: --verify is for stores")

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
@@ -28,6 +27,7 @@ from gvsl.cli.transfer import transfer
 from gvsl.errors import UserError
 from gvsl.processes import refuse_copies
 from gvsl.text import nearest, one_line
+from gvsl.version import __version__
 
 USER_ERRNOS = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR),
@@ -125,7 +125,7 @@ def run(argv: Sequence[str]) -> None:
         lines = (f"  {command:<10} {summary(function)}" for command, function in COMMANDS.items())
         print(OVERVIEW.format(commands="\n".join(lines)), end="")
     elif name == "--version":
-        print(f"gvsl {version('gvsl')}")
+        print(f"gvsl {__version__}")
     elif name in COMMANDS:
         if name not in READERS:
             refuse_copies(f"gvsl {name}", os.environ)

@@ -156,8 +156,11 @@ def _stored(dataset: FileDataset, item: Slice) -> tuple[NDArray[Any], np.dtype[A
 
 def _decoded(item: Slice) -> NDArray[np.float32]:
     """Return the rescaled values of a compressed slice, (columns, rows)."""
-    import SimpleITK as sitk  # noqa: N813 - its usual name; large, and needed for these files only
-
+    try:
+        import SimpleITK as sitk  # noqa: N813 - its usual name; large, and needed for these files only
+    except ImportError:
+        need = 'is compressed, which needs SimpleITK: pip install "gvsl[dicom]"'
+        raise UnusableFile(f"{item.path.name} {need}") from None
     try:
         image = sitk.ReadImage(str(item.path), imageIO="GDCMImageIO")
     except RuntimeError as error:

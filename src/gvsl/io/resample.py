@@ -1,14 +1,15 @@
 """Resampling to another spacing over the same field of view, and back."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, eye_array
 
 from gvsl.io.volume import MAX_VOXELS, UnusableFile, Volume, bounding_box, format_sizes
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 SPACING_TOLERANCE_MM = 1e-3
 PARALLEL_TOLERANCE = 1e-3
@@ -66,6 +67,8 @@ def resample_onto(
     Raises:
         ValueError: the axes are not parallel.
     """
+    import nibabel
+
     turns = nibabel.io_orientation(affine)
     turned = affine @ nibabel.orientations.inv_ornt_aff(turns, shape)
     new = [int(shape[int(np.flatnonzero(turns[:, 0] == axis)[0])]) for axis in range(3)]
@@ -85,8 +88,10 @@ def resample_onto(
     return done
 
 
-def _weights(old: int, new: int, start: float, factor: float) -> csr_array:
+def _weights(old: int, new: int, start: float, factor: float) -> "csr_array":
     """Return (new, old) weights: row i of the old voxels around start + i * factor. Each row sums to one."""
+    from scipy.sparse import csr_array
+
     positions = np.clip(start + factor * np.arange(new), 0, old - 1)
     below = np.minimum(np.floor(positions).astype(int), max(old - 2, 0))
     fraction = positions - below
@@ -96,8 +101,10 @@ def _weights(old: int, new: int, start: float, factor: float) -> csr_array:
     return csr_array(linear @ _smoothing(old, factor)).astype(np.float32)
 
 
-def _smoothing(size: int, factor: float) -> csr_array:
+def _smoothing(size: int, factor: float) -> "csr_array":
     """Return the (size, size) Gaussian for shrinking by `factor`; each row sums to one."""
+    from scipy.sparse import csr_array, eye_array
+
     if factor <= 1:
         return csr_array(eye_array(size))
     sigma = FWHM_TO_SIGMA * np.sqrt(factor**2 - 1)
@@ -111,7 +118,7 @@ def _smoothing(size: int, factor: float) -> csr_array:
     return csr_array(kernel.multiply(1 / kernel.sum(axis=1)[:, None]))
 
 
-def _apply(array: NDArray[np.float32], weights: list[csr_array]) -> NDArray[np.float32]:
+def _apply(array: NDArray[np.float32], weights: "list[csr_array]") -> NDArray[np.float32]:
     """Apply one matrix to each axis of (D, H, W)."""
     first, second, third = weights
     rows = first @ np.ascontiguousarray(array).reshape(array.shape[0], -1)
@@ -122,7 +129,7 @@ def _apply(array: NDArray[np.float32], weights: list[csr_array]) -> NDArray[np.f
     return done
 
 
-def _vote(labels: NDArray[Any], weights: list[csr_array]) -> NDArray[Any]:
+def _vote(labels: NDArray[Any], weights: "list[csr_array]") -> NDArray[Any]:
     """Return the value with the largest weight at each new voxel; in a tie zero, then the smallest."""
     shape = tuple(matrix.shape[0] for matrix in weights)
     winner = np.zeros(shape, labels.dtype)
@@ -146,7 +153,7 @@ def _vote(labels: NDArray[Any], weights: list[csr_array]) -> NDArray[Any]:
     return winner
 
 
-def _reached(matrix: csr_array) -> slice:
+def _reached(matrix: "csr_array") -> slice:
     """Return the range of rows that hold any weight."""
     rows = np.flatnonzero(np.diff(matrix.indptr))
     return slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 0)

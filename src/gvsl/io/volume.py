@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -82,6 +81,8 @@ def to_canonical(volume: Volume) -> Volume:
     The array may be a view of the input. The axes of an oblique volume become the nearest to RAS+; it stays oblique,
     and its affine reflects that.
     """
+    import nibabel  # slow to import, and not needed to describe a store
+
     turns = nibabel.io_orientation(volume.affine)
     affine = volume.affine @ nibabel.orientations.inv_ornt_aff(turns, volume.array.shape)
     return Volume(nibabel.apply_orientation(volume.array, turns), affine)

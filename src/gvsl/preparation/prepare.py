@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from gvsl.preparation.existing import ExistingStore, open_existing
 from gvsl.preparation.plan import PrepareSummary, common_folder, plan, summarise, unique_ids
 from gvsl.preparation.sources import Origin
 from gvsl.preparation.staging import SOURCES_NAME, StagingArea, staging_area
-from gvsl.preparation.workers import default_processes, run_locally, run_on_dask
+from gvsl.preparation.workers import are_few, default_processes, run_locally, run_on_dask
 from gvsl.preprocessing.lungs import require_lungmask
 from gvsl.preprocessing.spec import Preprocessing, preprocessing_values
 from gvsl.progress import Advance
@@ -24,6 +23,7 @@ from gvsl.store.audit import refuse_leakage
 from gvsl.store.manifest import CASES_NAME, FORMAT, LABEL_VALUES, MANIFEST_NAME, manifest_text
 from gvsl.store.store import Store, image_path
 from gvsl.store.table import row_line
+from gvsl.version import __version__
 
 
 def prepare(
@@ -97,7 +97,7 @@ def prepare(
                 staging.remove()
                 first = f"{refused[0]['file']}: {refused[0]['reason']}"
                 raise UserError(f"none of the {len(cases)} cases of {source} can be used; the first, {first}")
-            manifest = {**known, "refused": refused, "written_by": f"gvsl {version('gvsl')}", **extra}
+            manifest = {**known, "refused": refused, "written_by": f"gvsl {__version__}", **extra}
             _publish(staging, existing, kept, unique, root, manifest, label_names or {}, allow_leakage)
     if on_done is not None:
         on_done(summarise(unique, todo, set(staging.done), resumed, len(refused), existing))
@@ -118,7 +118,7 @@ def _work_through(
     if dask is not None and todo:  # its workers have other working directories
         running = run_on_dask(work, [_absolute(case) for case in todo], dask)
     else:
-        wanted = default_processes(todo) if processes is None else processes
+        wanted = processes or (1 if are_few(todo) else default_processes(todo))
         running = run_locally(work, todo, min(wanted, max(1, len(todo))))
     with running as outcomes:
         for case_id, done, refusal in outcomes:

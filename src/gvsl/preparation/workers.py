@@ -27,6 +27,8 @@ MAX_FILES = 16
 """Number of the largest files whose uncompressed size is determined."""
 MAX_SERIES = 64
 """Number of DICOM series whose size is determined, evenly spaced."""
+FEW_BYTES = 8 * 2**20
+"""Bytes of image files up to which one process has prepared them before several have started."""
 PACKED = (".nrrd", ".nhdr", ".mha", ".mhd")
 """Formats with internal compression, whose uncompressed size is unknown."""
 PACKING = 3
@@ -48,6 +50,16 @@ def default_processes(cases: Sequence[Case]) -> int:
     step = max(1, len(series) // MAX_SERIES)
     largest = max(largest, *(_series_size(case) for case in series[::step]), 0)
     return max(1, min(cores, int(free / (MEMORY_BASE + MEMORY_PER_BYTE * largest * most))))
+
+
+def are_few(cases: Sequence[Case]) -> bool:
+    """Return True if the cases are prepared sooner by this process than by several, which take a second to start."""
+    total = 0
+    for case in cases:
+        total += _series_size(case) if case.image.is_dir() else _size(case.image)
+        if total > FEW_BYTES:
+            return False
+    return True
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_opening
 
 from gvsl.io import Box, UnusableFile, Volume, bounding_box, resample, to_canonical
 from gvsl.preprocessing.lungs import lungs_by_network, lungs_by_threshold
@@ -166,6 +165,8 @@ def coarse_steps(shape: Sequence[int]) -> list[int]:
 
 
 def _foreground(scaled: NDArray[np.float32]) -> NDArray[np.bool_]:
+    from scipy.ndimage import binary_opening
+
     mask = scaled > FOREGROUND
     opened = binary_opening(mask)
     return opened if opened.any() else mask

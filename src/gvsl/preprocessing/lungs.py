@@ -12,7 +12,6 @@ from pickle import UnpicklingError
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from gvsl.errors import UserError
 from gvsl.io import Volume
@@ -32,6 +31,8 @@ def lungs_by_threshold(coarse: NDArray[np.float32]) -> NDArray[np.bool_]:
 
     The field of view may cut the lungs at the top and bottom; the air around the body reaches its sides.
     """
+    from scipy import ndimage
+
     air = ndimage.binary_opening(coarse < AIR_HU)
     parts, count = ndimage.label(air)
     if not count:

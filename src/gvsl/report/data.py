@@ -64,3 +64,12 @@ def read_report(folders: Iterable[Path]) -> ReportData:
     """
     broken: list[BrokenRun] = []
     return ReportData(read_runs(folders, broken), broken)
+
+
+Source = ReportData | Sequence[Path]
+"""Folders of runs, or what was read from them."""
+
+
+def data_of(source: Source) -> ReportData:
+    """Return what `source` names, read if it is not yet; UserError as of `read_report`."""
+    return source if isinstance(source, ReportData) else read_report(source)

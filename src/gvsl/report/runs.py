@@ -216,3 +216,14 @@ def store_names(records: Sequence[RunRecord]) -> list[str]:
     hashes = [record.store.get("hash", "") for record in records]
     counts = Counter(name for name, _ in set(zip(names, hashes, strict=True)))
     return [name if counts[name] == 1 else f"{name} ({mark[:6]})" for name, mark in zip(names, hashes, strict=True)]
+
+
+def missing_files(runs: Sequence[Run]) -> str:
+    """Return a sentence on the files that records name and that are missing; empty if there are none."""
+    counts = Counter(what for run in runs for what in run.missing)
+    if not counts:
+        return ""
+    lacking = sum(bool(run.missing) for run in runs)
+    each = ", ".join(f"{what} of {count}" for what, count in counts.items())
+    start = "The record of 1 run is" if lacking == 1 else f"The records of {lacking} runs are"
+    return f"{start} here without files that belong to them ({each}): their contents are left out."

@@ -9,7 +9,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,6 +73,8 @@ def pack_array(array: NDArray[Any]) -> bytes:
 
     A chunk holds voxels of one channel.
     """
+    import blosc2  # slow to import, and not needed to describe a store
+
     chunks = _chunks(array.shape)
     blocks = tuple(min(BLOCK, size) for size in chunks)
     settings = blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=LEVEL, nthreads=1)
@@ -101,6 +102,8 @@ def read_array(
     Raises:
         UserError: the file is missing or damaged, or has another shape, a type not in `types`, or NaN.
     """
+    import blosc2  # as in `pack_array`
+
     try:
         check_regular(path)
         sums = _checked_frame(path, shape)

@@ -6,7 +6,9 @@ import signal
 import warnings
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 import lightning
 import torch
@@ -23,6 +25,7 @@ from gvsl.methods import Method
 from gvsl.processes import end_with_parent
 from gvsl.records import CURVES_NAME
 from gvsl.settings.pretrain import PretrainSettings
+from gvsl.text import note
 from gvsl.training.checkpoint_file import check_checkpoint
 from gvsl.training.checkpoints import CHECKPOINT, WholeCheckpoints
 from gvsl.training.divergence import StopOnDivergence
@@ -31,7 +34,7 @@ from gvsl.training.module import Epoch, PretrainModule
 from gvsl.types import PairBatch
 
 TENSORBOARD = "tensorboard"
-"""The folder of TensorBoard's files in that of a run."""
+"""The folder of TensorBoard's files in that of a run, and its package."""
 LOST_READER = re.compile(r"DataLoader (timed out|worker .*(exited|killed))")
 """What torch says of a reading process that has ended, or doesn't answer."""
 
@@ -67,7 +70,7 @@ def fit(
         strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         gradient_clip_val=settings.optimiser.clip_norm,
-        logger=TensorBoardLogger(out, name="", version=TENSORBOARD),
+        logger=tensorboard_logger(out),
         callbacks=[
             logger,
             StopOnDivergence(settings),
@@ -117,6 +120,16 @@ def fit(
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
     return read_curves(logger.path) if chosen.devices > 1 else logger.rows  # several: logged in another process
+
+
+def tensorboard_logger(out: Path) -> TensorBoardLogger | Literal[False]:
+    """Return the logger of `out`/tensorboard; where TensorBoard isn't installed say so, and return False."""
+    try:
+        import_module(TENSORBOARD)
+    except ImportError:
+        note('tensorboard/ is not written: pip install "gvsl[tensorboard]" adds it; curves.csv has the same values')
+        return False
+    return TensorBoardLogger(out, name="", version=TENSORBOARD)
 
 
 def _epoch(stream: PairStream, min_steps: int) -> Epoch:

@@ -1,12 +1,11 @@
 """The table of runs, with all settings of each at a click."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 
 from gvsl.report.numbers import MISSING, duration, number, plural
 from gvsl.report.page import Html, chip, details, element, join, scrolling, section
-from gvsl.report.runs import BrokenRun, Run
+from gvsl.report.runs import BrokenRun, Run, missing_files
 from gvsl.report.sections.names import run_anchor
 
 HEADER = ("Run", "Status", "Seed", "Steps", "Store", "Versions", "Hardware", "Began (UTC)", "Took")
@@ -30,17 +29,6 @@ def runs_table(runs: Sequence[Run], broken: Sequence[BrokenRun] = ()) -> Html:
     lacking = [element("p", missing, css="quiet")] if missing else []
     body = [whole] if len(runs) <= SHOWN_AT_ONCE else [details(f"all {plural(len(runs), 'run')}", whole)]
     return section("runs", "Runs", lead, *lacking, *body)
-
-
-def missing_files(runs: Sequence[Run]) -> str:
-    """Return a sentence on the files that records name and that are missing; empty if there are none."""
-    counts = Counter(what for run in runs for what in run.missing)
-    if not counts:
-        return ""
-    lacking = sum(bool(run.missing) for run in runs)
-    each = ", ".join(f"{what} of {count}" for what, count in counts.items())
-    start = "The record of 1 run is" if lacking == 1 else f"The records of {lacking} runs are"
-    return f"{start} here without files that belong to them ({each}): their contents are left out."
 
 
 def _row(run: Run) -> Html:
