@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from gvsl.arguments import default_settings
 from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import CONFIG_NAME, HEADS_NAME, MODEL_NAME, PretrainedUNet3D, find_weights
 from gvsl.errors import UserError
-from gvsl.methods import GVSL
+from gvsl.methods import GVSL, METHODS, GVSLSettings
 from gvsl.propagation.carry import Atlas
 from gvsl.store import Store, class_indices
 from gvsl.text import few
@@ -29,6 +30,12 @@ class AtlasSet:
     """Label value to name by rising value, without the background; class i is the i-th."""
     lacking: list[tuple[str, str]]
     """Atlas and structure for every structure that an atlas has no voxel of: it votes for background there."""
+
+
+def matches(method: str) -> bool:
+    """Return True if a method, a key of METHODS, learns to match volumes by its default settings."""
+    settings = default_settings(METHODS[method])
+    return isinstance(settings, GVSLSettings) and settings.matching
 
 
 def load_matcher(run: Path) -> GVSL:

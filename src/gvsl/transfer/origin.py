@@ -1,0 +1,21 @@
+"""Where a backbone's weights come from, for a run's record."""
+
+from typing import Any
+
+from gvsl.backbones import UNet3D
+from gvsl.backbones.weights import PretrainedUNet3D
+
+
+def method_of(backbone: UNet3D) -> str:
+    """Return the method that pre-trained a backbone, or `scratch`."""
+    return backbone.method if isinstance(backbone, PretrainedUNet3D) else "scratch"
+
+
+def pretraining_of(backbone: UNet3D) -> dict[str, Any]:
+    """Return steps, seed and the store's hash of a backbone's pre-training, as far as its weights record them."""
+    if not isinstance(backbone, PretrainedUNet3D):
+        return {}
+    past, store = backbone.provenance, backbone.provenance.get("store")
+    found = {"steps": past.get("steps"), "seed": past.get("seed")}
+    found["store"] = store.get("hash") if isinstance(store, dict) else None
+    return {name: value for name, value in found.items() if value is not None}
