@@ -112,6 +112,8 @@ def deciding(record: RunRecord) -> dict[str, str]:
         for name, value in without_moot(_before_they_existed(record.kind, recorded) | recorded).items()
         if name != LABELS and effect_of(name, effects) is None
     }
+    if record.config.get("mode") == CARRIED and record.config.get("weights") == "scratch":
+        settings.pop(f"{CARRYING}start", None)  # the control has none, in which it differs by design
     count = labels_of(record)
     found = {name: _text(value) for name, value in settings.items()}
     if count is not None or LABELS in record.config:

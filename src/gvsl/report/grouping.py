@@ -132,7 +132,8 @@ class Group:
     @property
     def partly_recorded(self) -> list[str]:
         """Settings that only some of the runs' records state; the others are older."""
-        known = [deciding(run.record) for run in self.runs]
+        control = self.arms.get(RANDOM, []) if self.protocol == CARRIED else []  # it has no start to refine
+        known = [deciding(run.record) for run in self.runs if run not in control]
         return sorted({name for one in known for name in one if not all(name in other for other in known)})
 
 

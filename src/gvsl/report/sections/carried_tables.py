@@ -19,8 +19,6 @@ from gvsl.report.sections.names import seed_links
 
 MIN_DRAWS = 3
 """Draws that an interval over them needs."""
-OWN_DIFFERENCES = {STUDENT: (CARRY,), TRANSDUCTIVE: (CARRY,), CARRIED: ("carrying.start",)}
-"""The settings in which an arm with carried labels differs from its baseline by design."""
 BASELINES = {STUDENT: "finetune", TRANSDUCTIVE: "finetune", CARRIED: CARRIED}
 """The protocol of an arm's baseline."""
 
@@ -68,7 +66,7 @@ def paired_curves(chart: LabelChart) -> Iterator[tuple[str, dict[int, Paired]]]:
                 continue
             found = _pairs(curve, other)
             if found:
-                yield f"{curve.name}, less {other.name}", found
+                yield f"{curve.name}, against {other.name}", found
 
 
 def _pairs(curve: LabelCurve, other: LabelCurve) -> dict[int, Paired]:
@@ -77,7 +75,7 @@ def _pairs(curve: LabelCurve, other: LabelCurve) -> dict[int, Paired]:
     theirs = [run for point in other.points for run in point.runs]
     for point in curve.points:
         for run in point.runs:
-            match = next((each for each in theirs if _comparable(run, each, curve.protocol)), None)
+            match = next((each for each in theirs if _comparable(run, each)), None)
             if match is not None:
                 pairs = found.setdefault(point.labels, Paired([], []))
                 pairs.mine.append(run)
@@ -85,11 +83,12 @@ def _pairs(curve: LabelCurve, other: LabelCurve) -> dict[int, Paired]:
     return found
 
 
-def _comparable(run: Run, other: Run, protocol: str) -> bool:
+def _comparable(run: Run, other: Run) -> bool:
+    """Return True if two runs differ in their weights or carried labels alone."""
     one, two = run.record, other.record
     drawn = [record.config.get("train_cases") for record in (one, two)]
     alike = (one.seed, labels_of(one)) == (two.seed, labels_of(two)) and drawn[0] == drawn[1]
-    return alike and all(change.name in OWN_DIFFERENCES[protocol] for change in differences(one, two))
+    return alike and all(change.name == CARRY for change in differences(one, two))
 
 
 def gaps(pairs: Paired) -> Array:
