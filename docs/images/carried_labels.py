@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gvsl.backbones import UNet3D
 from gvsl.methods import GVSL
+from gvsl.metrics.dice import dice_per_structure
 from gvsl.phantom.cohort import subject
 from gvsl.propagation import Atlas, PropagationSettings
 from gvsl.propagation.attempt import Attempt, attempt
@@ -52,6 +53,10 @@ def draw(column: tuple[Axes, Axes], title: str, image: Array, truth: NDArray[np.
     column[0].imshow(np.ma.masked_equal(classes, 0), alpha=0.65, **COLOURS)
     column[1].imshow(found.carried.confidence[0, 0, :, :, level].T, cmap="magma", origin="lower", vmin=0, vmax=1)
     said = f"reverse_dice {found.carried.reverse_dice:.2f}: {'no match' if found.failed else 'matched'}"
+    if truth.any():
+        count = found.carried.votes.shape[1]
+        scores = dice_per_structure(found.carried.classes, torch.from_numpy(truth)[None, None], count)
+        said += f"\nDSC {np.mean(scores):.2f}"
     column[0].set_title(f"{title}\n{said}", fontsize=10)
     for axes in column:
         if truth[:, :, level].any():
