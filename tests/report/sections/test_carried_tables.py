@@ -1,6 +1,7 @@
 """Carried labels and students against the same arm without, from records alone."""
 
 import re
+import zlib
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -29,7 +30,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         config |= {"train_cases": [f"t{draw}-{number}" for number in range(labels)]}
         config |= {"max_steps": 60} if mode != "carried" else {"val_cases": 1, "test_cases": 2, "carry_failed": ["a"]}
         metrics = {"test/dice": score} | ({"seconds_per_volume": 0.5} if mode == "carried" else {})
-        name = f"{mode}-{method}-{labels}-{draw}-{'-'.join(more)}"
+        name = f"{mode}-{method}-{labels}-{draw}-{zlib.crc32(repr(more).encode())}"
         record = RunRecord(
             kind="transfer",
             name=name,
