@@ -8,7 +8,8 @@ part and the field of a network, and from none, the control; and ANTs SyN (`--an
 `pip install "gvsl[benchmarks]"`). All fields carry labels by the same code, and several atlases vote by each rule.
 FOLDER gets few_labels.md and few_labels.json, with the DSC of every case, rewritten after each way. Seconds are
 processor time of one thread for one atlas and one volume, median. The last table has, for the same steps, each
-network's start less none: the mean over draws and cases, with a 95 % interval over cases.
+network's start less none: the mean over draws and cases, with a 95 % interval over cases. With `--split test`,
+FOLDER/records has a record of every way, draw and rule, which `gvsl report` draws beside the arms of `gvsl benchmark`.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from gvsl.propagation.atlases import load_matcher, read_atlases
 from gvsl.propagation.carry import Warped, labels_by, warped_onto
 from gvsl.propagation.match import centred, common_shape
 from gvsl.propagation.vote import Voting, fuse
-from gvsl.records import environment, read_record, utc_now
+from gvsl.records import RunRecord, environment, read_record, utc_now, write_record
 from gvsl.settings.propagation import Start
 from gvsl.store import Store
 from gvsl.transfer.cases import draw_labelled
@@ -60,26 +61,31 @@ class Way:
     start: str
     steps: int
     seed: int | None = None
+    method: str = "scratch"
+    """What matches, for the records; `scratch` is no network."""
+    weights: str = "scratch"
 
 
 def ways(options: argparse.Namespace) -> Iterator[Way]:
     """Yield every way to match: refinement from no network, from each run, and ANTs."""
-    methods = [(read_record(run).seed, load_matcher(run)) for run in options.run]
+    methods = [(str(run), read_record(run), load_matcher(run)) for run in options.run]
     if not methods:
         raise UserError("there is no network to compare: give --run")
     for steps in options.steps:
         for start in STARTS:
             if start != "field" and not steps:
                 continue  # nothing but the field carries labels without refinement
-            for seed, method in methods[:1] if start == "none" else methods:
+            for weights, record, method in methods[:1] if start == "none" else methods:
                 settings = PropagationSettings(refine=steps, start=start, least_dice=0)
-
-                name = f"{start}, {steps} steps"
-                yield Way(name, _by_gvsl(method, settings), start, steps, None if start == "none" else seed)
+                name, carried = f"{start}, {steps} steps", _by_gvsl(method, settings)
+                if start == "none":
+                    yield Way(name, carried, start, steps)
+                else:
+                    yield Way(name, carried, start, steps, record.seed, str(record.config["method"]), weights)
     if options.ants:
         ants = import_ants()
         for name in options.ants:
-            yield Way(name, _by_ants(by_ants(ants, ANTS[name], 1)), name, 0)
+            yield Way(name, _by_ants(by_ants(ants, ANTS[name], 1)), name, 0, method=name, weights=name)
 
 
 def _by_gvsl(method: GVSL, settings: PropagationSettings) -> Carry:
@@ -123,6 +129,41 @@ def measure(
         "seconds": statistics.median(seconds),
         "scores": scores,
     }
+
+
+def write_records(way: Way, row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None:
+    """Write a record of each draw and rule, as `gvsl transfer --mode carried` does; one atlas fits every rule."""
+    for key, scores in row["scores"].items():
+        count, draw, rule = key.split()
+        for voting in RULES if rule == "alone" else [rule]:
+            carrying = {"voting": voting, "least_dice": 0.0}
+            if way.start in STARTS:
+                carrying |= {"refine": way.steps, "start": way.start}
+            name = f"{way.method}-{way.start}-{way.steps}-{way.seed}-{voting}-{count}-{draw}".replace(" ", "-")
+            record = RunRecord(
+                kind="transfer",
+                name=name,
+                seed=int(draw),
+                config={
+                    "task": "segmentation",
+                    "mode": "carried",
+                    "method": way.method,
+                    "weights": way.weights,
+                    "labels": int(count),
+                    "train_cases": facts["draws"][f"{count} {draw}"],
+                    "carrying": carrying,
+                },
+                store=facts["store"],
+                status="finished",
+                created=facts["created"],
+                environment=facts["environment"],
+                metrics={
+                    **mean_with_interval("test/dice", list(scores.values())),
+                    "seconds_per_volume": row["seconds"],
+                },
+                cases=[{"id": case, "dice": score} for case, score in scores.items()],
+            )
+            write_record(record, folder / name)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -194,6 +235,8 @@ def compare(options: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     for way in ways(options):
         rows.append(measure(way, draws, {atlas.id: atlas for atlas in atlases.atlases}, targets))
+        if options.split == "test":
+            write_records(way, rows[-1], facts, options.out / "records")
         options.out.mkdir(parents=True, exist_ok=True)
         write_text(options.out / "few_labels.json", json.dumps({**facts, "rows": rows}, indent=1) + "\n")
         title = (

@@ -1,7 +1,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-from gvsl.benchmark.matrix import Column, Run, build_matrix
+import pytest
+
+from gvsl.benchmark.matrix import SCRATCH, Column, Run, build_matrix
+from gvsl.cli.benchmark import benchmark_options
+from gvsl.errors import UserError
+from gvsl.propagation.atlases import matches
+from gvsl.settings.benchmark import FROM_NONE, MODES, UNAUGMENTED
 from gvsl.settings.pretrain import PretrainSettings, TrainerSettings
 from gvsl.transfer import ClusterSettings, TransferSettings
 
@@ -13,7 +19,11 @@ def pretrain_settings(method: str, seed: int) -> PretrainSettings:
 
 
 def transfer_settings(column: Column, mode: str, seed: int) -> TransferSettings:
-    return TransferSettings(mode=mode, seed=seed)  # type: ignore[arg-type]
+    known = {UNAUGMENTED: "scratch", FROM_NONE: "carried"}.get(mode, mode)
+    settings = TransferSettings(mode=known, seed=seed, labels=column.labels)  # type: ignore[arg-type]
+    if mode == UNAUGMENTED:
+        settings = replace(settings, augment=replace(settings.augment, rate=0.0))
+    return replace(settings, carrying=replace(settings.carrying, start="none")) if mode == FROM_NONE else settings
 
 
 def matrix(*columns: Column) -> list[Run]:
@@ -70,3 +80,82 @@ def test_one_source_is_pre_trained_on_once_for_all_columns() -> None:
         assert run.weights is None or run.weights.key in {own.key for own in pretrained}
     own = {run.key: run for run in build_matrix([COLUMN], methods, modes, [0], pretrain_settings, transfer_settings)}
     assert own.keys() < {run.key for run in runs}  # the column of the source itself is the same as alone
+
+
+def few_labels(modes: list[str], draws: dict[int | None, int], seeds: list[int]) -> list[Run]:
+    columns = [replace(COLUMN, labels=labels) for labels in draws]
+    methods, matching = ["gvsl", "byol"], ["gvsl"]
+    runs = build_matrix(
+        columns, methods, modes, seeds, pretrain_settings, transfer_settings, draws=draws, matching=matching
+    )
+    return [run for run in runs if not run.pretrains]
+
+
+def test_every_mode_has_its_arms() -> None:
+    arms = {
+        mode: {
+            (run.settings.mode, run.method, run.weights and run.weights.method, run.carry and run.carry.method)
+            for run in few_labels([mode], {1: 1}, [0])
+            if isinstance(run.settings, TransferSettings)
+        }
+        for mode in MODES
+    }
+    assert arms == {
+        "linear": {
+            ("linear", SCRATCH, None, None),
+            ("linear", "gvsl", "gvsl", None),
+            ("linear", "byol", "byol", None),
+        },
+        "finetune": {
+            ("scratch", SCRATCH, None, None),
+            ("finetune", "gvsl", "gvsl", None),
+            ("finetune", "byol", "byol", None),
+        },
+        "unaugmented": {("scratch", SCRATCH, None, None)},
+        "carried": {("carried", SCRATCH, None, None), ("carried", "gvsl", "gvsl", None)},
+        "student": {("scratch", SCRATCH, None, "gvsl")},
+        "finetuned-student": {("finetune", "gvsl", "gvsl", "gvsl")},
+    }
+    assert len({run.name for run in few_labels(list(MODES), {1: 1}, [0])}) == sum(map(len, arms.values()))
+
+
+def test_draws_take_the_pre_trainings_in_turn() -> None:
+    runs = [run for run in few_labels(["carried"], {1: 5, 5: 2}, [3, 4]) if run.weights is not None]
+    found = [(run.column.labels, run.seed, run.weights and run.weights.seed) for run in runs]
+    assert found == [(1, 0, 3), (1, 1, 4), (1, 2, 3), (1, 3, 4), (1, 4, 3), (5, 0, 3), (5, 1, 4)]
+
+
+def test_a_student_is_not_taken_for_another_ones_and_old_names_stay() -> None:
+    (student,) = few_labels(["student"], {1: 1}, [0])
+    (plain,) = [run for run in few_labels(["finetune"], {1: 1}, [0]) if run.method == SCRATCH]
+    assert student.carry is not None
+    other = replace(student, carry=replace(student.carry, seed=9, settings=pretrain_settings("gvsl", 9)))
+    assert len({student.key, plain.key, other.key}) == 3
+    assert replace(student, carry=None).key == plain.key
+
+
+def test_the_methods_that_match_are_told_from_the_others() -> None:
+    assert [name for name in ("gvsl", "gvsl-no-affine", "gvsl-no-matching", "simclr") if matches(name)] == [
+        "gvsl",
+        "gvsl-no-affine",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--draws", "3"], "say how many cases by --labels"),
+        (["--labels", "1", "2", "3", "--draws", "3", "2"], "--draws has 2 numbers and --labels 3"),
+        (["--labels", "1", "--draws", "0"], "--draws is 0"),
+        (["--modes", "carry"], "carried"),
+    ],
+)
+def test_mistakes_in_the_axes_are_told(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        benchmark_options(["--out", "DIR", *words])
+
+
+def test_one_number_of_draws_is_for_all_labels() -> None:
+    assert benchmark_options(["--out", "D", "--labels", "1", "5", "--draws", "4"]).draws == {1: 4, 5: 4}
+    assert benchmark_options(["--out", "D", "--labels", "1", "5", "--draws", "4", "2"]).draws == {1: 4, 5: 2}
+    assert benchmark_options(["--out", "D", "--labels", "1", "5"]).draws is None

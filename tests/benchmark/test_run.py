@@ -171,6 +171,36 @@ def test_numbers_of_labels_are_columns_of_the_table(hearts: Path, recipe: Path, 
     ]
 
 
+@pytest.mark.slow
+def test_carried_labels_and_students_are_arms_of_every_draw(hearts: Path, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    carrying = tmp_path / "carrying.yaml"
+    carrying.write_text(
+        recipe.read_text(encoding="utf-8") + "  carrying: {refine: 3, least_dice: 0}\n", encoding="utf-8"
+    )
+    few = words(hearts, carrying, out, "--modes", "finetune", "carried", "student", "--labels", "1", "--draws", "2")
+    runs = find_matrix(benchmark_options(few[1:]))
+    assert len(runs) == 1 + 2 * (2 + 2 + 1)
+    assert main(few) == 0
+    records = {run.name: read_record(out / "runs" / run.name) for run in runs if not run.pretrains}
+    drawn = {(record.seed, *record.config["train_cases"]) for record in records.values()}
+    assert len(drawn) == 2  # all arms of a draw have the same case
+    assert {name for record in records.values() for name in record.config["method"].split()} == {"scratch", "gvsl"}
+    (column,) = {(line["mode"]) for line in csv.DictReader((out / "table1.csv").open(encoding="utf-8"))}
+    assert column == "finetune"
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for words_shown in (
+        "carried by gvsl, against carried from no network",
+        "ahead in",
+        "its confidence",
+        " failed, seeds",
+    ):
+        assert words_shown in page
+    before = written(out)
+    assert main(few) == 0
+    assert written(out) == before
+
+
 def test_a_run_goes_on_where_it_was_stopped(hearts: Path, recipe: Path, tmp_path: Path) -> None:
     pretraining = find_matrix(benchmark_options(words(hearts, recipe, tmp_path)[1:]))[0]
     half = tmp_path / "runs" / pretraining.name

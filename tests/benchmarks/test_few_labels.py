@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -5,6 +6,8 @@ import torch
 from torch import Tensor
 
 from gvsl.propagation import Atlas
+from gvsl.report.label_charts import label_charts
+from gvsl.report.runs import read_runs
 
 
 def rows() -> list[dict[str, Any]]:
@@ -48,3 +51,23 @@ def test_every_draw_and_rule_is_scored_and_an_atlas_is_matched_once(few_labels: 
     assert scores["1 1 alone"] == {"t": 0.0}
     assert scores["3 0 majority"] == {"t": 1.0}
     assert set(scores) == {"1 0 alone", "1 1 alone", *(f"3 0 {rule}" for rule in ("joint", "local", "majority"))}
+
+
+def test_the_report_draws_its_records(few_labels: ModuleType, tmp_path: Path) -> None:
+    draws = {"1 0": ["a"], "1 1": ["b"]}
+    facts = {"draws": draws, "store": {"name": "s", "hash": "1"}, "created": "", "environment": {}}
+    none, network = rows()
+    ants = {**none, "scores": {key: dict.fromkeys(found, 0.3) for key, found in none["scores"].items()}}
+    for row, way in (
+        (none, few_labels.Way("", None, "none", 10)),
+        (network, few_labels.Way("", None, "affine", 10, 0, "gvsl", "runs/gvsl")),
+        (ants, few_labels.Way("", None, "ants-syn", 0, method="ants-syn", weights="ants-syn")),
+    ):
+        few_labels.write_records(way, row, facts, tmp_path)
+    (chart,) = label_charts(read_runs([tmp_path]))
+    local = {curve.arm: curve.points for curve in chart.curves if "joint" not in curve.name and "maj" not in curve.name}
+    assert {arm: [round(point.mean, 9) for point in points] for arm, points in local.items()} == {
+        "random": [0.55],
+        "gvsl": [0.65],
+        "ants-syn": [0.3],
+    }

@@ -144,3 +144,28 @@ def test_a_run_that_does_not_match_is_refused(phantom_store: Store, tmp_path: Pa
     )
     with pytest.raises(UserError, match="was pre-trained by gvsl-no-matching, which does not match volumes"):
         propagate([phantom_store.path], [phantom_store.path], tmp_path / "run", tmp_path / "out", QUICK)
+
+
+def test_an_atlas_that_lacks_a_structure_is_told_and_votes_for_background(
+    matcher: Path, phantom_cohort: Dataset, tmp_path: Path
+) -> None:
+    """One atlas has all structures, the other all but one; and a value that neither has is none of the structures."""
+    values = sorted(phantom_cohort.label_names)
+    labelled = [case for case in phantom_cohort.cases if case.label is not None][:3]
+    for place in ("images", "labels"):
+        (tmp_path / "atlases" / place).mkdir(parents=True)
+    for case, dropped in zip(labelled, ([values[-1]], values[-2:]), strict=False):
+        assert case.label is not None
+        shutil.copy(case.image, tmp_path / "atlases" / "images" / f"{case.id}.nii.gz")
+        label = nib.load(case.label)
+        kept = np.where(np.isin(np.asarray(label.dataobj), dropped), 0, np.asarray(label.dataobj))
+        nib.save(
+            nib.Nifti1Image(kept.astype(np.uint8), label.affine), tmp_path / "atlases" / "labels" / f"{case.id}.nii.gz"
+        )
+    names = {str(value): name for value, name in phantom_cohort.label_names.items()}
+    (tmp_path / "atlases" / "labels.json").write_text(json.dumps(names), encoding="utf-8")
+    outcome = propagate([tmp_path / "atlases"], [labelled[2].image], matcher, tmp_path / "out", QUICK)
+    assert outcome.atlases.lacking == [(labelled[1].id, names[str(values[-2])])]
+    (found,) = (path for path in (tmp_path / "out").glob("*.nii.gz") if "confidence" not in path.name)
+    assert set(np.unique(np.asarray(nib.load(found).dataobj))) <= {0, *values[:-1]}
+    assert set(json.loads((tmp_path / "out" / "labels.json").read_text())) == {str(value) for value in values[:-1]}

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from gvsl.records import RunRecord
 from gvsl.records.comparability import EARLIER_EFFECTS, NOT_RECORDED, changes, deciding, differences, labels_of
 from gvsl.settings import effects_of
+from gvsl.settings.carrying import CarrySettings
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.settings.transfer import resolve_augment
 from gvsl.transfer import TransferSettings
@@ -13,8 +14,6 @@ from gvsl.transfer.augmentation import SPATIAL, AugmentSettings
 
 ADDED = {"augment.rate", "carry", "patience", "whiten", "levels"}
 """Settings of a transfer that older records lack."""
-ADDED |= {"backbone.levels", "pretext.affine_head", "pretext.deformable_head", "pretext.symmetric", "pretext.damage"}
-ADDED |= {"pretext.affine_ncc_weight", "pretext.ncc_sigma", "pretext.independent_poses"}
 
 
 def record(kind: Literal["pretrain", "transfer"] = "transfer", **config: Any) -> RunRecord:
@@ -36,7 +35,32 @@ def test_settings_that_follow_from_others_or_decide_nothing_are_left_out() -> No
         "data.order": "independent",
         "data.pairing": "whole",
         "data.jitter": "0.05",
+        "backbone.levels": "5",
     }
+
+
+def test_an_older_pre_training_is_not_taken_for_one_with_other_heads_or_levels() -> None:
+    pretext = {"matching": True, "ncc_weight": 1.0}
+    older = record("pretrain", backbone={"width": 16}, pretext=pretext)
+    same = record("pretrain", backbone={"width": 16, "levels": 5}, pretext=pretext | {"affine_head": "pooled"})
+    assert differences(older, same) == []
+    now = record("pretrain", backbone={"width": 16, "levels": 4}, pretext=pretext | {"affine_head": "keypoints"})
+    assert [change.name for change in differences(older, now)] == ["backbone.levels", "pretext.affine_head"]
+
+
+def test_settings_of_gvsl_are_not_given_to_other_methods() -> None:
+    made = deciding(record("pretrain", backbone={"levels": 4}, pretext={"temperature": 0.1}))
+    assert {name for name in made if name.startswith("pretext.")} == {"pretext.temperature"}
+
+
+def test_a_training_has_no_effect_where_nothing_is_trained() -> None:
+    def run(**changed: Any) -> RunRecord:
+        return record(**asdict(replace(TransferSettings(mode="carried", labels=1), **changed)))
+
+    assert {name.partition(".")[0] for name in deciding(run())} == {"labels", "carrying"}
+    assert differences(run(), run(learning_rate=1.0, max_steps=3, crop=(8, 8, 8))) == []
+    changed = differences(run(), run(carrying=CarrySettings(start="field"), labels=2))
+    assert [change.name for change in changed] == ["carrying.start", "labels"]
 
 
 def test_all_labels_are_as_many_as_there_were() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from gvsl.report import write_report
+from gvsl.report.label_charts import label_charts
 from gvsl.report.runs import read_runs
-from gvsl.report.sections.score_by_labels import label_charts, score_by_labels
+from gvsl.report.sections.score_by_labels import score_by_labels
 
 Maker = Callable[..., Path]
 SCORES = {

@@ -12,8 +12,11 @@ from gvsl.benchmark.execute import execute
 from gvsl.benchmark.folder import RUNS
 from gvsl.benchmark.matrix import Run
 from gvsl.errors import UserError
+from gvsl.records.comparability import CARRIED
 from gvsl.settings.pretrain import PretrainSettings
+from gvsl.store import Store
 from gvsl.transfer import TransferSettings
+from gvsl.transfer.carrying import volumes_to_label
 
 STEPS = {"adam": (2, 8), "lbfgs": (8, 20)}
 """Steps of the two short runs whose difference gives the time per step, without set-up and testing; the line searches
@@ -38,7 +41,7 @@ def kind_of(run: Run) -> Hashable:
     """Return a key of runs that take the same time: kind, store and settings, apart from the seed."""
     if isinstance(run.settings, PretrainSettings):
         return run.column.store, run.method
-    return run.column.store, replace(_timed(run.settings), seed=0)
+    return run.column.store, replace(_timed(run.settings), seed=0), run.carry is not None
 
 
 def estimate(runs: Sequence[Run], advance: Callable[[], object] = lambda: None) -> dict[str, Estimate]:
@@ -61,6 +64,10 @@ def estimate(runs: Sequence[Run], advance: Callable[[], object] = lambda: None) 
 
 def _measure(run: Run) -> Estimate:
     settings = run.settings
+    if run.carry is not None:
+        return _with_carried(run)
+    if not isinstance(settings, PretrainSettings) and settings.mode == CARRIED:
+        return Estimate(*_median(_short(run, 1)))
     few, more = STEPS["adam" if isinstance(settings, PretrainSettings) else settings.optimiser]
     first, size = _median(_short(run, few))
     second, _ = _median(_short(run, more))
@@ -75,6 +82,17 @@ def _measure(run: Run) -> Estimate:
     return Estimate(first + step * max(0, settings.max_steps - few) + validation * validations, size)
 
 
+def _with_carried(run: Run) -> Estimate:
+    """Return the estimate of a run that trains on carried labels too: without them, and as long as they take."""
+    assert isinstance(run.settings, TransferSettings)
+    plain = _measure(replace(run, carry=None))
+    carried = _measure(replace(run, carry=None, settings=replace(run.settings, mode="carried")))
+    store = Store.open(run.column.store)
+    scored = len(store.split("val")) + len(store.split("test"))
+    volumes = len(volumes_to_label(store, [], run.settings.carrying))
+    return Estimate(plain.seconds + carried.seconds * volumes / scored, plain.megabytes)
+
+
 def _short(run: Run, steps: int, validate_every: int | None = None, *, clusters: bool = False) -> Run:
     """Return a run of a few steps, a transfer from random weights."""
     settings = run.settings
@@ -83,12 +101,17 @@ def _short(run: Run, steps: int, validate_every: int | None = None, *, clusters:
     points = settings.clusters.points if clusters else 0
     settings = replace(_timed(settings), clusters=replace(settings.clusters, points=points))
     return replace(
-        run, settings=replace(settings, max_steps=steps, validate_every=validate_every or steps), weights=None
+        run,
+        settings=replace(settings, max_steps=steps, validate_every=validate_every or steps),
+        weights=None,
+        carry=None,
     )
 
 
 def _timed(settings: TransferSettings) -> TransferSettings:
-    """Return settings that take the same time without weights: training from scratch for fine-tuning."""
+    """Return settings that take the same time without weights: from scratch for fine-tuning, and no start to refine."""
+    if settings.mode == CARRIED:
+        return replace(settings, carrying=replace(settings.carrying, start="none"))
     mode: Literal["linear", "scratch"] = "linear" if settings.mode == "linear" else "scratch"
     return replace(settings, mode=mode)
 

@@ -67,9 +67,8 @@ def _execute(run: Run, out: Path) -> None:
             pretrain(store, folder, run.settings, run.method, resume)
         evaluate_pretraining(folder, store)
         return
-    weights = None
-    if run.weights is not None:
-        if not is_finished(run.weights, out):
-            raise UserError(f"there are no weights: {run.weights.name} failed, see {out / LOGS}/{run.weights.name}.log")
-        weights = out / RUNS / run.weights.name
-    run_task(run.column.task, store, weights, folder, run.settings, resume=part_folder(folder).is_dir())
+    for needed in run.needs:
+        if not is_finished(needed, out):
+            raise UserError(f"there are no weights: {needed.name} failed, see {out / LOGS}/{needed.name}.log")
+    weights, carry = (None if needed is None else out / RUNS / needed.name for needed in (run.weights, run.carry))
+    run_task(run.column.task, store, weights, folder, run.settings, carry=carry, resume=part_folder(folder).is_dir())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gvsl.benchmark.matrix import SCRATCH, Matrix, Run
 from gvsl.records import RECORD_NAME, RunRecord, environment, read_record, utc_now, write_record
+from gvsl.records.comparability import CARRY, NO_CARRY
 from gvsl.settings import effects_of
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.training import awaits_evaluation
@@ -56,6 +57,7 @@ def keep_failure(run: Run, out: Path, reason: str, traceback: str = "") -> None:
         config["pretext"] = config["pretext"] or {}
     else:
         config |= {"task": run.column.task, "weights": SCRATCH}
+        config |= NO_CARRY if run.carry is None else {CARRY: run.carry.method}
         if run.weights is not None:
             before = run.weights.settings
             assert isinstance(before, PretrainSettings)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from gvsl.errors import UserError
 from gvsl.records.comparability import NO_CARRY, without_moot
 from gvsl.settings import deciding_settings
+from gvsl.settings.benchmark import FROM_NONE, UNAUGMENTED
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.store import Store, refuse_seen
 from gvsl.transfer import TransferSettings
@@ -43,6 +44,13 @@ class Run:
     settings: PretrainSettings | TransferSettings
     weights: "Run | None" = None
     """Pre-training run whose weights a transfer run starts from; None for random weights."""
+    carry: "Run | None" = None
+    """Pre-training run whose matching carries labels that a transfer run trains on too."""
+
+    @property
+    def needs(self) -> "list[Run]":
+        """The pre-training runs that must be finished before this run."""
+        return [run for run in (self.weights, self.carry) if run is not None]
 
     @property
     def pretrains(self) -> bool:
@@ -54,12 +62,13 @@ class Run:
         """Hash of everything that decides the results: settings, store, and the key of the weights."""
         # Clusters are written by linear runs alone.
         extras = isinstance(self.settings, PretrainSettings) or self.settings.mode == "linear"
+        carry = NO_CARRY if self.carry is None else {"carry": self.carry.key}
         decides = {
             "format": FORMAT,
             "method": self.method,
             "task": None if self.pretrains else self.column.task,
             "store": self.column.store_hash,
-            "settings": without_moot({**NO_CARRY, **deciding_settings(self.settings, extras=extras)}),
+            "settings": without_moot({**carry, **deciding_settings(self.settings, extras=extras)}),
             "weights": None if self.weights is None else self.weights.key,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
@@ -68,7 +77,8 @@ class Run:
     def name(self) -> str:
         """Name of the run's folder."""
         what = "pretrain" if isinstance(self.settings, PretrainSettings) else self.settings.mode
-        return f"{self.column.store.name}-{what}-{self.method}-{self.seed}-{self.key}"
+        carry = "" if self.carry is None else f"-carry-{self.carry.method}"
+        return f"{self.column.store.name}-{what}{carry}-{self.method}-{self.seed}-{self.key}"
 
 
 Matrix = list[Run]
@@ -122,18 +132,24 @@ def build_matrix(
     pretrain_settings: Callable[[str, int], PretrainSettings],
     transfer_settings: Callable[[Column, str, int], TransferSettings],
     source: Column | None = None,
+    draws: Mapping[int | None, int] | None = None,
+    matching: Collection[str] = (),
 ) -> Matrix:
     """List the runs of a matrix: all pre-trainings, then all transfers, each once.
 
     Args:
         columns: tasks on stores with labelled splits.
         methods: keys of METHODS; the row without pre-training is always added.
-        modes: `linear`, `finetune` or both; with fine-tuning, the row without pre-training trains from scratch.
+        modes: keys of MODES.
         seeds: each for a pre-training and the transfers that start from it.
         pretrain_settings: of a method and a seed.
-        transfer_settings: of a column, a mode and a seed.
+        transfer_settings: of a column, a mode of `gvsl transfer`, or UNAUGMENTED or FROM_NONE, and a seed.
         source: store that all methods are pre-trained on (the paper has one cohort for all tasks); each column's own
             store if None.
+        draws: the number of draws of the labelled cases for each number of labels; draw i is the transfers' seed i, and
+            takes its weights from the pre-training of the i-th seed, which repeat in turn. Without it each seed is a
+            draw.
+        matching: the methods that match volumes; the modes that carry labels leave out the others.
     """
     pretrained = {
         (column, method, seed): Run(source or column, method, seed, pretrain_settings(method, seed))
@@ -142,11 +158,43 @@ def build_matrix(
         for method in methods
     }
     transfers = []
-    for seed in seeds:
-        for column in columns:
+    for column in columns:
+        count = None if draws is None else draws[column.labels]
+        drawn = [(seed, seed) for seed in seeds] if count is None else _in_turn(count, seeds)
+        for draw, seed in drawn:
+            sources = {method: pretrained[column, method, seed] for method in methods}
+            carriers = {method: run for method, run in sources.items() if method in matching}
             for mode in modes:
-                for method in (SCRATCH, *methods):
-                    weights = pretrained.get((column, method, seed))
-                    own = SCRATCH if weights is None and mode == "finetune" else mode
-                    transfers.append(Run(column, method, seed, transfer_settings(column, own, seed), weights))
-    return [*{run.key: run for run in pretrained.values()}.values(), *transfers]
+                for settings_mode, method, weights, carry in _arms(mode, sources, carriers):
+                    settings = transfer_settings(column, settings_mode, draw)
+                    transfers.append(Run(column, method, draw, settings, weights, carry))
+    pretrainings = {run.key: run for run in pretrained.values()}
+    used = {run.key for transfer in transfers for run in transfer.needs}
+    unique = {run.name: run for run in transfers}  # a recipe may augment nothing in any mode
+    return [*(run for key, run in pretrainings.items() if draws is None or key in used), *unique.values()]
+
+
+def _arms(
+    mode: str, sources: Mapping[str, Run], carriers: Mapping[str, Run]
+) -> list[tuple[str, str, Run | None, Run | None]]:
+    """Return the arms of a mode: the name of their settings, their method, its weights, and what carries labels.
+
+    Args:
+        mode: a key of MODES.
+        sources: the pre-training of each method.
+        carriers: of those that match.
+    """
+    if mode == UNAUGMENTED:
+        return [(UNAUGMENTED, SCRATCH, None, None)]
+    if mode == "student":
+        return [(SCRATCH, SCRATCH, None, run) for run in carriers.values()]
+    if mode == "finetuned-student":
+        return [("finetune", method, run, run) for method, run in carriers.items()]
+    untrained = {"finetune": SCRATCH, "carried": FROM_NONE}.get(mode, mode)
+    started = carriers if mode == "carried" else sources
+    return [(untrained, SCRATCH, None, None), *((mode, method, run, None) for method, run in started.items())]
+
+
+def _in_turn(count: int, seeds: Sequence[int]) -> list[tuple[int, int]]:
+    """Return each draw with the seed of its pre-training."""
+    return [(draw, seeds[draw % len(seeds)]) for draw in range(count)]

@@ -15,7 +15,7 @@ from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.progress import progress
 from gvsl.recipes import read_recipe
-from gvsl.settings.benchmark import Executor
+from gvsl.settings.benchmark import CARRYING_MODES, FROM_NONE, MODES, TABLE_MODES, UNAUGMENTED, Executor
 from gvsl.settings.methods import PRETEXTS
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.settings.transfer import TransferSettings
@@ -68,8 +68,8 @@ def benchmark_options(argv: Sequence[str]) -> Namespace:
         UserError: an option is unknown, missing or of another type, or there is no such method, mode or recipe.
     """
     usage = (
-        "--out DIR [--stores [TASK=]STORE ...] [--pretrain STORE] [--methods NAME ...] [--labels N ...]"
-        " [--seeds N ...] [--recipe NAME|FILE] [--dry-run]"
+        "--out DIR [--stores [TASK=]STORE ...] [--pretrain STORE] [--methods NAME ...] [--modes MODE ...]"
+        " [--labels N ... [--draws N ...]] [--seeds N ...] [--recipe NAME|FILE] [--dry-run]"
     )
     parser = new_parser(benchmark, usage)
     add_path(parser, "--out", "DIR", "the folder of the matrix; finished runs in it are kept")
@@ -85,11 +85,16 @@ def benchmark_options(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--pretrain", type=Path, default=None, metavar="STORE", help=what)
     what = f"the rows besides scratch: {', '.join(PRETEXTS)}; all if not given"
     parser.add_argument("--methods", nargs="+", default=[], metavar="NAME", help=what)
-    what = "linear, finetune or both"
-    parser.add_argument("--modes", nargs="+", default=["linear", "finetune"], metavar="MODE", help=what)
+    what = f"what is trained: {'; '.join(f'{name}, {text}' for name, text in MODES.items())}"
+    parser.add_argument("--modes", nargs="+", default=list(TABLE_MODES), metavar="MODE", help=what)
     what = "numbers of labelled training cases, each a column of its own; the recipe's, or all, if not given"
     parser.add_argument("--labels", nargs="+", type=int, default=[], metavar="N", help=what)
-    what = "seeds of the random weights and of all random draws"
+    what = (
+        "number of draws of the labelled cases, one for all of --labels or one for each; draw i has weights of the "
+        "i-th of --seeds, which repeat in turn; if not given, a draw for each seed"
+    )
+    parser.add_argument("--draws", nargs="+", type=int, default=[], metavar="N", help=what)
+    what = "seeds of the random weights and, without --draws, of all random draws"
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help=what)
     what = "the settings of pre-training and transfer"
     parser.add_argument("--recipe", default="demo", metavar="NAME|FILE", help=what)
@@ -107,9 +112,31 @@ def benchmark_options(argv: Sequence[str]) -> Namespace:
     for method in options.methods:
         one_of(PRETEXTS, "method", method)
     for mode in options.modes:
-        one_of(("linear", "finetune"), "mode", mode)
+        one_of(MODES, "mode", mode)
+    options.draws = _draws(options)
     read_recipe(options.recipe, "pretrain")
     return options
+
+
+def _draws(options: Namespace) -> dict[int | None, int] | None:
+    """Return the number of draws of each number of labels, or None if there is a draw for each seed.
+
+    Raises:
+        UserError: there are no numbers of labels, or another number of them, or a number of draws is below 1.
+    """
+    if not options.draws:
+        return None
+    if not options.labels:
+        raise UserError("--draws are of labelled cases: say how many cases by --labels")
+    if len(options.draws) not in (1, len(options.labels)):
+        raise UserError(
+            f"--draws has {len(options.draws)} numbers and --labels {len(options.labels)}: give one for all, or one "
+            "for each"
+        )
+    if min(options.draws) < 1:
+        raise UserError(f"--draws is {min(options.draws)}: give 1 or more")
+    each = options.draws if len(options.draws) > 1 else options.draws * len(options.labels)
+    return dict(zip(options.labels, each, strict=True))
 
 
 def find_matrix(options: Namespace) -> "Matrix":
@@ -120,6 +147,7 @@ def find_matrix(options: Namespace) -> "Matrix":
     """
     from gvsl.benchmark.matrix import build_matrix, find_columns, find_source
     from gvsl.datasets.tasks import TASKS
+    from gvsl.propagation.atlases import matches
     from gvsl.store import Store
 
     given = [(task, Path(path)) for task, _, path in (item.rpartition("=") for item in options.stores)]
@@ -139,7 +167,11 @@ def find_matrix(options: Namespace) -> "Matrix":
         return settings
 
     def transfer_settings(column: "Column", mode: str, seed: int) -> TransferSettings:
-        argv = ["STORE", "--out", "RUN", "--weights", "scratch", "--mode", mode, "--seed", str(seed)]
+        chosen = {
+            UNAUGMENTED: ["--mode", "scratch", "--augment.rate", "0"],
+            FROM_NONE: ["--mode", "carried", "--carrying.start", "none"],
+        }.get(mode, ["--mode", mode])
+        argv = ["STORE", "--out", "RUN", "--weights", "scratch", *chosen, "--seed", str(seed)]
         argv += [] if column.labels is None else ["--labels", str(column.labels)]
         if source and preprocessing[source.store] != preprocessing[column.store]:
             argv.append("--allow-preprocessing-mismatch")
@@ -147,7 +179,14 @@ def find_matrix(options: Namespace) -> "Matrix":
         return settings
 
     axes = options.methods, options.modes, options.seeds
-    matrix = build_matrix(columns, *axes, pretrain_settings, transfer_settings, source)
+    matching = [method for method in options.methods if matches(method)]
+    for mode in CARRYING_MODES.intersection(options.modes):
+        if not matching:
+            raise UserError(f"mode {mode} needs a method that matches volumes, and none of --methods does: add gvsl")
+        for column in columns:
+            if TASKS[column.task].kind != "segmentation":
+                raise UserError(f"mode {mode} carries label maps, and {column.store} has none: leave out the store")
+    matrix = build_matrix(columns, *axes, pretrain_settings, transfer_settings, source, options.draws, matching)
     for text in notes:
         print_note(text)
     return matrix

@@ -29,7 +29,8 @@ def transfer(argv: Sequence[str]) -> None:
     """Train a task on labelled cases, from pre-trained or random weights, and score the test split once.
 
     Writes RUN: record.json, curves.csv, pictures/, and the network with everything that gvsl predict needs. Until RUN
-    is complete, RUN.part holds the checkpoint for --resume.
+    is complete, RUN.part holds the checkpoint for --resume. In mode carried nothing is trained: RUN has the scores of
+    labels that were carried by matching.
     """
     options = transfer_options(argv)
     refuse_existing(options.out)
@@ -77,7 +78,7 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     """
     mode = early_setting(argv, "transfer", "mode", TransferSettings.mode)
     usage = (
-        "STORE --task NAME --weights RUN|scratch --mode linear|finetune|scratch --out RUN"
+        "STORE --task NAME --weights RUN|scratch --mode linear|finetune|scratch|carried --out RUN"
         " [--carry RUN] [--recipe NAME|FILE] [--resume] [--SETTING VALUE ...]"
     )
     parser = new_parser(transfer, usage)

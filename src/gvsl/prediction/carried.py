@@ -18,8 +18,8 @@ from gvsl.metrics.dice import dice_per_structure
 from gvsl.prediction.results import check_label_names, read_table, write_label_names
 from gvsl.prediction.volumes import Prepared, Tell
 from gvsl.preprocessing.images import Channels
-from gvsl.propagation import Atlas, Carried, PropagationSettings, carry
-from gvsl.propagation.pool import mean_similarity
+from gvsl.propagation import Atlas, PropagationSettings
+from gvsl.propagation.attempt import Attempt, attempt
 from gvsl.text import table_cell
 
 TABLE_NAME = "propagated.csv"
@@ -86,11 +86,10 @@ class CarriedMaps:
             UnusableFile: the match failed; the row says so, and there are no maps.
         """
         ready, volume = self.prepare(channels, tell), channels[0]
-        device = self.atlases[0].image.device
-        carried = carry(self.method, self.atlases, torch.from_numpy(ready.array)[None].to(device), self.settings)
-        failed = carried.reverse_dice is not None and carried.reverse_dice < self.settings.least_dice
-        self._write_row(image.id, "failed" if failed else "carried", carried)
-        if failed:
+        found = attempt(self.method, self.atlases, ready.array, self.settings)
+        carried = found.carried
+        self._write_row(image.id, found)
+        if found.failed:
             raise UnusableFile(
                 f"no match: the labels, carried back onto {carried.checked_on}, have a DSC of "
                 f"{carried.reverse_dice:.2f}, less than least_dice {self.settings.least_dice:g}; check that it shows "
@@ -102,21 +101,22 @@ class CarriedMaps:
             (self.names(image)[0], self._values()[classes], True),
             (self.names(image)[1], carried.confidence[0, 0].cpu().numpy(), False),
         ):
-            found = resample_onto(Volume(array, ready.affine), volume.array.shape, volume.affine, label=label)
-            found = found.astype(array.dtype)
+            shown = resample_onto(Volume(array, ready.affine), volume.array.shape, volume.affine, label=label)
+            shown = shown.astype(array.dtype)
             if self.from_files:
-                write_like(self.folder / name, found, image.image, volume.affine)
+                write_like(self.folder / name, shown, image.image, volume.affine)
             else:
-                write_nifti(self.folder / name, Volume(found, volume.affine))
+                write_nifti(self.folder / name, Volume(shown, volume.affine))
 
     def _values(self) -> NDArray[Any]:
         values = np.array([0, *self.labels])
         small = values.min() >= 0 and values.max() <= np.iinfo(np.uint8).max
         return values.astype(np.uint8 if small else np.int16)
 
-    def _write_row(self, name: str, status: str, carried: Carried) -> None:
-        row = {"id": name, "status": status, "checked_on": carried.checked_on}
-        row["similarity"] = f"{mean_similarity(carried):.4f}"
+    def _write_row(self, name: str, found: Attempt) -> None:
+        carried = found.carried
+        row = {"id": name, "status": "failed" if found.failed else "carried", "checked_on": carried.checked_on}
+        row["similarity"] = f"{found.similarity:.4f}"
         row["reverse_dice"] = "" if carried.reverse_dice is None else f"{carried.reverse_dice:.4f}"
         truth = None if self.truth is None else self.truth(name)
         if truth is not None:

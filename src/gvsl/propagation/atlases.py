@@ -11,8 +11,9 @@ from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import CONFIG_NAME, HEADS_NAME, MODEL_NAME, PretrainedUNet3D, find_weights
 from gvsl.cases import IGNORED
 from gvsl.errors import UserError
-from gvsl.methods import GVSL
+from gvsl.methods import GVSL, GVSLSettings
 from gvsl.propagation.carry import Atlas
+from gvsl.settings.methods import PRETEXTS
 from gvsl.store import Store, class_indices
 from gvsl.text import few
 from gvsl.training.load_method import load_method
@@ -30,6 +31,12 @@ class AtlasSet:
     """Label value to name by rising value, without the background; class i is the i-th."""
     lacking: list[tuple[str, str]]
     """Atlas and structure for every structure that an atlas has no voxel of: it votes for background there."""
+
+
+def matches(method: str) -> bool:
+    """Return True if a method, a key of PRETEXTS, learns to match volumes by its default settings."""
+    settings = PRETEXTS[method].settings
+    return isinstance(settings, GVSLSettings) and settings.matching
 
 
 def load_matcher(run: Path) -> GVSL:

@@ -56,10 +56,18 @@ ADDED_LATER: Mapping[str, Any] = {
 """Values that held before these settings existed, for records without them."""
 AUGMENT = "augment."
 """The group of settings of which only the rate decides where that is 0."""
-NO_CARRY: Mapping[str, Any] = {"carry": "none"}
+CARRY, NOT_CARRIED = "carry", "none"
+"""In a record's config: the method that carried labels to train on, or that none did."""
+NO_CARRY: Mapping[str, Any] = {CARRY: NOT_CARRIED}
 """What a run without carried labels records."""
 CARRYING = "carrying."
 """The group of settings that decide where labels are carried."""
+CARRIED = "carried"
+"""The mode of a run that trains nothing: labels are carried onto the cases that are scored."""
+PRETRAINING = ("data.", "backbone.", "pretext.")
+"""The groups of settings that only pre-trainings have."""
+MATCHING = "pretext.matching"
+"""A setting that all records of gvsl and its ablations have; the pretext settings of `ADDED_LATER` are theirs."""
 NOT_SETTINGS = (
     *("carry_run", "carry_leakage", "carry_labels", "carried", "carry_failed"),  # of the arm that carries labels
     *("method", "weights", "weights_keys"),  # the arm of a comparison
@@ -103,19 +111,28 @@ def deciding(record: RunRecord) -> dict[str, str]:
     also where all of them were taken, or "all" if the record does not list them.
     """
     effects = record.effects or EARLIER_EFFECTS
+    recorded = {name: value for name, value in flatten(record.config).items() if name not in NOT_SETTINGS}
     settings = {
         name: value
-        for name, value in flatten(record.config).items()
-        if name not in NOT_SETTINGS and effect_of(name, effects) is None
+        for name, value in without_moot(_before_they_existed(record.kind, recorded) | recorded).items()
+        if name != LABELS and effect_of(name, effects) is None
     }
-    settings.pop(LABELS, None)
-    if settings:  # a run that failed early may have recorded none
-        earlier = (name for name in ADDED_LATER if name.startswith("data.") == (record.kind == "pretrain"))
-        settings = without_moot({name: ADDED_LATER[name] for name in earlier} | settings)
+    if record.config.get("mode") == CARRIED and record.config.get("weights") == "scratch":
+        settings.pop(f"{CARRYING}start", None)  # the control has none, in which it differs by design
     count = labels_of(record)
     found = {name: _text(value) for name, value in settings.items()}
     if count is not None or LABELS in record.config:
         found[LABELS] = "all" if count is None else str(count)
+    return found
+
+
+def _before_they_existed(kind: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of `ADDED_LATER` that apply to a run; none if it recorded no settings, as one that failed."""
+    if recorded.keys() <= {LABELS, "seed", "mode"}:
+        return {}
+    found = {name: value for name, value in ADDED_LATER.items() if name.startswith(PRETRAINING) == (kind == "pretrain")}
+    if MATCHING not in recorded:
+        found = {name: value for name, value in found.items() if not name.startswith("pretext.")}
     return found
 
 
@@ -139,13 +156,20 @@ def differences(first: RunRecord, second: RunRecord) -> list[Change]:
 
 
 def without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return flat settings without the ranges of an augmentation, or of a carrying of labels, that is off."""
+    """Return flat settings without those that have no effect in this run.
+
+    They are the ranges of an augmentation or of a carrying of labels that is off and, where nothing is trained, all
+    settings of training.
+    """
     found = dict(settings)
+    if found.get("mode") == CARRIED:
+        kept = ("mode", "seed", LABELS, "allow_preprocessing_mismatch", "allow_leakage", "device")
+        return {name: value for name, value in found.items() if name in kept or name.startswith(CARRYING)}
     if found.get(f"{AUGMENT}rate") == 0:
         found = {
             name: value for name, value in found.items() if name == f"{AUGMENT}rate" or not name.startswith(AUGMENT)
         }
-    if found.get("carry") == "none":
+    if found.get(CARRY) == NOT_CARRIED:
         found = {name: value for name, value in found.items() if not name.startswith(CARRYING)}
     return found
 

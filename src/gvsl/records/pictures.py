@@ -12,17 +12,20 @@ from gvsl.records.volumes import label_type, write_arrays
 Slices = dict[str, NDArray[Any]]
 
 
-def segmentation_slices(image: NDArray[Any], truth: NDArray[Any], prediction: NDArray[Any]) -> Slices:
+def segmentation_slices(
+    image: NDArray[Any], truth: NDArray[Any], prediction: NDArray[Any], confidence: NDArray[Any] | None = None
+) -> Slices:
     """Return the slice perpendicular to each axis that shows most of the truth.
 
     Args:
         image: (D, H, W).
         truth: label values, (D, H, W).
         prediction: label values, (D, H, W).
+        confidence: of the prediction, (D, H, W), in [0, 1], if it has one.
 
     Returns:
         `image_k` (float16), `truth_k` and `prediction_k` (uint8, or int16 where a value is below 0 or above 255) for
-        each axis k; the remaining axes are in array order.
+        each axis k, and `confidence_k` (float16) if it is given; the remaining axes are in array order.
     """
     kind = label_type(truth, prediction)
     slices: Slices = {}
@@ -32,6 +35,8 @@ def segmentation_slices(image: NDArray[Any], truth: NDArray[Any], prediction: ND
         slices[f"image_{axis}"] = image.take(index, axis).astype(np.float16)
         slices[f"truth_{axis}"] = truth.take(index, axis).astype(kind)
         slices[f"prediction_{axis}"] = prediction.take(index, axis).astype(kind)
+        if confidence is not None:
+            slices[f"confidence_{axis}"] = confidence.take(index, axis).astype(np.float16)
     return slices
 
 

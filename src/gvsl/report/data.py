@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gvsl.report.finding import Finding
-from gvsl.report.grouping import Group, groups
+from gvsl.report.grouping import WITH_CARRIED, Group, groups
 from gvsl.report.run_findings import findings
 from gvsl.report.runs import BrokenRun, Run, read_runs
 from gvsl.report.table1.table import Table, table1
@@ -33,8 +33,8 @@ class ReportData:
 
     @cached_property
     def table1(self) -> Table:
-        """Table 1."""
-        return table1(self.groups)
+        """Table 1: of what labels alone teach; scores of carried labels are among those over the number of labels."""
+        return table1([group for group in self.groups if group.protocol not in WITH_CARRIED])
 
     @cached_property
     def aucs(self) -> list[AucComparison]:

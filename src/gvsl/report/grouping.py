@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from gvsl.records.comparability import LABELS, NOT_RECORDED, deciding, labels_of
+from gvsl.records.comparability import CARRY, LABELS, NOT_CARRIED, NOT_RECORDED, deciding, labels_of
 from gvsl.report.numbers import plural
 from gvsl.report.run_metrics import mean_of_cases
 from gvsl.report.runs import Run
@@ -22,9 +22,20 @@ RANDOM = "random"
 SCRATCH = "scratch"
 """The name of that arm in Table 1 and in the charts, and of its method in a record."""
 OURS = "gvsl"
-MODES = {"linear": "linear", "finetune": "finetune", "scratch": "finetune"}
+MODES = {"linear": "linear", "finetune": "finetune", "scratch": "finetune", "carried": "carried"}
 """The protocol of a run's mode: training from scratch is the baseline of fine-tuning."""
-PROTOCOL_NAMES = {"linear": "linear evaluation", "finetune": "fine-tuning", "pretrain": "pre-training"}
+STUDENT, TRANSDUCTIVE, CARRIED = "student", "transductive student", "carried"
+"""The protocols that use carried labels: training on them too, of training volumes alone or of those that are scored
+as well, and scoring them."""
+WITH_CARRIED = (STUDENT, TRANSDUCTIVE, CARRIED)
+PROTOCOL_NAMES = {
+    "linear": "linear evaluation",
+    "finetune": "fine-tuning",
+    "pretrain": "pre-training",
+    STUDENT: "students of carried labels",
+    TRANSDUCTIVE: "students of carried labels, also of the images that are scored",
+    CARRIED: "carried labels",
+}
 CLASSIFICATIONS = ("classification", "ccc")
 """Tasks that are scored by the AUC."""
 WEIGHTS_FILES = ("weights", "model.safetensors")
@@ -48,7 +59,7 @@ class Group:
 
     store: str
     protocol: str
-    """`linear`, `finetune` or `pretrain`."""
+    """That of `protocol_of`."""
     metric: str
     """`DSC` or `AUC`."""
     settings: str
@@ -121,7 +132,8 @@ class Group:
     @property
     def partly_recorded(self) -> list[str]:
         """Settings that only some of the runs' records state; the others are older."""
-        known = [deciding(run.record) for run in self.runs]
+        control = self.arms.get(RANDOM, []) if self.protocol == CARRIED else []  # it has no start to refine
+        known = [deciding(run.record) for run in self.runs if run not in control]
         return sorted({name for one in known for name in one if not all(name in other for other in known)})
 
 
@@ -259,9 +271,18 @@ def arm_of(run: Run) -> str:
 
 
 def protocol_of(run: Run) -> str:
-    """Return the protocol of a run: `linear`, `finetune`, to which training from scratch belongs, or `pretrain`."""
-    mode = str(run.record.config.get("mode"))
-    return "pretrain" if run.record.kind == "pretrain" else MODES.get(mode, mode)
+    """Return the protocol of a run.
+
+    It is `pretrain`, `linear`, `finetune`, to which training from scratch belongs, `student`, the same on carried
+    labels too, `transductive student`, on those of val and test among them, or `carried`, carried labels themselves.
+    """
+    if run.record.kind == "pretrain":
+        return "pretrain"
+    config, mode = run.record.config, str(run.record.config.get("mode"))
+    if config.get(CARRY, NOT_CARRIED) == NOT_CARRIED:
+        return MODES.get(mode, mode)
+    carrying = config.get("carrying")
+    return TRANSDUCTIVE if isinstance(carrying, dict) and carrying.get("transductive") else STUDENT
 
 
 def metric_of(run: Run) -> str:

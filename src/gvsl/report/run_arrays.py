@@ -24,7 +24,10 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "segmentation": ("image", "truth", "prediction"),
 }
 """The arrays of each kind of picture, each for all three axes."""
-OPTIONAL_ARRAYS: dict[str, tuple[str, ...]] = {"pair": ("moving_label", "fixed_label", "warped_label")}
+OPTIONAL_ARRAYS: dict[str, tuple[str, ...]] = {
+    "pair": ("moving_label", "fixed_label", "warped_label"),
+    "segmentation": ("confidence",),
+}
 OWN_GRID = ("moving", "moving_label")
 """The arrays of a pair on the moving image's grid; all others are on the fixed one's."""
 VOLUMES: dict[str, dict[str, tuple[str, ...]]] = {

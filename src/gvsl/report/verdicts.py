@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gvsl.report.grouping import RANDOM, SCRATCH, Group
+from gvsl.report.grouping import CARRIED, RANDOM, SCRATCH, STUDENT, TRANSDUCTIVE, Group
 from gvsl.report.matching import matching_verdict
 from gvsl.report.numbers import capital, number, plural, plus_minus
 from gvsl.report.run_metrics import held_out
@@ -11,7 +11,14 @@ from gvsl.report.runs import Run
 from gvsl.report.scores import Spread
 from gvsl.report.table1.table import Cell, Table
 
-PROTOCOLS = {"finetune": "fine-tuned"}
+PROTOCOLS = {"finetune": "fine-tuned", STUDENT: "student, fine-tuned", TRANSDUCTIVE: "transductive student, fine-tuned"}
+UNTRAINED = {
+    "finetune": "trained from scratch",
+    STUDENT: "student, trained from scratch",
+    TRANSDUCTIVE: "transductive student, trained from scratch",
+    CARRIED: "carried from no network",
+}
+"""The arm without pre-trained weights."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +146,10 @@ def headline(runs: Sequence[Run], compared: Sequence[Group], aucs: Sequence[AucC
 
 def feature_name(arm: str, protocol: str) -> str:
     """Return the name of an arm for a reader."""
-    if arm == RANDOM and protocol == "finetune":
-        return "trained from scratch"
+    if arm == RANDOM and protocol in UNTRAINED:
+        return UNTRAINED[protocol]
+    if protocol == CARRIED:
+        return f"carried by {arm}"
     start = "on" if protocol == "linear" else "from"
     thing = "features" if protocol == "linear" else "weights"
     method, bracket, variant = arm.partition(" (")

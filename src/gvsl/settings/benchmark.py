@@ -5,6 +5,22 @@ from dataclasses import dataclass
 from gvsl.errors import UserError
 from gvsl.settings import check_settings
 
+MODES = {
+    "linear": "a head on frozen features",
+    "finetune": "whole networks, from pre-trained and from random weights",
+    "unaugmented": "whole networks from random weights, without augmentation",
+    "carried": "labels carried by each method that matches, and from no network; nothing is trained",
+    "student": "whole networks from random weights, also on labels that each method carried",
+    "finetuned-student": "whole networks from the weights of each method that matches, also on labels that it carried",
+}
+"""What is trained in each mode of a matrix."""
+TABLE_MODES = ("linear", "finetune")
+"""The modes of Table 1."""
+CARRYING_MODES = frozenset({"carried", "student", "finetuned-student"})
+"""The modes that carry labels, by methods that match."""
+UNAUGMENTED, FROM_NONE = "unaugmented", "carried from none"
+"""Settings of a transfer that are named unlike its mode: `scratch` without augmentation, `carried` by no network."""
+
 
 @dataclass(frozen=True)
 class Executor:

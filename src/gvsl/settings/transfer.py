@@ -11,7 +11,7 @@ from gvsl.settings.carrying import CarrySettings
 SPATIAL = SpatialSettings(rate=0.8)
 INTENSITY = AcquisitionSettings()
 AXES = 3
-MODES = ("scratch", "linear", "finetune")
+MODES = ("scratch", "linear", "finetune", "carried")
 
 LESS = "give a smaller crop, batch_size, cache_gigabytes or width, or end other programs"
 """What to do when memory runs out."""
@@ -88,9 +88,10 @@ class TransferSettings:
         UserError: a value is out of its range.
     """
 
-    mode: Literal["scratch", "linear", "finetune"] = field(default="linear", metadata=ARM)
+    mode: Literal["scratch", "linear", "finetune", "carried"] = field(default="linear", metadata=ARM)
     """What is trained: `linear`, a head on frozen features; `finetune`, the whole network from pre-trained weights;
-    `scratch`, the whole network from random weights."""
+    `scratch`, the whole network from random weights; `carried`, nothing: the labels of the training cases are carried
+    by matching onto those that are scored, to compare with."""
     seed: int = field(default=0, metadata=ARM)
     """Seed of the sample of labelled cases, their order, the crops and all random weights."""
     allow_preprocessing_mismatch: bool = field(default=False, metadata=NOTHING)
@@ -142,7 +143,7 @@ class TransferSettings:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     """Augmentation of the training cases; not for `linear`, whose features are computed once."""
     carrying: CarrySettings = field(default_factory=CarrySettings)
-    """Carried labels to train on, with --carry."""
+    """Carried labels to train on, with --carry, or to score, in mode `carried`."""
     checkpoint_every: int = field(default=200, metadata=NOTHING)
     """Steps between two checkpoints for --resume, kept in RUN.part until RUN is complete; 0 keeps none."""
     clusters: ClusterSettings = field(default_factory=ClusterSettings, metadata=EXTRAS)
@@ -181,8 +182,8 @@ class TransferSettings:
 
 
 def resolve_augment(settings: TransferSettings) -> TransferSettings:
-    """Return settings with the rate of augmentation that holds if none was given: 0 for `linear`, else 1."""
+    """Return settings with the rate of augmentation that holds if none was given: 1 if a whole network is trained."""
     rate = settings.augment.rate
     if rate is None:
-        rate = 0.0 if settings.mode == "linear" else 1.0
+        rate = 1.0 if settings.mode in ("finetune", "scratch") else 0.0
     return replace(settings, augment=replace(settings.augment, rate=float(rate)))

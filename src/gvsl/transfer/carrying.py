@@ -22,8 +22,6 @@ from gvsl.transfer.leakage import HELD_OUT, check_labels_seen, check_leakage, de
 FOLDER_NAME = "carried"
 """Folder of the carried labels beside a run's checkpoint."""
 TABLE_NAME = "carried.csv"
-NOT_CARRIED = "none"
-"""In records: no labels were carried."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,7 @@ class CarriedPool:
         """Return what a run's record says about it."""
         return {
             "carry": self.matcher.method,
+            "carry_steps": self.matcher.provenance.get("steps"),
             "carry_run": str(self.run),
             "carry_leakage": self.leakage,
             "carry_labels": list(labels_seen(self.matcher)),
@@ -65,7 +64,13 @@ def mixed(train: Sequence[str], carried: Sequence[str], real_share: float) -> li
 
 
 def check_carry(run: Path | None, mode: str) -> None:
-    """Check that a mode can train on carried labels; UserError for `linear`, which uses its examples at once."""
+    """Check that a mode trains on carried labels.
+
+    Raises:
+        UserError: it is `linear`, which uses its examples at once, or `carried`, which trains nothing.
+    """
+    if run is not None and mode == "carried":
+        raise UserError("mode carried matches by the network of --weights and trains nothing: leave out --carry")
     if run is not None and mode == "linear":
         raise UserError("mode linear trains a head on the labelled cases: leave out --carry, or choose another mode")
 

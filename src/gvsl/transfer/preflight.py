@@ -12,12 +12,20 @@ NAMED = 3
 """Number of names that a message lists."""
 
 
-def check_mode(weights: str | Path | None, settings: TransferSettings) -> None:
+def check_mode(weights: str | Path | None, settings: TransferSettings, *, resume: bool = False) -> None:
     """Check that the mode fits the weights.
 
     Raises:
-        UserError: random weights would be fine-tuned, or pre-trained weights given for a run from scratch.
+        UserError: random weights would be fine-tuned or match volumes, pre-trained weights were given for a run from
+            scratch, or a run that trains nothing is to be resumed.
     """
+    if settings.mode == "carried" and weights is None and settings.carrying.start != "none":
+        raise UserError(
+            "mode carried matches volumes by the network of --weights: name the folder of a pre-training run, or give "
+            "--carrying.start none for the control from no network"
+        )
+    if settings.mode == "carried" and resume:
+        raise UserError("mode carried trains nothing and keeps no checkpoint: leave out --resume")
     if weights is None and settings.mode == "finetune":
         raise UserError("mode finetune needs weights: name the folder of a pre-training run, or choose mode scratch")
     if weights is not None and settings.mode == "scratch":

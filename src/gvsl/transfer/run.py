@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -21,17 +22,20 @@ from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.metrics.bootstrap import steps_to_fraction
 from gvsl.propagation.atlases import matcher_fingerprint
 from gvsl.records import CURVES_NAME, RunRecord, environment, utc_now, write_curves, write_record
+from gvsl.records.comparability import CARRIED, NO_CARRY
 from gvsl.settings import deciding_settings, effects_of
 from gvsl.settings.transfer import TransferSettings, resolve_augment
 from gvsl.store import Store
 from gvsl.text import one_of
-from gvsl.transfer.carrying import FOLDER_NAME, NOT_CARRIED, CarriedPool, carry_labels, check_carry
+from gvsl.transfer.carried import carried_config, load_carrier, score_carried
+from gvsl.transfer.carrying import FOLDER_NAME, CarriedPool, carry_labels, check_carry
 from gvsl.transfer.checkpoint import Checkpoint, part_folder
 from gvsl.transfer.classification import Classification
 from gvsl.transfer.fit import fit
-from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage, images_learnt_from, labels_seen
+from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage, images_learnt_from
 from gvsl.transfer.monitor import FitResult
 from gvsl.transfer.networks import AdaptedNetwork
+from gvsl.transfer.origin import method_of, pretraining_of
 from gvsl.transfer.preflight import check_mode, check_splits
 from gvsl.transfer.segmentation import Segmentation
 from gvsl.transfer.task import Task
@@ -56,12 +60,14 @@ def run_task(
     """Train a task on a store's `train` split, keep the weights best on `val`, and score `test` once.
 
     Writes `out` whole or not at all: record.json, curves.csv, the network (weights/, head.safetensors, head.json),
-    which `gvsl.transfer.load_adapted` reads, and what the task adds. The checkpoint lies in `out`.part until then.
+    which `gvsl.transfer.load_adapted` reads, and what the task adds. The checkpoint lies in `out`.part until then. In
+    mode `carried` nothing is trained: the record has the scores of carried labels, and there is no network.
 
     Args:
         name: of the task, a key of `gvsl.datasets.tasks.TASKS`.
         store: with what the task needs for the cases of all three splits: label maps, or classes.
-        weights: the folder of a pre-training run, a name on the Hugging Face Hub, or None for random weights.
+        weights: the folder of a pre-training run, a name on the Hugging Face Hub, or None for random weights; in mode
+            `carried` the run that matches, or None for the control from no network.
         out: the new folder of this run.
         settings: the protocol; `linear` with random weights is the linear row of "Scratch" in Table 1.
         carry: the folder of a pre-training run that learnt to match, to carry the labels of the training cases onto
@@ -93,13 +99,15 @@ def _run(
 ) -> RunRecord:
     created = utc_now()
     refuse_existing(out)
-    check_mode(weights, settings)
+    check_mode(weights, settings, resume=resume)
     check_carry(carry, settings.mode)
     check_splits(store)
     device, settings = find_device(settings.device), resolve_precision(resolve_augment(settings))
     source = None if weights is None else find_weights(weights)
     settings = _resolve_levels(source, store, settings)
     task = open_task(store, settings, name)
+    if settings.mode == CARRIED:
+        return _score_carried(name, task, store, weights, out, settings, device, created)
     if carry is not None and not isinstance(task, Segmentation):
         raise UserError("--carry carries label maps, and this task has none: leave it out")
     with torch.random.fork_rng(devices=[]):
@@ -123,12 +131,12 @@ def _run(
             name=out.name,
             seed=settings.seed,
             config=_config(name, task, network, store, weights, settings)
-            | ({"carry": NOT_CARRIED} if pool is None else pool.config()),
+            | (dict(NO_CARRY) if pool is None else pool.config()),
             store={"name": store.path.name, "hash": store.hash},
             status="finished",
             created=created,
             environment=environment(device_facts(device)),
-            pretraining=_pretraining(backbone),
+            pretraining=pretraining_of(backbone),
             training=_training(result, task.score_name),
             metrics=tested.metrics | _validation_metrics(result, task.score_name) | tested.other_metrics,
             cases=tested.cases,
@@ -142,7 +150,7 @@ def _run(
             network,
             task.head_config(),
             settings=settings,
-            method=_method(backbone),
+            method=method_of(backbone),
             preprocessing=store.preprocessing,
             provenance={
                 "store": record.store,
@@ -156,6 +164,43 @@ def _run(
             task=name,
         )
         record.seconds = checkpoint.seconds
+        write_record(record, folder)
+    return record
+
+
+def _score_carried(
+    name: str,
+    task: Task,
+    store: Store,
+    weights: str | Path | None,
+    out: Path,
+    settings: TransferSettings,
+    device: torch.device,
+    created: str,
+) -> RunRecord:
+    """Score carried labels; nothing is trained, so there is neither checkpoint nor network to keep."""
+    if not isinstance(task, Segmentation):
+        raise UserError("mode carried carries label maps, and this task has none: choose another mode")
+    method = load_carrier(None if weights is None else Path(weights), store, settings).to(device)
+    began = time.monotonic()
+    with whole_folder(out) as folder:
+        tested, failed = score_carried(task, method, settings, folder, device)
+        record = RunRecord(
+            kind="transfer",
+            name=out.name,
+            seed=settings.seed,
+            config={"task": name, **carried_config(task, method, weights, settings, failed)},
+            store={"name": store.path.name, "hash": store.hash},
+            status="finished",
+            created=created,
+            seconds=time.monotonic() - began,
+            environment=environment(device_facts(device)),
+            pretraining=pretraining_of(method.backbone),
+            metrics=tested.metrics | tested.other_metrics,
+            cases=tested.cases,
+            effects=effects_of(settings),
+            **tested.fields,
+        )
         write_record(record, folder)
     return record
 
@@ -252,27 +297,11 @@ def _config(
         "weights": "scratch" if weights is None else str(weights),
         "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedUNet3D) else None,
         "leakage": describe_leakage(backbone, store),
-        "method": _method(backbone),
+        "method": method_of(backbone),
         "train_cases": list(task.train),
         "val_cases": len(task.val),
         "test_cases": len(task.test_cases),
     }
-
-
-def _method(backbone: UNet3D) -> str:
-    """Return the method that pre-trained a backbone, or `scratch`."""
-    return backbone.method if isinstance(backbone, PretrainedUNet3D) else "scratch"
-
-
-def _pretraining(backbone: UNet3D) -> dict[str, Any]:
-    """Return steps, seed, store's hash and cases of labels seen of a backbone's pre-training, as far as recorded."""
-    if not isinstance(backbone, PretrainedUNet3D):
-        return {}
-    past, store = backbone.provenance, backbone.provenance.get("store")
-    found = {"steps": past.get("steps"), "seed": past.get("seed")}
-    found["store"] = store.get("hash") if isinstance(store, dict) else None
-    found["labels"] = list(labels_seen(backbone)) or None
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _training(result: FitResult, score_name: str) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor
 
@@ -16,12 +14,7 @@ from gvsl.inferers.sliding_window import predict_classes
 from gvsl.inferers.windows import windows
 from gvsl.io import Box
 from gvsl.losses import soft_cross_entropy, soft_dice_loss
-from gvsl.metrics.bootstrap import mean_with_interval
-from gvsl.metrics.dice import dice_per_structure
-from gvsl.metrics.hausdorff import hd95_per_structure
 from gvsl.progress import progress
-from gvsl.records.pictures import Slices, segmentation_slices, write_segmentations
-from gvsl.records.volumes import BestAndWorst
 from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
 from gvsl.transfer.augmentation import augment
@@ -32,6 +25,7 @@ from gvsl.transfer.feature_clusters import CLUSTERS_NAME, find_clusters, write_c
 from gvsl.transfer.features import FrozenFeatures, Represent
 from gvsl.transfer.networks import AdaptedNetwork, SegmentationNetwork
 from gvsl.transfer.preflight import check_structures
+from gvsl.transfer.scores import Prediction, mean_dice, score_cases
 from gvsl.transfer.task import Example, Outcome
 from gvsl.transfer.weights import segmenter_config
 
@@ -132,27 +126,18 @@ class Segmentation:
 
     def validate(self) -> float:
         """Return the DSC, a mean over structures and validation cases."""
-        return float(np.mean([np.mean(self._score(self.represent, case)[0]) for case in self.val]))
+        return mean_dice(self.cases, self.val, self._predict)
 
     def test(self, folder: Path) -> Outcome:
         """Return DSC and HD95 of each test case, and how the features of a frozen backbone cluster."""
-        tested = Outcome([], {}, fields={"labels": {str(value): name for value, name in self.labels.items()}})
+        clusters = None
         if self.network.frozen and self.settings.clusters.points:
             clusters = find_clusters(self.represent, self.cases, self.val, self.settings)
             write_clusters(folder / CLUSTERS_NAME, clusters)
-            tested.other_metrics, tested.fields["clusters"] = clusters.metrics, CLUSTERS_NAME
         self.represent = self._represent(limit_bytes=0)  # each window is seen once
-        slices, shown = [], BestAndWorst()
-        with torch.no_grad(), progress(len(self.test_cases), "testing", unit="cases") as advance:
-            for case in self.test_cases:
-                row, picture = self._test_case(case, shown)
-                tested.cases.append(row)
-                slices.append(picture)
-                advance()
-        if tested.cases:
-            tested.metrics = _metrics(tested.cases, list(self.labels.values()))
-            tested.fields["pictures"] = write_segmentations(folder, tested.cases, slices)
-        tested.fields["volumes"] = shown.write(folder)
+        tested = score_cases(self.cases, self.test_cases, self._predict, folder)
+        if clusters is not None:
+            tested.other_metrics, tested.fields["clusters"] = clusters.metrics, CLUSTERS_NAME
         if self.carried is not None:
             self.carried.labels.write_table(folder / CARRIED_NAME)
         return tested
@@ -160,23 +145,6 @@ class Segmentation:
     def head_config(self) -> dict[str, Any]:
         """Return the labels and the kernel."""
         return segmenter_config(self.labels, self.settings.kernel)
-
-    def _test_case(self, case: str, shown: BestAndWorst) -> tuple[dict[str, Any], Slices]:
-        """Return the scores and slices of a case, and offer it to the volumes that are kept."""
-        cases = self.cases
-        scores, prediction = self._score(self.represent, case)
-        spacing = self.store.preprocessing.voxel
-        distances = hd95_per_structure(prediction, cases.target(case), 1 + len(self.labels), spacing)
-        row: dict[str, Any] = {"id": case}
-        for metric, found in (("dice", scores), ("hd95", distances)):
-            row[metric] = float(np.mean(found))
-            row |= {f"{metric}/{name}": value for name, value in zip(self.labels.values(), found, strict=True)}
-        values = cases.values[prediction[0, 0].cpu().numpy()]
-        image, truth = self.store.channels(case)[0], self.store.label(case)
-        unscored = np.isin(truth, self.store.ignored)
-        truth, values = np.where(unscored, 0, truth), np.where(unscored, 0, values)
-        shown.add(case, row["dice"], image, truth, values)
-        return row, segmentation_slices(image, truth, values)
 
     def _windows(self, ids: Sequence[str]) -> list[Example]:
         crop, overlap = self.settings.crop, self.settings.overlap
@@ -189,28 +157,12 @@ class Segmentation:
             return FrozenFeatures(network, cases.image, limit_bytes)
         return lambda case, box: network.features(cases.image(case, box))
 
-    def _score(self, represent: Represent, case: str) -> tuple[list[float], Tensor]:
-        """Return the DSC of each structure of a case, and its predicted classes, (1, 1, D, H, W)."""
-        prediction = predict_classes(
-            lambda box: self.network.head(represent(case, box)),
+    def _predict(self, case: str) -> Prediction:
+        classes = predict_classes(
+            lambda box: self.network.head(self.represent(case, box)),
             self.cases.shape(case),
             self.settings.crop,
             self.settings.overlap,
             self.cases.device,
         )
-        return dice_per_structure(prediction, self.cases.target(case), 1 + len(self.labels)), prediction
-
-
-def _metrics(rows: Sequence[dict[str, Any]], structures: Sequence[str]) -> dict[str, float]:
-    """Return means over the test cases with their intervals.
-
-    `test/dice_std` is the sample standard deviation over the test cases, 0 for one case.
-    """
-    scores = [row["dice"] for row in rows]
-    metrics = mean_with_interval("test/dice", scores)
-    metrics["test/dice_std"] = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
-    metrics |= mean_with_interval("test/hd95", [row["hd95"] for row in rows])
-    for name in structures:
-        for metric in ("dice", "hd95"):
-            metrics |= mean_with_interval(f"test/{metric}/{name}", [row[f"{metric}/{name}"] for row in rows])
-    return metrics
+        return Prediction(classes)

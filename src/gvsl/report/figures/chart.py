@@ -39,6 +39,7 @@ DASHES: dict[str, tuple[Any, str]] = {
     "solid": ("solid", ""),
     "dashed": ((0, (5, 2.5)), "7 3.5"),
     "dotted": ((0, (1, 1.8)), "1.5 3"),
+    "dash-dot": ((0, (6, 1.8, 1, 1.8)), "8 2.5 1.5 2.5"),
 }
 """Line styles: as matplotlib writes them, and as an SVG legend does."""
 

@@ -3,9 +3,11 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from gvsl.records.comparability import LABELS, labels_of
 from gvsl.report.figures.slices import fill_layer, outline_layer, window
 from gvsl.report.grouping import RANDOM, arm_of, protocol_of
 from gvsl.report.numbers import number, plural
@@ -20,8 +22,9 @@ SHOWN_AT_ONCE = 4
 STAGES_IN_HALF = 4
 """Maximum number of columns in a card of half the page's width."""
 LEAD = (
-    "Colour is the prediction, the white line the truth: colour should fill the line and stop at it. The first seed of "
-    "each kind of features is shown; the other seeds open below."
+    "Colour is the prediction, the white line the truth: colour should fill the line and stop at it. Carried labels "
+    "have their confidence beside them, from 0 (black) to 1 (light yellow): where it is dark inside a white line, the "
+    "match is not to be trusted. The first run of each arm, of the fewest labels, is shown; the others open below."
 )
 Shown = tuple[Run, Picture]
 
@@ -40,37 +43,60 @@ def _store_block(name: str, found: Sequence[Shown]) -> Html:
     values = {int(value) for plane in planes for value in np.unique(plane)}
     colours = structure_colours((values | names.keys()) - {0})
     keys = [(patch_key(colour), names.get(value, f"label {value}")) for value, colour in colours.items()]
-    examples: dict[str, list[Shown]] = {}
-    for run, picture in found:
-        examples.setdefault(_slices_key(picture), []).append((run, picture))
-    cards = [_example(shown, colours) for shown in examples.values()]
+    examples: dict[str, dict[Path, Shown]] = {}
+    for run, picture in found:  # a run's median case may be its worst too
+        examples.setdefault(_slices_key(picture), {}).setdefault(run.folder, (run, picture))
+    cards = [_example(list(shown.values()), colours) for shown in examples.values()]
     tools = element("div", legend([*keys, (outline_key("truth"), "truth")]), css="tools")
     return element("div", element("h3", name), tools, *shown_first(cards, SHOWN_AT_ONCE, "case", "cards"))
 
 
 def _example(shown: Sequence[Shown], colours: dict[int, str]) -> Html:
-    """Show one case: the image, the truth, and a prediction for each kind of features; other seeds are folded away."""
-    ordered = sorted(shown, key=lambda item: (arm_of(item[0]) != RANDOM, arm_of(item[0]), item[0].record.seed))
-    first: dict[str, Shown] = {}
+    """Show one case: the image, the truth, and a prediction of each arm; those of other runs are folded away."""
+    ordered = sorted(shown, key=_place)
+    first: dict[tuple[str, str], Shown] = {}
     others: list[Shown] = []
     for item in ordered:
-        name = f"{arm_of(item[0])} {item[0].record.config['mode']}"
-        if name in first:
+        arm = arm_of(item[0]), protocol_of(item[0])
+        if arm in first:
             others.append(item)
         else:
-            first[name] = item
+            first[arm] = item
     picture = ordered[0][1]
-    images = picture["image"]
+    images, title = picture["image"], _title([picture.title for _, picture in shown])
     stages = [
         Stage("image", images, window(images)),
         Stage("truth", images, window(images), overlays=_overlays(picture, "truth", colours)),
-        *(_prediction(*item, colours) for item in first.values()),
+        *(stage for item in first.values() for stage in _predicted(*item, colours)),
     ]
-    parts = [element("h4", picture.title), stage_row(stages, picture.title)]
+    parts = [element("h4", title), stage_row(stages, title)]
     if others:
-        row = stage_row([_prediction(*item, colours) for item in others], picture.title, len(stages))
-        parts.append(details(f"{plural(len(others), 'prediction')} of other seeds", row))
+        row = stage_row([stage for item in others for stage in _predicted(*item, colours)], title, len(stages))
+        parts.append(details(f"{plural(len(others), 'prediction')} of other runs", row))
     return element("article", *parts, css="card whole" if len(stages) > STAGES_IN_HALF else "card")
+
+
+def _place(shown: Shown) -> tuple[bool, str, str, int, int]:
+    """Return what a case's predictions are sorted by: random features first, and the fewest labels."""
+    run = shown[0]
+    return arm_of(run) != RANDOM, arm_of(run), protocol_of(run), labels_of(run.record) or 0, run.record.seed
+
+
+def _title(titles: Sequence[str]) -> str:
+    """Return the title that pictures of one case share, or the case's name, which all of them have."""
+    if len(set(titles)) == 1:
+        return titles[0]
+    return re.sub(r"^\w+: |, DSC [\d.]+$", "", titles[0])
+
+
+def _predicted(run: Run, picture: Picture, colours: dict[int, str]) -> list[Stage]:
+    """Return the stage of a prediction, and of its confidence if it has one."""
+    stages = [_prediction(run, picture, colours)]
+    confidence = picture.planes("confidence")
+    if confidence is not None:
+        outlines = [outline_layer(truth, "truth") for truth in picture["truth"]]
+        stages.append(Stage("its confidence", confidence, (0.0, 1.0), overlays=outlines, colours="magma"))
+    return stages
 
 
 def _prediction(run: Run, picture: Picture, colours: dict[int, str]) -> Stage:
@@ -78,7 +104,9 @@ def _prediction(run: Run, picture: Picture, colours: dict[int, str]) -> Stage:
     status = "" if run.record.status == "finished" else f", {run.record.status}"
     score = _case_score(run, picture.title)
     result = status if score is None else f"{status} · DSC {number(score)}"
-    note = Html(run_link(run, f"seed {run.record.seed}").code + text(result).code)
+    count = labels_of(run.record) if isinstance(run.record.config.get(LABELS), int) else None
+    seed = f"seed {run.record.seed}" if count is None else f"{plural(count, 'label')}, seed {run.record.seed}"
+    note = Html(run_link(run, seed).code + text(result).code)
     name = feature_name(arm_of(run), protocol_of(run))
     return Stage(name, images, window(images), note, _overlays(picture, "prediction", colours))
 
@@ -92,7 +120,7 @@ def _overlays(picture: Picture, filled: str, colours: dict[int, str]) -> list[st
 def _slices_key(picture: Picture) -> str:
     """Return a key that is equal for pictures of the same slices of the same case."""
     content = b"".join(plane.tobytes() for name in ("image", "truth") for plane in picture[name])
-    return picture.title + hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
 def _case_score(run: Run, title: str) -> float | None:

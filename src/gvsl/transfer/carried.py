@@ -1,0 +1,102 @@
+"""Mode `carried`: nothing is trained; carried labels are scored like a segmenter's, by the true ones."""
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from gvsl.backbones import UNet3D
+from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.methods import GVSL
+from gvsl.propagation import PropagationSettings
+from gvsl.propagation.atlases import check_matcher, load_matcher, read_atlases
+from gvsl.propagation.attempt import attempt
+from gvsl.settings.transfer import TransferSettings
+from gvsl.store import Store
+from gvsl.transfer.cases import LabelledCases
+from gvsl.transfer.leakage import check_leakage, describe_leakage
+from gvsl.transfer.origin import method_of
+from gvsl.transfer.scores import Prediction, mean_dice, score_cases
+from gvsl.transfer.segmentation import Segmentation
+from gvsl.transfer.task import Outcome
+
+UNTRAINED_WIDTH = 8
+"""Width of the control's network, which is never called: the smallest."""
+
+
+def load_carrier(run: Path | None, store: Store, settings: TransferSettings) -> GVSL:
+    """Return the method that matches: that of a pre-training or, for the control, an untrained one that isn't called.
+
+    Raises:
+        UserError: `run` can't match, does not fit the store, or was trained on images that the store holds out.
+    """
+    if run is None:  # the number of levels decides how volumes are padded, with a network or without
+        return GVSL(UNet3D(width=UNTRAINED_WIDTH, levels=int(settings.levels))).eval()
+    method = load_matcher(run)
+    check_matcher(method, run, store, settings.allow_preprocessing_mismatch)
+    check_leakage(method.backbone, run, store, settings.allow_leakage)
+    return method
+
+
+def score_carried(
+    task: Segmentation, method: GVSL, settings: TransferSettings, folder: Path, device: torch.device
+) -> tuple[Outcome, list[str]]:
+    """Carry the labels of a task's training cases onto its validation and test cases, and score them.
+
+    Every case is scored by its carried labels, also one whose match failed, which `gvsl propagate` gives no map, so
+    that arms are compared on the same cases.
+
+    Returns:
+        The scores, as of a segmenter, with `similarity`, `seconds` and, if labels were carried back, `reverse_dice` of
+        each case; and the ids of the cases, of test and val, whose match failed.
+    """
+    atlases = read_atlases({task.store: task.train})
+    assert atlases.labels == task.labels
+    moved, how = [atlas.to(device) for atlas in atlases.atlases], propagation_settings(settings)
+    cases = LabelledCases(task.store, device, task.labels)
+    facts: dict[str, dict[str, float]] = {}
+    failed = []
+
+    def predict(case: str) -> Prediction:
+        found = attempt(method, moved, task.store.channels(case), how)
+        facts[case] = {"similarity": found.similarity, "seconds": found.seconds}
+        if found.carried.reverse_dice is not None:
+            facts[case]["reverse_dice"] = found.carried.reverse_dice
+        if found.failed:
+            failed.append(case)
+        return Prediction(found.carried.classes, found.carried.confidence[0, 0].cpu().numpy())
+
+    tested = score_cases(cases, task.test_cases, predict, folder)
+    tested.cases = [row | facts[row["id"]] for row in tested.cases]
+    tested.other_metrics["val/dice"] = mean_dice(cases, task.val, predict)
+    tested.other_metrics["seconds_per_volume"] = median(each["seconds"] for each in facts.values())
+    return tested, failed
+
+
+def propagation_settings(settings: TransferSettings) -> PropagationSettings:
+    """Return those of a transfer's settings that decide how labels are carried."""
+    return PropagationSettings(
+        **{item.name: getattr(settings.carrying, item.name) for item in fields(PropagationSettings)}
+    )
+
+
+def carried_config(
+    task: Segmentation, method: GVSL, weights: str | Path | None, settings: TransferSettings, failed: list[str]
+) -> dict[str, Any]:
+    """Return the settings of such a run that have an effect, with its weights and cases, for its record."""
+    backbone = method.backbone if weights is not None else None
+    kept = ("mode", "seed", "labels", "device", "allow_preprocessing_mismatch", "allow_leakage")
+    return {
+        **{name: getattr(settings, name) for name in kept},
+        "carrying": asdict(propagation_settings(settings)),
+        "carry_failed": failed,
+        "weights": "scratch" if weights is None else str(weights),
+        "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedUNet3D) else None,
+        "leakage": describe_leakage(method.backbone, task.store),
+        "method": method_of(method.backbone),
+        "train_cases": list(task.train),
+        "val_cases": len(task.val),
+        "test_cases": len(task.test_cases),
+    }

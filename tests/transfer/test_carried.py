@@ -1,0 +1,190 @@
+"""Scores of carried labels as a run that trains nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from gvsl.backbones import UNet3D, UNet3DSettings
+from gvsl.cases import Case
+from gvsl.data import DataSettings
+from gvsl.errors import UserError
+from gvsl.methods import GVSL
+from gvsl.preparation import prepare
+from gvsl.preprocessing import Preprocessing
+from gvsl.propagation import PropagationSettings, carry
+from gvsl.propagation.atlases import load_matcher, read_atlases
+from gvsl.records import read_record
+from gvsl.records.comparability import deciding, differences
+from gvsl.report.run_arrays import read_picture
+from gvsl.settings.carrying import CarrySettings
+from gvsl.store import Store
+from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings, pretrain
+from gvsl.transfer import TransferSettings, run_task
+
+from ..conftest import NAMES, subject
+
+SPLITS = [("pretrain", "train")] * 2 + [("val",)] + [("test",)] * 2
+SETTINGS = TransferSettings(
+    mode="carried", labels=1, levels=2, carrying=CarrySettings(refine=2, start="affine", least_dice=0.99)
+)
+CONTROL = replace(SETTINGS, carrying=replace(SETTINGS.carrying, start="none"))
+Change = Callable[[int, NDArray[np.uint8]], NDArray[np.uint8]]
+
+
+def make_store(folder: Path, change: Change = lambda _, label: label) -> Store:
+    """Two training cases, one of validation and two of test, with label maps that may be changed by their number."""
+    cases = []
+    for number, splits in enumerate(SPLITS):
+        image, label = subject(number)
+        nib.save(nib.Nifti1Image(image, np.eye(4)), folder / f"image{number}.nii")
+        nib.save(nib.Nifti1Image(change(number, label), np.eye(4)), folder / f"label{number}.nii")
+        cases.append(Case(f"s{number}", folder / f"image{number}.nii", folder / f"label{number}.nii", splits))
+    return prepare(cases, folder / "store", Preprocessing(crop="none"), label_names=NAMES, source="made")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_store(tmp_path_factory.mktemp("carried"))
+
+
+@pytest.fixture(scope="module")
+def matcher(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("matcher") / "run"
+    settings = PretrainSettings(
+        backbone=UNet3DSettings(width=8, levels=2),
+        data=DataSettings(batch_size=1, crop=(16, 16, 16), workers=0),
+        optimiser=OptimiserSettings(learning_rate=1e-3, schedule="constant", warmup_steps=0),
+        trainer=TrainerSettings(max_steps=1, device="cpu", checkpoint_every=1, log_every=1),
+    )
+    pretrain(store, out, settings)
+    return out
+
+
+@pytest.fixture(scope="module")
+def carried(store: Store, matcher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "carried"
+    run_task("segmentation", store, matcher, out, SETTINGS)
+    return out
+
+
+@pytest.fixture(scope="module")
+def control(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "control"
+    run_task("segmentation", store, None, out, CONTROL)
+    return out
+
+
+def test_the_scores_are_of_the_labels_that_propagation_carries(carried: Path, store: Store, matcher: Path) -> None:
+    record = read_record(carried)
+    atlases = read_atlases({store: record.config["train_cases"]}).atlases
+    how = PropagationSettings(refine=2, start="affine", least_dice=0.99)
+    for row in record.cases:
+        case = str(row["id"])
+        found = carry(load_matcher(matcher), atlases, torch.from_numpy(store.image(case))[None, None], how)
+        classes, truth = found.classes[0, 0].numpy(), np.searchsorted([0, *NAMES], store.label(case))
+        for value, name in enumerate(NAMES.values(), start=1):
+            both = (classes == value) & (truth == value)
+            dice = 2 * both.sum() / ((classes == value).sum() + (truth == value).sum())
+            assert row[f"dice/{name}"] == pytest.approx(dice, abs=1e-6)
+        assert row["reverse_dice"] == pytest.approx(found.reverse_dice)
+
+
+def test_the_record_tells_atlases_weights_time_and_what_failed(carried: Path, matcher: Path) -> None:
+    record = read_record(carried)
+    assert (record.kind, record.status, record.config["mode"]) == ("transfer", "finished", "carried")
+    assert len(record.config["train_cases"]) == 1
+    assert record.config["weights"] == str(matcher)
+    assert record.pretraining["steps"] == 1
+    assert record.metrics["seconds_per_volume"] > 0
+    assert 0 <= record.metrics["val/dice"] <= 1
+    scored = {row["id"]: row["reverse_dice"] for row in record.cases}
+    failed = [case for case in record.config["carry_failed"] if case in scored]
+    assert failed == [case for case, agreement in scored.items() if agreement < 0.99]
+    assert failed  # and they are scored all the same
+    assert not (carried / "weights").exists()
+
+
+def test_its_pictures_have_the_confidence(carried: Path) -> None:
+    for entry in read_record(carried).pictures:
+        planes = read_picture(carried / entry["file"], entry["kind"], entry["title"]).planes("confidence")
+        assert planes is not None
+        assert all(plane.min() >= 0 and plane.max() <= 1 and np.ptp(plane) > 0 for plane in planes)
+
+
+def test_the_control_is_compared_with_it_and_a_training_is_not(carried: Path, control: Path) -> None:
+    one, other = read_record(carried), read_record(control)
+    assert other.config["method"] == "scratch"
+    assert differences(one, other) == []
+    assert "carrying.start" in deciding(one)
+    assert {name.partition(".")[0] for name in deciding(other)} == {"labels", "carrying"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights", "more", "message"),
+    [
+        (SETTINGS, False, {}, "--carrying.start none"),
+        (SETTINGS, True, {"carry": True}, "leave out --carry"),
+        (CONTROL, False, {"resume": True}, "leave out --resume"),
+    ],
+)
+def test_what_has_no_effect_is_refused(
+    settings: TransferSettings,
+    weights: bool,
+    more: dict[str, bool],
+    message: str,
+    store: Store,
+    matcher: Path,
+    tmp_path: Path,
+) -> None:
+    chosen = matcher if weights else None
+    carry_run = matcher if more.get("carry") else None
+    with pytest.raises(UserError, match=message):
+        run_task(
+            "segmentation", store, chosen, tmp_path / "run", settings, carry=carry_run, resume=more.get("resume", False)
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def without(value: int, numbers: range) -> Change:
+    """Return a change that removes a structure from the label maps of some cases."""
+    return lambda number, label: np.where(label == value, 0, label).astype(label.dtype) if number in numbers else label
+
+
+def test_a_structure_that_no_atlas_has_is_refused_by_name(tmp_path: Path) -> None:
+    missing = next(iter(NAMES))
+    store = make_store(tmp_path, without(missing, range(2)))
+    with pytest.raises(UserError, match=f"{NAMES[missing]} .*has no voxel in the 1 training cases"):
+        run_task("segmentation", store, None, tmp_path / "run", CONTROL)
+
+
+def test_a_structure_that_a_case_lacks_is_scored_there(tmp_path: Path) -> None:
+    missing = next(iter(NAMES))  # one organ of two is cut out of both test cases, as by a surgeon
+    store = make_store(tmp_path, without(missing, range(3, 5)))
+    record = run_task("segmentation", store, None, tmp_path / "run", CONTROL)
+    for row in record.cases:
+        assert row[f"dice/{NAMES[missing]}"] == 0  # the atlas carries it nevertheless
+
+
+def test_holes_in_a_label_map_are_carried_as_background(store: Store, tmp_path: Path) -> None:
+    def bore(number: int, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if number > 1:
+            return label
+        holes = np.indices(label.shape).sum(axis=0) % 4 == 0
+        return np.where(holes, 0, label).astype(label.dtype)
+
+    bored = make_store(tmp_path, bore)
+    found = []
+    for source in (store, bored):
+        atlases = read_atlases({source: ["s0"]}).atlases
+        image = torch.from_numpy(source.image("s0"))[None, None]  # onto itself: nothing but the label map differs
+        method = GVSL(UNet3D(width=8, levels=2)).eval()
+        found.append(carry(method, atlases, image, PropagationSettings(refine=0, start="none", least_dice=0)))
+    whole, holed = (each.classes[0, 0].numpy() for each in found)
+    assert np.array_equal(holed, np.searchsorted([0, *NAMES], bored.label("s0")))
+    assert (holed > 0).sum() < (whole > 0).sum()
