@@ -26,9 +26,10 @@ def check_preprocessing(
     wanted, found = backbone.preprocessing, store.preprocessing
     differing = [name for name in VOXEL_FIELDS if getattr(wanted, name) != getattr(found, name)]
     if differing and not allow_mismatch:
+        options = prepare_options(wanted)
         raise UserError(
             f"{weights} was trained on volumes with {_values(wanted, differing)}, but {store.path} was prepared with "
-            f"{_values(found, differing)}: prepare it again with `gvsl prepare SOURCE NEW_STORE {_options(wanted)}`"
+            f"{_values(found, differing)}: prepare it again with `gvsl prepare SOURCE NEW_STORE {options}`"
             ", or give --allow-preprocessing-mismatch"
         )
     if backbone.in_channels != 1:
@@ -53,7 +54,7 @@ def _values(spec: Preprocessing, names: Sequence[str]) -> str:
     return ", ".join(f"{name} {_value(spec, name)}" for name in names)
 
 
-def _options(spec: Preprocessing) -> str:
+def prepare_options(spec: Preprocessing) -> str:
     """Return the options of `gvsl prepare` that give this preprocessing spec."""
     matching = {name: sum(_same(spec, preset, field) for field in VOXEL_FIELDS) for name, preset in PRESETS.items()}
     best = max(matching, key=lambda name: matching[name])

@@ -22,6 +22,7 @@ from gvsl.cli.output import summary, visible_output
 from gvsl.cli.predict import predict
 from gvsl.cli.pretrain import methods, pretrain
 from gvsl.cli.propagate import propagate
+from gvsl.cli.push import push
 from gvsl.cli.report import report
 from gvsl.cli.transfer import transfer
 from gvsl.errors import UserError
@@ -53,6 +54,7 @@ COMMANDS: dict[str, Command] = {
     "propagate": propagate,
     "benchmark": benchmark,
     "report": report,
+    "push": push,
 }
 
 READERS = ("inspect", "methods")

@@ -29,12 +29,13 @@ RISING_GAIN = 0.002
 
 def findings(runs: Sequence[Run], compared: Sequence[Group]) -> list[Finding]:
     """Return all findings about runs and comparisons, most severe first."""
-    found = [finding for run in runs for finding in _of_run(run)]
+    found = [finding for run in runs for finding in run_findings(run)]
     found += [finding for group in compared for finding in _of_group(group, compared)]
     return sorted(found, key=lambda finding: SEVERITY[finding.level])
 
 
-def _of_run(run: Run) -> list[Finding]:
+def run_findings(run: Run) -> list[Finding]:
+    """Return the findings about one run, in the order of its checks."""
     checks = _pretraining_problems if run.record.kind == "pretrain" else _transfer_problems
     problems = [*_status_problems(run), *_curve_problems(run), *checks(run)]
     return [Finding(level, run.label, text, kind) for level, text, kind in problems]
