@@ -18,6 +18,7 @@ from gvsl.arguments import Command
 from gvsl.cli.benchmark import benchmark
 from gvsl.cli.data import inspect, phantom, prepare
 from gvsl.cli.demo import demo
+from gvsl.cli.doctor import doctor
 from gvsl.cli.output import summary, visible_output
 from gvsl.cli.predict import predict
 from gvsl.cli.pretrain import methods, pretrain
@@ -54,10 +55,11 @@ COMMANDS: dict[str, Command] = {
     "propagate": propagate,
     "benchmark": benchmark,
     "report": report,
+    "doctor": doctor,
     "push": push,
 }
 
-READERS = ("inspect", "methods")
+READERS = ("inspect", "methods", "doctor")
 """Commands that write nothing."""
 
 
