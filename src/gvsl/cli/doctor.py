@@ -9,8 +9,8 @@ def doctor(argv: Sequence[str]) -> None:
     """Look for faults in a run's record and weights, and name the setting to change.
 
     The findings are those of gvsl inspect RUN and gvsl report, and those of the weights: not finite, unchanged since
-    the start, dead, saturated, blind or collapsed. The network is run on volumes that the run keeps, and on noise. Takes
-    seconds, needs no store and writes nothing.
+    the start, dead, saturated, blind or collapsed. The network is run on volumes that the run keeps, and on noise.
+    Takes seconds, needs no store and writes nothing.
     """
     parser = new_parser(doctor, "RUN")
     add_path(parser, "run", "RUN", "the folder of a run")

@@ -13,9 +13,11 @@ from gvsl.diagnosis.weights_findings import (
     unchanged_norms,
     unchanged_since_start,
 )
+from gvsl.errors import UserError
 from gvsl.report.finding import SEVERITY, Finding, Problem
 from gvsl.report.run_findings import run_findings
 from gvsl.report.runs import Run, read_run
+from gvsl.text import one_line
 from gvsl.training.load_method import load_method
 from gvsl.transfer.weights import Segmenter, load_adapted
 
@@ -53,7 +55,11 @@ def diagnose(folder: Path) -> Diagnosis:
 
 def _of_pretraining(run: Run) -> Iterator[Problem]:
     yield from at_limits(run)
-    yield from unchanged_since_start(run, load_method(run.folder))
+    try:
+        yield from unchanged_since_start(run, load_method(run.folder))
+    except (UserError, KeyError, TypeError) as error:  # an earlier gvsl's settings, or files that were not copied
+        text = "not checked if each part was trained"
+        yield "caution", f"{text}: {one_line(str(error))}", text
 
 
 def _of_transfer(run: Run) -> Iterator[Problem]:
