@@ -38,7 +38,7 @@ def trained(network: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.02)
     return network
 
 

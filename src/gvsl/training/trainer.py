@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
 from gvsl.data import PairStream, pair_loader, read_crop
@@ -30,8 +30,6 @@ from gvsl.training.module import Epoch, PretrainModule
 from gvsl.training.pretrain_settings import PretrainSettings
 from gvsl.types import PairBatch
 
-TENSORBOARD = "tensorboard"
-"""The folder of TensorBoard's files in that of a run."""
 LOST_READER = re.compile(r"DataLoader (timed out|worker .*(exited|killed))")
 """What torch says of a reading process that has ended, or doesn't answer."""
 
@@ -40,16 +38,22 @@ USER_ERRORS = re.compile(r"^gvsl\.errors\.(UserError|DivergedError): (.+)$", re.
 
 
 def fit(
-    method: Method, stream: PairStream, out: Path, settings: PretrainSettings, resume: Path | None = None
+    method: Method,
+    stream: PairStream,
+    out: Path,
+    settings: PretrainSettings,
+    resume: Path | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> list[Row]:
     """Train a method on a stream of pairs, and return the values logged at each step.
 
     Args:
         method: is trained in place.
         stream: from the first step of this call on.
-        out: the run's folder, for curves, checkpoints and TensorBoard.
+        out: the run's folder, for curves and checkpoints.
         settings: optimiser and trainer.
         resume: the checkpoint to continue from.
+        loggers: take each step's values too.
 
     Raises:
         DivergedError: the loss or the weights are no longer finite.
@@ -67,7 +71,7 @@ def fit(
         strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         gradient_clip_val=settings.optimiser.clip_norm,
-        logger=TensorBoardLogger(out, name="", version=TENSORBOARD),
+        logger=list(loggers),
         callbacks=[
             logger,
             StopOnDivergence(settings),
