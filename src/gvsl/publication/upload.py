@@ -36,7 +36,7 @@ def upload(folder: Path, name: str, *, public: bool = False, update: bool = Fals
         present = set(api.list_repo_files(name)) - OWN_FILES
         if present and not update:
             raise UserError(f"{name} is on the Hub already, with {len(present)} files: name another, or give --update")
-        old = sorted(present & set(PUBLISHED))
+        old = sorted(present & set(PUBLISHED) - {path.name for path in folder.iterdir()})
         api.upload_folder(
             repo_id=name, folder_path=folder, commit_message="Weights by gvsl push", delete_patterns=old or None
         )
@@ -60,6 +60,7 @@ def _explained(name: str) -> Iterator[None]:
         if status == FORBIDDEN:
             fix = "take one that may write there (hf auth login), or another USER"
             raise UserError(f"your token for the Hugging Face Hub may not write to {name}: {fix}") from None
+        if answer is not None or isinstance(error, ValueError):
+            raise UserError(f"the Hugging Face Hub refuses {name}: {reason_of(error)}") from None
         fix = "connect and push again, or write the folder alone with --out FOLDER"
-        said = "refuses" if answer is not None or isinstance(error, HFValidationError) else "can't be reached for"
-        raise UserError(f"the Hugging Face Hub {said} {name} ({reason_of(error)}): {fix}") from None
+        raise UserError(f"the Hugging Face Hub can't be reached for {name} ({reason_of(error)}): {fix}") from None

@@ -23,6 +23,7 @@ PACKAGES = {TENSORBOARD: "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 """The package that each logger needs; its extra of gvsl has the logger's name."""
 PROJECT = "gvsl"
 """The project at Weights & Biases, and the experiment of MLflow."""
+WANDB_PROJECT = "WANDB_PROJECT"
 MLFLOW_ADDRESS = "MLFLOW_TRACKING_URI"
 
 
@@ -84,7 +85,8 @@ def _open(name: str, out: Path) -> Logger:
 
         private = {"x_disable_meta": True, "x_disable_stats": True, "x_disable_machine_info": True, "host": ""}
         settings = wandb.Settings(**private, disable_git=True, disable_code=True, console="off", silent=True)
-        logger = WandbLogger(name=out.name, save_dir=out, project=PROJECT, settings=settings)
+        project = os.environ.get(WANDB_PROJECT, PROJECT)
+        logger = WandbLogger(name=out.name, save_dir=out, project=project, settings=settings)
     else:
         from lightning.pytorch.loggers import MLFlowLogger
 
