@@ -19,7 +19,7 @@ from gvsl.transfer.weights import save_adapted, segmenter_config
 
 from .hub_server import Hub, serving
 
-SECRET = "anna-mueller"
+SECRET = "annamueller"
 """Part of every path, case and store of the runs."""
 CONTRACT = Preprocessing(intensity="window", lower=-100.0, upper=400.0, spacing=1.5, preset=SECRET)
 PROVENANCE: dict[str, Any] = {

@@ -92,7 +92,8 @@ def of_features(run: Run, backbone: PretrainedUNet3D) -> tuple[list[Problem], in
     """Check what the backbone computes; return the problems, and how many of the run's own volumes it was given."""
     volumes, own = probes(run, backbone.in_channels)
     layers, features = observe(backbone, volumes)
-    trained = backbone.provenance.get("pretrained", ["encoder", "decoder"])
+    known = backbone.provenance.get("pretrained")
+    trained = known if isinstance(known, list) else ["encoder", "decoder"]
     problems = [*_dead(layers, trained), *_saturated(layers, trained)]
     kinds = {"global": [each.global_ for each in features]}
     if "decoder" in trained and run.record.config.get("task") != "classification":

@@ -3,11 +3,12 @@
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
 from gvsl.backbones.compatibility import prepare_options
+from gvsl.data import DataSettings
 from gvsl.methods import METHODS
 from gvsl.preprocessing import Preprocessing, parse_preprocessing
 from gvsl.preprocessing.spec import format_spacing
@@ -19,6 +20,8 @@ from gvsl.report.numbers import number, plural
 from gvsl.report.run_findings import run_findings
 from gvsl.report.runs import Run
 from gvsl.text import one_line
+from gvsl.training import OptimiserSettings, TrainerSettings
+from gvsl.transfer.transfer_settings import TransferSettings
 
 MARKS = re.compile(r"([\\`*_{}\[\]<>|#!~$])")
 """Characters that Markdown gives a meaning."""
@@ -34,11 +37,13 @@ MODES = {
 }
 NO_LEAKAGE = "no held-out image was trained on"
 """What a record says of a run without leakage (`gvsl.transfer.leakage`)."""
-SETTINGS = (
-    *("data.batch_size", "optimiser.learning_rate", "optimiser.schedule", "trainer.precision"),
-    *("batch_size", "learning_rate", "loss", "precision"),
-)
-"""Settings that the card names, where the record has them."""
+SETTINGS: Mapping[str, tuple[type, tuple[str, ...]]] = {
+    "data": (DataSettings, ("batch_size",)),
+    "optimiser": (OptimiserSettings, ("learning_rate", "schedule")),
+    "trainer": (TrainerSettings, ("precision",)),
+    "": (TransferSettings, ("batch_size", "learning_rate", "loss", "precision")),
+}
+"""Settings that the card names, by their group in a record's config, where that has them."""
 
 
 def model_card(
@@ -137,7 +142,7 @@ def _method(run: Run, config: Mapping[str, Any], head: Mapping[str, Any]) -> lis
     provenance = config["provenance"]
     facts = [f"{provenance['steps']} steps"] if "steps" in provenance else []
     facts += [f"seed {provenance['seed']}"] if "seed" in provenance else []
-    facts += [f"{name.rpartition('.')[2].replace('_', ' ')} {value}" for name, value in _settings(run).items()]
+    facts += [f"{name.replace('_', ' ')} {value}" for name, value in _settings(run).items()]
     lines.append(f"Training{' of the network below' if head and factory else ''}: {', '.join(facts)}." if facts else "")
     earlier = provenance.get("weights") or {}
     if earlier.get("steps") is not None:
@@ -159,14 +164,16 @@ def described(method: str) -> tuple[str, str]:
 
 
 def _settings(run: Run) -> dict[str, str]:
-    """Return the settings that the card names: numbers, and words of this package."""
+    """Return the settings that the card names: numbers, and words that are choices of their setting."""
     found = {}
-    for name in SETTINGS:
-        group, _, last = name.rpartition(".")
+    for group, (kind, names) in SETTINGS.items():
         values = run.record.config.get(group) if group else run.record.config
-        value = values.get(last) if isinstance(values, dict) else None
-        if isinstance(value, int | float) or (isinstance(value, str) and re.fullmatch(r"[a-z0-9_]{1,20}", value)):
-            found[name] = str(value)
+        for name in names:
+            value = values.get(name) if isinstance(values, dict) else None
+            if isinstance(value, int | float) or (
+                isinstance(value, str) and value in get_args(get_type_hints(kind)[name])
+            ):
+                found[name] = str(value)
     return found
 
 

@@ -32,7 +32,7 @@ def published_config(backbone: PretrainedUNet3D, size: Mapping[str, Any]) -> dic
     return {
         "format": FORMAT,
         "method": known_method(backbone.method),
-        "backbone": {name: value for name, value in size.items() if name.isidentifier() and _plain(value)},
+        "backbone": {name: value for name, value in size.items() if _is_of_size(name, value)},
         "preprocessing": contract,
         "provenance": published_provenance(backbone.provenance),
     }
@@ -70,5 +70,8 @@ def known_method(name: str) -> str:
     return name if name in METHODS or name == "scratch" else "unknown"
 
 
-def _plain(value: Any) -> bool:
-    return type(value) is int or (isinstance(value, str) and WORD.fullmatch(value) is not None)
+def _is_of_size(name: str, value: Any) -> bool:
+    """Return True for an entry that says how large a backbone is, or which one it is."""
+    if name == "name":
+        return isinstance(value, str) and WORD.fullmatch(value) is not None
+    return WORD.fullmatch(name.replace("_", "-")) is not None and type(value) is int
