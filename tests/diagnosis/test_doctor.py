@@ -19,6 +19,7 @@ from gvsl.data import DataSettings
 from gvsl.diagnosis import diagnose
 from gvsl.diagnosis.activity import effective_rank
 from gvsl.methods import METHODS
+from gvsl.methods.deepcluster import DeepClusterSettings
 from gvsl.methods.gvsl import GVSLSettings
 from gvsl.preprocessing import Preprocessing
 from gvsl.records import RunRecord, read_record, write_record
@@ -261,7 +262,7 @@ def test_a_real_run_has_no_finding_about_its_weights(method: str, phantom_store:
         data=DataSettings(batch_size=2, crop=(16, 16, 16), workers=0),
         optimiser=OptimiserSettings(learning_rate=1e-3),
         trainer=TrainerSettings(max_steps=12, device="cpu", loggers=("csv",)),
-        pretext=default_settings(METHODS[method]),
+        pretext=DeepClusterSettings(clusters=2) if method == "deepcluster" else default_settings(METHODS[method]),
     )
     pretrain(phantom_store, tmp_path / "run", settings, method)
     words = ("dead", "saturated", "blind", "finite", "initialised", "gradient", "not checked if", "the channels")
