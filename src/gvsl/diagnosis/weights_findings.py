@@ -24,8 +24,8 @@ from gvsl.training.pretrain import build_method
 from gvsl.transfer.weights import HEAD_NAME, Segmenter
 
 DEAD = 1e-3
-"""A channel is constant if its standard deviation is at most this part of its layer's size; in networks that learnt
-on the cohorts of docs/results.md the smallest is a tenth."""
+"""A channel is constant if its standard deviation is at most this part of its layer's size; in the sound
+runs of docs/doctor.md the smallest is about a tenth."""
 SATURATED = 0.9
 """The part of a layer's channels that never cross 0 from which it counts as saturated; there it is at most a sixth."""
 BLIND = 1e-3
