@@ -19,7 +19,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from gvsl.argv import CUBE, SPACING, Note, Options, is_config, type_of
 from gvsl.errors import UserError
 from gvsl.recipes import RECIPE_COMMANDS, read_recipe, recipe_names
-from gvsl.settings import RENAMED, Levels
+from gvsl.settings import RENAMED, Levels, Loggers
 from gvsl.settings.methods import Pretext
 from gvsl.text import nearest, one_line
 
@@ -40,6 +40,7 @@ METAVARS = {
     SPACING: "MM [MM MM]",
     RATES: "X|[X,X,...]",
     Levels: "N|auto",
+    Loggers: "NAME [NAME ...]",
 }
 KINDS = {
     int: "a whole number",

@@ -1,5 +1,6 @@
 """Translation of a command line into the parser's own option names: hyphens, short names, flags and earlier names."""
 
+import json
 import re
 from argparse import Action
 from collections import deque
@@ -10,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 from jsonargparse import ArgumentParser
 
 from gvsl.errors import UserError
-from gvsl.settings import RENAMED, current_value
+from gvsl.settings import RENAMED, choices_of, current_value
 from gvsl.text import nearest, one_of
 
 Note = Callable[[str], object]
@@ -78,6 +79,9 @@ class Options:
                     and all(map(_is_number, (values[0], *list(words)[:2])))
                 ):
                     values += [words.popleft(), words.popleft()]
+                choices = choices_of(type_of(action))
+                while words and words[0] in choices:
+                    values.append(words.popleft())
                 yield f"{option}={self.value(name, ' '.join(values))}"
 
     def _find(self, typed: str) -> tuple[str, bool]:
@@ -122,6 +126,9 @@ class Options:
         value = str(current_value(name.replace("-", "_"), value))
         if get_origin(kind) is Literal:
             return one_of(get_args(kind), name, value)
+        if choices_of(kind) and value not in ("null", "None"):
+            names = [one_of(choices_of(kind), name, word) for word in re.findall(r"[^\s,\[\]()\"']+", value)]
+            return json.dumps(names)
         if kind == CUBE and value not in ("null", "None"):
             sides = re.findall(r"-?\d+", value) if _is_side(value.replace(" ", "")) else []
             if len(sides) not in (1, 3):

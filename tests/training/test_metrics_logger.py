@@ -1,5 +1,4 @@
 import csv
-import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +6,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gvsl.records import write_curves
 from gvsl.training.metrics_logger import read_curves
-from gvsl.training.trainer import tensorboard_logger
 
 COLUMNS = [
     "step",
@@ -47,13 +45,3 @@ def test_tensorboard_has_what_the_table_has(finished: Path) -> None:
         scalars = events.Scalars(name)
         assert [scalar.step for scalar in scalars] == list(range(8))
         assert [scalar.value for scalar in scalars] == pytest.approx([row[name] for row in rows], rel=1e-5)
-
-
-def test_without_tensorboard_a_run_says_so_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert tensorboard_logger(tmp_path)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    assert tensorboard_logger(tmp_path) is False
-    assert 'pip install "gvsl[tensorboard]"' in capsys.readouterr().err

@@ -38,9 +38,10 @@ def check_preprocessing(
         differing = [name for name in differing if name not in RANGE]
         differing += [] if same_channels(wanted, found) else ["channels"]
     if differing and not allow_mismatch:
+        options = prepare_options(wanted)
         raise UserError(
             f"{weights} was trained on volumes with {_values(wanted, differing)}, but {store.path} was prepared with "
-            f"{_values(found, differing)}: prepare it again with `gvsl prepare SOURCE NEW_STORE {_options(wanted)}`"
+            f"{_values(found, differing)}: prepare it again with `gvsl prepare SOURCE NEW_STORE {options}`"
             ", or give --allow-preprocessing-mismatch"
         )
 
@@ -84,7 +85,7 @@ def _values(spec: Preprocessing, names: Sequence[str]) -> str:
     return ", ".join(f"{name} {_value(spec, name)}" for name in names)
 
 
-def _options(spec: Preprocessing) -> str:
+def prepare_options(spec: Preprocessing) -> str:
     """Return the options of `gvsl prepare` that give this preprocessing spec."""
     matching = {name: sum(_same(spec, preset, field) for field in VOXEL_FIELDS) for name, preset in PRESETS.items()}
     best = max(matching, key=lambda name: matching[name])

@@ -56,13 +56,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: it can't be read, or a value in it is not finite.
     """
-    tensor_shapes(path)
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError, ValueError, RuntimeError, MemoryError) as error:
-        raise UserError(f"{path} can't be read: {error}; copy it from the run again") from None
+    tensors = _load(path)
     refuse_not_finite(tensors, path)
     return tensors
+
+
+def count_not_finite(path: Path) -> dict[str, int]:
+    """Return how many values of each tensor of a safetensors file are NaN or infinite, of those that have some.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    counts = {name: int((~torch.isfinite(tensor)).sum()) for name, tensor in _load(path).items()}
+    return {name: count for name, count in counts.items() if count}
 
 
 def refuse_not_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -73,3 +79,11 @@ def refuse_not_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
                 f"{path} has NaN or infinite values in {name[:80]}: the training diverged, or the file is damaged; "
                 "train again, or copy it again"
             )
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    tensor_shapes(path)
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError, RuntimeError, MemoryError) as error:
+        raise UserError(f"{path} can't be read: {error}; copy it from the run again") from None

@@ -228,9 +228,8 @@ def find_weights(path: str | Path) -> Path:
     if not path.is_dir():
         if not is_hub_name(name):
             raise UserError(f"{path} does not exist; name the folder of a run, or its {FOLDER_NAME} folder")
-        path = fetch_weights(
-            name, (MODEL_NAME, CONFIG_NAME, f"{FOLDER_NAME}/{MODEL_NAME}", f"{FOLDER_NAME}/{CONFIG_NAME}")
-        )
+        files = (MODEL_NAME, CONFIG_NAME, HASHES_NAME)
+        path = fetch_weights(name, (*files, *(f"{FOLDER_NAME}/{file}" for file in files)))
     for folder in (path, path / FOLDER_NAME):
         if (folder / MODEL_NAME).is_file() and (folder / CONFIG_NAME).is_file():
             return folder

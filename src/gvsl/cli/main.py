@@ -17,10 +17,12 @@ from gvsl.arguments import Command
 from gvsl.cli.benchmark import benchmark
 from gvsl.cli.data import inspect, phantom, prepare
 from gvsl.cli.demo import demo
+from gvsl.cli.doctor import doctor
 from gvsl.cli.output import summary, visible_output
 from gvsl.cli.predict import predict
 from gvsl.cli.pretrain import methods, pretrain
 from gvsl.cli.propagate import propagate
+from gvsl.cli.push import push
 from gvsl.cli.register import register
 from gvsl.cli.report import report
 from gvsl.cli.transfer import transfer
@@ -55,9 +57,11 @@ COMMANDS: dict[str, Command] = {
     "register": register,
     "benchmark": benchmark,
     "report": report,
+    "doctor": doctor,
+    "push": push,
 }
 
-READERS = ("inspect", "methods")
+READERS = ("inspect", "methods", "doctor")
 """Commands that write nothing."""
 
 

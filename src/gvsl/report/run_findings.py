@@ -18,6 +18,8 @@ from gvsl.report.scores import seeds_of
 MAX_FOLDED = 0.01
 """The fraction of folded voxels above which a run gets a caution."""
 MIN_SEEDS = 3
+CHANCE_AUC = 0.5
+"""The AUC of a random score."""
 MEAN_TOLERANCE = 1e-3
 RISING_SPAN = 0.1
 """The last fraction of a run's steps in which the best validation must lie for the score to count as rising."""
@@ -29,12 +31,13 @@ RISING_GAIN = 0.002
 
 def findings(runs: Sequence[Run], compared: Sequence[Group]) -> list[Finding]:
     """Return all findings about runs and comparisons, most severe first."""
-    found = [finding for run in runs for finding in _of_run(run)]
+    found = [finding for run in runs for finding in run_findings(run)]
     found += [finding for group in compared for finding in _of_group(group, compared)]
     return sorted(found, key=lambda finding: SEVERITY[finding.level])
 
 
-def _of_run(run: Run) -> list[Finding]:
+def run_findings(run: Run) -> list[Finding]:
+    """Return the findings about one run, in the order of its checks."""
     checks = _pretraining_problems if run.record.kind == "pretrain" else _transfer_problems
     problems = [*_status_problems(run), *_curve_problems(run), *checks(run)]
     return [Finding(level, run.label, text, kind) for level, text, kind in problems]
@@ -128,7 +131,24 @@ def _transfer_problems(run: Run) -> Iterator[Problem]:
     if mean is not None and recorded is not None and abs(mean - recorded) > MEAN_TOLERANCE:
         text = f"the recorded test DSC {number(recorded)} is not the mean of its cases, {number(mean)}"
         yield "broken", text, "the recorded test DSC is not the mean of the cases"
+    yield from _no_better_than_chance(run)
     yield from _rising(run)
+
+
+def _no_better_than_chance(run: Run) -> Iterator[Problem]:
+    """Check that the interval of the AUC is above chance, and that each structure was found in some test case."""
+    metrics, fix = run.record.metrics, f"more {STEPS}, another {RATE}, or more --labels"
+    auc, low, high = (metrics.get(f"test/auc{end}") for end in ("", "_low", "_high"))
+    if auc is not None and low is not None and high is not None and low <= CHANCE_AUC:
+        text = f"at chance: the interval of the test AUC holds {CHANCE_AUC}"
+        values = f"{number(auc)} [{number(low)}, {number(high)}]"
+        yield "caution", f"{text} ({values}): {fix}", f"{text}: {fix}"
+    prefix = "test/dice/"
+    structures = [name for name in metrics if name.startswith(prefix) and not name.endswith(("_low", "_high"))]
+    lost = [name.removeprefix(prefix) for name in structures if metrics[name] == 0]
+    if lost:
+        text = "structures that were found in no test case (DSC 0)"
+        yield "broken", f"{text}: {', '.join(lost)}; {fix}", f"{text}: {fix}"
 
 
 def _rising(run: Run) -> Iterator[Problem]:

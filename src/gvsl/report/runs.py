@@ -61,6 +61,16 @@ def read_runs(folders: Iterable[Path], broken: list[BrokenRun] | None = None) ->
     return [replace(run, label=label, store=store) for run, label, store in zip(found, labels, stores, strict=True)]
 
 
+def read_run(folder: Path) -> "Run":
+    """Read the run in `folder` alone, not those below it.
+
+    Raises:
+        UserError: there is none, or its record or a file beside it is broken.
+    """
+    run = _read_run(folder)
+    return replace(run, label=run.record.name, store=run.record.store.get("name", ""))
+
+
 def read_curves(path: Path) -> dict[str, "Curve"]:
     """Read a CSV file with a `step` column into a curve for each other column; blank cells were not logged.
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Levels = int | Literal["auto"]
 """A number of the U-Net's resolutions, or `auto`: as many as the crop allows."""
+Loggers = tuple[Literal["csv", "tensorboard", "wandb", "mlflow"], ...]
+"""Where a pre-training's values go; `csv` is the run's own table, which is always written."""
 EFFECT = "effect"
 NOTHING: Mapping[str, str] = {EFFECT: "nothing"}
 """Metadata of a setting that changes how a run proceeds, such as its device, but nothing that it produces."""
@@ -36,6 +38,18 @@ RENAMED: Mapping[str, str] = {
 """Earlier names of settings and today's, within the same group: in options, recipes, records and checkpoints."""
 ALIASES: Mapping[str, Mapping[Any, Any]] = {"device": {"gpu": "cuda"}, "augment.rate": {"none": 0.0}}
 """Other names for the values of settings, by the setting's name, with its group's or in any group."""
+
+
+def choices_of(kind: Any) -> tuple[Any, ...]:
+    """Return the choices of a setting of several, such as `Loggers`; none if its type is another.
+
+    Example:
+        >>> choices_of(tuple[Literal["a", "b"], ...]), choices_of(Literal["a", "b"])
+        (('a', 'b'), ())
+    """
+    parts = get_args(kind)
+    several = get_origin(kind) is tuple and len(parts) == 2 and parts[1] is Ellipsis
+    return get_args(parts[0]) if several and get_origin(parts[0]) is Literal else ()
 
 
 def check_settings(settings: "DataclassInstance", prefix: str = "", /, **least: float) -> None:

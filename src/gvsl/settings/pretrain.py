@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gvsl.errors import UserError
-from gvsl.settings import ARM, NOTHING, check_settings
+from gvsl.settings import ARM, NOTHING, Loggers, check_settings, choices_of
 from gvsl.settings.backbones import UNet3DSettings
 from gvsl.settings.data import DataSettings
+from gvsl.text import one_of
 
 LESS = "give a smaller data.crop, data.batch_size or backbone.width, or end other programs"
 """What to do when memory runs out."""
@@ -50,9 +51,14 @@ class TrainerSettings:
     """Steps between two checkpoints for --resume."""
     log_every: int = field(default=50, metadata=NOTHING)
     """Steps between two writes of the logged values; the values of every step are kept."""
+    loggers: Loggers | None = field(default=None, metadata=NOTHING)
+    """Where the logged values go, beside curves.csv, which is always written: csv (nothing else), tensorboard, wandb,
+    mlflow, or several of them; TensorBoard, if it is installed, if not given."""
 
     def __post_init__(self) -> None:
         check_settings(self, "trainer.", max_steps=1, checkpoint_every=1, log_every=1, devices=1)
+        for name in self.loggers or ():
+            one_of(choices_of(Loggers), "logger", name)
 
 
 @dataclass(frozen=True)

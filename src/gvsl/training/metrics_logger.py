@@ -1,4 +1,4 @@
-"""Logging of a pre-training: every step's values to a table and TensorBoard, and progress to the terminal."""
+"""Logging of a pre-training: every step's values to a table and the loggers chosen, and progress to the terminal."""
 
 import csv
 import io
@@ -82,8 +82,8 @@ class MetricsLogger(Callback):
             names = list(values)
             numbers = torch.stack([values[name].float() for name in names]).tolist()
             row = dict(zip(names, numbers, strict=True))
-            if trainer.logger is not None:
-                trainer.logger.log_metrics(row, step)
+            for logger in trainer.loggers:
+                logger.log_metrics(row, step)
             self.rows.append({"step": float(step), **row})
         self.pending.clear()
         write_curves(self.path, self.rows)

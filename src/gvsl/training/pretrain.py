@@ -26,8 +26,9 @@ from gvsl.settings.pretrain import PretrainSettings
 from gvsl.store import Store
 from gvsl.text import note, one_of
 from gvsl.training.checkpoints import CHECKPOINT, has_checkpoint, read_checkpoint, remove_previous
+from gvsl.training.loggers import FOLDERS, open_loggers, resolve_loggers
 from gvsl.training.metrics_logger import Row
-from gvsl.training.trainer import TENSORBOARD, fit
+from gvsl.training.trainer import fit
 
 LAST_STEPS = 100
 """Number of steps over which the record's final values are averaged."""
@@ -39,8 +40,8 @@ def pretrain(
 ) -> RunRecord:
     """Pre-train a backbone on a store's volumes, without labels but for those that the method's settings name.
 
-    Writes `out`/record.json, curves.csv, weights/, checkpoints/ and tensorboard/. On the CPU the same seed gives the
-    same weights, also if the run was stopped and resumed.
+    Writes `out`/record.json, curves.csv, weights/, checkpoints/ and what the loggers write. On the CPU the same seed
+    gives the same weights, also if the run was stopped and resumed.
 
     Args:
         store: with at least two volumes in the split that the settings name.
@@ -61,6 +62,7 @@ def pretrain(
 def _pretrain(store: Store, out: Path, settings: PretrainSettings, method: str, resume: bool) -> RunRecord:
     settings = replace(settings, trainer=resolve_precision(settings.trainer))
     settings = _resolve_channels(store, _resolve_levels(store, settings))
+    loggers = resolve_loggers(settings.trainer.loggers)
     network = build_method(method, settings)
     settings = _resolve_crop(network, store, settings)
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
@@ -94,7 +96,8 @@ def _pretrain(store: Store, out: Path, settings: PretrainSettings, method: str, 
             write_record(record, folder)
     began = time.monotonic()
     try:
-        rows = fit(network, stream, out, settings, checkpoint)
+        with open_loggers(loggers, out) as opened:
+            rows = fit(network, stream, out, settings, checkpoint, opened)
     except BaseException:
         record.status, record.seconds = "failed", before + time.monotonic() - began
         with suppress(OSError):  # on a full disk, that error is the one to report
@@ -227,7 +230,7 @@ def is_worthless(run: Path) -> bool:
     if not (run / RECORD_NAME).is_file() or has_checkpoint(run):
         return False
     record = read_record(run)
-    own = {RECORD_NAME, CURVES_NAME, TENSORBOARD, CHECKPOINT.parent.name}
+    own = {RECORD_NAME, CURVES_NAME, *FOLDERS.values(), CHECKPOINT.parent.name}
     return record.kind == "pretrain" and record.status != "finished" and {path.name for path in run.iterdir()} <= own
 
 

@@ -4,17 +4,15 @@ import os
 import re
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import Literal
 
 import lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
 from gvsl.data import PairStream, pair_loader, read_crop
@@ -25,7 +23,6 @@ from gvsl.methods import Method
 from gvsl.processes import end_with_parent
 from gvsl.records import CURVES_NAME
 from gvsl.settings.pretrain import PretrainSettings
-from gvsl.text import note
 from gvsl.training.checkpoint_file import check_checkpoint
 from gvsl.training.checkpoints import CHECKPOINT, WholeCheckpoints
 from gvsl.training.divergence import StopOnDivergence
@@ -33,8 +30,6 @@ from gvsl.training.metrics_logger import MetricsLogger, Row, read_curves
 from gvsl.training.module import Epoch, PretrainModule
 from gvsl.types import PairBatch
 
-TENSORBOARD = "tensorboard"
-"""The folder of TensorBoard's files in that of a run, and its package."""
 LOST_READER = re.compile(r"DataLoader (timed out|worker .*(exited|killed))")
 """What torch says of a reading process that has ended, or doesn't answer."""
 
@@ -43,16 +38,22 @@ USER_ERRORS = re.compile(r"^gvsl\.errors\.(UserError|DivergedError): (.+)$", re.
 
 
 def fit(
-    method: Method, stream: PairStream, out: Path, settings: PretrainSettings, resume: Path | None = None
+    method: Method,
+    stream: PairStream,
+    out: Path,
+    settings: PretrainSettings,
+    resume: Path | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> list[Row]:
     """Train a method on a stream of pairs, and return the values logged at each step.
 
     Args:
         method: is trained in place.
         stream: from the first step of this call on.
-        out: the run's folder, for curves, checkpoints and TensorBoard.
+        out: the run's folder, for curves and checkpoints.
         settings: optimiser and trainer.
         resume: the checkpoint to continue from.
+        loggers: take each step's values too.
 
     Raises:
         DivergedError: the loss or the weights are no longer finite.
@@ -70,7 +71,7 @@ def fit(
         strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         gradient_clip_val=settings.optimiser.clip_norm,
-        logger=tensorboard_logger(out),
+        logger=list(loggers),
         callbacks=[
             logger,
             StopOnDivergence(settings),
@@ -120,16 +121,6 @@ def fit(
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
     return read_curves(logger.path) if chosen.devices > 1 else logger.rows  # several: logged in another process
-
-
-def tensorboard_logger(out: Path) -> TensorBoardLogger | Literal[False]:
-    """Return the logger of `out`/tensorboard; where TensorBoard isn't installed say so, and return False."""
-    try:
-        import_module(TENSORBOARD)
-    except ImportError:
-        note('tensorboard/ is not written: pip install "gvsl[tensorboard]" adds it; curves.csv has the same values')
-        return False
-    return TensorBoardLogger(out, name="", version=TENSORBOARD)
 
 
 def _epoch(stream: PairStream, min_steps: int) -> Epoch:
