@@ -101,7 +101,8 @@ def predict(
     channels, named = model.network.backbone.in_channels, model.preprocessing.channel_count
     if channels != named:
         raise UserError(f"{run} takes images of {channels} channels, but names {named}: name another run")
-    images = put_together(images, model.preprocessing.channels)
+    if model.preprocessing.channels:
+        images = put_together(images, model.preprocessing.channels)
     require_lungmask(model.preprocessing)
     model.network.to(device)
     with claimed(out, "gvsl predict", inside=True):
