@@ -18,6 +18,7 @@ from gvsl.arguments import Command
 from gvsl.cli.benchmark import benchmark
 from gvsl.cli.data import inspect, phantom, prepare
 from gvsl.cli.demo import demo
+from gvsl.cli.export import export
 from gvsl.cli.output import summary, visible_output
 from gvsl.cli.predict import predict
 from gvsl.cli.pretrain import methods, pretrain
@@ -51,6 +52,7 @@ COMMANDS: dict[str, Command] = {
     "transfer": transfer,
     "predict": predict,
     "propagate": propagate,
+    "export": export,
     "benchmark": benchmark,
     "report": report,
 }
