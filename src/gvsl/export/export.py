@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gvsl.errors import UserError
-from gvsl.export import onnx, torchscript
+from gvsl.export import monai, onnx, torchscript
 from gvsl.export.result import Exported, ExportSettings
 from gvsl.export.source import Source, contract, read_source
 from gvsl.files import claimed, refuse_existing, whole_folder, write_text
@@ -18,6 +18,7 @@ FORMAT = 1
 Writer = Callable[[Source, Path, ExportSettings], Exported]
 """Writes a run for one program into a folder."""
 TARGETS: dict[str, Writer] = {
+    "monai": monai.write,
     "onnx": onnx.write,
     "torchscript": torchscript.write,
 }
