@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gvsl.errors import UserError
-from gvsl.export import monai, onnx, torchscript
+from gvsl.export import monai, nnunet, onnx, torchscript
 from gvsl.export.result import Exported, ExportSettings
 from gvsl.export.source import Source, contract, read_source
 from gvsl.files import claimed, refuse_existing, whole_folder, write_text
@@ -19,6 +19,7 @@ Writer = Callable[[Source, Path, ExportSettings], Exported]
 """Writes a run for one program into a folder."""
 TARGETS: dict[str, Writer] = {
     "monai": monai.write,
+    "nnunet": nnunet.write,
     "onnx": onnx.write,
     "torchscript": torchscript.write,
 }
@@ -42,9 +43,11 @@ def export(run: Path, out: Path, to: str, settings: ExportSettings | None = None
     """
     if to not in TARGETS:
         raise UserError(f"there is no target {to}{nearest(to, TARGETS)}: name one of {', '.join(sorted(TARGETS))}")
+    settings = ExportSettings() if settings is None else settings
+    if to != "nnunet" and settings != ExportSettings():
+        raise UserError(f"--store and --dataset are for --to nnunet, not {to}: leave them out")
     refuse_existing(out)
     source = read_source(run)
-    settings = ExportSettings() if settings is None else settings
     with claimed(out, "gvsl export"), whole_folder(out) as folder:
         written = TARGETS[to](source, folder, settings)
         entries = {"format": FORMAT, "to": to, "gvsl": version("gvsl"), **contract(source), **written.entries}

@@ -32,8 +32,14 @@ class WarmUpPolyLR(PolyLRScheduler):  # type: ignore[misc]  # nnU-Net comes with
 class nnUNetTrainerGVSL(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 - nnU-Net's trainers are named so
     """nnU-Net's trainer at a tenth of its learning rate, after a warm-up in which the new last layers settle."""
 
-    def __init__(self, plans: dict[str, Any], configuration: str, fold: int, dataset_json: dict[str, Any],
-                 device: torch.device = torch.device("cuda")) -> None:  # noqa: B008 - as nnU-Net has it
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008 - as nnU-Net has it
+    ) -> None:
         """Set the schedule; the arguments are nnU-Net's."""
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = 1e-3

@@ -4,13 +4,15 @@ It needs torch alone. The tensors have the names that they have in a run's model
 that weights pass between gvsl and other programs unchanged. TorchScript compiles every network here.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
 class UNet(nn.Module):
-    """The backbone: (B, in_channels, D, H, W) of any size to local and global features.
+    """The levels of the backbone, for images (B, in_channels, D, H, W) of any size.
 
     Two 3x3x3 convolutions a level, each with GroupNorm (8 channels a group) and LeakyReLU 0.2; max-pooling that rounds
     odd sides up; trilinear upsampling to the skip's size.
@@ -26,7 +28,7 @@ class UNet(nn.Module):
         super().__init__()
         below = [in_channels, *channels[:-1]]
         self.encoder = nn.ModuleList(_level(*pair) for pair in zip(below, channels, strict=True))
-        up = list(zip(channels[:-1], channels[1:], strict=True))[::-1]
+        up = list(pairwise(channels))[::-1]
         self.decoder = nn.ModuleList(_level(deep + skip, skip) for skip, deep in up)
 
     def encode(self, image: Tensor) -> list[Tensor]:
@@ -50,6 +52,10 @@ class UNet(nn.Module):
             features = level(torch.cat([features, skip], dim=1))
             found.append(features)
         return found
+
+
+class Features(UNet):
+    """The backbone of a run: local and global features."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return local features, (B, channels[0], D, H, W), and global ones, (B, channels[-1], d, h, w)."""
@@ -83,12 +89,13 @@ class Segmenter(UNet):
         return self.head(self.decode(self.encode(image))[-1])
 
 
-class Classifier(Encoder):
+class Classifier(UNet):
     """A classification run: the logit of the positive class, (B, 1), without sigmoid."""
 
     def __init__(self, in_channels: int, channels: list[int]) -> None:
         """Build with random weights."""
         super().__init__(in_channels, channels)
+        self.decoder = nn.ModuleList()
         self.head = ClassificationHead(channels[-1])
 
     def forward(self, image: Tensor) -> Tensor:
@@ -152,6 +159,9 @@ class SupervisedLevels(nn.ModuleList):
 class SegmentationHead(nn.Conv3d):
     """A convolution of features whose channels are centred and scaled."""
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(self, channels: int, classes: int, kernel: int) -> None:
         """Build with random weights and a scale of 1."""
         super().__init__(channels, classes, kernel, padding=kernel // 2)
@@ -166,6 +176,9 @@ class SegmentationHead(nn.Conv3d):
 
 class ClassificationHead(nn.Linear):
     """A linear layer of features whose channels are centred and scaled."""
+
+    centre: Tensor
+    spread: Tensor
 
     def __init__(self, channels: int) -> None:
         """Build with random weights and a scale of 1."""

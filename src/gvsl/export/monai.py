@@ -21,9 +21,7 @@ from gvsl.files import write_text
 from gvsl.preprocessing import preprocessing_values
 from gvsl.transfer import Segmenter
 
-SCHEMA = (
-    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-)
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 PARTS = "gvsl.export.monai_transforms"
 VERSION = "1.0.0"
 

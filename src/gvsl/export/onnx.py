@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from gvsl.errors import UserError
-from gvsl.export.agreement import EXAMPLE, check, example
+from gvsl.export.agreement import check, example
 from gvsl.export.result import Exported, ExportSettings, agreement_line
 from gvsl.export.source import Source, plain_network
 
 NAME = "model.onnx"
 OPSET = 18
 """The version of the operators: the first whose Resize every engine of the last years has."""
+MAX_SIDE = 128
+"""Limit for the sides of the example; it has 2 voxels a side at the last level, since a side of 1 would be fixed."""
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -50,7 +52,8 @@ def output_names(source: Source) -> list[str]:
 
 def _export(source: Source, path: Path, outputs: list[str]) -> None:
     size: Any = torch.export.Dim.DYNAMIC
-    image = example(source.backbone.in_channels, (2, *EXAMPLE))
+    side = min(2**source.backbone.levels, MAX_SIDE)
+    image = example(source.backbone.in_channels, (2, side, side, side))
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)

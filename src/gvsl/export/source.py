@@ -71,7 +71,7 @@ def tensors_of(network: nn.Module) -> dict[str, Tensor]:
 def plain_network(source: Source) -> nn.Module:
     """Return the source's network in plain PyTorch, in eval mode: it computes in float32, with random numbers nowhere.
 
-    It is a `gvsl_unet.Segmenter`, `Classifier`, `UNet`, or `Encoder` where the method trained no decoder.
+    It is a `gvsl_unet.Segmenter`, `Classifier`, `Features`, or `Encoder` where the method trained no decoder.
     """
     network: nn.Module
     size = source.backbone.in_channels, source.channels
@@ -82,11 +82,11 @@ def plain_network(source: Source) -> nn.Module:
         elif isinstance(source.model, Classifier):
             network = gvsl_unet.Classifier(*size)
         elif source.has_decoder:
-            network = gvsl_unet.UNet(*size)
+            network = gvsl_unet.Features(*size)
         else:
             network = gvsl_unet.Encoder(*size)
     tensors = tensors_of(source.backbone if source.model is None else source.model.network)
-    if isinstance(network, gvsl_unet.Encoder):
+    if isinstance(network, gvsl_unet.Encoder | gvsl_unet.Classifier):
         tensors = {name: value for name, value in tensors.items() if not name.startswith("decoder.")}
     network.load_state_dict(tensors)
     return network.eval()

@@ -1,0 +1,220 @@
+"""nnU-Net itself: it prepares, trains and predicts with what is exported, untouched."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import blosc2
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from gvsl.cli import main
+from gvsl.export.export import export
+from gvsl.export.nnunet_plans import patch_for
+from gvsl.export.result import ExportSettings
+from gvsl.preprocessing import PRESETS, Preprocessing
+from gvsl.store import Store
+from gvsl.transfer import load_adapted
+
+from .conftest import LABELS, SHAPES, WINDOW, MakeRun
+
+COMMAND = shutil.which("nnUNetv2_train")
+needs_nnunet = pytest.mark.skipif(COMMAND is None, reason="nnU-Net 2.8.1 (nnUNetv2_train) is not on PATH")
+NAME = "Dataset901_Made"
+TRAINER = '''
+import torch
+from gvsl_trainer import nnUNetTrainerGVSL
+
+class nnUNetTrainerTwoSteps(nnUNetTrainerGVSL):
+    """Two steps, and the weights that it starts from."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 1, 2, 1
+
+    def on_train_start(self):
+        super().on_train_start()
+        torch.save(self.network.state_dict(), "start.pth")
+'''
+
+PrepareImages = Callable[[Preprocessing], Store]
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def nnunet(tmp_path: Path) -> Command:
+    """Run a command of nnU-Net in tmp_path with the exported folder `out`."""
+    out = tmp_path / "out"
+    (tmp_path / "results").mkdir()
+    variables = {
+        "nnUNet_raw": out / "raw",
+        "nnUNet_preprocessed": out / "preprocessed",
+        "nnUNet_results": tmp_path / "results",
+        "nnUNet_extTrainer": out / "trainers",
+        "PYTHONPATH": f"{out}{os.pathsep}{out / 'trainers'}",
+        "nnUNet_compile": "f",
+        "nnUNet_n_proc_DA": "0",
+        "nnUNet_def_n_proc": "1",
+    }
+    environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
+
+    def run(*words: object) -> str:
+        assert COMMAND is not None
+        program = Path(COMMAND).with_name(str(words[0]))
+        done = subprocess.run(
+            [program, *map(str, words[1:])], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        return done.stdout
+
+    return run
+
+
+def write_raw(images: Path, out: Path) -> None:
+    """Lay the images out as a dataset of nnU-Net, with the exported plans."""
+    raw, preprocessed = out / "raw" / NAME, out / "preprocessed" / NAME
+    for folder in (raw / "imagesTr", raw / "labelsTr", preprocessed):
+        folder.mkdir(parents=True)
+    for path in images.glob("*.nii.gz"):
+        shutil.copy(path, raw / "imagesTr" / path.name.replace(".nii", "_0000.nii"))
+        label = nib.load(images.parent / "labels" / path.name)
+        array = np.asanyarray(label.dataobj)
+        nib.Nifti1Image(np.where(array == 7, 2, array), label.affine).to_filename(raw / "labelsTr" / path.name)
+    listing = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "ball": 1, "box": 2},
+        "numTraining": len(SHAPES),
+        "file_ending": ".nii.gz",
+    }
+    for folder in (raw, preprocessed):
+        (folder / "dataset.json").write_text(json.dumps(listing))
+    shutil.copy(out / "gvslPlans.json", preprocessed / "gvslPlans.json")
+
+
+@needs_nnunet
+@pytest.mark.slow
+def test_nnunet_prepares_as_gvsl_and_starts_from_its_weights(
+    make_run: MakeRun, prepare_images: PrepareImages, images: Path, nnunet: Command, tmp_path: Path
+) -> None:
+    store, run, out = prepare_images(WINDOW), make_run("pretrain", WINDOW), tmp_path / "out"
+    settings = ExportSettings(dataset=NAME)
+    export(run, out, "nnunet", settings)
+    write_raw(images, out)
+    plans = out / "preprocessed" / NAME / "gvslPlans.json"
+    values = json.loads(plans.read_text())
+    values["configurations"]["3d_fullres"]["patch_size"] = [16, 16, 16]  # weights alone have no record of their crop
+    plans.write_text(json.dumps(values))
+
+    nnunet("nnUNetv2_preprocess", "-d", 901, "-plans_name", "gvslPlans", "-c", "3d_fullres", "-np", 1)
+    prepared = out / "preprocessed" / NAME / "gvslPlans_3d_fullres"
+    for name in store.cases:
+        theirs = np.asarray(blosc2.open(str(prepared / f"{name}.b2nd"))[:])[0]
+        assert np.array_equal(theirs.astype(np.float16).astype(np.float32), store.image(name))
+
+    (out / "trainers" / "two_steps.py").write_text(TRAINER)
+    words = ("-p", "gvslPlans", "-tr", "nnUNetTrainerTwoSteps", "-device", "cpu")
+    nnunet("nnUNetv2_train", 901, "3d_fullres", 0, *words, "-pretrained_weights", out / "checkpoint.pth")
+    weights = torch.load(out / "checkpoint.pth", weights_only=True)["network_weights"]
+    started = torch.load(tmp_path / "start.pth", weights_only=True)
+    assert all(torch.equal(started[name], value) for name, value in weights.items())
+    assert {name.split(".")[0] for name in started.keys() - weights.keys()} == {"heads"}
+    result = tmp_path / "results" / NAME / "nnUNetTrainerTwoSteps__gvslPlans__3d_fullres" / "fold_0"
+    assert (result / "checkpoint_final.pth").is_file()
+
+
+@needs_nnunet
+@pytest.mark.slow
+def test_nnunet_trains_on_the_prepared_volumes_of_a_store(
+    make_run: MakeRun, prepare_images: PrepareImages, nnunet: Command, tmp_path: Path
+) -> None:
+    store, out = prepare_images(PRESETS["mr"]), tmp_path / "out"
+    export(make_run("segmentation"), out, "nnunet", ExportSettings(store.path, NAME))
+    nnunet("nnUNetv2_preprocess", "-d", 901, "-plans_name", "gvslPlans", "-c", "3d_fullres", "-np", 1)
+    theirs = np.asarray(blosc2.open(str(out / "preprocessed" / NAME / "gvslPlans_3d_fullres" / "s1.b2nd"))[:])[0]
+    assert np.array_equal(theirs, store.image("s1"))
+
+    images = sorted((out / "raw" / NAME / "imagesTs").iterdir())
+    assert [path.name for path in images] == ["s3_0000.nii.gz"]
+    agreement = predicted_alike(tmp_path, nnunet, images[0].parent, prepared=True)
+    assert agreement["s3"] >= 0.999
+
+
+@needs_nnunet
+@pytest.mark.slow
+def test_nnunet_predicts_what_gvsl_predicts(make_run: MakeRun, images: Path, nnunet: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(make_run("segmentation", WINDOW), out, "nnunet")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for path in images.glob("*.nii.gz"):
+        shutil.copy(path, raw / path.name.replace(".nii", "_0000.nii"))
+    agreement = predicted_alike(tmp_path, nnunet, raw, prepared=False)
+    assert len(agreement) == len(SHAPES) and min(agreement.values()) >= 0.999
+
+
+def predicted_alike(tmp_path: Path, nnunet: Command, images: Path, *, prepared: bool) -> dict[str, float]:
+    """Return the share of voxels in which nnU-Net's label map equals that of gvsl predict, by image."""
+    words = ("-i", images, "-o", tmp_path / "theirs", "-f", 0, "-device", "cpu", "-npp", 0, "-nps", 0)
+    nnunet("nnUNetv2_predict_from_modelfolder", "-m", tmp_path / "out" / "model", *words)
+    found = {}
+    for path in sorted((tmp_path / "theirs").glob("*.nii.gz")):
+        name = path.name.removesuffix(".nii.gz")
+        theirs = np.asanyarray(nib.load(path).dataobj)
+        source = tmp_path / "source" / "images" / path.name
+        assert main(["predict", str(tmp_path / "segmentation"), str(source), "--out", str(tmp_path / "ours")]) == 0
+        ours = np.asanyarray(nib.load(tmp_path / "ours" / path.name).dataobj)
+        values = np.array([0, *LABELS])
+        assert len(np.unique(ours)) == 3  # else nothing is compared
+        if prepared and ours.shape != theirs.shape:
+            pytest.fail("the images of this test have the grid of the store")
+        found[name] = float((values[theirs] == ours).mean())
+    return found
+
+
+def test_the_exported_dataset_has_nnunets_label_values_and_the_splits(
+    make_run: MakeRun, prepare_images: PrepareImages, tmp_path: Path
+) -> None:
+    store, out = prepare_images(PRESETS["mr"]), tmp_path / "out"
+    export(make_run("pretrain"), out, "nnunet", ExportSettings(store.path, NAME))
+    raw, preprocessed = out / "raw" / NAME, out / "preprocessed" / NAME
+    listing = json.loads((raw / "dataset.json").read_text())
+    assert listing["labels"] == {"background": 0, "ball": 1, "box": 2}
+    assert json.loads((preprocessed / "splits_final.json").read_text()) == [{"train": ["s0", "s1"], "val": ["s2"]}]
+    label = np.asanyarray(nib.load(raw / "labelsTr" / "s1.nii.gz").dataobj)
+    assert np.array_equal(label == 2, store.label("s1") == 7) and np.array_equal(label == 1, store.label("s1") == 1)
+    image = nib.load(raw / "imagesTr" / "s1_0000.nii.gz")
+    assert np.array_equal(np.asanyarray(image.dataobj), store.image("s1"))
+    assert np.allclose(image.affine, store.cases["s1"].affine)
+
+
+def test_plans_say_the_window(make_run: MakeRun, tmp_path: Path) -> None:
+    export(make_run("pretrain", WINDOW), tmp_path / "out", "nnunet")
+    plans = json.loads((tmp_path / "out" / "gvslPlans.json").read_text())
+    intensities = plans["foreground_intensity_properties_per_channel"]["0"]
+    values = np.array([-500.0, -100, 0, 299, 900])
+    clipped = np.clip(values, intensities["percentile_00_5"], intensities["percentile_99_5"])
+    scaled = (clipped - intensities["mean"]) / intensities["std"]  # as nnU-Net's CTNormalization
+    assert np.allclose(scaled, [0, 0, 0.25, 0.9975, 1])
+    configuration = plans["configurations"]["3d_fullres"]
+    assert configuration["normalization_schemes"] == ["CTNormalization"]
+
+
+def test_the_model_folder_holds_the_run(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("segmentation", WINDOW)
+    export(run, tmp_path / "out", "nnunet")
+    weights = torch.load(tmp_path / "out" / "model" / "fold_0" / "checkpoint_final.pth", weights_only=True)
+    head = load_adapted(run).network.head.state_dict()
+    last = {name.rpartition(".")[2]: value for name, value in weights["network_weights"].items() if ".1." in name}
+    assert all(torch.equal(last[name], value) for name, value in head.items() if name in ("centre", "spread"))
+
+
+def test_a_patch_is_divided_by_the_levels_and_no_larger_than_the_median() -> None:
+    for levels in (2, 3, 5):
+        patch = patch_for((40, 100, 33), levels, (90, 50, 17))
+        assert all(side % 2 ** (levels - 1) == 0 for side in patch)
+        assert all(side <= max(limit, 2 ** (levels - 1)) for side, limit in zip(patch, (40, 50, 17), strict=True))
