@@ -48,6 +48,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         network = SegmentationNetwork(backbone, 3) if kind == "segmentation" else ClassificationNetwork(backbone)
         spread(network.head)
         config = segmenter_config(LABELS, kernel=3) if kind == "segmentation" else CLASSIFIER_CONFIG
+        assert network.head.bias is not None
         with torch.no_grad():
             network.head.bias.zero_()  # no class wins everywhere
         save_adapted(folder, network, config, settings=settings, method="x", preprocessing=spec, provenance=provenance)

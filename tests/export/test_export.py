@@ -11,7 +11,8 @@ from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.export import agreement, onnx
 from gvsl.export.export import TARGETS, export
-from gvsl.export.source import plain_network, read_source
+from gvsl.export.reading import read_source
+from gvsl.export.source import plain_network
 from gvsl.preprocessing import PRESETS, parse_preprocessing
 
 from .conftest import MakeRun

@@ -6,9 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gvsl.errors import UserError
-from gvsl.export import monai, nnunet, onnx, torchscript
+from gvsl.export import gvsl_run, monai, nnunet, onnx, torchscript
+from gvsl.export.reading import read_source
 from gvsl.export.result import Exported, ExportSettings
-from gvsl.export.source import Source, contract, read_source
+from gvsl.export.source import Source, contract
 from gvsl.files import claimed, refuse_existing, whole_folder, write_text
 from gvsl.text import nearest
 
@@ -18,6 +19,7 @@ FORMAT = 1
 Writer = Callable[[Source, Path, ExportSettings], Exported]
 """Writes a run for one program into a folder."""
 TARGETS: dict[str, Writer] = {
+    "gvsl": gvsl_run.write,
     "monai": monai.write,
     "nnunet": nnunet.write,
     "onnx": onnx.write,
@@ -32,7 +34,8 @@ def export(run: Path, out: Path, to: str, settings: ExportSettings | None = None
     from, and what was checked.
 
     Args:
-        run: of `gvsl pretrain` or `gvsl transfer`, or the name of weights on the Hugging Face Hub.
+        run: of `gvsl pretrain` or `gvsl transfer`, the name of weights on the Hugging Face Hub, or the folder of a fold
+            that nnU-Net has trained from an export.
         out: must not exist.
         to: a name in TARGETS.
         settings: the defaults if not given.

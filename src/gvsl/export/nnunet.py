@@ -60,7 +60,8 @@ def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
     torch.save({"network_weights": tensors_of(source.backbone)}, folder / "checkpoint.pth")
     median = None if store is None else median_shape(store)
     patch = patch_for(_crop(source), source.backbone.levels, median)
-    content = plans(source, name, patch, prepared=store is not None)
+    order = None if store is None else label_order(store)
+    content = plans(source, name, patch, prepared=store is not None, labels=order)
     if store is None:
         _write_json(folder / f"{NAME}.json", content)
     else:

@@ -4,17 +4,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from gvsl.export.source import Source
+from gvsl.preprocessing import preprocessing_values
 
 NAME = "gvslPlans"
 CONFIGURATION = "3d_fullres"
 READER = "NibabelIOWithReorient"
 """nnU-Net's reader that turns images to RAS, with the axes reversed; the plans turn them back."""
 NETWORK = "gvsl_unet.ForNNUNet"
+CONTRACT = "gvsl"
+"""Key of the plans, which nnU-Net passes over and copies to its results, with what gvsl needs to take these back."""
+OVERLAP = 0.5
+"""Fraction of a window that the next one covers too, in nnU-Net's prediction."""
 BATCH_SIZE = 2
 """nnU-Net's own for large patches."""
 
 
-def plans(source: Source, dataset: str, patch: Sequence[int], *, prepared: bool, kernel: int = 0) -> dict[str, Any]:
+def plans(
+    source: Source,
+    dataset: str,
+    patch: Sequence[int],
+    *,
+    prepared: bool,
+    kernel: int = 0,
+    labels: Sequence[int] | None = None,
+) -> dict[str, Any]:
     """Return the plans of a dataset with one configuration, 3d_fullres.
 
     Args:
@@ -24,6 +37,7 @@ def plans(source: Source, dataset: str, patch: Sequence[int], *, prepared: bool,
         prepared: the images are a store's, and are not normalised; else they are clipped and scaled as the run's
             window, as nnU-Net's CTNormalization does with the lower bound as mean and the width as deviation.
         kernel: side of the head's convolution, of a run of segmentation; 0 for nnU-Net's own last layer.
+        labels: a store's label values in the order of nnU-Net's; None if they are the same.
     """
     channels, spec = source.backbone.in_channels, source.backbone.preprocessing
     spacing = list(spec.voxel)
@@ -76,6 +90,7 @@ def plans(source: Source, dataset: str, patch: Sequence[int], *, prepared: bool,
         "configurations": {CONFIGURATION: configuration},
         "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",
+        CONTRACT: {"preprocessing": preprocessing_values(spec), "labels": None if labels is None else list(labels)},
         "foreground_intensity_properties_per_channel": {str(number): intensities for number in range(channels)},
     }
 

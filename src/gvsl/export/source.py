@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gvsl.backbones.weights import PretrainedUNet3D, load_backbone
+from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.errors import UserError
 from gvsl.export import gvsl_unet
 from gvsl.preprocessing import preprocessing_values
-from gvsl.transfer import AdaptedNetwork, Classifier, Segmenter, load_adapted
-from gvsl.transfer.weights import CONFIG_NAME as HEAD_CONFIG
+from gvsl.transfer import AdaptedNetwork, Classifier, Segmenter
 
 
 @dataclass(frozen=True)
@@ -39,20 +38,6 @@ class Source:
     def has_decoder(self) -> bool:
         """False if the run's method trained the encoder alone."""
         return self.model is not None or "decoder" in self.backbone.provenance.get("pretrained", ["decoder"])
-
-
-def read_source(run: Path) -> Source:
-    """Read a run of `gvsl pretrain` or `gvsl transfer`, or weights on the Hugging Face Hub.
-
-    Raises:
-        UserError: it has no weights, or a file in it is broken.
-    """
-    if (run / HEAD_CONFIG).is_file():
-        model = load_adapted(run)
-        backbone = model.network.backbone
-        assert isinstance(backbone, PretrainedUNet3D)
-        return Source(run, backbone, model)
-    return Source(run, load_backbone(run))
 
 
 def require_segmenter(source: Source, target: str) -> Segmenter:
