@@ -20,13 +20,7 @@ from gvsl.transfer import SegmentationNetwork, Segmenter
 CHECKPOINT = "checkpoint_final.pth"
 METHOD = "nnunet"
 MAX_LEVELS, MAX_CHANNELS = 12, 4096
-_SCALAR = np.float64(0)
-SAFE = [_SCALAR.__reduce__()[0], np.dtype, type(_SCALAR.dtype), type(np.dtype(np.float32))]
-    type(np.float64(0)).__reduce__(np.float64(0))[0],
-    np.dtype,
-    type(np.dtype(np.float64)),
-    type(np.dtype(np.float32)),
-]
+SAFE = [np.float64(0).__reduce__()[0], np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
 """What nnU-Net's curves are made of, beside plain values; nothing else is unpickled."""
 
 
