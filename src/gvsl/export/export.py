@@ -10,11 +10,13 @@ from gvsl.export import gvsl_run, monai, nnunet, onnx, torchscript
 from gvsl.export.reading import read_source
 from gvsl.export.result import Exported, ExportSettings
 from gvsl.export.source import Source, contract
-from gvsl.files import claimed, refuse_existing, whole_folder, write_text
+from gvsl.files import claimed, naming, refuse_existing, whole_folder, write_text
+from gvsl.memory import explained_memory
 from gvsl.text import nearest
 
 CONTRACT_NAME = "export.json"
 FORMAT = 1
+LESS = "end other programs, or export it on a machine with more"
 
 Writer = Callable[[Source, Path, ExportSettings], Exported]
 """Writes a run for one program into a folder."""
@@ -51,7 +53,7 @@ def export(run: Path, out: Path, to: str, settings: ExportSettings | None = None
         raise UserError(f"--store and --dataset are for --to nnunet, not {to}: leave them out")
     refuse_existing(out)
     source = read_source(run)
-    with claimed(out, "gvsl export"), whole_folder(out) as folder:
+    with claimed(out, "gvsl export"), whole_folder(out) as folder, naming(out), explained_memory(LESS):
         written = TARGETS[to](source, folder, settings)
         entries = {"format": FORMAT, "to": to, "gvsl": version("gvsl"), **contract(source), **written.entries}
         write_text(folder / CONTRACT_NAME, json.dumps(entries, indent=1, allow_nan=False) + "\n")
