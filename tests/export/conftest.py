@@ -57,13 +57,13 @@ def make_run(tmp_path: Path) -> MakeRun:
     return make
 
 
-SHAPES = ((18, 23, 20), (24, 20, 18), (17, 16, 25), (20, 20, 20))
+SHAPES = ((18, 23, 20), (24, 20, 18), (17, 16, 25), CROP)
 SPLITS = ("train", "train", "val", "test")
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Write four labelled images at 1 mm, the second of which lies in another orientation."""
+    """Write four labelled images at 1 mm: the second lies in another orientation, the last is one window."""
     generator = np.random.default_rng(0)
     for number, shape in enumerate(SHAPES):
         label = np.zeros(shape, np.uint8)
