@@ -103,11 +103,19 @@ class Classifier(UNet):
         return self.head(self.encode(image)[-1].mean(dim=[2, 3, 4]))
 
 
+class SupervisedLevels(nn.ModuleList):
+    """The levels of a decoder, with the switch that nnU-Net's trainer turns."""
+
+    deep_supervision: bool = False
+
+
 class ForNNUNet(UNet):
     """The backbone as nnU-Net v2 builds networks from plans, with a segmentation layer at each of the decoder's levels.
 
     The plans name it as `gvsl_unet.ForNNUNet`; the folder of this file has to be on PYTHONPATH.
     """
+
+    decoder: SupervisedLevels
 
     def __init__(
         self,
@@ -148,12 +156,6 @@ class ForNNUNet(UNet):
         if not self.decoder.deep_supervision:
             return layers[-1](levels[-1])
         return [layer(level) for layer, level in zip(layers, levels, strict=True)][::-1]
-
-
-class SupervisedLevels(nn.ModuleList):
-    """The levels of a decoder, with the switch that nnU-Net's trainer turns."""
-
-    deep_supervision: bool = False
 
 
 class SegmentationHead(nn.Conv3d):

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gvsl.backbones.tensor_file import refuse_not_finite
-from gvsl.backbones.weights import PretrainedUNet3D, compare_keys
+from gvsl.backbones.weights import MAX_CHANNELS, MAX_LEVELS, PretrainedUNet3D, compare_keys
+from gvsl.cases import is_ignored
 from gvsl.errors import UserError
 from gvsl.export import gvsl_unet
 from gvsl.export.nnunet_plans import CONFIGURATION, CONTRACT, NETWORK, OVERLAP
@@ -19,7 +20,6 @@ from gvsl.transfer import SegmentationNetwork, Segmenter
 
 CHECKPOINT = "checkpoint_final.pth"
 METHOD = "nnunet"
-MAX_LEVELS, MAX_CHANNELS = 12, 4096
 SAFE = [np.float64(0).__reduce__()[0], np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
 """What nnU-Net's curves are made of, beside plain values; nothing else is unpickled."""
 
@@ -45,68 +45,90 @@ def read_results(folder: Path) -> Segmenter:
     Raises:
         UserError: a file is missing or broken, or the plans are not gvsl's.
     """
-    plans, dataset = (_read_json(folder.resolve().parent / name) for name in ("plans.json", "dataset.json"))
-    try:
-        model = _build(plans, dataset)
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise UserError(
-            f"{folder.resolve().parent} has no plans of gvsl export --to nnunet ({error}): name a fold of them"
-        ) from None
-    path = folder / CHECKPOINT
+    results, path = folder.resolve().parent, folder / CHECKPOINT
+    plans, dataset = (_read_json(results / name) for name in ("plans.json", "dataset.json"))
     weights = _read_weights(path)
-    network = gvsl_unet.ForNNUNet(**_arguments(plans, len(model.labels) + 1))
-    report = compare_keys(network.state_dict(), weights)
-    if not report.complete:
-        raise UserError(f"{path} does not fit its plans.json ({report}): copy both from one training")
-    refuse_not_finite(weights, path)
-    backbone = {name: value for name, value in weights.items() if not name.startswith("heads.")}
-    model.network.backbone.load_state_dict(backbone)
-    last = f"heads.seg_layers.{model.network.backbone.levels - 2}"
-    model.network.head.load_state_dict(
-        {**model.network.head.state_dict(), **{key: weights[f"{last}.{key}"] for key in ("weight", "bias")}}
-    )
-    model.network.eval()
-    return model
+    try:
+        labels = _labels(plans, dataset)
+        sizes = _sizes(plans, 1 + len(labels))
+        with torch.device("meta"):  # no size in the plans costs memory before the file is known to have its tensors
+            report = compare_keys(gvsl_unet.ForNNUNet(**sizes).state_dict(), weights)
+        if not report.complete:
+            raise UserError(f"{path} does not fit its plans.json ({report}): copy both from one training")
+        refuse_not_finite(weights, path)
+        return _build(plans, labels, sizes, weights)
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise UserError(
+            f"{results} has no plans of gvsl export --to nnunet ({error}): name a fold trained by them"
+        ) from None
 
 
-def _build(plans: dict[str, Any], dataset: dict[str, Any]) -> Segmenter:
-    """Return the model that the plans describe, with random weights; KeyError or ValueError if they are others'."""
-    contract = plans[CONTRACT]
-    check_kind(contract, Contract, CONTRACT)
-    configuration = plans["configurations"][CONFIGURATION]
-    sizes = _arguments(plans, 2)
-    channels, levels = sizes["features_per_stage"], len(sizes["features_per_stage"])
-    width = channels[0]
-    if channels != [width * 2**level for level in range(levels)] or levels > MAX_LEVELS or width > MAX_CHANNELS:
-        raise ValueError(f"levels of {channels} channels")
-    names = {int(value): str(name) for name, value in dataset["labels"].items() if name not in ("background", "ignore")}
+def _labels(plans: dict[str, Any], dataset: dict[str, Any]) -> dict[int, str]:
+    """Return gvsl's label values and the structures' names, in the order of nnU-Net's values.
+
+    Raises:
+        KeyError: the plans are not gvsl's.
+        ValueError: the labels are not 1, 2, ..., or others than those of the plans.
+    """
+    check_kind(plans[CONTRACT], Contract, CONTRACT)
+    check_kind(dataset["labels"], dict[str, int], "labels")
+    names = {value: name for name, value in dataset["labels"].items() if value != 0}
     if sorted(names) != list(range(1, len(names) + 1)):
         raise ValueError("its labels are not 1, 2, ...")
-    order = contract["labels"] or sorted(names)
-    labels = {value: names[place] for place, value in enumerate(order[: len(names)], start=1)}
-    with torch.random.fork_rng(devices=[]):
-        backbone = PretrainedUNet3D(sizes["input_channels"], width, levels)
+    order = plans[CONTRACT]["labels"] or sorted(names)
+    if len(order) != len(names):
+        raise ValueError(f"its labels are not the {len(order)} of its plans")
+    pairs = zip(order, (names[place] for place in sorted(names)), strict=True)
+    return {value: name for value, name in pairs if not is_ignored(name)}
+
+
+def _build(
+    plans: dict[str, Any], labels: dict[int, str], sizes: dict[str, Any], weights: dict[str, Tensor]
+) -> Segmenter:
+    """Return the model with nnU-Net's weights, its last layer as a head of kernel 1.
+
+    Raises:
+        KeyError: an entry of the plans is missing.
+        ValueError: an entry is of another kind.
+    """
+    channels = sizes["features_per_stage"]
+    with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
+        backbone = PretrainedUNet3D(sizes["input_channels"], channels[0], len(channels))
         network = SegmentationNetwork(backbone, 1 + len(labels), kernel=1)
-    backbone.preprocessing = parse_preprocessing(contract["preprocessing"])
+    backbone.load_state_dict({name: value for name, value in weights.items() if not name.startswith("heads.")})
+    last = f"heads.seg_layers.{backbone.levels - 2}"
+    head = {key: weights[f"{last}.{key}"] for key in ("weight", "bias")}
+    network.head.load_state_dict(network.head.state_dict() | head)
+    backbone.preprocessing = parse_preprocessing(plans[CONTRACT]["preprocessing"])
     backbone.method, backbone.learnt_from = METHOD, None
     backbone.provenance = {"nnunet": {"dataset": str(plans["dataset_name"]), "plans": str(plans["plans_name"])}}
-    depth, height, length = (int(side) for side in configuration["patch_size"])
-    return Segmenter(network, labels, backbone.preprocessing, (depth, height, length), OVERLAP)
+    patch = plans["configurations"][CONFIGURATION]["patch_size"]
+    check_kind(patch, list[int], "patch_size")
+    depth, height, width = patch
+    if min(patch) < 1:
+        raise ValueError(f"a patch of {patch} voxels")
+    network.eval()
+    return Segmenter(network, labels, backbone.preprocessing, (depth, height, width), OVERLAP)
 
 
-def _arguments(plans: dict[str, Any], classes: int) -> dict[str, Any]:
+def _sizes(plans: dict[str, Any], classes: int) -> dict[str, Any]:
+    """Return the arguments of the network that the plans name; KeyError or ValueError if it is not gvsl's."""
     configuration = plans["configurations"][CONFIGURATION]
     architecture = configuration["architecture"]
     if architecture["network_class_name"] != NETWORK:
         raise ValueError(f"its network is {architecture['network_class_name']}")
     chosen = architecture["arch_kwargs"]
-    check_kind(chosen["features_per_stage"], list[int], "features_per_stage")
+    channels = chosen["features_per_stage"]
+    check_kind(channels, list[int], "features_per_stage")
     if chosen["kernel"] != 0:
         raise ValueError("it is a run of gvsl itself")
+    sound = 2 <= len(channels) <= MAX_LEVELS and 8 <= channels[0] <= MAX_CHANNELS and channels[0] % 8 == 0
+    if not sound or channels != [channels[0] * 2**level for level in range(len(channels))]:
+        raise ValueError(f"its levels have {channels} channels")
     return {
         "input_channels": len(configuration["normalization_schemes"]),
         "num_classes": classes,
-        "features_per_stage": chosen["features_per_stage"],
+        "features_per_stage": channels,
         "strides": chosen["strides"],
     }
 
