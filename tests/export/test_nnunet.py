@@ -35,8 +35,8 @@ from gvsl_trainer import nnUNetTrainerGVSL
 class nnUNetTrainerTwoSteps(nnUNetTrainerGVSL):
     """Two steps, and the weights that it starts from."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, plans, configuration, fold, dataset_json, device):  # nnU-Net reads these names
+        super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 1, 2, 1
 
     def on_train_start(self):

@@ -56,7 +56,8 @@ def test_the_run_computes_what_the_fold_does(fold: Fold, tmp_path: Path) -> None
         torch.testing.assert_close(model.network(image), network(image))
     assert model.labels == {1: "ball", 7: "box"}  # nnU-Net has 1 and 2
     assert model.preprocessing == PRESETS["mr"]
-    assert (model.crop, model.overlap) == (CROP, 0.5)
+    plans = json.loads((folder.parent / "plans.json").read_text())
+    assert list(model.crop) == plans["configurations"]["3d_fullres"]["patch_size"] and model.overlap == 0.5
 
 
 def test_deep_supervision_returns_every_level_from_the_finest_on(fold: Fold) -> None:
