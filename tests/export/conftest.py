@@ -69,7 +69,7 @@ def images(tmp_path: Path) -> Path:
         label = np.zeros(shape, np.uint8)
         label[3:8, 4:10, 5:9] = 1
         label[10:15, 8:13, 9:15] = 7
-        image = generator.normal(0, 60, shape) + 200 * (label == 1) - 150 * (label == 7)
+        image = generator.normal(0, 15, shape) + 200 * (label == 1) - 150 * (label == 7)
         affine = np.diag([-1.0, 1, 1, 1]) if number == 1 else np.eye(4)
         for folder, array in (("images", image.astype(np.float32)), ("labels", label)):
             (tmp_path / "source" / folder).mkdir(parents=True, exist_ok=True)
