@@ -170,7 +170,8 @@ def decide(run: Path, images: Path) -> Path:
         features = model.network.features(image)[0].flatten(1).T
     inputs = torch.cat([features, torch.ones(len(features), 1)], 1).double()
     targets = torch.from_numpy(np.stack([label == value for value in (0, *model.labels)], -1).reshape(-1, 3)).double()
-    solved = torch.linalg.lstsq(inputs, targets).solution.T.float()
+    balance = (targets / targets.sum(0)).sum(1, keepdim=True).sqrt()  # each structure counts as much as the background
+    solved = torch.linalg.lstsq(inputs * balance, targets * balance).solution.T.float()
     weight = torch.zeros_like(model.network.head.weight)
     weight[:, :, 1, 1, 1] = solved[:, :-1]
     tensors = {"weight": weight, "bias": solved[:, -1].contiguous(), "centre": torch.zeros(8), "spread": torch.ones(8)}
