@@ -150,7 +150,7 @@ def test_nnunet_trains_on_the_prepared_volumes_of_a_store(
     theirs = np.asarray(blosc2.open(str(out / "preprocessed" / NAME / "gvslPlans_3d_fullres" / "s1.b2nd"))[:])[0]
     assert np.array_equal(theirs, store.image("s1"))
 
-    assert agreement(tmp_path, nnunet, out / "model", tmp_path / "segmentation", exported=True) >= 0.999
+    assert agreement(tmp_path, nnunet, out / "model", tmp_path / "segmentation", exported=True) >= 0.99
 
 
 @needs_nnunet
@@ -158,7 +158,7 @@ def test_nnunet_trains_on_the_prepared_volumes_of_a_store(
 def test_nnunet_predicts_what_gvsl_predicts(make_run: MakeRun, images: Path, nnunet: Command, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export(decide(make_run("segmentation", WINDOW), images), out, "nnunet")
-    assert agreement(tmp_path, nnunet, out / "model", tmp_path / "segmentation") >= 0.999
+    assert agreement(tmp_path, nnunet, out / "model", tmp_path / "segmentation") >= 0.99
 
 
 def decide(run: Path, images: Path) -> Path:
