@@ -18,6 +18,7 @@ from gvsl.cli.benchmark import benchmark
 from gvsl.cli.data import inspect, phantom, prepare
 from gvsl.cli.demo import demo
 from gvsl.cli.doctor import doctor
+from gvsl.cli.export import export
 from gvsl.cli.output import summary, visible_output
 from gvsl.cli.predict import predict
 from gvsl.cli.pretrain import methods, pretrain
@@ -55,6 +56,7 @@ COMMANDS: dict[str, Command] = {
     "predict": predict,
     "propagate": propagate,
     "register": register,
+    "export": export,
     "benchmark": benchmark,
     "report": report,
     "doctor": doctor,

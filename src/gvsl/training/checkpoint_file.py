@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         UserError: it can't be read, is larger unpacked than on the disk, or is no checkpoint of a pre-training.
     """
     try:
-        found = foreign(read_head(path))
-        if found:
-            raise UserError(f"{path} {found}")
-        with zipfile.ZipFile(path) as archive:
-            if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
-                raise ValueError("it is compressed, which no checkpoint is")
-            damaged = archive.testzip()
-            if damaged is not None:
-                raise ValueError(f"{damaged} in it is damaged")
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint: dict[str, Any] = unpickled(path)
         check_kind(checkpoint, dict[str, Any])
         if type(checkpoint[STEP]) is not int or checkpoint[STEP] < 0:
             raise ValueError(f"its step is {checkpoint[STEP]!r}")
@@ -50,6 +42,26 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path} is no whole checkpoint ({reason}): start another run") from None
     return checkpoint
+
+
+def unpickled(path: Path, safe: Sequence[Any] = ()) -> Any:
+    """Load what torch has saved onto the CPU: tensors, plain values and objects of the types `safe`, nothing else.
+
+    Raises:
+        UserError: it is a file of another kind.
+        Exception: one of BROKEN, also if it is larger unpacked than on the disk.
+    """
+    found = foreign(read_head(path))
+    if found:
+        raise UserError(f"{path} {found}")
+    with zipfile.ZipFile(path) as archive:
+        if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+            raise ValueError("it is compressed, which no checkpoint is")
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} in it is damaged")
+    with torch.serialization.safe_globals(list(safe)):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def check_checkpoint(path: Path, module: PretrainModule, max_steps: int) -> None:

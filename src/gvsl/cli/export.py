@@ -1,0 +1,30 @@
+"""gvsl export: a run's network for other programs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gvsl.arguments import add_path, new_parser, parse
+
+
+def export(argv: Sequence[str]) -> None:
+    """Write a run's network for nnU-Net, MONAI, ONNX or TorchScript, checked against gvsl's own.
+
+    OUT is a new folder with export.json, which says how an input must be prepared and what was checked. torchscript and
+    onnx take every run, nnunet starts from the backbone of every run, and predicts with one of segmentation; monai
+    takes runs of segmentation.
+    """
+    parser = new_parser(export, "RUN OUT --to nnunet|monai|onnx|torchscript [--store STORE] [--dataset NAME]")
+    add_path(parser, "run", "RUN", "the folder of a run of gvsl pretrain or gvsl transfer")
+    add_path(parser, "out", "OUT", "the new folder to write")
+    parser.add_argument("--to", type=str, required=True, metavar="TARGET", help="nnunet, monai, onnx or torchscript")
+    what = "nnunet: a store, whose prepared volumes are exported as a dataset of nnU-Net"
+    parser.add_argument("--store", type=Path, metavar="STORE", help=what)
+    what = "nnunet: the dataset's name, such as Dataset004_Hippocampus"
+    parser.add_argument("--dataset", type=str, default="", metavar="NAME", help=what)
+    options = parse(parser, argv)
+
+    from gvsl.export.export import export as write_export
+    from gvsl.export.result import ExportSettings
+
+    lines = write_export(options.run, options.out, options.to, ExportSettings(options.store, options.dataset))
+    print("\n".join([*lines, f"{options.out}: written for {options.to}"]))

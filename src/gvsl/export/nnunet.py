@@ -1,0 +1,172 @@
+"""nnU-Net v2: checkpoint, plans, network module and trainer, with which stock nnU-Net starts from gvsl's U-Net."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gvsl.backbones.compatibility import check_preprocessing
+from gvsl.errors import UserError
+from gvsl.export import gvsl_unet
+from gvsl.export.agreement import check
+from gvsl.export.nnunet_dataset import label_order, median_shape, write_cases
+from gvsl.export.nnunet_plans import CONFIGURATION, NAME, dataset_json, patch_for, plans
+from gvsl.export.result import Exported, ExportSettings, agreement_line
+from gvsl.export.source import Source, tensors_of
+from gvsl.files import write_text
+from gvsl.records import read_record
+from gvsl.store import Store
+from gvsl.transfer import Segmenter
+
+DATASET = re.compile(r"Dataset\d{3}_\w+")
+"""The names that nnU-Net takes."""
+DEFAULT_DATASET = "Dataset900_gvsl"
+DEFAULT_CROP = (128, 128, 128)
+"""For weights without the record of their run; nnU-Net's usual patch."""
+TRAINER = "gvsl_trainer.py"
+
+
+def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
+    """Write checkpoint.pth, the plans, gvsl_unet.py and trainers/; with a store also its volumes as a dataset.
+
+    A run of segmentation also gets model/, with which nnU-Net predicts.
+
+    Args:
+        source: any run.
+        folder: to write into.
+        settings: store and name of the dataset.
+
+    Raises:
+        UserError: the dataset's name is not one of nnU-Net's, the store was prepared otherwise or has no label maps,
+            or there is no store and nnU-Net can't express the preprocessing.
+    """
+    name = settings.dataset or DEFAULT_DATASET
+    if not DATASET.fullmatch(name):
+        raise UserError(f"--dataset is {name}: nnU-Net takes names such as Dataset004_Hippocampus")
+    store = None if settings.store is None else Store.open(settings.store)
+    if store is not None:
+        check_preprocessing(source.backbone, source.run, store)
+    elif source.backbone.preprocessing.intensity != "window":
+        raise UserError(
+            f"{source.run} scales intensities by percentiles, which nnU-Net's plans can't express: give --store STORE, "
+            "whose prepared volumes are then exported"
+        )
+    _write_code(folder)
+    torch.save({"network_weights": tensors_of(source.backbone)}, folder / "checkpoint.pth")
+    median = None if store is None else median_shape(store)
+    patch = patch_for(_crop(source), source.backbone.levels, median)
+    order = None if store is None else label_order(store)
+    content = plans(source, name, patch, prepared=store is not None, labels=order)
+    if store is None:
+        _write_json(folder / f"{NAME}.json", content)
+    else:
+        _write_dataset(source, store, folder, name, content)
+    network = _network(source)
+    if isinstance(source.model, Segmenter):
+        kernel = source.model.network.head.kernel_size[0]
+        of_model = plans(source, name, patch, prepared=store is not None, kernel=kernel)
+        _write_model(source, source.model, network, folder / "model", of_model)
+    checked = check(_compared(source), _runner(source, network))
+    entries = {"dataset": name, "patch": patch, "check": checked}
+    return Exported(entries, [agreement_line(checked), *_notes(source, store, patch)])
+
+
+def _write_json(path: Path, values: Any) -> None:
+    write_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+
+def _write_code(folder: Path) -> None:
+    unet = Path(gvsl_unet.__file__)
+    write_text(folder / unet.name, unet.read_text(encoding="utf-8"))
+    trainer = unet.with_name(TRAINER).read_text(encoding="utf-8")
+    write_text(folder / "trainers" / TRAINER, trainer)
+
+
+def _crop(source: Source) -> tuple[int, int, int]:
+    """Return the windows that the run was trained with."""
+    if source.model is not None:
+        return source.model.crop
+    if not (source.run / "record.json").is_file():
+        return DEFAULT_CROP
+    crop = read_record(source.run).config.get("data", {}).get("crop", DEFAULT_CROP)
+    depth, height, width = (int(side) for side in crop)
+    return depth, height, width
+
+
+def _write_dataset(source: Source, store: Store, folder: Path, name: str, content: dict[str, Any]) -> None:
+    """Write raw/NAME with the volumes, and preprocessed/NAME with plans, splits and dataset.json."""
+    order = label_order(store)
+    parts = write_cases(store, folder / "raw" / name, order)
+    names = [store.label_names.get(value, "ignore") for value in order]
+    listing = dataset_json(names, sum(map(len, parts.values())), source.backbone.in_channels)
+    preprocessed = folder / "preprocessed" / name
+    for place in (folder / "raw" / name, preprocessed):
+        _write_json(place / "dataset.json", listing)
+    _write_json(preprocessed / f"{NAME}.json", content)
+    _write_json(preprocessed / "splits_final.json", [parts])
+
+
+def _write_model(source: Source, model: Segmenter, network: nn.Module, folder: Path, content: dict[str, Any]) -> None:
+    """Write a trained model as nnU-Net's own: dataset.json, plans.json and fold_0/checkpoint_final.pth."""
+    (folder / "fold_0").mkdir(parents=True)
+    _write_json(folder / "plans.json", content)
+    _write_json(folder / "dataset.json", dataset_json(list(model.labels.values()), 0, source.backbone.in_channels))
+    checkpoint = {
+        "network_weights": network.state_dict(),
+        "trainer_name": "nnUNetTrainer",
+        "init_args": {"configuration": CONFIGURATION},
+        "inference_allowed_mirroring_axes": None,
+    }
+    torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
+
+
+def _network(source: Source) -> gvsl_unet.ForNNUNet:
+    """Return the network that nnU-Net builds from the plans, with the run's weights, in eval mode."""
+    backbone, model, head = source.backbone, source.model, {}
+    classes, kernel = 2, 0
+    if isinstance(model, Segmenter):
+        classes, kernel = 1 + len(model.labels), model.network.head.kernel_size[0]
+        last = f"heads.seg_layers.{backbone.levels - 2}"
+        head = {f"{last}.{key}": value for key, value in model.network.head.state_dict().items()}
+    strides = [[1, 1, 1]] + [[2, 2, 2]] * (backbone.levels - 1)
+    with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
+        network = gvsl_unet.ForNNUNet(backbone.in_channels, classes, source.channels, strides, kernel=kernel)
+    network.load_state_dict(network.state_dict() | tensors_of(backbone) | head)
+    return network.eval()
+
+
+def _compared(source: Source) -> Source:
+    """Return what the check compares: the logits of a run of segmentation, the features of any other."""
+    return source if isinstance(source.model, Segmenter) else replace(source, model=None)
+
+
+def _runner(source: Source, network: gvsl_unet.ForNNUNet) -> Callable[[Tensor], list[Tensor]]:
+    @torch.no_grad()
+    def run(image: Tensor) -> list[Tensor]:
+        if isinstance(source.model, Segmenter):
+            return [network(image)]
+        skips = network.encode(image)
+        return [network.decode(skips)[-1], skips[-1]] if _compared(source).has_decoder else [skips[-1]]
+
+    return run
+
+
+def _notes(source: Source, store: Store | None, patch: list[int]) -> list[str]:
+    """Return what is not carried over."""
+    spec, lines = source.backbone.preprocessing, []
+    if store is not None:
+        lines.append("the volumes are exported as prepared, and nnU-Net does not normalise them: predict prepared ones")
+    else:
+        if spec.crop != "none":
+            lines.append(f"not carried over: the crop ({spec.crop}); nnU-Net keeps the whole image")
+        lines.append("not carried over: smoothing before an axis shrinks; nnU-Net resamples without it")
+    if not source.has_decoder:
+        lines.append(f"{source.backbone.method} trains the encoder alone: the decoder's weights are random")
+    sides = " x ".join(map(str, patch))
+    lines.append(f"nnU-Net pads volumes that are smaller than the patch of {sides} voxels, gvsl does not")
+    return lines

@@ -1,0 +1,23 @@
+"""Reading what is exported, by what its folder holds."""
+
+from pathlib import Path
+
+from gvsl.backbones.weights import PretrainedUNet3D, load_backbone
+from gvsl.export.nnunet_results import is_results, read_results
+from gvsl.export.source import Source
+from gvsl.transfer import load_adapted
+from gvsl.transfer.weights import CONFIG_NAME as HEAD_CONFIG
+
+
+def read_source(run: Path) -> Source:
+    """Read a run of `gvsl pretrain` or `gvsl transfer`, weights on the Hugging Face Hub, or a fold trained by nnU-Net.
+
+    Raises:
+        UserError: it has no weights, or a file in it is broken.
+    """
+    if not is_results(run) and not (run / HEAD_CONFIG).is_file():
+        return Source(run, load_backbone(run))
+    model = read_results(run) if is_results(run) else load_adapted(run)
+    backbone = model.network.backbone
+    assert isinstance(backbone, PretrainedUNet3D)
+    return Source(run, backbone, model)
