@@ -64,7 +64,7 @@ results: $(VENV)/.dev ## The tables of docs/results.md from the records in docs/
 
 docs: $(VENV)/.docs ## The site, in build/site; a warning is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	@echo "open build/site/index.html, or: $(BIN)/mkdocs serve"
+	@echo "open build/site/index.html; with its search: $(BIN)/mkdocs serve"
 
 tutorials: $(VENV)/.docs ## Run the notebooks of docs/tutorials anew, and keep what they print and draw.
 	OMP_NUM_THREADS=1 $(BIN)/python docs/tutorials/run.py docs/tutorials/*.ipynb

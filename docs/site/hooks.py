@@ -91,7 +91,7 @@ def _add_notebook(files: Files, config: MkDocsConfig, notebook: Path) -> None:
                 files.append(File.generated(config, f"{folder}/{picture}", content=base64.b64decode(content)))
                 parts.append(f"![Output of the cell above]({picture})")
             elif content.strip():
-                parts.append(f"```text\n{ANSI.sub('', content).rstrip()}\n```\n{{: .output }}")
+                parts.append(f"``` {{ .text .output }}\n{ANSI.sub('', content).rstrip()}\n```")
     parts.insert(1, parts.pop(0))  # below the heading
     files.append(File.generated(config, f"{folder}/{name}.md", content="\n\n".join(parts)))
 
