@@ -43,7 +43,8 @@ def run(notebook: Path, out: Path) -> None:
     for cell in content.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-    nbformat.write(content, out)
+    shown = nbformat.writes(content)
+    out.write_text(shown.replace(f"{Path(folder).resolve()}/", "").replace(f"{folder}/", "") + "\n", encoding="utf-8")
 
 
 def main() -> None:
