@@ -11,7 +11,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 N ?= 10000
 SEED ?= 0
 
-.PHONY: help demo dev test test-slow test-lowest drill fuzz results lint format types layers clean
+.PHONY: help demo dev test test-slow test-lowest drill fuzz results docs tutorials lint format types layers clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -33,6 +33,10 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.package
 
+$(VENV)/.docs: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs,tutorials]"
+	@touch $@
+
 dev: $(VENV)/.dev ## Install gvsl and the tools that test it into .venv.
 
 # A demo that is there stays: the next one goes beside it, as demo-2, demo-3, ...
@@ -43,7 +47,7 @@ demo: $(VENV)/.package ## Phantom, store, pre-training, linear probe, report; a 
 test: $(VENV)/.dev ## The tests, but for the slow ones.
 	$(PYTEST)
 
-test-slow: $(VENV)/.dev ## The slow tests, the demo among them.
+test-slow: $(VENV)/.docs ## The slow tests: the demo, the site and the tutorials among them.
 	$(BIN)/pytest -m slow
 
 drill: $(VENV)/.dev ## Kill every command KILLS times in all (200), and compare; hours.
@@ -57,6 +61,13 @@ fuzz: $(VENV)/.dev ## Damage N files of every kind and read them: make fuzz N=10
 
 results: $(VENV)/.dev ## The tables of docs/results.md from the records in docs/records.
 	$(BIN)/python docs/results_table.py
+
+docs: $(VENV)/.docs ## The site, in build/site; a warning is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open build/site/index.html; with its search: $(BIN)/mkdocs serve"
+
+tutorials: $(VENV)/.docs ## Run the notebooks of docs/tutorials anew, and keep what they print and draw.
+	OMP_NUM_THREADS=1 $(BIN)/python docs/tutorials/run.py docs/tutorials/*.ipynb
 
 lint: $(VENV)/.dev ## ruff: rules and layout.
 	$(BIN)/ruff check
