@@ -156,3 +156,8 @@ def test_a_parent_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="can't be written"), claimed(tmp_path / "out", "test"):
         pass
+
+
+def test_text_that_is_no_unicode_is_written_as_its_escape(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "half \ud800")
+    assert (tmp_path / "a.txt").read_bytes() == b"half \\ud800"

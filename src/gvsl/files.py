@@ -321,6 +321,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, *, sync: bool = False) -> None:
-    """Write a UTF-8 text file whole or not at all; `sync` is that of `whole_file`."""
+    """Write a UTF-8 text file whole or not at all; `sync` is that of `whole_file`.
+
+    What is no valid Unicode, such as half a surrogate pair in a name, is written as its escape.
+    """
     with whole_file(path, sync=sync) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

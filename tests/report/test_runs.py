@@ -131,6 +131,14 @@ def test_cases_need_ids_of_their_own(tmp_path: Path, transfer_folder: Maker) -> 
         read_runs([tmp_path])
 
 
+@pytest.mark.parametrize("section", [{"data": {"batch_size": "2"}}, {"pretext": {"clusters": 0.5}}, {"data": [2]}])
+def test_settings_that_findings_compute_with_are_checked(tmp_path: Path, section: dict[str, Any]) -> None:
+    settings = {"method": "deepcluster", **section}
+    write_record(RunRecord("pretrain", "odd", 0, settings, {"name": "s", "hash": "h"}), tmp_path / "odd")
+    with pytest.raises(UserError, match=f"in the record config.{next(iter(section))}"):
+        read_runs([tmp_path])
+
+
 def test_stores_of_the_same_name_are_distinguished_by_hash(tmp_path: Path, transfer_folder: Maker) -> None:
     for place, name, mark in (("a", "store", "111111aa"), ("b", "store", "222222bb"), ("c", "hearts", "33")):
         transfer_folder(tmp_path / place, 0, True, name=place, store={"name": name, "hash": mark}, pictures=[])

@@ -201,3 +201,10 @@ def test_a_rate_that_diverges_does_not_end_the_search() -> None:
 def test_a_search_in_which_all_diverge_is_one_line() -> None:
     with pytest.raises(DivergedError, match="at any learning_rate"):
         candidates([1e30, 1e30], [])
+
+
+def test_weights_that_are_no_numbers_are_one_line() -> None:
+    network, represent = build(frozen=False)
+    network.register_buffer("unused", torch.tensor(torch.nan))  # the loss stays a number
+    with pytest.raises(UserError, match="weights are no longer numbers at step 2: give a lower learning_rate"):
+        run(network, represent, max_steps=2, validate_every=2)

@@ -1,6 +1,6 @@
 """The reader of all safetensors: names, types and shapes are known before a tensor is read, and values are finite."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -69,6 +69,11 @@ def count_not_finite(path: Path) -> dict[str, int]:
     """
     counts = {name: int((~torch.isfinite(tensor)).sum()) for name, tensor in _load(path).items()}
     return {name: count for name, count in counts.items() if count}
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return True if no tensor of floating-point numbers holds NaN or infinity."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors if tensor.is_floating_point())
 
 
 def refuse_not_finite(tensors: Mapping[str, Tensor], path: Path) -> None:

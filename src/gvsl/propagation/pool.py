@@ -20,11 +20,13 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from gvsl.cases import IGNORED
+from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.geometry import gaussian_smooth
 from gvsl.io import Box
 from gvsl.methods import GVSL
 from gvsl.propagation.carry import Atlas, Carried, Warped, combine, warped_onto
+from gvsl.readers import read_json
 from gvsl.settings.propagation import PoolSettings
 from gvsl.store import Store
 
@@ -196,7 +198,10 @@ def _kept(folder: Path, target: str) -> list[CarriedCase]:
     about = folder / f"{target}.json"
     if not about.is_file():
         return []
-    return [CarriedCase(**case) for case in json.loads(about.read_text(encoding="utf-8"))]
+    try:
+        return [CarriedCase(**case) for case in read_json(about, list[dict[str, Any]])]
+    except (OSError, TypeError, ValueError) as error:
+        raise UserError(f"{about} is damaged ({error}): remove {folder}, and run again") from None
 
 
 def _path(folder: Path, kind: str, case: str, atlas: str = OWN) -> Path:

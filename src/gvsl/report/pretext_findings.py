@@ -103,8 +103,8 @@ def _measures(
     """Return the name, value, chance level and best value of each measure of skill, by what it measures."""
     method, pretext = config.get("method"), config.get("pretext") or {}
     measures: dict[str, list[tuple[str, float, float, float]]] = {}
-    if method == "deepcluster" and pretext.get("clusters"):
-        clusters = int(pretext["clusters"])
+    if method == "deepcluster" and pretext.get("clusters", 0) > 1:
+        clusters = pretext["clusters"]
         chances = {"accuracy": (1 / clusters, 1.0), "loss": (math.log(clusters), 0.0)}
         measures["cluster classification"] = [
             (name, found[name], *ends) for name, ends in chances.items() if name in found
@@ -122,4 +122,4 @@ def _measures(
 def _retrieval_chance(found: Mapping[str, float], config: Mapping[str, Any]) -> float | None:
     """Return the chance level: as recorded on held-out volumes, in training that of a batch of pairs."""
     pairs = (config.get("data") or {}).get("batch_size")
-    return found.get("twin_chance", None if pairs is None else 1 / (4 * pairs - 1))
+    return found.get("twin_chance", 1 / (4 * pairs - 1) if pairs else None)

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import numpy as np
 
 from gvsl.errors import UserError
 from gvsl.files import real_path
-from gvsl.readers import read_bytes
+from gvsl.readers import check_kind, read_bytes
 from gvsl.records import RunRecord, find_runs, read_record
 from gvsl.report.feature_clusters import FeatureClusters, read_feature_clusters
 from gvsl.report.run_arrays import MAX_BYTES, Array, Picture, Volume, read_picture, read_volume
@@ -143,6 +143,21 @@ class Run:
         return [picture for picture in self.pictures if picture.kind == kind]
 
 
+class _Pairs(TypedDict, total=False):
+    batch_size: int
+
+
+class _Clusters(TypedDict, total=False):
+    clusters: int
+
+
+class _Counts(TypedDict, total=False):
+    """Settings in a record that findings compute with."""
+
+    data: _Pairs | None
+    pretext: _Clusters | None
+
+
 def _read_run(folder: Path) -> Run:
     """Read a run; its label and its store's name depend on the other runs, and are empty."""
     record = read_record(folder)
@@ -151,6 +166,10 @@ def _read_run(folder: Path) -> Run:
         record = replace(record, config=dict.fromkeys(missing, "not recorded") | record.config)
     elif record.kind == "transfer" and missing:
         raise UserError(f"{folder}: the record's config lacks {', '.join(missing)}; a transfer run records them")
+    try:
+        check_kind(record.config, _Counts, "config")
+    except ValueError as error:
+        raise UserError(f"{folder}: in the record {error}") from None
     for name in TRANSFER_SETTINGS:
         if not isinstance(record.config.get(name, ""), str):
             raise UserError(f"{folder}: the record's config has a {name} that is no text")

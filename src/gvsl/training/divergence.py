@@ -1,6 +1,5 @@
 """Stopping a pre-training whose numbers are no longer finite, before a checkpoint holds them."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import lightning
@@ -8,6 +7,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from gvsl.backbones.tensor_file import all_finite
 from gvsl.errors import DivergedError
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.training.module import PretrainModule
@@ -53,8 +53,3 @@ class StopOnDivergence(Callback):
         fixes += ["optimiser.clip_norm 1"] if chosen.optimiser.clip_norm is None else []
         fixes += ["trainer.precision fp32"] if chosen.trainer.precision != "fp32" else []
         return DivergedError(f"{what} at step {step}: start another run with {' or '.join(fixes)}")
-
-
-def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Return True if no tensor of floating-point numbers holds NaN or infinity."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors if tensor.is_floating_point())

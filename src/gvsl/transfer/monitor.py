@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gvsl.backbones.tensor_file import all_finite
 from gvsl.errors import DivergedError
 from gvsl.settings.transfer import TransferSettings
 from gvsl.transfer.networks import AdaptedNetwork
@@ -102,7 +103,7 @@ class TrainingMonitor:
         """Add a row with the mean loss since the last one, and the validation score if due.
 
         Raises:
-            DivergedError: the loss is not finite.
+            DivergedError: the loss, or a weight when the network is validated, is not finite.
         """
         loss = float(torch.stack(self.losses).mean())
         self.losses.clear()
@@ -110,6 +111,8 @@ class TrainingMonitor:
             raise DivergedError(f"the loss is no longer a number at step {step}: give a lower learning_rate")
         row = {"step": float(step), "loss": loss}
         if self.validates(step):
+            if not all_finite(self.trained.state_dict().values()):
+                raise DivergedError(f"the weights are no longer numbers at step {step}: give a lower learning_rate")
             self.network.eval()
             with torch.no_grad():
                 row[self.column] = score = self.validate()
