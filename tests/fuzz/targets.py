@@ -373,7 +373,8 @@ def read_stopped(root: Path) -> str | None:
     checkpoint = Checkpoint(root / "run.part", {"store": "a", "seed": 0}, 1, resume=True)
     monitor, optimiser, model = training()
     checkpoint.restore(monitor, optimiser)
-    step(optimiser, model)
+    monitor.losses.append(step(optimiser, model))
+    monitor.log(3)
     if not (np.isfinite(monitor.result.best_score) or monitor.result.best_score == -np.inf):
         return "its best score is no number"
     if checkpoint.seconds < 0 or checkpoint.done < 0:
