@@ -33,7 +33,7 @@ def test_image_and_labels_are_warped_alike(method: GVSL, store: Store, atlas: At
     shown = replace(atlas, image=(atlas.classes == 1).float(), classes=(atlas.classes == 1).long(), count=2)
     found = carry_onto(method, [shown], store, ["s1", "s2"], tmp_path, replace(ALIKE, refine=10), {})
     for case in ("s1", "s2"):
-        image, classes = found.image(case, "s0"), found.classes(case, "s0")
+        image, classes = found.image(case, "s0")[0], found.classes(case, "s0")
         assert image.shape == classes.shape == store.image(case).shape
         certain = (abs(image - 0.5) > 0.01) & (classes != IGNORED)
         assert certain.mean() > 0.6

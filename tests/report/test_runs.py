@@ -139,6 +139,14 @@ def test_settings_that_findings_compute_with_are_checked(tmp_path: Path, section
         read_runs([tmp_path])
 
 
+def test_cases_have_the_same_scores(tmp_path: Path, transfer_folder: Maker) -> None:
+    transfer_folder(tmp_path / "run", 0, True, cases=[{"id": "a", "dice": 0.1}, {"id": "b", "dice": 0.2}])
+    path = tmp_path / "run" / "record.json"
+    path.write_text(path.read_text().replace('"dice": 0.2', '"hd95": 0.2'))
+    with pytest.raises(UserError, match="a case in the record lacks a score that others have"):
+        read_runs([tmp_path])
+
+
 def test_stores_of_the_same_name_are_distinguished_by_hash(tmp_path: Path, transfer_folder: Maker) -> None:
     for place, name, mark in (("a", "store", "111111aa"), ("b", "store", "222222bb"), ("c", "hearts", "33")):
         transfer_folder(tmp_path / place, 0, True, name=place, store={"name": name, "hash": mark}, pictures=[])

@@ -159,7 +159,7 @@ def test_atlases_are_trained_on_with_their_own_labels(pool: Store, matcher: Path
     assert task.carried.config()["carried"] == 3  # volumes, not examples
     task.start(task.build(UNet3D(width=8, levels=2)))
     box = (slice(2, 18), slice(0, 16), slice(1, 16))
-    choices = {atlas: labels.image("s2", atlas, box) for atlas in ("s0", "s1")} | {"": pool.image("s2", box)}
+    choices = {atlas: labels.image("s2", atlas, box)[0] for atlas in ("s0", "s1")} | {"": pool.image("s2", box)}
     drawn = []
     for number in range(30):
         image, classes = (each[0, 0].numpy() for each in task.cases.training_example("s2", box, 0, number))

@@ -20,6 +20,7 @@ EARLIER_EFFECTS: Mapping[str, str] = {
     "trainer.device": "nothing",
     "trainer.checkpoint_every": "nothing",
     "trainer.log_every": "nothing",
+    "trainer.loggers": "nothing",
     "device": "nothing",
     "cache_gigabytes": "nothing",
     "checkpoint_every": "nothing",

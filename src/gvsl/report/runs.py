@@ -176,6 +176,9 @@ def _read_run(folder: Path) -> Run:
     ids = [row.get("id") for row in record.cases]
     if not all(isinstance(one, str | None) for one in ids):
         raise UserError(f"{folder}: a case in the record has an id that is no text")
+    measured = {frozenset({"dice", "score", "target"} & row.keys()) for row in record.cases}
+    if record.kind == "transfer" and len(measured) > 1:
+        raise UserError(f"{folder}: a case in the record lacks a score that others have")
     if None in ids or (record.kind == "transfer" and len(set(ids)) < len(ids)):
         raise UserError(f"{folder}: a case in the record has no id, or two have the same")
     named: dict[str, list[dict[str, str]]] = {

@@ -67,9 +67,11 @@ def _from_values(kind: type[Any], values: dict[str, Any]) -> Any:
     for name, value in values.items():
         if not is_dataclass(hints[name]):
             check_kind(value, hints[name], name)
-    return kind(
-        **{
-            name: _from_values(hints[name], value) if is_dataclass(hints[name]) else value
-            for name, value in values.items()
-        }
-    )
+    return kind(**{name: _from_value(hints[name], value) for name, value in values.items()})
+
+
+def _from_value(hint: Any, value: Any) -> Any:
+    if is_dataclass(hint):
+        assert isinstance(hint, type)
+        return _from_values(hint, value)
+    return tuple(value) if isinstance(value, list) else value  # JSON has no tuples

@@ -217,6 +217,8 @@ def _labels(config: dict[str, Any]) -> dict[int, str]:
     labels = {int(value): name for value, name in config["labels"].items()}
     if not labels or len(labels) < len(config["labels"]) or 0 in labels or max(map(abs, labels)) >= 2**15:
         raise ValueError("its labels are not distinct values other than 0 that fit 16 bits")
+    if not all(name.strip() for name in labels.values()):
+        raise ValueError("one of its labels has no name")
     return labels
 
 
