@@ -157,7 +157,7 @@ def make_store(root: Path) -> None:
 def rehash(root: Path, draw: random.Random) -> None:
     """Give a store the hashes of its content, mostly."""
     manifest, cases = root / "store" / MANIFEST_NAME, root / "store" / CASES_NAME
-    if draw.random() < 0.15 or not (manifest.is_file() and cases.is_file()) or cases.stat().st_size > 2**20:
+    if draw.random() < 0.15 or not all(path.is_file() and path.stat().st_size < 2**20 for path in (manifest, cases)):
         return
     try:
         values = json.loads(manifest.read_text(encoding="utf-8"))
