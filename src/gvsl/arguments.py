@@ -49,6 +49,8 @@ KINDS = {
     SPACING: "one number, or three",
     RATES: "a number, or a list such as [3e-4,1e-3]",
     Levels: "a whole number, or auto",
+    tuple[str, ...]: 'a list in quotes, such as \'["001", "002"]\'',
+    tuple[int, ...]: "a list in quotes, such as '[0, 1]'",
 }
 
 

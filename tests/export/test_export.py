@@ -2,11 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from gvsl.backbones import UNet3D
+from gvsl.backbones.weights import save_weights
 from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.export import agreement, onnx
@@ -14,6 +17,7 @@ from gvsl.export.export import TARGETS, export
 from gvsl.export.reading import read_source
 from gvsl.export.source import plain_network
 from gvsl.preprocessing import PRESETS, parse_preprocessing
+from gvsl.preprocessing.spec import Channel
 
 from .conftest import MakeRun
 
@@ -80,6 +84,15 @@ def test_a_run_without_weights_or_contract_and_an_output_that_exists_are_refused
     config.write_text(json.dumps(values))
     assert "preprocessing" in complaint(capsys, run, out, "--to", target)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("target", ["nnunet", "monai"])
+def test_images_of_several_channels_are_refused_where_they_can_not_be_exported(target: str, tmp_path: Path) -> None:
+    channels = tuple(Channel(name, number, 2, "percentiles", 1, 99) for number, name in enumerate("AB"))
+    backbone, spec = UNet3D(in_channels=2, width=8, levels=2), replace(PRESETS["mr"], channels=channels)
+    save_weights(tmp_path / "run", backbone, method="gvsl", preprocessing=spec, provenance={})
+    with pytest.raises(UserError, match=r"2 channels|runs of segmentation"):
+        export(tmp_path / "run", tmp_path / "out", target)
 
 
 def test_a_missing_package_is_named_with_the_extra(

@@ -17,6 +17,7 @@ import gvsl
 from gvsl.cli import main
 from gvsl.methods import METHODS
 from gvsl.publication.card import described
+from gvsl.publication.contract import published_provenance
 from gvsl.records import read_record, write_record
 
 from .conftest import CONTRACT, SECRET
@@ -199,3 +200,11 @@ def test_what_is_no_finished_run_is_refused(pretrained: Path, tmp_path: Path, co
     assert "exists already" in complain(pretrained, "a/b", "--out", tmp_path / "there")
     assert "leave out --dry-run" in complain(pretrained, "a/b", "--out", tmp_path / "new", "--dry-run")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bare", "failed", "there"]
+
+
+def test_that_labels_were_seen_is_published_and_not_whose() -> None:
+    earlier = {"labels": {"patient-7": "0123456789abcdef"}}
+    found = published_provenance({"labels": {"patient-1": "f" * 16, "patient-2": "e" * 16}, "weights": earlier})
+    assert found["labels"] == {"case 1": "not published", "case 2": "not published"}
+    assert len(found["weights"]["labels"]) == 1
+    assert "patient" not in str(found)

@@ -4,7 +4,15 @@ from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from gvsl.records import RunRecord
-from gvsl.records.comparability import EARLIER_EFFECTS, NOT_RECORDED, changes, deciding, differences, labels_of
+from gvsl.records.comparability import (
+    EARLIER_EFFECTS,
+    NOT_RECORDED,
+    changes,
+    deciding,
+    differences,
+    labels_of,
+    without_moot,
+)
 from gvsl.settings import effects_of
 from gvsl.settings.carrying import CarrySettings
 from gvsl.settings.pretrain import PretrainSettings
@@ -134,3 +142,10 @@ def test_all_cases_of_a_record_that_does_not_list_them_are_not_two() -> None:
     two = RunRecord("transfer", "run", 0, {"mode": "linear", "labels": 2}, {"name": "store", "hash": "1"})
     assert deciding(whole)["labels"] == "all"
     assert [change.name for change in differences(whole, two)] == ["labels"]
+
+
+def test_the_weight_of_labels_that_none_are_named_for_decides_nothing() -> None:
+    plain = {"pretext.window": 9}
+    assert without_moot({**plain, "pretext.labels": (), "pretext.labels_weight": 2.0}) == plain
+    seen = {**plain, "pretext.labels": ("a", "b"), "pretext.labels_weight": 2.0}
+    assert without_moot(seen) == seen

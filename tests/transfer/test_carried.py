@@ -1,8 +1,10 @@
 """Scores of carried labels as a run that trains nothing."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import nibabel as nib
 import numpy as np
@@ -188,3 +190,12 @@ def test_holes_in_a_label_map_are_carried_as_background(store: Store, tmp_path: 
     whole, holed = (each.classes[0, 0].numpy() for each in found)
     assert np.array_equal(holed, np.searchsorted([0, *NAMES], bored.label("s0")))
     assert (holed > 0).sum() < (whole > 0).sum()
+
+
+def test_weights_that_saw_other_labels_are_refused(store: Store, matcher: Path, tmp_path: Path) -> None:
+    run = Path(copytree(matcher, tmp_path / "run"))
+    config = json.loads((run / "weights" / "config.json").read_text())
+    config["provenance"]["labels"] = {"s9": "0" * 16}
+    (run / "weights" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="saw the labels of s9, not among the 1 labelled cases"):
+        run_task("segmentation", store, run, tmp_path / "out", replace(SETTINGS, labels=1))

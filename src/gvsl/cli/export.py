@@ -13,10 +13,21 @@ def export(argv: Sequence[str]) -> None:
     onnx take every run, nnunet starts from the backbone of every run, and predicts with one of segmentation; monai
     takes runs of segmentation.
     """
-    parser = new_parser(export, "RUN OUT --to nnunet|monai|onnx|torchscript [--store STORE] [--dataset NAME]")
-    add_path(parser, "run", "RUN", "the folder of a run of gvsl pretrain or gvsl transfer")
+    parser = new_parser(export, "RUN OUT --to nnunet|monai|onnx|torchscript|gvsl [--store STORE] [--dataset NAME]")
+    add_path(
+        parser,
+        "run",
+        "RUN",
+        "the folder of a run of gvsl pretrain or gvsl transfer, or of a fold that nnU-Net has trained from an export",
+    )
     add_path(parser, "out", "OUT", "the new folder to write")
-    parser.add_argument("--to", type=str, required=True, metavar="TARGET", help="nnunet, monai, onnx or torchscript")
+    parser.add_argument(
+        "--to",
+        type=str,
+        required=True,
+        metavar="TARGET",
+        help="nnunet, monai, onnx or torchscript, or gvsl, for a fold that nnU-Net has trained",
+    )
     what = "nnunet: a store, whose prepared volumes are exported as a dataset of nnU-Net"
     parser.add_argument("--store", type=Path, metavar="STORE", help=what)
     what = "nnunet: the dataset's name, such as Dataset004_Hippocampus"

@@ -27,23 +27,25 @@ def own_volumes(run: Run) -> list[Tensor]:
     return [torch.from_numpy(_middle(array, shape).astype(np.float32) / 255)[None, None] for array in arrays]
 
 
-def noise_volumes(shape: Sequence[int], count: int) -> list[Tensor]:
-    """Return volumes of smooth noise in [0, 1], the same at each call, (1, 1, D, H, W) each."""
+def noise_volumes(shape: Sequence[int], count: int, channels: int = 1) -> list[Tensor]:
+    """Return volumes of smooth noise in [0, 1], the same at each call, (1, channels, D, H, W) each."""
     generator = torch.Generator().manual_seed(0)
     coarse = [-(-side // NOISE_CELL) for side in shape]
     found = []
     for _ in range(count):
-        values = torch.rand(1, 1, *coarse, generator=generator)
+        values = torch.rand(1, channels, *coarse, generator=generator)
         found.append(functional.interpolate(values, size=tuple(shape), mode="trilinear", align_corners=True))
     return found
 
 
 def probes(run: Run, channels: int) -> tuple[list[Tensor], int]:
-    """Return the volumes to look at a run's network with, repeated over its channels, and how many are its own."""
-    own = own_volumes(run)
+    """Return the volumes to look at a run's network with, (1, channels, D, H, W), and how many are its own.
+
+    A run keeps the first channel alone, so that a network of several is given noise.
+    """
+    own = own_volumes(run) if channels == 1 else []
     shape = own[0].shape[2:] if own else (NOISE_SIDE,) * 3
-    volumes = own + noise_volumes(shape, 1 if len(own) > 1 else 2)
-    return [volume.expand(-1, channels, -1, -1, -1) for volume in volumes], len(own)
+    return own + noise_volumes(shape, 1 if len(own) > 1 else 2, channels), len(own)
 
 
 def _middle(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:

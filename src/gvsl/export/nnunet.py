@@ -48,6 +48,8 @@ def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
     name = settings.dataset or DEFAULT_DATASET
     if not DATASET.fullmatch(name):
         raise UserError(f"--dataset is {name}: nnU-Net takes names such as Dataset004_Hippocampus")
+    if source.backbone.in_channels != 1:
+        raise UserError(f"{source.run} takes images of {source.backbone.in_channels} channels, --to nnunet those of 1")
     store = None if settings.store is None else Store.open(settings.store)
     if store is not None:
         check_preprocessing(source.backbone, source.run, store)

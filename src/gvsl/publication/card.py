@@ -8,6 +8,7 @@ from typing import Any, get_args, get_type_hints
 import yaml
 
 from gvsl.backbones.compatibility import prepare_options
+from gvsl.backbones.provenance import LABELS
 from gvsl.data import DataSettings
 from gvsl.methods import METHODS
 from gvsl.preprocessing import Preprocessing, parse_preprocessing
@@ -61,7 +62,7 @@ def model_card(
     found = figures(run)
     sections = [
         (statement.name.partition("/")[2], _summary(run, config, head)),
-        ("How to load it", _loading(head, statement)),
+        ("How to load it", _loading(head, statement, config["backbone"].get("in_channels", 1))),
         ("What it must be given", _contract(config)),
         ("Method", _method(run, config, head)),
         ("Data", _data(run, config, images, statement)),
@@ -96,16 +97,22 @@ def _front_matter(config: Mapping[str, Any], head: Mapping[str, Any], statement:
 def _summary(run: Run, config: Mapping[str, Any], head: Mapping[str, Any]) -> list[str]:
     size = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in config["backbone"].items())
     if not head:
-        how = f"pre-trained without labels by gvsl's `{config['method']}`"
+        labels = len(config["provenance"].get(LABELS, {}))
+        which = f"with the labels of {labels} cases" if labels else "without labels"
+        how = f"pre-trained {which} by gvsl's `{config['method']}`"
         return [f"A backbone of 3D medical images (U-Net: {size}), {how}."]
     how = MODES.get(str(run.record.config.get("mode")), "trained")
     start = "" if config["method"] == "scratch" else f" (pre-trained by `{config['method']}`)"
     return [f"A network for the {head['kind']} of 3D medical images (U-Net: {size}), {how}{start} with gvsl."]
 
 
-def _loading(head: Mapping[str, Any], statement: Statement) -> list[str]:
+def _loading(head: Mapping[str, Any], statement: Statement, channels: int) -> list[str]:
     lines = ["```python", "import gvsl", f'backbone = gvsl.load_backbone("{statement.name}")']
-    lines += ["features = backbone(volume)  # (1, 1, D, H, W), prepared as below: .local and .global_", "```", ""]
+    lines += [
+        f"features = backbone(volume)  # (1, {channels}, D, H, W), prepared as below: .local and .global_",
+        "```",
+        "",
+    ]
     if head:
         lines += ["The whole network, on image files:", "", "```"]
         lines += [f"hf download {statement.name} --local-dir RUN", "gvsl predict RUN IMAGE.nii.gz --out DIR", "```", ""]
@@ -114,10 +121,11 @@ def _loading(head: Mapping[str, Any], statement: Statement) -> list[str]:
 
 def _contract(config: Mapping[str, Any]) -> list[str]:
     spec = parse_preprocessing(config["preprocessing"])
+    names = [f" of channel {channel.name}" for channel in spec.channels] or [""]
     rows = [
         ("orientation", f"{spec.orientation}: the axes grow to the right, anterior and superior"),
         ("spacing", f"{format_spacing(spec.spacing)} mm"),
-        ("intensities", _intensities(spec)),
+        *((f"intensities{name}", _intensities(own)) for name, own in zip(names, spec.contracts, strict=True)),
         ("crop", spec.crop if spec.crop == "none" else f"{spec.crop}, with a margin of {spec.margin} voxels"),
         ("channels", str(config["backbone"].get("in_channels", 1))),
     ]

@@ -63,6 +63,8 @@ NO_CARRY: Mapping[str, Any] = {CARRY: NOT_CARRIED}
 """What a run without carried labels records."""
 CARRYING = "carrying."
 """The group of settings that decide where labels are carried."""
+PRETEXT_LABELS = "pretext.labels"
+"""The cases whose labels a pre-training sees; with a suffix, their weight."""
 CARRIED = "carried"
 """The mode of a run that trains nothing: labels are carried onto the cases that are scored."""
 PRETRAINING = ("data.", "backbone.", "pretext.")
@@ -159,8 +161,8 @@ def differences(first: RunRecord, second: RunRecord) -> list[Change]:
 def without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return flat settings without those that have no effect in this run.
 
-    They are the ranges of an augmentation or of a carrying of labels that is off and, where nothing is trained, all
-    settings of training.
+    They are the ranges of an augmentation or of a carrying of labels that is off, the weight of labels that none are
+    named for and, where nothing is trained, all settings of training.
     """
     found = dict(settings)
     if found.get("mode") == CARRIED:
@@ -170,6 +172,8 @@ def without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
         found = {
             name: value for name, value in found.items() if name == f"{AUGMENT}rate" or not name.startswith(AUGMENT)
         }
+    if found.get(PRETEXT_LABELS) in ((), []):
+        found = {name: value for name, value in found.items() if not name.startswith(PRETEXT_LABELS)}
     if found.get(CARRY) == NOT_CARRIED:
         found = {name: value for name, value in found.items() if not name.startswith(CARRYING)}
     return found

@@ -1,5 +1,6 @@
 """Mode `carried`: nothing is trained; carried labels are scored like a segmenter's, by the true ones."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,7 @@ from gvsl.propagation.attempt import attempt
 from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
 from gvsl.transfer.cases import LabelledCases
-from gvsl.transfer.leakage import check_leakage, describe_leakage
+from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage
 from gvsl.transfer.origin import method_of
 from gvsl.transfer.scores import Prediction, mean_dice, score_cases
 from gvsl.transfer.segmentation import Segmentation
@@ -26,17 +27,19 @@ UNTRAINED_WIDTH = 8
 """Width of the control's network, which is never called: the smallest."""
 
 
-def load_carrier(run: Path | None, store: Store, settings: TransferSettings) -> GVSL:
+def load_carrier(run: Path | None, store: Store, train: Sequence[str], settings: TransferSettings) -> GVSL:
     """Return the method that matches: that of a pre-training or, for the control, an untrained one that isn't called.
 
     Raises:
-        UserError: `run` can't match, does not fit the store, or was trained on images that the store holds out.
+        UserError: `run` can't match, does not fit the store, was trained on images that the store holds out, or saw
+            labels of other cases than `train`.
     """
     if run is None:  # the number of levels decides how volumes are padded, with a network or without
         return GVSL(UNet3D(width=UNTRAINED_WIDTH, levels=int(settings.levels))).eval()
     method = load_matcher(run)
     check_matcher(method, run, store, settings.allow_preprocessing_mismatch)
     check_leakage(method.backbone, run, store, settings.allow_leakage)
+    check_labels_seen(method.backbone, run, store, train, settings.allow_leakage)
     return method
 
 

@@ -181,7 +181,7 @@ def _score_carried(
     """Score carried labels; nothing is trained, so there is neither checkpoint nor network to keep."""
     if not isinstance(task, Segmentation):
         raise UserError("mode carried carries label maps, and this task has none: choose another mode")
-    method = load_carrier(None if weights is None else Path(weights), store, settings).to(device)
+    method = load_carrier(None if weights is None else Path(weights), store, task.train, settings).to(device)
     began = time.monotonic()
     with whole_folder(out) as folder:
         tested, failed = score_carried(task, method, settings, folder, device)
