@@ -7,9 +7,10 @@ to match gives a field from each atlas that a draw needs to each volume of the s
 part and the field of a network, and from none, the control; and ANTs SyN (`--ants`, needs
 `pip install "gvsl[benchmarks]"`). All fields carry labels by the same code, and several atlases vote by each rule.
 FOLDER gets few_labels.md and few_labels.json, with the DSC of every case, rewritten after each way. Seconds are
-processor time of one thread for one atlas and one volume, median. The last table has, for the same steps, each
-network's start less none: the mean over draws and cases, with a 95 % interval over cases. With `--split test`,
-FOLDER/records has a record of every way, draw and rule, which `gvsl report` draws beside the arms of `gvsl benchmark`.
+processor time of one thread for one atlas and one volume, median. The last table has, for the same steps and number of
+labels, each network's start less none: the mean over draws and cases, with a 95 % interval over cases. With `--split
+test`, FOLDER/records has a record of every way, draw and rule, which `gvsl report` draws beside the arms of `gvsl
+benchmark`.
 """
 
 import argparse
@@ -187,22 +188,28 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def gains(rows: Sequence[dict[str, Any]]) -> str:
-    """Return what each network's start gains over none at the same number of steps, one label, with its interval."""
-    lines = ["| 1 label | seed | gain over none | 95 % over cases |", "|---|---|---|---|"]
-    controls = {row["steps"]: row for row in rows if row["start"] == "none"}
+    """Return what each network's start gains over none at the same steps and number of labels, votes by `local`."""
+    lines = [
+        "| start | seed | labels | gain over none | 95 % over cases | draws ahead |",
+        "|---|---|---|---|---|---|",
+    ]
+    controls = {row["steps"]: row["scores"] for row in rows if row["start"] == "none"}
     for row in rows:
         if row["start"] not in ("affine", "field") or row["steps"] not in controls:
             continue
-        differences: dict[str, list[float]] = {}
-        for key, found in row["scores"].items():
-            if key.endswith("alone"):
-                for case, score in found.items():
-                    differences.setdefault(case, []).append(score - controls[row["steps"]]["scores"][key][case])
-        if not differences:
-            continue
-        gain = mean_with_interval("gain", [statistics.fmean(each) for each in differences.values()])
-        interval = f"{gain['gain_low']:+.4f} to {gain['gain_high']:+.4f}"
-        lines.append(f"| {row['name']} | {row['seed']} | {gain['gain']:+.4f} | {interval} |")
+        shown = [key for key in row["scores"] if key.split()[2] in ("alone", "local")]
+        for count in sorted({int(key.split()[0]) for key in shown}):
+            draws = [
+                {case: score - controls[row["steps"]][key][case] for case, score in row["scores"][key].items()}
+                for key in shown
+                if key.split()[0] == str(count)
+            ]
+            gain = mean_with_interval("gain", [statistics.fmean(draw[case] for draw in draws) for case in draws[0]])
+            ahead = sum(statistics.fmean(draw.values()) > 0 for draw in draws)
+            lines.append(
+                f"| {row['name']} | {row['seed']} | {count} | {gain['gain']:+.4f} | "
+                f"{gain['gain_low']:+.4f} to {gain['gain_high']:+.4f} | {ahead} of {len(draws)} |"
+            )
     return "\n".join(lines) + "\n"
 
 
