@@ -145,7 +145,7 @@ def test_all_cases_of_a_record_that_does_not_list_them_are_not_two() -> None:
 
 
 def test_the_weight_of_labels_that_none_are_named_for_decides_nothing() -> None:
-    plain = {"pretext.window": 9}
-    assert without_moot({**plain, "pretext.labels": (), "pretext.labels_weight": 2.0}) == plain
+    plain = {"pretext.window": 9, "pretext.labels": ()}
+    assert without_moot({**plain, "pretext.labels_weight": 2.0}) == plain
     seen = {**plain, "pretext.labels": ("a", "b"), "pretext.labels_weight": 2.0}
     assert without_moot(seen) == seen

@@ -108,6 +108,8 @@ def test_a_setting_of_transfer_separates_runs_everywhere_or_nowhere(name: str) -
 def test_a_setting_of_pre_training_separates_arms_everywhere_or_nowhere(name: str) -> None:
     other = changed(PRETRAIN, name)
     effect = effect_of(name, effects_of(PRETRAIN))
+    if name == "pretext.labels_weight":  # no labels are seen in these runs
+        effect = "nothing"
     assert resumes(asdict(PRETRAIN), asdict(other), effects_of(other)) is (effect in NO_RESULT)
     assert (key(PRETRAIN) == key(other)) is (effect == "nothing")
     made = [pretrained(PRETRAIN, "one"), pretrained(other, "two")]

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gvsl.errors import UserError
-from gvsl.records.comparability import NO_CARRY, without_moot
+from gvsl.records.comparability import NO_CARRY, PRETEXT_LABELS, without_moot
 from gvsl.settings import deciding_settings
 from gvsl.settings.benchmark import FROM_NONE, UNAUGMENTED
 from gvsl.settings.pretrain import PretrainSettings
@@ -63,12 +63,15 @@ class Run:
         # Clusters are written by linear runs alone.
         extras = isinstance(self.settings, PretrainSettings) or self.settings.mode == "linear"
         carry = NO_CARRY if self.carry is None else {"carry": self.carry.key}
+        settings = without_moot({**carry, **deciding_settings(self.settings, extras=extras)})
+        if not settings.get(PRETEXT_LABELS):  # names from before there was this setting
+            settings.pop(PRETEXT_LABELS, None)
         decides = {
             "format": FORMAT,
             "method": self.method,
             "task": None if self.pretrains else self.column.task,
             "store": self.column.store_hash,
-            "settings": without_moot({**carry, **deciding_settings(self.settings, extras=extras)}),
+            "settings": settings,
             "weights": None if self.weights is None else self.weights.key,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]

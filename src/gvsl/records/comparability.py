@@ -173,7 +173,7 @@ def without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
             name: value for name, value in found.items() if name == f"{AUGMENT}rate" or not name.startswith(AUGMENT)
         }
     if found.get(PRETEXT_LABELS) in ((), []):
-        found = {name: value for name, value in found.items() if not name.startswith(PRETEXT_LABELS)}
+        found.pop(f"{PRETEXT_LABELS}_weight", None)
     if found.get(CARRY) == NOT_CARRIED:
         found = {name: value for name, value in found.items() if not name.startswith(CARRYING)}
     return found
