@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SPLITS = ("pretrain", "train", "val", "test")
+HELD_OUT = ("val", "test")
+"""The splits that are scored, and never trained on."""
+SPLITS = ("pretrain", "train", *HELD_OUT)
 """All splits. A `train` case is usually in `pretrain` too; a `val` or `test` case never is."""
 IGNORE = "ignore"
 """Name of a label value whose voxels training and scores leave out; it is no structure."""

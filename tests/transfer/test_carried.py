@@ -12,9 +12,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from gvsl.backbones import UNet3D, UNet3DSettings
+from gvsl.backbones import UNet3D
 from gvsl.cases import Case
-from gvsl.data import DataSettings
 from gvsl.errors import UserError
 from gvsl.methods import GVSL
 from gvsl.preparation import prepare
@@ -26,10 +25,10 @@ from gvsl.records.comparability import deciding, differences
 from gvsl.report.run_arrays import read_picture
 from gvsl.settings.carrying import CarrySettings
 from gvsl.store import Store
-from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings, pretrain
 from gvsl.transfer import TransferSettings, run_task
 
 from ..conftest import NAMES, subject
+from ..matcher import train_matcher
 
 SPLITS = [("pretrain", "train")] * 2 + [("val",)] + [("test",)] * 2
 SETTINGS = TransferSettings(
@@ -57,15 +56,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def matcher(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("matcher") / "run"
-    settings = PretrainSettings(
-        backbone=UNet3DSettings(width=8, levels=2),
-        data=DataSettings(batch_size=1, crop=(16, 16, 16), workers=0),
-        optimiser=OptimiserSettings(learning_rate=1e-3, schedule="constant", warmup_steps=0),
-        trainer=TrainerSettings(max_steps=1, device="cpu", checkpoint_every=1, log_every=1),
-    )
-    pretrain(store, out, settings)
-    return out
+    return train_matcher(store, tmp_path_factory.mktemp("matcher") / "run")
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from gvsl.backbones import UNet3D, UNet3DSettings
+from gvsl.backbones import UNet3D
 from gvsl.backbones.provenance import read_hashes, short_hash
 from gvsl.cases import Case
 from gvsl.cli import main
-from gvsl.data import DataSettings
 from gvsl.errors import UserError
 from gvsl.io import Volume
 from gvsl.prediction import segment_volume
@@ -24,12 +23,12 @@ from gvsl.records import read_record
 from gvsl.records.comparability import deciding, differences
 from gvsl.settings.carrying import CarrySettings
 from gvsl.store import Store
-from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings, pretrain
 from gvsl.transfer import Task, TransferSettings, load_segmenter, run_task
 from gvsl.transfer.carrying import carry_labels, mixed, volumes_to_label
 from gvsl.transfer.segmentation import Segmentation
 
 from ..conftest import NAMES, subject
+from ..matcher import train_matcher
 
 SPLITS = [("pretrain", "train")] * 2 + [("pretrain",)] * 3 + [("val",)] * 2 + [("test",)] * 2
 CARRYING = CarrySettings(refine=3, start="none", least_dice=0, real_share=0.5)
@@ -62,15 +61,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def matcher(pool: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("matcher") / "run"
-    settings = PretrainSettings(
-        backbone=UNet3DSettings(width=8, levels=2),
-        data=DataSettings(batch_size=1, crop=(16, 16, 16), workers=0),
-        optimiser=OptimiserSettings(learning_rate=1e-3, schedule="constant", warmup_steps=0),
-        trainer=TrainerSettings(max_steps=1, device="cpu", checkpoint_every=1, log_every=1),
-    )
-    pretrain(pool, out, settings)
-    return out
+    return train_matcher(pool, tmp_path_factory.mktemp("matcher") / "run")
 
 
 @pytest.fixture(scope="module")

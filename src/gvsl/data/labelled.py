@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gvsl.cases import HELD_OUT
 from gvsl.data.crop import Shape, centre_crop, foreground_centre
 from gvsl.errors import UserError
 from gvsl.store import Store, class_indices
 from gvsl.text import few
 from gvsl.types import LabelledPair
 
-HELD_OUT = ("val", "test")
 NAMED = 3
 """Number of names that a message lists."""
 PAIR_STREAM = 0x6C6162656C73

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gvsl.cases import SPLITS, Case, Dataset, SourceChannel
+from gvsl.cases import HELD_OUT, SPLITS, Case, Dataset, SourceChannel
 from gvsl.datasets.channels import ending_channels, numbered
 from gvsl.datasets.discovery import FORMATS, Found, by_id, find_volumes, label_folder
 from gvsl.datasets.listing import read_json
@@ -17,7 +17,6 @@ from gvsl.errors import UserError
 from gvsl.io import LABEL_SUFFIXES, VOLUME_SUFFIXES
 from gvsl.text import few
 
-HELD_OUT = ("val", "test")
 MAX_DIGITS = 10
 """Label values fit 16 bits."""
 NAMED = 3

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.cases import HELD_OUT
 from gvsl.errors import UserError
 from gvsl.progress import progress
 from gvsl.propagation import PoolSettings
@@ -17,7 +18,7 @@ from gvsl.propagation.atlases import check_matcher, load_matcher, matcher_finger
 from gvsl.propagation.pool import CarriedLabels, carry_onto
 from gvsl.settings.carrying import CarrySettings
 from gvsl.store import Store
-from gvsl.transfer.leakage import HELD_OUT, check_labels_seen, check_leakage, describe_leakage, labels_seen
+from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage, labels_seen
 
 FOLDER_NAME = "carried"
 """Folder of the carried labels beside a run's checkpoint."""

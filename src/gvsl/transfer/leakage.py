@@ -7,13 +7,12 @@ from typing import Any
 from gvsl.backbones import UNet3D
 from gvsl.backbones.provenance import LABELS, image_hashes, short_hash
 from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.cases import HELD_OUT
 from gvsl.errors import UserError
 from gvsl.store import Store
 from gvsl.text import few
 from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.preflight import NAMED
-
-HELD_OUT = ("val", "test")
 
 
 def leaked_cases(backbone: UNet3D, store: Store) -> list[str] | None:
