@@ -80,6 +80,22 @@ def test_files_get_labels_in_their_own_geometry_and_a_second_call_keeps_them(
         )
 
 
+def test_images_vote_on_each_other_as_templates(matcher: Path, phantom_store: Store, tmp_path: Path) -> None:
+    path = phantom_store.path
+    through = PropagateSettings(**{**vars(QUICK), "templates": 2})
+    propagate([path], [path], matcher, tmp_path / "through", through, split="val")
+    propagate([path], [path], matcher, tmp_path / "direct", QUICK, split="val")
+    first = f"{phantom_store.split('val')[0]}.nii.gz"
+    one, other = (np.asarray(nib.load(tmp_path / kind / first).dataobj) for kind in ("through", "direct"))
+    assert not np.array_equal(one, other)
+    stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "through").glob("*.nii.gz")}
+    propagate([path], [path], matcher, tmp_path / "through", through, split="val")
+    assert stamps == {file: file.stat().st_mtime_ns for file in stamps}
+    strict = PropagateSettings(refine=1, start="none", least_dice=1.0, templates=1)
+    with pytest.raises(UserError, match="leave out --templates"):
+        propagate([path], [path], matcher, tmp_path / "none", strict, split="val")
+
+
 def test_an_image_that_does_not_match_gets_no_map(
     matcher: Path, phantom_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,16 +2,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
 from gvsl.backbones import UNet3D
-from gvsl.geometry import gaussian_smooth, warp
+from gvsl.geometry import warp
 from gvsl.methods import GVSL
-from gvsl.metrics.dice import dice_per_structure
-from gvsl.propagation import Atlas, PropagationSettings, carry
+from gvsl.propagation import PropagationSettings, carry
 from gvsl.propagation.match import centred, common_shape, uncentred
 
-SHAPE = (24, 20, 22)
+from .anatomy import SHAPE, anatomy, atlas, dice, moved
+
 SETTINGS = PropagationSettings(refine=30, start="none", least_dice=0)
 
 
@@ -19,33 +18,6 @@ SETTINGS = PropagationSettings(refine=30, start="none", least_dice=0)
 def method() -> GVSL:
     torch.manual_seed(0)
     return GVSL(UNet3D(width=8, levels=3)).eval()
-
-
-def anatomy() -> tuple[Tensor, Tensor]:
-    """A textured volume with two structures side by side, no axis or direction like another."""
-    points = torch.stack(torch.meshgrid(*(torch.arange(float(side)) for side in SHAPE), indexing="ij"))
-    image = 0.3 + 0.15 * gaussian_smooth(torch.rand(1, 1, *SHAPE, generator=torch.Generator().manual_seed(0)), 1.5)
-    classes = torch.zeros(1, 1, *SHAPE, dtype=torch.long)
-    for value, centre, radii in ((1, (9, 9, 8), (6, 4, 3)), (2, (16, 11, 14), (3, 3, 5))):
-        middle, axes = (torch.tensor(each).view(3, 1, 1, 1) for each in (centre, radii))
-        classes[0, 0][(((points - middle) / axes) ** 2).sum(0) < 1] = value
-    return gaussian_smooth(image + 0.3 * (classes == 1) + 0.5 * (classes == 2), 0.7), classes
-
-
-def moved(volume: Tensor, seed: int, *, nearest: bool = False) -> Tensor:
-    noise = torch.randn(1, 3, *SHAPE, generator=torch.Generator().manual_seed(seed))
-    dvf = gaussian_smooth(noise, 4.0)
-    dvf = 1.6 * dvf / dvf.std()
-    mode = "nearest" if nearest else "bilinear"
-    return warp(volume.float(), dvf, mode=mode, padding="border").to(volume.dtype)  # type: ignore[arg-type]
-
-
-def atlas(image: Tensor, classes: Tensor, name: str = "a") -> Atlas:
-    return Atlas(name, image, classes, 3)
-
-
-def dice(found: Tensor, truth: Tensor) -> float:
-    return sum(dice_per_structure(found, truth, 3)) / 2
 
 
 def test_labels_follow_the_anatomy(method: GVSL) -> None:

@@ -88,6 +88,14 @@ def test_the_scores_are_of_the_labels_that_propagation_carries(carried: Path, st
         assert row["reverse_dice"] == pytest.approx(found.reverse_dice)
 
 
+def test_held_out_cases_are_no_templates(store: Store, tmp_path: Path) -> None:
+    how = replace(CONTROL, carrying=replace(CONTROL.carrying, templates=3, least_dice=0))
+    record = run_task("segmentation", store, None, tmp_path / "run", how)
+    (atlas,) = record.config["train_cases"]
+    assert record.config["carry_templates"] == [case for case in ("s0", "s1") if case != atlas]
+    assert record.config["carrying"]["templates"] == 3
+
+
 def test_the_record_tells_atlases_weights_time_and_what_failed(carried: Path, matcher: Path) -> None:
     record = read_record(carried)
     assert (record.kind, record.status, record.config["mode"]) == ("transfer", "finished", "carried")

@@ -106,6 +106,28 @@ def test_the_record_tells_what_was_carried(student: Path, pool: Store, matcher: 
     assert not student.with_name("run.part").exists()
 
 
+def test_templates_are_unlabelled_volumes_and_chosen_once(pool: Store, matcher: Path, tmp_path: Path) -> None:
+    how = replace(CARRYING, templates=2)
+    chosen = [
+        carry_labels(matcher, pool, ["s0"], NAMES, tmp_path / "labels", how, torch.device("cpu")).config()
+        for _ in range(2)
+    ]
+    assert chosen[0] == chosen[1]  # the second is read from the folder
+    templates = chosen[0]["carry_templates"]
+    assert len(templates) == 2
+    assert set(templates) < {"s1", "s2", "s3", "s4"}
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*") if path.suffix == ".npy"}
+    carry_labels(matcher, pool, ["s0"], NAMES, tmp_path / "labels", how, torch.device("cpu"))
+    assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+    without = carry_labels(matcher, pool, ["s0"], NAMES, tmp_path / "without", CARRYING, torch.device("cpu"))
+    assert without.config()["carry_templates"] == []
+    alike = [
+        np.array_equal(np.load(path), np.load(tmp_path / "without" / path.relative_to(tmp_path / "labels")))
+        for path in stamps
+    ]
+    assert not any(alike)
+
+
 def test_it_is_not_taken_for_a_run_without(student: Path, pool: Store, tmp_path: Path) -> None:
     plain = run_task("segmentation", pool, None, tmp_path / "plain", replace(SETTINGS, carrying=CarrySettings()))
     record = read_record(student)

@@ -44,6 +44,7 @@ class CarriedMaps:
         *,
         prepare: Prepare,
         truth: Truth | None = None,
+        templates: Sequence[Atlas] = (),
         from_files: bool = True,
         listed: bool = False,
     ) -> None:
@@ -57,6 +58,7 @@ class CarriedMaps:
             settings: of `carry`.
             prepare: prepares an image.
             truth: returns the true labels of an id, to score the carried ones; None if there are none.
+            templates: further voters, of which none votes on itself.
             from_files: the images are files, whose headers the results copy.
             listed: the folder's ledger lists results, so that its table is an earlier call's.
 
@@ -64,7 +66,7 @@ class CarriedMaps:
             UserError: labels.json names other structures, or propagated.csv is no earlier call's.
         """
         self.method, self.atlases, self.labels, self.folder, self.settings = method, atlases, labels, folder, settings
-        self.prepare, self.truth, self.from_files = prepare, truth, from_files
+        self.prepare, self.truth, self.from_files, self.templates = prepare, truth, from_files, templates
         check_label_names(folder, labels)
         table = folder / TABLE_NAME
         if table.exists() and not listed:
@@ -86,7 +88,8 @@ class CarriedMaps:
             UnusableFile: the match failed; the row says so, and there are no maps.
         """
         ready, volume = self.prepare(channels, tell), channels[0]
-        found = attempt(self.method, self.atlases, ready.array, self.settings)
+        templates = [template for template in self.templates if template.id != image.id]
+        found = attempt(self.method, self.atlases, ready.array, self.settings, templates)
         carried = found.carried
         self._write_row(image.id, found)
         if found.failed:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.cases import Case
@@ -26,7 +28,10 @@ from gvsl.prediction.volumes import Prepared, prepared
 from gvsl.preparation import prepare
 from gvsl.preprocessing import Preprocessing, require_lungmask
 from gvsl.preprocessing.images import Channels, read_image
+from gvsl.progress import progress
+from gvsl.propagation import Atlas
 from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, matcher_fingerprint, read_atlases
+from gvsl.propagation.templates import candidates, choose_templates
 from gvsl.settings.propagation import PropagateSettings as PropagateSettings
 from gvsl.store import Store, class_indices
 from gvsl.store.manifest import MANIFEST_NAME
@@ -87,16 +92,24 @@ def propagate(
         else:
             target = _in_files(images, method)
         how = {name: str(value) for name, value in vars(settings).items() if name not in NO_EFFECT}
-        ledger = open_ledger(out, {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how})
+        ids = candidates([case.id for case in target.unlabelled], settings)
+        ledger = open_ledger(
+            out,
+            {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how}
+            | ({"templates_of": _hash(ids)} if ids else {}),
+        )
         device = find_device(settings.device)
+        method.to(device)
+        moved = [atlas.to(device) for atlas in atlases.atlases]
         results = CarriedMaps(
-            method.to(device),
-            [atlas.to(device) for atlas in atlases.atlases],
+            method,
+            moved,
             atlases.labels,
             out,
             settings,
             prepare=target.prepare,
             truth=target.truth,
+            templates=_templates(method, moved, target, ids, settings),
             from_files=target.truth is None,
             listed=bool(ledger.images),
         )
@@ -112,6 +125,8 @@ class _Targets:
     """Prepares an image like the method's training data."""
     read: Callable[[Case], Channels]
     """Reads an image."""
+    unlabelled: list[Case]
+    """Images that templates are chosen from."""
     truth: Truth | None = None
     """Returns a store's own classes of an id, if it is labelled; None for files."""
 
@@ -120,11 +135,36 @@ def _in_files(paths: Sequence[Path], method: GVSL) -> _Targets:
     assert isinstance(method.backbone, PretrainedUNet3D)
     preprocessing = method.backbone.preprocessing
     require_lungmask(preprocessing)
+    images = put_together(find_images(paths), preprocessing.channels)
     return _Targets(
-        put_together(find_images(paths), preprocessing.channels),
+        images,
         prepare=lambda channels, tell: prepared(channels, preprocessing, tell),
         read=lambda case: read_image(case, preprocessing),
+        unlabelled=images,
     )
+
+
+def _templates(
+    method: GVSL, atlases: Sequence[Atlas], target: _Targets, ids: Sequence[str], settings: PropagateSettings
+) -> list[Atlas]:
+    """Return the templates; none unless `settings.templates` asks for them. Images that can't be read are left out.
+
+    Raises:
+        UserError: no image matches an atlas.
+    """
+    if not settings.templates:
+        return []
+    known = {case.id: case for case in target.unlabelled}
+
+    def read(case: str) -> Tensor:
+        ready = target.prepare(target.read(known[case]), lambda _: None)  # notes are told when labels are written
+        return torch.from_numpy(ready.array)[None].to(atlases[0].image.device)
+
+    with progress(len(ids), "choosing templates", unit="volumes") as advance:
+        found = choose_templates(method, atlases, ids, read, settings, advance)
+    if not found:
+        raise UserError("no image matches an atlas, so that none can be a template: leave out --templates")
+    return found
 
 
 def _in_store(
@@ -152,8 +192,13 @@ def _in_store(
     found = [Case(case, image_path(store.path, case)) for case in ids]
     if not found:
         raise UserError(f"{store.path} has no case in the split {split!r} besides the atlases: name another split")
+    splits = [split, "pretrain"] if store.table.of_split("pretrain").size else [split]
+    unlabelled = sorted(
+        {case for name in splits for case in store.split(name) if _image_of(store, case) not in without}
+    )
     return _Targets(
         found,
+        unlabelled=[Case(case, image_path(store.path, case)) for case in unlabelled],
         prepare=lambda channels, _: Prepared(np.stack([each.array for each in channels]), channels[0].affine),
         read=lambda case: tuple(Volume(each, store.cases[case.id].affine) for each in store.channels(case.id)),
         truth=lambda case: _truth(store, case, list(structures)),
@@ -238,4 +283,8 @@ def _choose(stores: Sequence[Store], cases: Sequence[str]) -> dict[Store, list[s
 def _fingerprint(chosen: Mapping[Store, Sequence[str]]) -> str:
     """Return the SHA-256 of the atlases' voxels, in hex."""
     hashes = sorted(store.cases[case].hash for store, cases in chosen.items() for case in cases)
-    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+    return _hash(hashes)
+
+
+def _hash(names: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(names).encode()).hexdigest()

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from gvsl.methods import GVSL
-from gvsl.propagation.carry import Atlas, Carried, carry
-from gvsl.propagation.pool import mean_similarity
+from gvsl.propagation.carry import Atlas, Carried, carry, mean_similarity
 from gvsl.settings.propagation import PropagationSettings
 
 
@@ -27,7 +26,13 @@ class Attempt:
     """Wall time."""
 
 
-def attempt(method: GVSL, atlases: Sequence[Atlas], image: NDArray[Any], settings: PropagationSettings) -> Attempt:
+def attempt(
+    method: GVSL,
+    atlases: Sequence[Atlas],
+    image: NDArray[Any],
+    settings: PropagationSettings,
+    templates: Sequence[Atlas] = (),
+) -> Attempt:
     """Carry the labels of atlases onto a volume.
 
     Args:
@@ -35,9 +40,10 @@ def attempt(method: GVSL, atlases: Sequence[Atlas], image: NDArray[Any], setting
         atlases: one or more.
         image: (C, D, H, W), float32 in [0, 1], prepared like the method's training data.
         settings: of `carry`.
+        templates: of `carry`.
     """
     began = time.perf_counter()
-    carried = carry(method, atlases, torch.from_numpy(image)[None].to(atlases[0].image.device), settings)
+    carried = carry(method, atlases, torch.from_numpy(image)[None].to(atlases[0].image.device), settings, templates)
     similarity = mean_similarity(carried)  # which waits for the device
     failed = carried.reverse_dice is not None and carried.reverse_dice < settings.least_dice
     return Attempt(carried, failed, similarity, time.perf_counter() - began)

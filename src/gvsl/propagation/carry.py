@@ -74,7 +74,11 @@ class Carried:
 
 @torch.no_grad()
 def carry(
-    method: GVSL, atlases: Sequence[Atlas], image: Tensor, settings: PropagationSettings | None = None
+    method: GVSL,
+    atlases: Sequence[Atlas],
+    image: Tensor,
+    settings: PropagationSettings | None = None,
+    templates: Sequence[Atlas] = (),
 ) -> Carried:
     """Carry the labels of atlases onto an image.
 
@@ -87,6 +91,8 @@ def carry(
         atlases: one or more, of any sizes.
         image: (1, C, D, H, W), in [0, 1], of any size.
         settings: by default `PropagationSettings()`.
+        templates: further voters with labels that were carried themselves (`gvsl.propagation.templates`); on these
+            nothing is carried back.
 
     Raises:
         ValueError: there is no atlas, or the method has no matching head.
@@ -94,14 +100,15 @@ def carry(
     settings = settings or PropagationSettings()
     if not atlases:
         raise ValueError("there is no atlas to carry labels from")
-    return combine(method, atlases, [warped_onto(method, atlas, image, settings) for atlas in atlases], image, settings)
+    warped = [warped_onto(method, each, image, settings) for each in (*atlases, *templates)]
+    return combine(method, atlases, warped, image, settings)
 
 
 @torch.no_grad()
 def combine(
     method: GVSL, atlases: Sequence[Atlas], warped: Sequence[Warped], image: Tensor, settings: PropagationSettings
 ) -> Carried:
-    """Combine the labels of atlases that were warped onto an image, and carry them back, as `carry` does."""
+    """Combine labels that were warped onto an image, those of atlases first, and carry them back, as `carry` does."""
     images, labels = torch.cat([each.image for each in warped]), torch.cat([each.labels for each in warped])
     votes, similarity = fuse(image, images, labels, settings.voting)
     carried = Carried(votes, similarity)
@@ -141,11 +148,18 @@ def labels_by(dvf: Tensor, atlas: Atlas, moving: Tensor, wanted: Shape) -> Warpe
     """
     shape = spatial_shape(moving)
     one_hot = functional.one_hot(centred(atlas.classes, shape, edge=False)[:, 0].long(), atlas.count)
-    known = torch.ones_like(atlas.image) if atlas.known is None else atlas.known
+    known = torch.ones_like(atlas.classes) if atlas.known is None else atlas.known
     parts = warp(torch.cat([one_hot.movedim(-1, 1).float(), centred(known, shape, edge=False)], dim=1), dvf)
     labels, known = parts[:, :-1], parts[:, -1:] > 0.5
     labels[:, :1] += 1 - labels.sum(dim=1, keepdim=True)  # outside the atlas is background
     return Warped(*(uncentred(each, wanted) for each in (warp(moving, dvf, padding="border"), labels, known)))
+
+
+def mean_similarity(carried: Carried) -> float:
+    """Return the mean local similarity over the carried structures, 0 without any."""
+    structures = carried.votes[:, 1:].sum(dim=1, keepdim=True)
+    weight = float(structures.sum())
+    return float((carried.similarity * structures).sum()) / weight if weight else 0.0
 
 
 def _agreement(labels: Tensor, carried: Carried) -> float:

@@ -25,13 +25,15 @@ from gvsl.files import whole_file, write_text
 from gvsl.geometry import gaussian_smooth
 from gvsl.io import Box
 from gvsl.methods import GVSL
-from gvsl.propagation.carry import Atlas, Carried, Warped, combine, warped_onto
+from gvsl.propagation.carry import Atlas, Carried, Warped, combine, mean_similarity, warped_onto
 from gvsl.readers import read_json
 from gvsl.settings.propagation import PoolSettings
 from gvsl.store import Store
 
 ABOUT_NAME = ".about.json"
 """What the labels in a folder were carried from and by."""
+TEMPLATES_NAME = "templates.json"
+"""Ids of the templates, the best match first."""
 COLUMNS = ("id", "atlas", "used", "reverse_dice", "checked_on", "similarity")
 LABELS, VOTES, IMAGES = "labels", "votes", "images"
 """Folders of the hard or soft targets and of the images of examples."""
@@ -83,6 +85,12 @@ class CarriedLabels:
         return found
 
     @property
+    def templates(self) -> list[str]:
+        """Ids of the templates that voted besides the atlases."""
+        path = self.folder / TEMPLATES_NAME
+        return read_json(path, list[str]) if path.exists() else []
+
+    @property
     def failed(self) -> list[str]:
         """Ids of the volumes that did not match."""
         return sorted({case.id for case in self.cases} - set(self.examples))
@@ -121,6 +129,7 @@ def carry_onto(
     settings: PoolSettings,
     about: Mapping[str, Any],
     advance: Callable[[], object] = lambda: None,
+    templates: Callable[[], Sequence[Atlas]] = tuple,
 ) -> CarriedLabels:
     """Carry the labels of atlases onto cases of a store, and keep them in a folder.
 
@@ -136,6 +145,7 @@ def carry_onto(
         settings: of `carry`, and which images are wanted.
         about: what identifies atlases and method, JSON values.
         advance: called after each volume.
+        templates: returns further voters; called once, if labels are carried. One does not vote on itself.
     """
     expected = json.dumps({**about, "settings": asdict(settings)}, sort_keys=True) + "\n"
     path = folder / ABOUT_NAME
@@ -143,22 +153,34 @@ def carry_onto(
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, expected)
+    kept = {target: _kept(folder, target) for target in targets}
+    voters = () if all(kept.values()) else templates()
+    if voters:
+        write_text(folder / TEMPLATES_NAME, json.dumps([template.id for template in voters]) + "\n")
     cases = []
-    for target in targets:
-        cases += _kept(folder, target) or _carry_one(method, atlases, store, target, folder, settings)
+    for target, found in kept.items():
+        cases += found or _carry_one(method, atlases, voters, store, target, folder, settings)
         advance()
     return CarriedLabels(folder, cases, soft=settings.targets == "soft")
 
 
 @torch.no_grad()
 def _carry_one(
-    method: GVSL, atlases: Sequence[Atlas], store: Store, target: str, folder: Path, settings: PoolSettings
+    method: GVSL,
+    atlases: Sequence[Atlas],
+    templates: Sequence[Atlas],
+    store: Store,
+    target: str,
+    folder: Path,
+    settings: PoolSettings,
 ) -> list[CarriedCase]:
     image = torch.from_numpy(store.channels(target))[None].to(atlases[0].image.device)
     warped = [warped_onto(method, atlas, image, settings) for atlas in atlases]
     cases = []
     if settings.images != "atlas":
-        fused = combine(method, atlases, warped, image, settings)
+        voters = [template for template in templates if template.id != target]
+        votes = [*warped, *(warped_onto(method, voter, image, settings) for voter in voters)]
+        fused = combine(method, atlases, votes, image, settings)
         if settings.targets == "soft":
             _keep_votes(_path(folder, VOTES, target), fused.votes * fused.confidence)
         else:
@@ -166,7 +188,7 @@ def _carry_one(
         cases.append(_case(target, fused, settings))
     if settings.images != "own":
         for atlas, each in zip(atlases, warped, strict=True):
-            alone = fused if cases and len(atlases) == 1 else combine(method, [atlas], [each], image, settings)
+            alone = fused if cases and len(votes) == 1 else combine(method, [atlas], [each], image, settings)
             if settings.targets == "soft":
                 _keep_votes(_path(folder, VOTES, target, atlas.id), each.labels * each.known)
             else:
@@ -222,10 +244,3 @@ def _keep_votes(path: Path, votes: Tensor) -> None:
 def _read(path: Path, box: tuple[slice, ...] | None) -> NDArray[Any]:
     whole = np.load(path, mmap_mode="r", allow_pickle=False)
     return np.array(whole if box is None else whole[box])
-
-
-def mean_similarity(carried: Carried) -> float:
-    """Return the mean local similarity over the carried structures, 0 without any."""
-    structures = carried.votes[:, 1:].sum(dim=1, keepdim=True)
-    weight = float(structures.sum())
-    return float((carried.similarity * structures).sum()) / weight if weight else 0.0

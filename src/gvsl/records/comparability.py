@@ -37,6 +37,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "carrying.images": "own",
     "carrying.appearance": 0.0,
     "carrying.targets": "hard",
+    "carrying.templates": 0,
     "patience": None,
     "whiten": False,
     "data.order": "independent",
@@ -72,7 +73,8 @@ PRETRAINING = ("data.", "backbone.", "pretext.")
 MATCHING = "pretext.matching"
 """A setting that all records of gvsl and its ablations have; the pretext settings of `ADDED_LATER` are theirs."""
 NOT_SETTINGS = (
-    *("carry_run", "carry_leakage", "carry_labels", "carried", "carry_failed"),  # of the arm that carries labels
+    # of the arm that carries labels
+    *("carry_run", "carry_leakage", "carry_labels", "carried", "carry_failed", "carry_templates"),
     *("method", "weights", "weights_keys"),  # the arm of a comparison
     *("task", "train_cases", "val_cases", "test_cases", "leakage"),  # follow from the store, the labels and the weights
     *("reason", "traceback"),  # of a run that failed

@@ -57,6 +57,9 @@ class PropagationSettings(MatchSettings):
 
     voting: Voting = "local"
     """Votes of several atlases: `local` weights by similarity, `joint` label fusion, or `majority`."""
+    templates: int = 0
+    """Unlabelled volumes that labels also pass through: each gets them from the atlases, and votes like an atlas (MAGeT
+    Brain, Chakravarty et al. 2013). Takes so many times longer."""
     least_dice: float = 0.7
     """DSC of the labels carried back onto an atlas below which a match counts as failed; 0 carries nothing back and
     trusts every match, in half the time."""
@@ -64,7 +67,7 @@ class PropagationSettings(MatchSettings):
     def check(self, prefix: str) -> None:
         """Check the ranges; messages name the settings with a prefix."""
         super().check(prefix)
-        check_settings(self, prefix, least_dice=0)
+        check_settings(self, prefix, least_dice=0, templates=0)
         if self.least_dice > 1:
             raise UserError(f"{prefix}least_dice is {self.least_dice}: give 0 to 1")
 
@@ -92,6 +95,11 @@ class PoolSettings(PropagationSettings):
         """Check the ranges; messages name the settings with a prefix."""
         super().check(prefix)
         check_settings(self, prefix, appearance=0)
+        if self.templates and self.images == "atlas":
+            raise UserError(
+                f"{prefix}templates is {self.templates}, but {prefix}images atlas trains on the atlases' own labels: "
+                "leave it out, or choose own or both"
+            )
 
 
 @dataclass(frozen=True)

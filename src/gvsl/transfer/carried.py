@@ -16,6 +16,7 @@ from gvsl.propagation.atlases import check_matcher, load_matcher, read_atlases
 from gvsl.propagation.attempt import attempt
 from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
+from gvsl.transfer.carrying import templates_of
 from gvsl.transfer.cases import LabelledCases
 from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage
 from gvsl.transfer.origin import method_of
@@ -45,7 +46,7 @@ def load_carrier(run: Path | None, store: Store, train: Sequence[str], settings:
 
 def score_carried(
     task: Segmentation, method: GVSL, settings: TransferSettings, folder: Path, device: torch.device
-) -> tuple[Outcome, list[str]]:
+) -> tuple[Outcome, list[str], list[str]]:
     """Carry the labels of a task's training cases onto its validation and test cases, and score them.
 
     Every case is scored by its carried labels, also one whose match failed, which `gvsl propagate` gives no map, so
@@ -53,17 +54,18 @@ def score_carried(
 
     Returns:
         The scores, as of a segmenter, with `similarity`, `seconds` and, if labels were carried back, `reverse_dice` of
-        each case; and the ids of the cases, of test and val, whose match failed.
+        each case; the ids of the cases, of test and val, whose match failed; and those of the templates.
     """
     atlases = read_atlases({task.store: task.train})
     assert atlases.labels == task.labels
     moved, how = [atlas.to(device) for atlas in atlases.atlases], propagation_settings(settings)
+    templates = templates_of(task.store, task.train, method, moved, how, device)
     cases = LabelledCases(task.store, device, task.labels)
     facts: dict[str, dict[str, float]] = {}
     failed = []
 
     def predict(case: str) -> Prediction:
-        found = attempt(method, moved, task.store.channels(case), how)
+        found = attempt(method, moved, task.store.channels(case), how, templates)
         facts[case] = {"similarity": found.similarity, "seconds": found.seconds}
         if found.carried.reverse_dice is not None:
             facts[case]["reverse_dice"] = found.carried.reverse_dice
@@ -75,7 +77,7 @@ def score_carried(
     tested.cases = [row | facts[row["id"]] for row in tested.cases]
     tested.other_metrics["val/dice"] = mean_dice(cases, task.val, predict)
     tested.other_metrics["seconds_per_volume"] = median(each["seconds"] for each in facts.values())
-    return tested, failed
+    return tested, failed, [template.id for template in templates]
 
 
 def propagation_settings(settings: TransferSettings) -> PropagationSettings:
@@ -86,7 +88,12 @@ def propagation_settings(settings: TransferSettings) -> PropagationSettings:
 
 
 def carried_config(
-    task: Segmentation, method: GVSL, weights: str | Path | None, settings: TransferSettings, failed: list[str]
+    task: Segmentation,
+    method: GVSL,
+    weights: str | Path | None,
+    settings: TransferSettings,
+    failed: list[str],
+    templates: list[str],
 ) -> dict[str, Any]:
     """Return the settings of such a run that have an effect, with its weights and cases, for its record."""
     backbone = method.backbone if weights is not None else None
@@ -95,6 +102,7 @@ def carried_config(
         **{name: getattr(settings, name) for name in kept},
         "carrying": asdict(propagation_settings(settings)),
         "carry_failed": failed,
+        "carry_templates": templates,
         "weights": "scratch" if weights is None else str(weights),
         "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedUNet3D) else None,
         "leakage": describe_leakage(method.backbone, task.store),

@@ -1,6 +1,5 @@
 """Carried labels for a transfer: which volumes get them, from which atlases, and how often they are drawn."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import ceil
@@ -12,10 +11,12 @@ import torch
 from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.cases import HELD_OUT
 from gvsl.errors import UserError
+from gvsl.methods import GVSL
 from gvsl.progress import progress
-from gvsl.propagation import PoolSettings
+from gvsl.propagation import Atlas, PoolSettings, PropagationSettings
 from gvsl.propagation.atlases import check_matcher, load_matcher, matcher_fingerprint, read_atlases
 from gvsl.propagation.pool import CarriedLabels, carry_onto
+from gvsl.propagation.templates import candidates, choose_templates, drawn
 from gvsl.settings.carrying import CarrySettings
 from gvsl.store import Store
 from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage, labels_seen
@@ -51,6 +52,7 @@ class CarriedPool:
             "carry_labels": list(labels_seen(self.matcher)),
             "carried": len({case.id for case in self.labels.cases}),
             "carry_failed": self.labels.failed,
+            "carry_templates": self.labels.templates,
         }
 
 
@@ -116,8 +118,12 @@ def carry_labels(
     moved = [atlas.to(device) for atlas in atlases.atlases]
     about = {"matcher": matcher_fingerprint(run), "store": store.hash, "atlases": list(train)}
     how = PoolSettings(**{item.name: getattr(settings, item.name) for item in fields(PoolSettings)})
+
+    def templates() -> list[Atlas]:
+        return templates_of(store, train, method, moved, how, device)
+
     with progress(len(targets), "carrying labels", unit="volumes") as advance:
-        found = carry_onto(method, moved, store, targets, folder, how, about, advance)
+        found = carry_onto(method, moved, store, targets, folder, how, about, advance, templates)
     if not found.used:
         raise UserError(
             f"none of the {len(targets)} volumes of {store.path} matches the labelled cases: check the matching of "
@@ -142,9 +148,40 @@ def volumes_to_label(store: Store, train: Sequence[str], settings: CarrySettings
             f"{store.path} has no volume to carry labels onto: list unlabelled ones under pretrain in splits.json, and "
             "prepare it again"
         )
-    if settings.volumes is None or settings.volumes >= len(targets):
-        return targets
-    return sorted(sorted(targets, key=lambda case: hashlib.sha256(case.encode()).digest())[: settings.volumes])
+    return drawn(targets, settings.volumes)
+
+
+def templates_of(
+    store: Store,
+    train: Sequence[str],
+    method: GVSL,
+    atlases: Sequence[Atlas],
+    settings: PropagationSettings,
+    device: torch.device,
+) -> list[Atlas]:
+    """Return the templates of a store's unlabelled volumes; none unless `settings.templates` asks for them.
+
+    Raises:
+        UserError: no volume matches the labelled cases.
+    """
+    if not settings.templates:
+        return []
+    ids = candidates(volumes_to_label(store, train, CarrySettings()), settings)
+    with progress(len(ids), "choosing templates", unit="volumes") as advance:
+        found = choose_templates(
+            method,
+            atlases,
+            ids,
+            lambda case: torch.from_numpy(store.channels(case))[None].to(device),
+            settings,
+            advance,
+        )
+    if not found:
+        raise UserError(
+            f"none of {len(ids)} volumes of {store.path} matches the labelled cases, so that none can be a template: "
+            "check the matching with `gvsl inspect`, or leave out --carrying.templates"
+        )
+    return found
 
 
 def _members(store: Store, split: str) -> list[str]:

@@ -184,12 +184,12 @@ def _score_carried(
     method = load_carrier(None if weights is None else Path(weights), store, task.train, settings).to(device)
     began = time.monotonic()
     with whole_folder(out) as folder:
-        tested, failed = score_carried(task, method, settings, folder, device)
+        tested, failed, templates = score_carried(task, method, settings, folder, device)
         record = RunRecord(
             kind="transfer",
             name=out.name,
             seed=settings.seed,
-            config={"task": name, **carried_config(task, method, weights, settings, failed)},
+            config={"task": name, **carried_config(task, method, weights, settings, failed, templates)},
             store={"name": store.path.name, "hash": store.hash},
             status="finished",
             created=created,

@@ -1,0 +1,101 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from gvsl.backbones import UNet3D
+from gvsl.errors import UserError
+from gvsl.io import UnusableFile
+from gvsl.methods import GVSL
+from gvsl.propagation import Atlas, PoolSettings, PropagationSettings, carry, fuse
+from gvsl.propagation.carry import warped_onto
+from gvsl.propagation.templates import candidates, choose_templates, drawn
+
+from .anatomy import anatomy, atlas, dice, moved
+
+SETTINGS = PropagationSettings(refine=8, start="none", least_dice=0.6, templates=3)
+
+
+@pytest.fixture(scope="module")
+def method() -> GVSL:
+    torch.manual_seed(0)
+    return GVSL(UNet3D(width=8, levels=3)).eval()
+
+
+def test_templates_vote_like_atlases(method: GVSL) -> None:
+    image, classes = anatomy()
+    first, second = atlas(image, classes), atlas(moved(image, 1), moved(classes, 1, nearest=True), "b")
+    target = moved(image, 2)
+    found = carry(method, [first], target, replace(SETTINGS, least_dice=0), [second])
+    warped = [warped_onto(method, each, target, SETTINGS) for each in (first, second)]
+    votes, _ = fuse(target, torch.cat([each.image for each in warped]), torch.cat([each.labels for each in warped]))
+    assert torch.equal(found.votes, votes)
+
+
+def test_nothing_is_carried_back_onto_a_template(method: GVSL) -> None:
+    image, classes = anatomy()
+    poor = atlas(moved(image, 1), moved(classes, 1, nearest=True), "atlas")
+    target = moved(image, 2)
+    same = atlas(target, moved(classes, 2, nearest=True), "template")  # which agrees with the votes by far the most
+    assert carry(method, [poor], target, SETTINGS, [same]).checked_on == "atlas"
+
+
+def test_labels_that_pass_through_templates_are_better(method: GVSL) -> None:
+    """One match is wrong in places; those by way of other members of the population are wrong in different ones."""
+    image, classes = anatomy()
+    source = atlas(moved(image, 5), moved(classes, 5, nearest=True))
+    volumes = {f"v{seed}": moved(image, seed) for seed in range(10, 15)}
+    settings = replace(SETTINGS, templates=5)
+    templates = choose_templates(method, [source], list(volumes), volumes.__getitem__, settings)
+    assert len(templates) == 5
+    for seed in (1, 2):
+        target, truth = moved(image, seed), moved(classes, seed, nearest=True)
+        direct, through = (carry(method, [source], target, settings, voters).classes for voters in ((), templates))
+        assert dice(through, truth) > dice(direct, truth)
+
+
+def test_the_best_matches_are_chosen_and_what_fails_is_left_out(method: GVSL) -> None:
+    image, classes = anatomy()
+    source = atlas(image, classes)
+    volumes = {f"v{seed}": moved(image, seed) for seed in range(10, 14)}
+    volumes["turned"] = moved(image, 3).rot90(1, (2, 4))
+
+    def read(case: str) -> Tensor:
+        if case == "damaged":
+            raise UnusableFile("it is damaged")
+        return volumes[case]
+
+    seen = []
+    chosen = choose_templates(method, [source], [*volumes, "damaged"], read, SETTINGS, lambda: seen.append(1))
+    worth = {name: carry(method, [source], each, SETTINGS).reverse_dice or 0.0 for name, each in volumes.items()}
+    assert [template.id for template in chosen] == sorted(set(worth) - {"turned"}, key=lambda each: -worth[each])[:3]
+    assert len(seen) == 6
+    assert not choose_templates(method, [source], ["turned"], read, SETTINGS)
+    unchecked = choose_templates(method, [source], ["turned"], read, replace(SETTINGS, least_dice=0))
+    assert [template.id for template in unchecked] == ["turned"]
+
+
+def test_candidates_are_three_for_each_template_whatever_their_order() -> None:
+    ids = [f"case{number}" for number in range(100)]
+    found = candidates(ids, SETTINGS)
+    assert len(found) == 9
+    assert found == candidates(ids[::-1], SETTINGS) != ids[:9]
+    assert candidates(ids, replace(SETTINGS, templates=0)) == []
+    assert drawn(ids[::-1], None) == sorted(ids)
+
+
+def test_templates_of_nobody_are_refused() -> None:
+    with pytest.raises(UserError, match="templates is -1"):
+        PropagationSettings(templates=-1)
+    with pytest.raises(UserError, match="images atlas trains on the atlases' own labels"):
+        PoolSettings(templates=2, images="atlas")
+
+
+def test_labels_of_several_channels_are_carried_back_whole(method: GVSL) -> None:
+    """An atlas without a mask of known voxels counted each channel of its image as one."""
+    image, classes = anatomy()
+    both = torch.cat([image, image.flip(2)], dim=1)
+    labels = warped_onto(method, Atlas("a", both, classes, 3), both, replace(SETTINGS, refine=0)).labels
+    assert labels.shape[1] == 3
+    assert torch.equal(labels.argmax(dim=1, keepdim=True), classes)
