@@ -6,8 +6,9 @@ A draw is which of the training cases are the atlases, as `gvsl transfer --label
 to match gives a field from each atlas that a draw needs to each volume of the split: refinement by gvsl from the affine
 part and the field of a network, and from none, the control; and ANTs SyN (`--ants`, needs
 `pip install "gvsl[benchmarks]"`). All fields carry labels by the same code, and several atlases vote by each rule.
-FOLDER gets few_labels.md and few_labels.json, with the DSC of every case, rewritten after each way. Seconds are
-processor time of one thread for one atlas and one volume, median. The last table has, for the same steps and number of
+With `--templates N`, every way of gvsl has a second row, of labels that also pass through N unlabelled volumes of the
+split `pretrain`, chosen for each draw. FOLDER gets few_labels.md and few_labels.json, with the DSC of every case,
+rewritten after each way. Seconds are processor time of one thread for one atlas and one volume, median. The last table has, for the same steps and number of
 labels, each network's start less none: the mean over draws and cases, with a 95 % interval over cases. With `--split
 test`, FOLDER/records has a record of every way, draw and rule, which `gvsl report` draws beside the arms of `gvsl
 benchmark`.
@@ -19,7 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -38,10 +39,13 @@ from gvsl.propagation import Atlas, PropagationSettings
 from gvsl.propagation.atlases import load_matcher, read_atlases
 from gvsl.propagation.carry import Warped, labels_by, warped_onto
 from gvsl.propagation.match import centred, common_shape
+from gvsl.propagation.templates import candidates, choose_templates
 from gvsl.propagation.vote import Voting, fuse
 from gvsl.records import RunRecord, environment, read_record, utc_now, write_record
+from gvsl.settings.carrying import CarrySettings
 from gvsl.settings.propagation import Start
 from gvsl.store import Store
+from gvsl.transfer.carrying import volumes_to_label
 from gvsl.transfer.cases import draw_labelled
 
 STARTS = get_args(Start)
@@ -51,6 +55,15 @@ MULTIPLE = 16
 
 Carry = Callable[[Atlas, Tensor], Warped]
 """Returns an atlas's image and class probabilities, warped onto an image."""
+
+
+Choose = Callable[[Sequence[Atlas]], list[Atlas]]
+"""Returns the templates of a draw's atlases."""
+
+
+def no_templates(atlases: Sequence[Atlas]) -> list[Atlas]:
+    """Return none."""
+    return []
 
 
 @dataclass(frozen=True)
@@ -65,24 +78,34 @@ class Way:
     method: str = "scratch"
     """What matches, for the records; `scratch` is no network."""
     weights: str = "scratch"
+    templates: int = 0
+    choose: Choose = no_templates
 
 
-def ways(options: argparse.Namespace) -> Iterator[Way]:
+def ways(options: argparse.Namespace, store: Store) -> Iterator[Way]:
     """Yield every way to match: refinement from no network, from each run, and ANTs."""
     methods = [(str(run), read_record(run), load_matcher(run)) for run in options.run]
     if not methods:
         raise UserError("there is no network to compare: give --run")
     for steps in options.steps:
-        for start in STARTS:
+        for start in options.starts:
             if start != "field" and not steps:
                 continue  # nothing but the field carries labels without refinement
             for weights, record, method in methods[:1] if start == "none" else methods:
-                settings = PropagationSettings(refine=steps, start=start, least_dice=0)
-                name, carried = f"{start}, {steps} steps", _by_gvsl(method, settings)
-                if start == "none":
-                    yield Way(name, carried, start, steps)
-                else:
-                    yield Way(name, carried, start, steps, record.seed, str(record.config["method"]), weights)
+                for templates in sorted({0, options.templates}):
+                    settings = PropagationSettings(refine=steps, start=start, templates=templates)
+                    name = f"{start}, {steps} steps" + (f", {templates} templates" if templates else "")
+                    way = Way(
+                        name,
+                        _by_gvsl(method, settings),
+                        start,
+                        steps,
+                        templates=templates,
+                        choose=_chosen(method, settings, store),
+                    )
+                    if start != "none":
+                        way = replace(way, seed=record.seed, method=str(record.config["method"]), weights=weights)
+                    yield way
     if options.ants:
         ants = import_ants()
         for name in options.ants:
@@ -91,6 +114,16 @@ def ways(options: argparse.Namespace) -> Iterator[Way]:
 
 def _by_gvsl(method: GVSL, settings: PropagationSettings) -> Carry:
     return lambda atlas, image: warped_onto(method, atlas, image, settings)
+
+
+def _chosen(method: GVSL, settings: PropagationSettings, store: Store) -> Choose:
+    def choose(atlases: Sequence[Atlas]) -> list[Atlas]:
+        ids = candidates(volumes_to_label(store, [atlas.id for atlas in atlases], CarrySettings()), settings)
+        return choose_templates(
+            method, atlases, ids, lambda case: torch.from_numpy(store.channels(case))[None], settings
+        )
+
+    return choose if settings.templates else no_templates
 
 
 def _by_ants(register: Callable[[Pair], Any]) -> Carry:
@@ -109,6 +142,7 @@ def measure(
     """Return the DSC of every target by draw and rule, and the seconds of a match."""
     scores: dict[str, dict[str, float]] = {}
     seconds = []
+    templates = {key: way.choose([atlases[name] for name in drawn]) for key, drawn in draws.items()}
     for target, (image, truth) in targets.items():
         carried = {}
         for name in sorted({case for drawn in draws.values() for case in drawn}):
@@ -116,16 +150,19 @@ def measure(
             carried[name] = way.carry(atlases[name], image)
             seconds.append(time.process_time() - began)
         for (count, draw), drawn in draws.items():
-            images, labels = (torch.cat([carried[name][part] for name in drawn]) for part in (0, 1))
-            for rule in RULES if count > 1 else RULES[:1]:
+            voters = [carried[name] for name in drawn]
+            voters += [way.carry(template, image) for template in templates[count, draw]]
+            images, labels = (torch.cat([voter[part] for voter in voters]) for part in (0, 1))
+            for rule in RULES if len(voters) > 1 else RULES[:1]:
                 votes, _ = fuse(image, images, labels, rule)
                 found = dice_per_structure(votes.argmax(1, keepdim=True), truth, labels.shape[1])
-                key = f"{count} {draw} {rule if count > 1 else 'alone'}"
+                key = f"{count} {draw} {rule if len(voters) > 1 else 'alone'}"
                 scores.setdefault(key, {})[target] = float(np.mean(found))
     return {
         "name": way.name,
         "start": way.start,
         "steps": way.steps,
+        "templates": way.templates,
         "seed": way.seed,
         "seconds": statistics.median(seconds),
         "scores": scores,
@@ -139,8 +176,10 @@ def write_records(way: Way, row: dict[str, Any], facts: dict[str, Any], folder: 
         for voting in RULES if rule == "alone" else [rule]:
             carrying = {"voting": voting, "least_dice": 0.0}
             if way.start in STARTS:
-                carrying |= {"refine": way.steps, "start": way.start}
-            name = f"{way.method}-{way.start}-{way.steps}-{way.seed}-{voting}-{count}-{draw}".replace(" ", "-")
+                carrying |= {"refine": way.steps, "start": way.start, "templates": way.templates}
+            name = f"{way.method}-{way.start}-{way.steps}-{way.templates}-{way.seed}-{voting}-{count}-{draw}".replace(
+                " ", "-"
+            )
             record = RunRecord(
                 kind="transfer",
                 name=name,
@@ -170,7 +209,7 @@ def write_records(way: Way, row: dict[str, Any], facts: dict[str, Any], folder: 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the mean DSC of every way by number of labels and rule, with the spread over draws."""
     keys = sorted({(int(key.split()[0]), key.split()[2]) for row in rows for key in row["scores"]})
-    heads = [f"{count} by {rule}" if count > 1 else "1 label" for count, rule in keys]
+    heads = ["1 label" if rule == "alone" else f"{count} by {rule}" for count, rule in keys]
     lines = [f"| | seed | s | {' | '.join(heads)} |", f"|---|---|---|{'---|' * len(keys)}"]
     for row in rows:
         cells = []
@@ -181,7 +220,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                 if key.split()[0] == str(count) and key.split()[2] == rule
             ]
             spread = f" ({min(means):.3f} to {max(means):.3f})" if len(means) > 1 else ""
-            cells.append(f"{statistics.fmean(means):.3f}{spread}")
+            cells.append(f"{statistics.fmean(means):.3f}{spread}" if means else "")
         seed = "" if row["seed"] is None else row["seed"]
         lines.append(f"| {row['name']} | {seed} | {row['seconds']:.2f} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -193,14 +232,14 @@ def gains(rows: Sequence[dict[str, Any]]) -> str:
         "| start | seed | labels | gain over none | 95 % over cases | draws ahead |",
         "|---|---|---|---|---|---|",
     ]
-    controls = {row["steps"]: row["scores"] for row in rows if row["start"] == "none"}
+    controls = {_budget(row): row["scores"] for row in rows if row["start"] == "none"}
     for row in rows:
-        if row["start"] not in ("affine", "field") or row["steps"] not in controls:
+        if row["start"] not in ("affine", "field") or _budget(row) not in controls:
             continue
         shown = [key for key in row["scores"] if key.split()[2] in ("alone", "local")]
         for count in sorted({int(key.split()[0]) for key in shown}):
             draws = [
-                {case: score - controls[row["steps"]][key][case] for case, score in row["scores"][key].items()}
+                {case: score - controls[_budget(row)][key][case] for case, score in row["scores"][key].items()}
                 for key in shown
                 if key.split()[0] == str(count)
             ]
@@ -211,6 +250,11 @@ def gains(rows: Sequence[dict[str, Any]]) -> str:
                 f"{gain['gain_low']:+.4f} to {gain['gain_high']:+.4f} | {ahead} of {len(draws)} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _budget(row: dict[str, Any]) -> tuple[int, int]:
+    """Return what rows must have in common to be compared."""
+    return row["steps"], row.get("templates", 0)
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -240,7 +284,7 @@ def compare(options: argparse.Namespace) -> None:
         "draws": {f"{count} {draw}": drawn for (count, draw), drawn in draws.items()},
     }
     rows: list[dict[str, Any]] = []
-    for way in ways(options):
+    for way in ways(options, store):
         rows.append(measure(way, draws, {atlas.id: atlas for atlas in atlases.atlases}, targets))
         if options.split == "test":
             write_records(way, rows[-1], facts, options.out / "records")
@@ -262,6 +306,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--labels", type=int, nargs="+", default=[1, 3, 5], help="numbers of atlases")
     parser.add_argument("--draws", type=int, default=10, help="draws of the atlases")
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 10, 40], help="steps of refinement")
+    parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS), help="what is refined")
+    parser.add_argument("--templates", type=int, default=0, help="volumes that labels also pass through")
     parser.add_argument("--ants", nargs="*", choices=ANTS, default=[], help="rows of ANTs")
     parser.add_argument("--split", default="val", help="whose volumes get labels")
     parser.add_argument("--volumes", type=int, help="only the first of them")
