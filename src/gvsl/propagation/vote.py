@@ -8,7 +8,7 @@ from gvsl.settings.propagation import Voting
 
 WINDOW = 5
 """Side in voxels of the windows in which atlases are compared with the image."""
-SHARPNESS = 4
+SHARPNESS = 2
 """Power of the local similarity that an atlas votes with, under `local`."""
 ERROR_POWER = 2
 """Power of the expected joint errors of two atlases, under `joint` (Wang et al.: beta)."""
