@@ -48,6 +48,8 @@ def transfer(argv: Sequence[str]) -> None:
             value = getattr(options.settings, name)
             if peek(argv, f"--{name}") is not None and value != "auto":  # a recipe's size is for random weights
                 check_size(weights, name, value)
+        if peek(argv, "--backbone.name") is not None:
+            check_size(weights, "name", options.settings.backbone.name)
     store = Store.open(options.store)
     try:
         with explained_memory(LESS):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gvsl.backbones.tensor_file import refuse_not_finite
-from gvsl.backbones.weights import MAX_CHANNELS, MAX_LEVELS, PretrainedUNet3D, compare_keys
+from gvsl.backbones.weights import MAX_CHANNELS, MAX_LEVELS, PretrainedBackbone, compare_keys
 from gvsl.cases import is_ignored
 from gvsl.errors import UserError
 from gvsl.export import gvsl_unet
@@ -93,7 +93,7 @@ def _build(
     """
     channels = sizes["features_per_stage"]
     with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
-        backbone = PretrainedUNet3D(sizes["input_channels"], channels[0], len(channels))
+        backbone = PretrainedBackbone(sizes["input_channels"], channels[0], len(channels))
         network = SegmentationNetwork(backbone, 1 + len(labels), kernel=1)
     backbone.load_state_dict({name: value for name, value in weights.items() if not name.startswith("heads.")})
     last = f"heads.seg_layers.{backbone.levels - 2}"

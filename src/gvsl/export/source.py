@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.errors import UserError
 from gvsl.export import gvsl_unet
 from gvsl.preprocessing import preprocessing_values
@@ -19,7 +19,7 @@ class Source:
     """A run whose network is exported."""
 
     run: Path
-    backbone: PretrainedUNet3D
+    backbone: PretrainedBackbone
     """In eval mode, on the CPU."""
     model: Segmenter | Classifier | None = None
     """The network of a transfer run; None for a pre-training run."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from gvsl.backbones import UNet3D, levels_for
+from gvsl.backbones import Backbone, BackboneSettings, build_backbone, levels_for
 from gvsl.backbones.compatibility import check_preprocessing
-from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone, read_size
+from gvsl.backbones.weights import MODEL_NAME, PretrainedBackbone, find_weights, load_backbone, read_size
 from gvsl.data.crop import fit_crop
 from gvsl.datasets.tasks import TASKS
 from gvsl.errors import DivergedError, UserError
@@ -158,7 +158,7 @@ def _run(
                 "seed": settings.seed,
                 "versions": record.environment,
                 "mode": settings.mode,
-                "weights": backbone.provenance if isinstance(backbone, PretrainedUNet3D) else None,
+                "weights": backbone.provenance if isinstance(backbone, PretrainedBackbone) else None,
             },
             learnt_from=_learnt_from(network, store, task, pool),
             task=name,
@@ -231,7 +231,7 @@ def _learnt_from(network: AdaptedNetwork, store: Store, task: Task, pool: Carrie
 
 def _load(
     source: Path, name: str | Path | None, store: Store, train: Sequence[str], settings: TransferSettings
-) -> PretrainedUNet3D:
+) -> PretrainedBackbone:
     """Load the backbone in a folder of weights, and check that it fits the store.
 
     Raises:
@@ -275,8 +275,9 @@ def _resolve_levels(source: Path | None, store: Store, settings: TransferSetting
     return replace(settings, levels=levels_for((depth, height, width)))
 
 
-def _scratch(settings: TransferSettings, store: Store) -> UNet3D:
-    return UNet3D(store.channel_count, width=settings.width, levels=int(settings.levels))
+def _scratch(settings: TransferSettings, store: Store) -> Backbone:
+    chosen = {name: getattr(settings, name) for name in ("width", "levels")} | vars(settings.backbone)
+    return build_backbone(BackboneSettings(in_channels=store.channel_count, **chosen))
 
 
 def _config(
@@ -292,10 +293,11 @@ def _config(
     return {
         **asdict(settings),
         "task": name,
+        "backbone": asdict(settings.backbone) | backbone.network,
         "width": backbone.width,
         "levels": backbone.levels,
         "weights": "scratch" if weights is None else str(weights),
-        "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedUNet3D) else None,
+        "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedBackbone) else None,
         "leakage": describe_leakage(backbone, store),
         "method": method_of(backbone),
         "train_cases": list(task.train),
