@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gvsl.backbones import BACKBONES, BackboneSettings, build_backbone
-from gvsl.backbones.nnunet import ALIASES, LAST_LAYERS, NNUNetBackbone
+from gvsl.backbones.nnunet import LAST_LAYERS, NNUNetBackbone, own_name
 from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.errors import UserError
 from gvsl.io import UnusableFile
@@ -40,9 +40,9 @@ def make(name: str) -> NNUNetBackbone:
 
 def stock_features(backbone: NNUNetBackbone, image: Tensor) -> tuple[Tensor, Tensor]:
     """What nnU-Net's own network has before its last layer and at its last level, with the same weights."""
-    stock, seen = backbone.stock(2).eval(), {}
-    missing, unexpected = stock.load_state_dict(backbone.state_dict(), strict=False)
-    assert not unexpected and all(any(part in name for part in (*ALIASES, LAST_LAYERS)) for name in missing)
+    stock, seen, own = backbone.stock(2).eval(), dict[str, Tensor](), backbone.state_dict()
+    missing, unexpected = stock.load_state_dict(own, strict=False)
+    assert not unexpected and all(own_name(name) in own or LAST_LAYERS in name for name in missing)
     stock.decoder.stages[-1].register_forward_hook(lambda _, __, output: seen.update(local=output))
     stock(image)
     return seen["local"], stock.encoder(image)[-1]

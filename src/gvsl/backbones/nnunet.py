@@ -1,6 +1,6 @@
 """The networks of nnU-Net: its tensors have nnU-Net's names, so that the weights fit nnU-Net as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from math import prod
 from pydoc import locate
@@ -20,8 +20,6 @@ BLOCKS = (1, 3, 4, 6, 6)
 """Residual blocks of nnU-Net's ResEnc presets; each further level has as many as the last."""
 IMPORTED = ("conv_op", "norm_op", "dropout_op", "nonlin")
 """The arguments of its networks that name a class."""
-ALIASES = (".conv.", ".norm.", "decoder.encoder.")
-"""Parts of the names under which nnU-Net lists a tensor once more."""
 LAST_LAYERS = ".seg_layers."
 """Part of the names of its segmentation layers, which are no part of a backbone."""
 
@@ -102,6 +100,13 @@ class NNUNetBackbone(Backbone):
         network = kind(input_channels=self.in_channels, num_classes=classes, **(arguments | named | changes))
         network.apply(network.initialize)
         return network
+
+    def stock_tensors(self) -> dict[str, Tensor]:
+        """Return its tensors as nnU-Net's checkpoints list them, some under several names; without the last layers."""
+        with torch.device("meta"):
+            names = self.stock(1).state_dict()
+        own = self.state_dict()
+        return {name: own[own_name(name)] for name in names if LAST_LAYERS not in name}
 
     def forward(self, image: Tensor) -> Features:
         """Compute the features, see `Backbone.forward`.
@@ -207,6 +212,21 @@ class PlainConv(NNUNetBackbone):
         """Return the arguments of nnU-Net's network, see `NNUNetBackbone.arguments`."""
         own = {"n_conv_per_stage": [2] * self.levels, "n_conv_per_stage_decoder": [2] * (self.levels - 1)}
         return super().arguments() | own
+
+
+def own_name(name: str) -> str:
+    """Return the one name that a backbone has for a tensor of nnU-Net's.
+
+    >>> own_name("decoder.encoder.stages.0.blocks.1.conv2.norm.bias")
+    'encoder.stages.0.blocks.1.conv2.all_modules.1.bias'
+    """
+    name = name.removeprefix("decoder.") if name.startswith("decoder.encoder.") else name
+    return name.replace(".conv.", ".all_modules.0.").replace(".norm.", ".all_modules.1.")
+
+
+def own_tensors(stock: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint of nnU-Net by a backbone's names, without those of its last layers."""
+    return {own_name(name): value for name, value in stock.items() if LAST_LAYERS not in name}
 
 
 def for_any_size(network: Any) -> Any:
