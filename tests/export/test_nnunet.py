@@ -258,7 +258,8 @@ def decide(run: Path, images: Path) -> Path:
     balance = (targets / targets.sum(0)).sum(1, keepdim=True).sqrt()  # each structure counts as much as the background
     solved = torch.linalg.lstsq(inputs * balance, targets * balance).solution.T.float()
     weight = torch.zeros_like(model.network.head.weight)
-    weight[:, :, *[weight.shape[-1] // 2] * 3] = solved[:, :-1]
+    middle = weight.shape[-1] // 2
+    weight[:, :, middle, middle, middle] = solved[:, :-1]
     tensors = {"weight": weight, "bias": solved[:, -1].contiguous(), "centre": torch.zeros(8), "spread": torch.ones(8)}
     save_file(tensors, run / "head.safetensors")
     return run

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, TypedDict
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,13 +17,11 @@ from gvsl.export.nnunet_plans import CONFIGURATION, CONTRACT, OVERLAP
 from gvsl.preprocessing import parse_preprocessing
 from gvsl.readers import check_kind, read_json
 from gvsl.settings.backbones import own_settings
-from gvsl.training.checkpoint_file import BROKEN, unpickled
 from gvsl.transfer import SegmentationNetwork, Segmenter
+from gvsl.transfer.nnunet_checkpoint import read_network_weights
 
 CHECKPOINT = "checkpoint_final.pth"
 METHOD = "nnunet"
-SAFE = [np.float64(0).__reduce__()[0], np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
-"""What nnU-Net's curves are made of, beside plain values; nothing else is unpickled."""
 
 
 class Contract(TypedDict):
@@ -50,7 +47,7 @@ def read_results(folder: Path) -> Segmenter:
     """
     results, path = folder.resolve().parent, folder / CHECKPOINT
     plans, dataset = (_read_json(results / name) for name in ("plans.json", "dataset.json"))
-    weights = _read_weights(path)
+    weights = read_network_weights(path)
     try:
         labels = _labels(plans, dataset)
         settings = _settings(plans)
@@ -154,14 +151,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return read_json(path, dict[str, Any])
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error}): name a fold in the results of nnU-Net") from None
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the network's tensors; only tensors and plain values are unpickled."""
-    try:
-        weights = unpickled(path, SAFE)["network_weights"]
-        check_kind(weights, dict[str, Any], "network_weights")
-    except BROKEN as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path} is no whole checkpoint of nnU-Net ({reason}): copy it again") from None
-    return {name: value for name, value in weights.items() if isinstance(value, Tensor)}
