@@ -34,14 +34,19 @@ def pair(size: int, batch: int, device: torch.device) -> PairBatch:
     return PairBatch(channels_last(volumes[:batch]), channels_last(volumes[batch:]), names, names)
 
 
-def timed(work: Callable[[], Tensor], device: torch.device, after: Callable[[], object]) -> float:
+def timed(
+    work: Callable[[], Tensor],
+    device: torch.device,
+    after: Callable[[], object],
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Return the seconds of a forward pass, its backward pass, and `after`."""
-    began = time.perf_counter()
+    began = clock()
     work().backward()
     after()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def measure(precision: str, options: argparse.Namespace, device: torch.device) -> tuple[list[float], list[float]]:
@@ -90,11 +95,12 @@ def stepper(name: BackboneName, options: argparse.Namespace, device: torch.devic
         return method.training_step(batch, generator)["loss"]
 
     parameters = sum(parameter.numel() for parameter in method.backbone.parameters())
-    return lambda: timed(work, device, optimiser.step), parameters
+    clock = time.process_time if device.type == "cpu" else time.perf_counter  # other programs may share the CPU
+    return lambda: timed(work, device, optimiser.step, clock), parameters
 
 
 def compare(options: argparse.Namespace, device: torch.device) -> None:
-    """Print parameters and seconds of a step on a backbone beside those on the U-Net, measured in turn."""
+    """Print parameters and seconds (on a CPU, its own) of a step on a backbone beside the U-Net's, taken in turn."""
     made = {name: stepper(name, options, device) for name in ("unet", options.backbone)}
     seconds: dict[str, list[float]] = {name: [] for name in made}
     for turn in range(options.repeats + 1):
