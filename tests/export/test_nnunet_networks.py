@@ -25,7 +25,7 @@ IMAGE = torch.rand(2, 1, 13, 16, 11, generator=torch.Generator().manual_seed(0))
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["resenc", "plainconv"])
+@pytest.mark.parametrize("name", [pytest.param("resenc", marks=pytest.mark.slow), "plainconv"])
 def test_torchscript_gives_the_features(name: BackboneName, make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("pretrain", name=name)
     export(run, tmp_path / "out", "torchscript")
@@ -37,6 +37,7 @@ def test_torchscript_gives_the_features(name: BackboneName, make_run: MakeRun, t
     assert contract["backbone"]["name"] == name
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["segmentation", "classification"])
 def test_torchscript_gives_the_logits(kind: str, make_run: MakeRun, tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_nnunet_gets_all_tensors_of_its_own_network_and_no_module(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["resenc", "plainconv"])
+@pytest.mark.parametrize("name", [pytest.param("resenc", marks=pytest.mark.slow), "plainconv"])
 def test_what_nnunet_has_trained_comes_back(name: BackboneName, make_run: MakeRun, tmp_path: Path) -> None:
     run, out = make_run("segmentation", WINDOW, name=name, kernel=1), tmp_path / "out"
     export(run, out, "nnunet")

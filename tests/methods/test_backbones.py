@@ -14,9 +14,13 @@ pytest.importorskip("dynamic_network_architectures", reason="pip install 'gvsl[n
 
 SIDE = 16
 OTHERS = [name for name in BACKBONES if name != "unet"]  # on which tests/methods/test_methods.py trains them
+QUICK = ("gvsl", "simclr", "rotation")
+"""Methods that the ordinary tests train too: one of each base."""
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_step_moves_all_that_the_method_trains_and_nothing_else(
     name: BackboneName, method: str, batch: PairBatch, prepared: Callable[[Method, PairBatch], PairBatch]

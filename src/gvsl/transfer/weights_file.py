@@ -34,14 +34,28 @@ def is_weights_file(weights: str | Path | None) -> bool:
 
 
 def load_weights_file(path: Path, store: Store) -> PretrainedBackbone:
-    """Load the backbone in a checkpoint that holds a network of nnU-Net, in eval mode, on the CPU.
+    """Load the backbone in a checkpoint, see `read_weights_file`, for images that are prepared as a store's.
 
-    The file doesn't say on which images it was trained and how they were prepared: those of the store are taken to be
-    prepared like them. A decoder that it lacks gets random weights from PyTorch's generator.
+    The file doesn't say on which images it was trained and how they were prepared, which is told.
 
     Raises:
-        UserError: it can't be read, its tensors are not those of such a network, a weight is not finite, or it takes
-            another number of channels than the store has.
+        UserError: see `read_weights_file`; or it takes another number of channels than the store has.
+    """
+    backbone = read_weights_file(path)
+    if backbone.in_channels != store.channel_count:
+        raise UserError(f"{path} takes {backbone.in_channels} channels, but {store.path} has {store.channel_count}")
+    backbone.preprocessing = store.preprocessing
+    note(f"{path} does not say on which images it was trained, nor how they were prepared: neither is checked")
+    return backbone
+
+
+def read_weights_file(path: Path) -> PretrainedBackbone:
+    """Read the backbone in a checkpoint that holds a network of nnU-Net, in eval mode, on the CPU.
+
+    It has no preprocessing. A decoder that the file lacks gets random weights from PyTorch's generator.
+
+    Raises:
+        UserError: it can't be read, its tensors are not those of such a network, or a weight is not finite.
     """
     tensors = _plain(read_network_weights(path))
     settings = _size(tensors, path)
@@ -53,19 +67,15 @@ def load_weights_file(path: Path, store: Store) -> PretrainedBackbone:
     if not report.complete:
         raise UserError(f"{path} does not fit backbone {settings.name}, which it is closest to ({report})")
     refuse_not_finite(own, path)
-    if settings.in_channels != store.channel_count:
-        raise UserError(f"{path} takes {settings.in_channels} channels, but {store.path} has {store.channel_count}")
     backbone = pretrained_backbone(settings)
     backbone.load_state_dict(own, strict=False)
-    backbone.keys, backbone.learnt_from = report, None
-    backbone.preprocessing, backbone.method = store.preprocessing, METHOD
+    backbone.keys, backbone.learnt_from, backbone.method = report, None, METHOD
     backbone.provenance = {"file": path.name, "pretrained": present}
     _tell(path, tensors, present)
     return backbone.eval()
 
 
 def _tell(path: Path, tensors: Mapping[str, Tensor], present: list[str]) -> None:
-    note(f"{path} does not say on which images it was trained, nor how they were prepared: neither is checked")
     others = sorted({name.partition(".")[0] for name in tensors} - set(PARTS))
     if others:
         note(f"{path}: left out {few(others, NAMED)}, which are no parts of a backbone")
