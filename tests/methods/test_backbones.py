@@ -14,8 +14,8 @@ pytest.importorskip("dynamic_network_architectures", reason="pip install 'gvsl[n
 
 SIDE = 16
 OTHERS = [name for name in BACKBONES if name != "unet"]  # on which tests/methods/test_methods.py trains them
-QUICK = ("gvsl", "simclr", "rotation")
-"""Methods that the ordinary tests train too: one of each base."""
+QUICK = ("gvsl",)
+"""Methods that the ordinary tests train too."""
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,7 @@ def save(path: Path, tensors: dict[str, Tensor], **entries: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
-@pytest.mark.parametrize("make", [resenc, plain])
+@pytest.mark.parametrize(("make", "prefix"), [(resenc, ""), (plain, "module."), (plain, "_orig_mod.")])
 def test_features_are_those_of_the_network_that_wrote_it(
     make: Callable[[], Any], prefix: str, store: Store, tmp_path: Path
 ) -> None:
