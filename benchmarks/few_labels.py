@@ -8,10 +8,10 @@ part and the field of a network, and from none, the control; and ANTs SyN (`--an
 `pip install "gvsl[benchmarks]"`). All fields carry labels by the same code, and several atlases vote by each rule.
 With `--templates N`, every way of gvsl has a second row, of labels that also pass through N unlabelled volumes of the
 split `pretrain`, chosen for each draw. FOLDER gets few_labels.md and few_labels.json, with the DSC of every case,
-rewritten after each way. Seconds are processor time of one thread for one atlas and one volume, median. The last table has, for the same steps and number of
-labels, each network's start less none: the mean over draws and cases, with a 95 % interval over cases. With `--split
-test`, FOLDER/records has a record of every way, draw and rule, which `gvsl report` draws beside the arms of `gvsl
-benchmark`.
+rewritten after each way. Seconds are processor time of one thread for one atlas and one volume, median. The last table
+has, for the same steps and number of labels, each network's start less none: the mean over draws and cases, with a 95 %
+interval over cases. With `--split test`, FOLDER/records has a record of every way, draw and rule, which `gvsl report`
+draws beside the arms of `gvsl benchmark`.
 """
 
 import argparse

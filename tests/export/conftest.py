@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import BackboneSettings, build_backbone
 from gvsl.backbones.weights import save_weights
 from gvsl.cases import Case
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS, Preprocessing
+from gvsl.settings.backbones import BackboneName
 from gvsl.store import Store
 from gvsl.transfer import ClassificationNetwork, SegmentationNetwork, TransferSettings, save_adapted
 from gvsl.transfer.weights import CLASSIFIER_CONFIG, segmenter_config
@@ -35,9 +36,11 @@ def spread(module: nn.Module) -> None:
 def make_run(tmp_path: Path) -> MakeRun:
     """Save random weights as a run: pre-training, of a method of the encoder alone, segmentation or classification."""
 
-    def make(kind: str, spec: Preprocessing = PRESETS["mr"], width: int = 8) -> Path:
+    def make(
+        kind: str, spec: Preprocessing = PRESETS["mr"], width: int = 8, name: BackboneName = "unet", kernel: int = 3
+    ) -> Path:
         torch.manual_seed(0)
-        backbone = UNet3D(width=width, levels=3)
+        backbone = build_backbone(BackboneSettings(name=name, width=width, levels=3))
         spread(backbone)
         folder = tmp_path / kind
         settings = TransferSettings(width=width, crop=CROP)
@@ -45,9 +48,13 @@ def make_run(tmp_path: Path) -> MakeRun:
         if kind in ("pretrain", "encoder"):
             save_weights(folder, backbone, method="x", preprocessing=spec, provenance=provenance)
             return folder
-        network = SegmentationNetwork(backbone, 3) if kind == "segmentation" else ClassificationNetwork(backbone)
+        network = (
+            SegmentationNetwork(backbone, 3, kernel=kernel)
+            if kind == "segmentation"
+            else ClassificationNetwork(backbone)
+        )
         spread(network.head)
-        config = segmenter_config(LABELS, kernel=3) if kind == "segmentation" else CLASSIFIER_CONFIG
+        config = segmenter_config(LABELS, kernel=kernel) if kind == "segmentation" else CLASSIFIER_CONFIG
         assert network.head.bias is not None
         with torch.no_grad():
             network.head.bias.zero_()  # no class wins everywhere

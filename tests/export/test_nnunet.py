@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from gvsl.backbones.weights import load_backbone
 from gvsl.cli import main
 from gvsl.export.export import export
 from gvsl.export.nnunet_plans import patch_for
@@ -22,6 +23,7 @@ from gvsl.io import read_volume
 from gvsl.prediction.volumes import prepared
 from gvsl.preprocessing import PRESETS, Preprocessing
 from gvsl.preprocessing.apply import preprocess
+from gvsl.settings.backbones import BackboneName
 from gvsl.store import Store
 from gvsl.transfer import load_adapted, load_segmenter
 
@@ -139,6 +141,59 @@ def test_nnunet_prepares_as_gvsl_and_starts_from_its_weights(
     assert agreement(tmp_path, nnunet, result.parent, back) >= 0.99
 
 
+FEATURES = """
+import json, sys, torch
+from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+plans = json.load(open(sys.argv[1]))["configurations"]["3d_fullres"]["architecture"]
+network = get_network_from_plans(*(plans[name] for name in plans), 1, 5, allow_init=True, deep_supervision=True)
+load_pretrained_weights(network, sys.argv[2])
+network.eval()
+seen = []
+network.decoder.stages[-1].register_forward_hook(lambda _, __, output: seen.append(output))
+with torch.no_grad():
+    image = torch.load("image.pt")
+    network(image)
+    torch.save([seen[0], network.encoder(image)[-1]], "features.pt")
+"""
+
+
+@needs_nnunet
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resenc", "plainconv"])
+def test_stock_nnunet_loads_its_own_networks_and_computes_gvsls_features(
+    name: BackboneName, make_run: MakeRun, images: Path, nnunet: Command, tmp_path: Path
+) -> None:
+    run, out = decide(make_run("segmentation", WINDOW, name=name, kernel=1), images), tmp_path / "out"
+    export(run, out, "nnunet", ExportSettings(dataset=NAME))
+    assert not (out / "gvsl_unet.py").exists()
+    image = torch.rand(1, 1, 16, 24, 20)
+    torch.save(image, tmp_path / "image.pt")
+    (tmp_path / "features.py").write_text(FEATURES)
+    nnunet("python", "features.py", out / "gvslPlans.json", out / "checkpoint.pth")
+    with torch.no_grad():
+        features = load_backbone(run)(image)
+    for found, wanted in zip(torch.load(tmp_path / "features.pt"), (features.local, features.global_), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+    write_raw(images, out)
+    nnunet("nnUNetv2_extract_fingerprint", "-d", 901, "-np", 1)
+    nnunet("nnUNetv2_preprocess", "-d", 901, "-plans_name", "gvslPlans", "-c", "3d_fullres", "-np", 1)
+    (out / "trainers" / "two_steps.py").write_text(TRAINER)
+    words = ("-p", "gvslPlans", "-tr", "nnUNetTrainerTwoSteps", "-device", "cpu")
+    nnunet("nnUNetv2_train", 901, "3d_fullres", 0, *words, "-pretrained_weights", out / "checkpoint.pth")
+    weights = torch.load(out / "checkpoint.pth", weights_only=True)["network_weights"]
+    started = torch.load(tmp_path / "start.pth", weights_only=True)
+    assert all(torch.equal(started[name], value) for name, value in weights.items())
+    assert all(".seg_layers." in name for name in started.keys() - weights.keys())
+
+    back = tmp_path / "back"
+    export(tmp_path / "results" / NAME / "nnUNetTrainerTwoSteps__gvslPlans__3d_fullres" / "fold_0", back, "gvsl")
+    assert load_backbone(back).name == name
+    assert agreement(tmp_path, nnunet, out / "model", run) >= 0.99
+
+
 @needs_nnunet
 @pytest.mark.slow
 def test_nnunet_trains_on_the_prepared_volumes_of_a_store(
@@ -151,6 +206,36 @@ def test_nnunet_trains_on_the_prepared_volumes_of_a_store(
     assert np.array_equal(theirs, store.image("s1"))
 
     assert agreement(tmp_path, nnunet, out / "model", tmp_path / "segmentation", exported=True) >= 0.99
+
+
+IN_FLOAT32 = """
+import sys, numpy, torch
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
+from nnunetv2.inference import predict_from_raw_data as program
+
+weights, torch.half = program.compute_gaussian, torch.float32
+program.compute_gaussian = lambda *values, **named: weights(*values, **named, dtype=torch.float32)
+predictor = program.nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+predictor.initialize_from_trained_model_folder(sys.argv[1], (0,), "checkpoint_final.pth")
+image, facts = NibabelIOWithReorient().read_images([sys.argv[2]])
+numpy.save("float32.npy", predictor.predict_single_npy_array(image, facts, None, None, False).transpose(2, 1, 0))
+"""
+
+
+@needs_nnunet
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["unet", "resenc"])
+def test_nnunet_that_sums_in_float32_predicts_what_gvsl_predicts(
+    name: BackboneName, make_run: MakeRun, images: Path, nnunet: Command, tmp_path: Path
+) -> None:
+    run, image = decide(make_run("segmentation", WINDOW, name=name, kernel=1), images), images / "s3.nii.gz"
+    export(run, tmp_path / "out", "nnunet")
+    (tmp_path / "float32.py").write_text(IN_FLOAT32)
+    nnunet("python", "float32.py", tmp_path / "out" / "model", image)
+    assert main(["predict", str(run), str(image), "--out", str(tmp_path / "ours")]) == 0
+    theirs = np.array([0, *load_segmenter(run).labels])[np.load(tmp_path / "float32.npy")]
+    ours = np.asanyarray(nib.load(tmp_path / "ours" / image.name).dataobj)
+    assert len(np.unique(ours)) > 1 and (theirs == ours).mean() >= 0.999
 
 
 @needs_nnunet
@@ -166,14 +251,15 @@ def decide(run: Path, images: Path) -> Path:
     model, volume = load_segmenter(run), read_volume(images / "s3.nii.gz")
     label = np.asanyarray(nib.load(images.parent / "labels" / "s3.nii.gz").dataobj)
     with torch.no_grad():
-        image = torch.from_numpy(prepared(volume, model.preprocessing).array)[None, None]
+        image = torch.from_numpy(prepared(volume, model.preprocessing).array)[None]
         features = model.network.features(image)[0].flatten(1).T
     inputs = torch.cat([features, torch.ones(len(features), 1)], 1).double()
     targets = torch.from_numpy(np.stack([label == value for value in (0, *model.labels)], -1).reshape(-1, 3)).double()
     balance = (targets / targets.sum(0)).sum(1, keepdim=True).sqrt()  # each structure counts as much as the background
     solved = torch.linalg.lstsq(inputs * balance, targets * balance).solution.T.float()
     weight = torch.zeros_like(model.network.head.weight)
-    weight[:, :, 1, 1, 1] = solved[:, :-1]
+    middle = weight.shape[-1] // 2
+    weight[:, :, middle, middle, middle] = solved[:, :-1]
     tensors = {"weight": weight, "bias": solved[:, -1].contiguous(), "centre": torch.zeros(8), "spread": torch.ones(8)}
     save_file(tensors, run / "head.safetensors")
     return run

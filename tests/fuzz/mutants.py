@@ -346,9 +346,11 @@ def _claim(path: Path, name: str, draw: random.Random) -> None:
 def damage_checkpoint(path: Path, draw: random.Random) -> str:
     """Damage the tensors or the values of a checkpoint, or make it execute something."""
     checkpoint = torch.load(path, weights_only=True)
-    how = draw.choice(["tensor", "tensor", "tensor", "optimiser", "optimiser", "value", "value", "drop", "evil"])
+    optimiser = ["optimiser", "optimiser"] if "optimizer_states" in checkpoint else []
+    how = draw.choice(["tensor", "tensor", "tensor", *optimiser, "value", "value", "drop", "evil"])
     if how == "tensor":
-        how += " " + _damage_tensors(checkpoint["state_dict"], draw)
+        tensors = checkpoint["state_dict" if "state_dict" in checkpoint else "network_weights"]
+        how += " " + _damage_tensors(tensors, draw)
     elif how == "optimiser":
         state = checkpoint["optimizer_states"][0]["state"]
         how += " " + _damage_tensors(state[draw.choice(sorted(state))], draw)
@@ -394,6 +396,7 @@ STRUCTURED: dict[str, Callable[[Path, random.Random], str]] = {
     ".safetensors": damage_safetensors,
     ".npz": damage_npz,
     ".ckpt": damage_checkpoint,
+    ".pth": damage_checkpoint,
     ".b2nd": damage_array,
     ".gz": damage_gzip,
 }

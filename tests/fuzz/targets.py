@@ -22,7 +22,8 @@ import pydicom
 import SimpleITK as sitk  # noqa: N813 - its usual name
 import torch
 
-from gvsl.backbones import UNet3D, UNet3DSettings
+from gvsl.backbones import BackboneSettings, UNet3D, UNet3DSettings, build_backbone
+from gvsl.backbones.nnunet import NNUNetBackbone
 from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.cases import Dataset
 from gvsl.datasets.decathlon import decathlon
@@ -52,6 +53,7 @@ from gvsl.transfer import ClassificationNetwork, SegmentationNetwork, TransferSe
 from gvsl.transfer.checkpoint import Checkpoint
 from gvsl.transfer.monitor import TrainingMonitor
 from gvsl.transfer.weights import CLASSIFIER_CONFIG, Classifier, load_adapted, segmenter_config
+from gvsl.transfer.weights_file import read_weights_file
 
 from .mutants import EXECUTED, anything, damage
 
@@ -276,6 +278,19 @@ def read_heads(root: Path) -> str | None:
             with torch.no_grad():
                 model.network(torch.zeros(1, model.network.backbone.in_channels, 8, 8, 8))
     return None
+
+
+def make_elsewhere(root: Path) -> None:
+    """Save a network of nnU-Net as its checkpoints do."""
+    torch.manual_seed(0)
+    backbone = build_backbone(BackboneSettings(name="plainconv", width=8, levels=2))
+    assert isinstance(backbone, NNUNetBackbone)
+    torch.save({"network_weights": backbone.stock_tensors(), "logging": {"epochs": [1]}}, root / "elsewhere.pth")
+
+
+def read_elsewhere(root: Path) -> str | None:
+    """Read it as a start for a transfer."""
+    return finite(read_weights_file(root / "elsewhere.pth"))
 
 
 TINY = PretrainSettings(
@@ -573,6 +588,7 @@ TARGETS: dict[str, Target] = {
     "stores": Target(make_store, ("store/*.json", "store/cases.jsonl", "store/*/*.b2nd"), read_store, 4, repair=rehash),
     "journals": Target(make_interrupted, ("store/sources.jsonl", "other.partial/*.json*"), read_interrupted, 1),
     "weights": Target(make_weights, ("run/weights/*",), read_weights, 3),
+    "elsewhere": Target(make_elsewhere, ("*.pth",), read_elsewhere, 1),
     "heads": Target(make_heads, ("*/head.*",), read_heads, 3),
     "methods": Target(make_method, ("run/record.json", "run/weights/heads.safetensors"), read_method, 1),
     "checkpoints": Target(make_checkpoint, ("last.ckpt",), read_checkpoint, 2),

@@ -138,7 +138,7 @@ def test_its_parts_are_what_is_trained_once_each_and_hold_what_it_says_of_the_ba
 def test_a_global_method_never_runs_the_decoder_nor_changes_it(name: str, batch: PairBatch, prepared: Prepared) -> None:
     method = make(name)
     before = [parameter.clone() for parameter in method.backbone.decoder.parameters()]
-    for level in method.backbone.decoder:
+    for level in method.backbone.decoder.children():
         level.register_forward_hook(lambda *_: pytest.fail("the decoder ran"))
     step(method, prepared(method, batch), 0)["loss"].backward()
     assert all(torch.equal(*pair) for pair in zip(before, method.backbone.decoder.parameters(), strict=True))

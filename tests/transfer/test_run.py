@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone, UNet3D
 from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.errors import UserError
 from gvsl.io import Box
@@ -59,7 +59,7 @@ class MeanIntensity:
         self.val, self.test_cases = store.split("val"), store.split("test")
         self.targets = {case: float(store.image(case).mean()) for case in (*self.train, *self.val, *self.test_cases)}
 
-    def build(self, backbone: UNet3D) -> ClassificationNetwork:
+    def build(self, backbone: Backbone) -> ClassificationNetwork:
         return ClassificationNetwork(backbone, frozen=self.settings.mode == "linear")
 
     def start(self, network: AdaptedNetwork) -> None:

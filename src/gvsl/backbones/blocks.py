@@ -23,21 +23,25 @@ def conv_group(in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
-class Convolution(nn.Conv3d):
-    """A 3x3x3 convolution that keeps the size and whose bias starts at zero.
+class SoundConv3d(nn.Conv3d):
+    """A convolution whose gradient is sound in bf16 on the CPU too.
 
     On the CPU, PyTorch 2.13 leaves the weights' gradient of a bf16 convolution partly uninitialised where the first
     side is 2, as at the bottleneck for a crop of 32. In that case this layer computes in float32.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
-        assert self.bias is not None
-        nn.init.zeros_(self.bias)
-
     def forward(self, features: Tensor) -> Tensor:
-        """Convolve: (B, in_channels, D, H, W) to (B, out_channels, D, H, W)."""
+        """Convolve: (B, in_channels, D, H, W) to (B, out_channels, d, h, w)."""
         if features.device.type == "cpu" and features.shape[2] == 2:
             with torch.autocast("cpu", enabled=False):
                 return super().forward(features.to(self.weight.dtype))
         return super().forward(features)
+
+
+class Convolution(SoundConv3d):
+    """A 3x3x3 convolution that keeps the size and whose bias starts at zero."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
+        assert self.bias is not None
+        nn.init.zeros_(self.bias)

@@ -67,16 +67,17 @@ def _channel_option(wanted: Preprocessing) -> str:
     return f" with --channels {_value(wanted, 'channels')}" if wanted.channels else ""
 
 
-def check_size(weights: str | Path, name: Literal["width", "levels"], value: int) -> None:
-    """Check a requested width or number of levels against that of the weights, reading their config.json only.
+def check_size(weights: str | Path, name: Literal["name", "width", "levels"], value: str | int) -> None:
+    """Check a requested backbone, width or number of levels against that of weights, reading their config.json only.
 
     Raises:
         UserError: they differ, or there are no weights whose config.json can be read.
     """
     found = getattr(read_size(weights), name)
     if found != value:
+        what, option = ("backbone", "backbone.name") if name == "name" else (name, name)
         raise UserError(
-            f"{name} is {value}, but {weights} has {name} {found}: leave out --{name}, or name other weights"
+            f"{what} is {value}, but {weights} has {what} {found}: leave out --{option}, or name other weights"
         )
 
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
+from gvsl.backbones.backbone import Backbone
 from gvsl.backbones.blocks import conv_group
 from gvsl.types import Features
 
@@ -14,7 +14,7 @@ MIN_SIDE = 4
 """Voxels along a crop's shortest side that `levels_for` keeps at the last level."""
 
 
-class UNet3D(nn.Module):
+class UNet3D(Backbone):
     """3D U-Net with group normalisation: 32-64-128-256-512 channels and back, 23.5 M parameters by default.
 
     Two 3x3x3 convolutions a level, GroupNorm with channels / 8 groups, LeakyReLU 0.2, max-pooling, trilinear
@@ -32,19 +32,17 @@ class UNet3D(nn.Module):
     (128, 8)
     """
 
+    name = "unet"
+    title = "U-Net"
+    stem_key = "encoder.0.0.0.weight"
+    encoder: nn.ModuleList
+    decoder: nn.ModuleList
+
     def __init__(
         self, in_channels: int = 1, width: int = 32, levels: int = 5, checkpoint_activations: bool = False
     ) -> None:
-        super().__init__()
-        if width < 8 or width % 8:
-            raise ValueError(f"width is {width}: give a positive multiple of 8, which group normalisation needs")
-        if levels < 2:
-            raise ValueError(f"levels is {levels}: give 2 or more")
-        self.in_channels = in_channels
-        self.width = width
-        self.levels = levels
-        self.checkpoint_activations = checkpoint_activations
         channels = [width * 2**level for level in range(levels)]
+        super().__init__(in_channels, channels, checkpoint_activations)
         self.encoder = nn.ModuleList(
             nn.Sequential(conv_group(below, above), conv_group(above, above))
             for below, above in pairwise([in_channels, *channels])
@@ -53,16 +51,6 @@ class UNet3D(nn.Module):
             nn.Sequential(conv_group(deep + skip, skip), conv_group(skip, skip))
             for skip, deep in reversed(list(pairwise(channels)))
         )
-
-    @property
-    def global_channels(self) -> int:
-        """Channels of the global features."""
-        return self.width * 2 ** (self.levels - 1)
-
-    @property
-    def local_channels(self) -> int:
-        """Channels of the local features."""
-        return self.width
 
     def forward(self, image: Tensor) -> Features:
         """Compute the features of volumes of any size of at least one voxel a side.
@@ -94,11 +82,6 @@ class UNet3D(nn.Module):
                 features = functional.max_pool3d(features, 2, ceil_mode=True)
             features = self._run(level, features)
         return skips, features
-
-    def _run(self, level: nn.Module, features: Tensor) -> Tensor:
-        if self.checkpoint_activations and self.training and torch.is_grad_enabled():
-            return checkpoint(level, features, use_reentrant=False)
-        return level(features)
 
 
 def levels_for(crop: tuple[int, int, int]) -> int:

@@ -6,46 +6,58 @@ import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 from uuid import uuid4
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gvsl.backbones.backbone import Backbone
+from gvsl.backbones.build import BACKBONES, build_backbone
 from gvsl.backbones.hub import fetch_weights, is_hub_name
 from gvsl.backbones.provenance import HASHES_NAME, format_hashes, read_hashes
 from gvsl.backbones.tensor_file import read_tensors, tensor_shapes
-from gvsl.backbones.unet3d import UNet3D
 from gvsl.errors import UserError
 from gvsl.files import TEMPORARY, naming, whole_folder, write_text
 from gvsl.preprocessing import Preprocessing, parse_preprocessing, preprocessing_values
 from gvsl.readers import check_kind, read_json
-from gvsl.settings.backbones import UNet3DSettings
+from gvsl.settings.backbones import BackboneSettings, own_settings
 
 FORMAT = 1
 FOLDER_NAME = "weights"
 MODEL_NAME = "model.safetensors"
 HEADS_NAME = "heads.safetensors"
 CONFIG_NAME = "config.json"
-STEM_KEY = "encoder.0.0.0.weight"
-"""Key of the first convolution, whose input is the image's channels."""
 SHOWN_KEYS = 3
 """Names of keys in a message, of each kind."""
 
 MAX_CHANNELS = 4096
-"""Limit for a config's in_channels and width."""
+"""Limit for a config's in_channels, width and max_width."""
 MAX_LEVELS = 12
 """Limit for a config's levels."""
+MAX_BLOCKS = 64
+"""Limit for a config's blocks of a level."""
 
 logger = logging.getLogger(__name__)
+
+
+class SizeConfig(TypedDict):
+    """The backbone in config.json: `gvsl.backbones.Backbone.size`."""
+
+    name: NotRequired[str]
+    in_channels: int
+    width: int
+    levels: NotRequired[int]
+    blocks: NotRequired[list[int]]
+    max_width: NotRequired[int]
 
 
 class WeightsConfig(TypedDict):
     """Content of config.json besides `format`."""
 
     method: str
-    backbone: dict[str, int]
+    backbone: SizeConfig
     preprocessing: dict[str, Any]
     provenance: dict[str, Any]
 
@@ -78,8 +90,8 @@ class KeyReport:
         return "keys: " + ", ".join(parts)
 
 
-class PretrainedUNet3D(UNet3D):
-    """A U-Net with the weights of a run and the information needed to use them."""
+class PretrainedBackbone(Backbone):
+    """What a backbone with the weights of a run has besides: the information needed to use them."""
 
     preprocessing: Preprocessing
     """The preprocessing that its input needs."""
@@ -93,9 +105,13 @@ class PretrainedUNet3D(UNet3D):
     """The comparison with the file's tensors, in which all keys match."""
 
 
+PretrainedUNet3D = PretrainedBackbone
+"""The name from before there were other backbones."""
+
+
 def save_weights(
     folder: Path,
-    backbone: UNet3D,
+    backbone: Backbone,
     *,
     method: str,
     preprocessing: Preprocessing,
@@ -118,7 +134,7 @@ def save_weights(
     config = {
         "format": FORMAT,
         "method": method,
-        "backbone": {"in_channels": backbone.in_channels, "width": backbone.width, "levels": backbone.levels},
+        "backbone": backbone.size,
         "preprocessing": preprocessing_values(preprocessing),
         "provenance": provenance,
     }
@@ -143,7 +159,7 @@ def save_weights(
     return target
 
 
-def load_backbone(path: str | Path, in_channels: int | None = None) -> PretrainedUNet3D:
+def load_backbone(path: str | Path, in_channels: int | None = None) -> PretrainedBackbone:
     """Load the backbone of a run, in eval mode, on the CPU.
 
     Args:
@@ -154,13 +170,14 @@ def load_backbone(path: str | Path, in_channels: int | None = None) -> Pretraine
             same features.
 
     Returns:
-        The U-Net, with the `.preprocessing` to apply to its input, `.method`, `.provenance` and `.learnt_from`.
+        The backbone, with the `.preprocessing` to apply to its input, `.method`, `.provenance` and `.learnt_from`.
 
     Raises:
         UserError: `path` is none of these, a file in it is broken or of a newer format, a key does not match, a weight
             is not finite, or the Hub can't be reached.
 
     >>> from tempfile import TemporaryDirectory
+    >>> from gvsl.backbones import UNet3D
     >>> from gvsl.preprocessing import PRESETS
     >>> with TemporaryDirectory() as folder:
     ...     path = save_weights(
@@ -183,7 +200,8 @@ def load_backbone(path: str | Path, in_channels: int | None = None) -> Pretraine
         if in_channels < 1:
             raise UserError(f"in_channels is {in_channels}: give 1 or more")
         settings = replace(settings, in_channels=in_channels)
-        tensors[STEM_KEY] = repeat_channels(tensors[STEM_KEY], in_channels)
+        stem = BACKBONES[settings.name].stem_key
+        tensors[stem] = repeat_channels(tensors[stem], in_channels)
     backbone = _build(config, settings, folder)
     backbone.load_state_dict(tensors)
     backbone.keys = report
@@ -202,7 +220,7 @@ def repeat_channels(weight: Tensor, channels: int) -> Tensor:
     return weight[:, torch.arange(channels) % old] * (old / channels)
 
 
-def read_size(path: str | Path) -> UNet3DSettings:
+def read_size(path: str | Path) -> BackboneSettings:
     """Read the size of the backbone that `path` names, as for `load_backbone`, from its config.json only.
 
     Raises:
@@ -279,20 +297,31 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _expected(settings: UNet3DSettings, folder: Path) -> dict[str, Tensor]:
+def pretrained_backbone(settings: BackboneSettings) -> PretrainedBackbone:
+    """Return a new backbone of a size, with random weights, that can hold the information of a run.
+
+    Raises:
+        UserError: see `gvsl.backbones.build_backbone`.
+    """
+    kind = BACKBONES[settings.name]
+    both = type(f"Pretrained{kind.__name__}", (PretrainedBackbone, kind), {})
+    with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
+        return cast(PretrainedBackbone, build_backbone(settings, both))
+
+
+def _expected(settings: BackboneSettings, folder: Path) -> dict[str, Tensor]:
     """Return the tensors of a backbone of this size without their values, so that no size costs memory."""
     try:
         with torch.device("meta"):
-            return UNet3D(settings.in_channels, settings.width, int(settings.levels)).state_dict()
-    except (ValueError, RuntimeError) as error:
+            return build_backbone(settings).state_dict()
+    except RuntimeError as error:
         raise _invalid_config(folder, error) from None
 
 
-def _build(config: dict[str, Any], settings: UNet3DSettings, folder: Path) -> PretrainedUNet3D:
+def _build(config: dict[str, Any], settings: BackboneSettings, folder: Path) -> PretrainedBackbone:
     """Return the backbone that `config` describes, with random weights."""
+    backbone = pretrained_backbone(settings)
     try:
-        with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
-            backbone = PretrainedUNet3D(settings.in_channels, settings.width, int(settings.levels))
         check_kind(config, WeightsConfig)
         backbone.preprocessing = parse_preprocessing(config["preprocessing"])
         backbone.method = config["method"]
@@ -302,17 +331,37 @@ def _build(config: dict[str, Any], settings: UNet3DSettings, folder: Path) -> Pr
     return backbone
 
 
-def _parse_backbone(config: dict[str, Any], folder: Path) -> UNet3DSettings:
+def _parse_backbone(config: dict[str, Any], folder: Path) -> BackboneSettings:
     try:
-        check_kind(config.get("backbone"), dict[str, int], "backbone")
-        chosen = {"levels": UNet3DSettings.levels} | config["backbone"]  # older weights all have the default
-        settings = UNet3DSettings(chosen["in_channels"], chosen["width"], chosen["levels"])
-        if not (0 < settings.in_channels <= MAX_CHANNELS and 0 < settings.width <= MAX_CHANNELS):
-            raise ValueError(f"a backbone of {settings.in_channels} channels and width {settings.width}")
-        if not 2 <= chosen["levels"] <= MAX_LEVELS:
-            raise ValueError(f"a backbone of {settings.levels} levels")
-    except (KeyError, ValueError) as error:
+        return parse_size(config.get("backbone"))
+    except (KeyError, ValueError, UserError) as error:
         raise _invalid_config(folder, error) from None
+
+
+def parse_size(values: Any) -> BackboneSettings:
+    """Return the settings whose backbone has this `size`.
+
+    Raises:
+        ValueError: a value is of another kind or out of its range, or there is no such setting.
+        UserError: the values don't fit each other.
+    """
+    check_kind(values, SizeConfig, "backbone")
+    name = values.get("name", "unet")  # older weights don't name it
+    if name not in BACKBONES:
+        raise ValueError(f"a backbone {name[:40]!r}, of which this gvsl knows {', '.join(BACKBONES)}")
+    known = {"name", "in_channels", "width", "levels", *own_settings(name)}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise ValueError(f"a backbone {name} with {unknown[0][:40]}")
+    chosen = values | {"blocks": tuple(values.get("blocks", ()))}
+    settings = BackboneSettings(**chosen)  # older weights all have the default of levels
+    widths = (settings.in_channels, settings.width, settings.max_width)
+    if not all(0 < width <= MAX_CHANNELS for width in widths):
+        raise ValueError(f"a backbone of {settings.in_channels} channels and width {settings.width}")
+    if not 2 <= int(settings.levels) <= MAX_LEVELS:
+        raise ValueError(f"a backbone of {settings.levels} levels")
+    if any(blocks > MAX_BLOCKS for blocks in settings.blocks):
+        raise ValueError(f"a backbone of {max(settings.blocks)} blocks at a level")
     return settings
 
 

@@ -1,12 +1,13 @@
 """The folder of a benchmark: where runs are, which are finished, and the records of those that failed."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from gvsl.benchmark.matrix import SCRATCH, Matrix, Run
 from gvsl.records import RECORD_NAME, RunRecord, environment, read_record, utc_now, write_record
 from gvsl.records.comparability import CARRY, NO_CARRY
 from gvsl.settings import effects_of
+from gvsl.settings.backbones import NetworkSettings
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.training import awaits_evaluation
 
@@ -61,7 +62,8 @@ def keep_failure(run: Run, out: Path, reason: str, traceback: str = "") -> None:
         if run.weights is not None:
             before = run.weights.settings
             assert isinstance(before, PretrainSettings)
-            size = {"width": before.backbone.width, "levels": before.backbone.levels}
+            network = {item.name: getattr(before.backbone, item.name) for item in fields(NetworkSettings)}
+            size = {"backbone": network, "width": before.backbone.width, "levels": before.backbone.levels}
             config |= {"weights": str(out / RUNS / run.weights.name), **size}
             pretraining = {
                 "steps": before.trainer.max_steps,

@@ -19,6 +19,7 @@ from gvsl.arguments import (
 )
 from gvsl.argv import Note
 from gvsl.cli.output import print_record
+from gvsl.errors import UserError
 from gvsl.files import refuse_existing
 from gvsl.settings.names import TASK_SUMMARIES
 from gvsl.settings.transfer import LESS, MODES, TransferSettings
@@ -35,7 +36,6 @@ def transfer(argv: Sequence[str]) -> None:
     options = transfer_options(argv)
     refuse_existing(options.out)
 
-    from gvsl.backbones.compatibility import check_size
     from gvsl.memory import explained_memory, keep_freed_memory
     from gvsl.store import Store
     from gvsl.transfer import part_folder, run_task
@@ -44,10 +44,7 @@ def transfer(argv: Sequence[str]) -> None:
     keep_freed_memory()
     weights = None if options.weights == "scratch" else options.weights
     if weights is not None:
-        for name in ("width", "levels"):
-            value = getattr(options.settings, name)
-            if peek(argv, f"--{name}") is not None and value != "auto":  # a recipe's size is for random weights
-                check_size(weights, name, value)
+        _check_size(weights, argv, options.settings)
     store = Store.open(options.store)
     try:
         with explained_memory(LESS):
@@ -70,6 +67,23 @@ def transfer(argv: Sequence[str]) -> None:
     print_record(options.out, record)
 
 
+def _check_size(weights: str, argv: Sequence[str], settings: TransferSettings) -> None:
+    """Refuse a size on the command line that the weights don't have; that of a recipe is for random weights."""
+    from gvsl.backbones.compatibility import check_size
+    from gvsl.transfer.weights_file import is_weights_file
+
+    given = {name: peek(argv, f"--{name}") for name in ("width", "levels", "backbone.name")}
+    for option, text in given.items():
+        if text is None or text == "auto":
+            continue
+        if is_weights_file(weights):
+            raise UserError(f"--{option} is for random weights, and {weights} has its own: leave it out")
+        if option == "backbone.name":
+            check_size(weights, "name", settings.backbone.name)
+        else:
+            check_size(weights, "width" if option == "width" else "levels", int(getattr(settings, option)))
+
+
 def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     """Return the options of `gvsl transfer`: store, task, weights, out, and TransferSettings as `settings`.
 
@@ -87,7 +101,7 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     parser.add_argument("--task", default="segmentation", metavar="NAME", help=what)
     what = (
         "the folder of a gvsl pretrain run, its model.safetensors, a name on the Hugging Face Hub such as owner/name, "
-        "or scratch for random weights"
+        "a checkpoint of nnU-Net or of nnssl (.pth), or scratch for random weights"
     )
     parser.add_argument("--weights", required=True, metavar="RUN|scratch", help=what)
     add_path(parser, "--out", "RUN", "the new folder of this run")

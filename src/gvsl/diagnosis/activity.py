@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.types import Features
 
 ACTIVATIONS = (nn.LeakyReLU, nn.ReLU, nn.ELU, nn.GELU, nn.SiLU, nn.PReLU)
@@ -44,7 +44,7 @@ class Activity:
 
 
 @torch.no_grad()
-def observe(backbone: UNet3D, volumes: Sequence[Tensor]) -> tuple[dict[str, Activity], list[Features]]:
+def observe(backbone: Backbone, volumes: Sequence[Tensor]) -> tuple[dict[str, Activity], list[Features]]:
     """Run a backbone on volumes; return the activity of each layer by name, and the features of each volume.
 
     Args:
@@ -64,10 +64,10 @@ def observe(backbone: UNet3D, volumes: Sequence[Tensor]) -> tuple[dict[str, Acti
 def layer_title(name: str) -> str:
     """Return the name of a layer for a reader.
 
-    >>> layer_title("encoder.0.1.2"), layer_title("stem.act")
-    ('encoder.0', 'stem.act')
+    >>> layer_title("encoder.0.1.2"), layer_title("encoder.stages.2.blocks.0.nonlin2"), layer_title("stem.act")
+    ('encoder.0', 'encoder.stages.2', 'stem.act')
     """
-    found = re.match(r"(encoder|decoder)\.\d+", name)
+    found = re.match(r"(encoder|decoder)\.((stages\.)?\d+|stem)", name)
     return found[0] if found else name
 
 

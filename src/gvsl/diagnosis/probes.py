@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gvsl.backbones import Backbone
 from gvsl.report.runs import Run
 
 MAX_OWN = 4
 MAX_SIDE = 48
 """Voxels along a probe's side: its middle is taken."""
 NOISE_SIDE = 32
+"""Least voxels along a side of noise, of which the last level of a network keeps two or more."""
 NOISE_CELL = 4
 """Voxels between two independent values of the noise."""
 
@@ -38,13 +40,14 @@ def noise_volumes(shape: Sequence[int], count: int, channels: int = 1) -> list[T
     return found
 
 
-def probes(run: Run, channels: int) -> tuple[list[Tensor], int]:
-    """Return the volumes to look at a run's network with, (1, channels, D, H, W), and how many are its own.
+def probes(run: Run, backbone: Backbone) -> tuple[list[Tensor], int]:
+    """Return the volumes to look at a run's network with, (1, in_channels, D, H, W), and how many are its own.
 
     A run keeps the first channel alone, so that a network of several is given noise.
     """
+    channels = backbone.in_channels
     own = own_volumes(run) if channels == 1 else []
-    shape = own[0].shape[2:] if own else (NOISE_SIDE,) * 3
+    shape = own[0].shape[2:] if own else (max(NOISE_SIDE, 2**backbone.levels),) * 3
     return own + noise_volumes(shape, 1 if len(own) > 1 else 2, channels), len(own)
 
 

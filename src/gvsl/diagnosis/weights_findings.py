@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gvsl.backbones import UNet3D, UNet3DSettings
+from gvsl.backbones import Backbone
 from gvsl.backbones.tensor_file import count_not_finite
-from gvsl.backbones.weights import HEADS_NAME, MODEL_NAME, PretrainedUNet3D
+from gvsl.backbones.weights import HEADS_NAME, MODEL_NAME, PretrainedBackbone, parse_size
 from gvsl.diagnosis.activity import Activity, effective_rank, largest_difference, layer_title, observe
 from gvsl.diagnosis.probes import probes
 from gvsl.heads.affine import ROTATION_LIMIT, SCALE_LIMIT, SHEAR_LIMIT
@@ -58,7 +58,7 @@ def unchanged_since_start(run: Run, method: Method) -> Iterator[Problem]:
     Only weights are compared: a bias may rightly have no gradient, such as one before a normalisation.
     """
     config = run.record.config
-    sizes = UNet3DSettings(**config["backbone"])
+    sizes = parse_size(method.backbone.size)
     name = str(config["method"])
     initial = build_method(name, PretrainSettings(seed=run.record.seed, backbone=sizes, pretext=method.settings))
     first = initial.parts()
@@ -76,21 +76,29 @@ def unchanged_since_start(run: Run, method: Method) -> Iterator[Problem]:
             yield _unchanged(f"{len(same)} of {plural(len(now), 'weight')} of the {part} part", same)
 
 
-def unchanged_norms(backbone: UNet3D, parts: Sequence[str]) -> Iterator[Problem]:
-    """Check that normalisations of trained parts have left the scale of 1 and the shift of 0 that they begin with."""
+def unchanged_norms(backbone: Backbone, parts: Sequence[str]) -> Iterator[Problem]:
+    """Check that normalisations of trained parts have left the scale and the shift of 0 that they begin with.
+
+    The scale is 1; 0 for the last of a residual block.
+    """
     norms = {
         name: module
         for name, module in backbone.named_modules()
-        if isinstance(module, nn.GroupNorm) and name.partition(".")[0] in parts
+        if isinstance(module, nn.GroupNorm | nn.InstanceNorm3d) and name.partition(".")[0] in parts
     }
-    same = [name for name, norm in norms.items() if bool((norm.weight == 1).all()) and not norm.bias.any()]
+    starts = (torch.ones_like, torch.zeros_like)
+    same = [
+        name
+        for name, norm in norms.items()
+        if not norm.bias.any() and any(torch.equal(norm.weight, start(norm.weight)) for start in starts)
+    ]
     if same:
         yield _unchanged(f"{len(same)} of {plural(len(norms), 'normalisation')}", same)
 
 
-def of_features(run: Run, backbone: PretrainedUNet3D) -> tuple[list[Problem], int]:
+def of_features(run: Run, backbone: PretrainedBackbone) -> tuple[list[Problem], int]:
     """Check what the backbone computes; return the problems, and how many of the run's own volumes it was given."""
-    volumes, own = probes(run, backbone.in_channels)
+    volumes, own = probes(run, backbone)
     layers, features = observe(backbone, volumes)
     known = backbone.provenance.get("pretrained")
     trained = known if isinstance(known, list) else ["encoder", "decoder"]
@@ -106,7 +114,7 @@ def of_features(run: Run, backbone: PretrainedUNet3D) -> tuple[list[Problem], in
 @torch.no_grad()
 def of_segmentation(run: Run, model: Segmenter) -> Iterator[Problem]:
     """Check that a segmenter finds more than one class in the run's own volumes; nothing without such volumes."""
-    volumes, own = probes(run, model.network.backbone.in_channels)
+    volumes, own = probes(run, model.network.backbone)
     classes = {int(value) for volume in volumes[:own] for value in model.network(volume).argmax(1).unique()}
     if len(classes) == 1:
         name = ["background", *model.labels.values()][classes.pop()]

@@ -40,6 +40,11 @@ def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
     model = require_segmenter(source, "monai")
     if source.backbone.in_channels != 1:
         raise UserError(f"{source.run} takes images of {source.backbone.in_channels} channels, a bundle of gvsl 1")
+    if source.backbone.name != "unet":
+        raise UserError(
+            f"{source.run} is a {source.backbone.name}, a bundle of gvsl holds its U-Net: give --to onnx, torchscript "
+            "or nnunet"
+        )
     for name in ("configs", "models", "scripts"):
         (folder / name).mkdir()
     write_text(folder / "scripts" / "__init__.py", '"""The network of this bundle."""\n')

@@ -1,23 +1,24 @@
-"""nnU-Net v2: checkpoint, plans, network module and trainer, with which stock nnU-Net starts from gvsl's U-Net."""
+"""nnU-Net v2: checkpoint, plans, trainer and, for `unet`, a module: with these, stock nnU-Net starts from a run."""
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from gvsl.backbones import Backbone
 from gvsl.backbones.compatibility import check_preprocessing
+from gvsl.backbones.nnunet import NNUNetBackbone
 from gvsl.errors import UserError
 from gvsl.export import gvsl_unet
-from gvsl.export.agreement import check
+from gvsl.export.agreement import check, divided_shapes
 from gvsl.export.nnunet_dataset import label_order, median_shape, write_cases
+from gvsl.export.nnunet_network import backbone_tensors, build_network, compared, is_whole_model, runner
 from gvsl.export.nnunet_plans import CONFIGURATION, NAME, dataset_json, patch_for, plans
 from gvsl.export.result import Exported, ExportSettings, agreement_line
-from gvsl.export.source import Source, tensors_of
+from gvsl.export.source import Source
 from gvsl.files import write_text
 from gvsl.records import read_record
 from gvsl.store import Store
@@ -32,9 +33,10 @@ TRAINER = "gvsl_trainer.py"
 
 
 def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
-    """Write checkpoint.pth, the plans, gvsl_unet.py and trainers/; with a store also its volumes as a dataset.
+    """Write checkpoint.pth, the plans and trainers/; with a store also its volumes as a dataset.
 
-    A run of segmentation also gets model/, with which nnU-Net predicts.
+    A run of segmentation also gets model/, with which nnU-Net predicts. gvsl_unet.py is the network of `unet`; those of
+    nnU-Net need none, and their model/ a head of kernel 1.
 
     Args:
         source: any run.
@@ -58,8 +60,8 @@ def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
             f"{source.run} scales intensities by percentiles, which nnU-Net's plans can't express: give --store STORE, "
             "whose prepared volumes are then exported"
         )
-    _write_code(folder)
-    torch.save({"network_weights": tensors_of(source.backbone)}, folder / "checkpoint.pth")
+    _write_code(source.backbone, folder)
+    torch.save({"network_weights": backbone_tensors(source.backbone)}, folder / "checkpoint.pth")
     median = None if store is None else median_shape(store)
     patch = patch_for(_crop(source), source.backbone.levels, median)
     order = None if store is None else label_order(store)
@@ -68,12 +70,14 @@ def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
         _write_json(folder / f"{NAME}.json", content)
     else:
         _write_dataset(source, store, folder, name, content)
-    network = _network(source)
-    if isinstance(source.model, Segmenter):
+    network = build_network(source)
+    if isinstance(source.model, Segmenter) and is_whole_model(source):
         kernel = source.model.network.head.kernel_size[0]
         of_model = plans(source, name, patch, prepared=store is not None, kernel=kernel)
         _write_model(source, source.model, network, folder / "model", of_model)
-    checked = check(_compared(source), _runner(source, network))
+    stock = isinstance(source.backbone, NNUNetBackbone)
+    shapes = divided_shapes(source.backbone.levels) if stock else None
+    checked = check(compared(source), runner(source, network), shapes)
     entries = {"dataset": name, "patch": patch, "check": checked}
     return Exported(entries, [agreement_line(checked), *_notes(source, store, patch)])
 
@@ -82,9 +86,10 @@ def _write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
-def _write_code(folder: Path) -> None:
+def _write_code(backbone: Backbone, folder: Path) -> None:
     unet = Path(gvsl_unet.__file__)
-    write_text(folder / unet.name, unet.read_text(encoding="utf-8"))
+    if not isinstance(backbone, NNUNetBackbone):  # whose networks nnU-Net has
+        write_text(folder / unet.name, unet.read_text(encoding="utf-8"))
     trainer = unet.with_name(TRAINER).read_text(encoding="utf-8")
     write_text(folder / "trainers" / TRAINER, trainer)
 
@@ -127,37 +132,6 @@ def _write_model(source: Source, model: Segmenter, network: nn.Module, folder: P
     torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
 
 
-def _network(source: Source) -> gvsl_unet.ForNNUNet:
-    """Return the network that nnU-Net builds from the plans, with the run's weights, in eval mode."""
-    backbone, model, head = source.backbone, source.model, {}
-    classes, kernel = 2, 0
-    if isinstance(model, Segmenter):
-        classes, kernel = 1 + len(model.labels), model.network.head.kernel_size[0]
-        last = f"heads.seg_layers.{backbone.levels - 2}"
-        head = {f"{last}.{key}": value for key, value in model.network.head.state_dict().items()}
-    strides = [[1, 1, 1]] + [[2, 2, 2]] * (backbone.levels - 1)
-    with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
-        network = gvsl_unet.ForNNUNet(backbone.in_channels, classes, source.channels, strides, kernel=kernel)
-    network.load_state_dict(network.state_dict() | tensors_of(backbone) | head)
-    return network.eval()
-
-
-def _compared(source: Source) -> Source:
-    """Return what the check compares: the logits of a run of segmentation, the features of any other."""
-    return source if isinstance(source.model, Segmenter) else replace(source, model=None)
-
-
-def _runner(source: Source, network: gvsl_unet.ForNNUNet) -> Callable[[Tensor], list[Tensor]]:
-    @torch.no_grad()
-    def run(image: Tensor) -> list[Tensor]:
-        if isinstance(source.model, Segmenter):
-            return [network(image)]
-        skips = network.encode(image)
-        return [network.decode(skips)[-1], skips[-1]] if _compared(source).has_decoder else [skips[-1]]
-
-    return run
-
-
 def _notes(source: Source, store: Store | None, patch: list[int]) -> list[str]:
     """Return what is not carried over."""
     spec, lines = source.backbone.preprocessing, []
@@ -167,6 +141,12 @@ def _notes(source: Source, store: Store | None, patch: list[int]) -> list[str]:
         if spec.crop != "none":
             lines.append(f"not carried over: the crop ({spec.crop}); nnU-Net keeps the whole image")
         lines.append("not carried over: smoothing before an axis shrinks; nnU-Net resamples without it")
+    if isinstance(source.model, Segmenter) and not is_whole_model(source):
+        side = source.model.network.head.kernel_size[0]
+        lines.append(
+            f"not carried over: the head, whose kernel of {side} nnU-Net's last layer can't hold, so that there is no "
+            "model/ to predict with; one trained with --kernel 1 is"
+        )
     if not source.has_decoder:
         lines.append(f"{source.backbone.method} trains the encoder alone: the decoder's weights are random")
     sides = " x ".join(map(str, patch))

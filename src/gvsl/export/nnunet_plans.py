@@ -1,8 +1,9 @@
-"""Plans of nnU-Net v2 that build gvsl's U-Net and prepare images as gvsl does, as far as plans can say it."""
+"""Plans of nnU-Net v2 that build a run's network and prepare images as gvsl does, as far as plans can say it."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from gvsl.export.nnunet_network import architecture
 from gvsl.export.source import Source
 from gvsl.preprocessing import preprocessing_values
 
@@ -10,7 +11,6 @@ NAME = "gvslPlans"
 CONFIGURATION = "3d_fullres"
 READER = "NibabelIOWithReorient"
 """nnU-Net's reader that turns images to RAS, with the axes reversed; the plans turn them back."""
-NETWORK = "gvsl_unet.ForNNUNet"
 CONTRACT = "gvsl"
 """Key of the plans, which nnU-Net passes over and copies to its results, with what gvsl needs to take these back."""
 OVERLAP = 0.5
@@ -36,7 +36,7 @@ def plans(
         patch: voxels along each axis.
         prepared: the images are a store's, and are not normalised; else they are clipped and scaled as the run's
             window, as nnU-Net's CTNormalization does with the lower bound as mean and the width as deviation.
-        kernel: side of the head's convolution, of a run of segmentation; 0 for nnU-Net's own last layer.
+        kernel: see `architecture`.
         labels: a store's label values in the order of nnU-Net's; None if they are the same.
     """
     channels, spec = source.backbone.in_channels, source.backbone.preprocessing
@@ -58,15 +58,7 @@ def plans(
         "resampling_fn_seg_kwargs": {"is_seg": True, **linear},
         "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
         "resampling_fn_probabilities_kwargs": {"is_seg": False, **linear},
-        "architecture": {
-            "network_class_name": NETWORK,
-            "arch_kwargs": {
-                "features_per_stage": source.channels,
-                "strides": [[1, 1, 1]] + [[2, 2, 2]] * (source.backbone.levels - 1),
-                "kernel": kernel,
-            },
-            "_kw_requires_import": [],
-        },
+        "architecture": architecture(source.backbone, kernel),
         "batch_dice": False,
     }
     lower, upper = (0.0, 1.0) if prepared else (spec.lower, spec.upper)

@@ -3,25 +3,25 @@
 from pathlib import Path
 from typing import Any, TypedDict
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from gvsl.backbones import BACKBONES, BackboneSettings, build_backbone
+from gvsl.backbones.nnunet import NNUNetBackbone, own_tensors
 from gvsl.backbones.tensor_file import refuse_not_finite
-from gvsl.backbones.weights import MAX_CHANNELS, MAX_LEVELS, PretrainedUNet3D, compare_keys
+from gvsl.backbones.weights import compare_keys, parse_size, pretrained_backbone
 from gvsl.cases import is_ignored
 from gvsl.errors import UserError
-from gvsl.export import gvsl_unet
-from gvsl.export.nnunet_plans import CONFIGURATION, CONTRACT, NETWORK, OVERLAP
+from gvsl.export.nnunet_network import OWN, architecture, last_layer, random_network
+from gvsl.export.nnunet_plans import CONFIGURATION, CONTRACT, OVERLAP
 from gvsl.preprocessing import parse_preprocessing
 from gvsl.readers import check_kind, read_json
-from gvsl.training.checkpoint_file import BROKEN, unpickled
+from gvsl.settings.backbones import own_settings
 from gvsl.transfer import SegmentationNetwork, Segmenter
+from gvsl.transfer.nnunet_checkpoint import read_network_weights
 
 CHECKPOINT = "checkpoint_final.pth"
 METHOD = "nnunet"
-SAFE = [np.float64(0).__reduce__()[0], np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
-"""What nnU-Net's curves are made of, beside plain values; nothing else is unpickled."""
 
 
 class Contract(TypedDict):
@@ -47,16 +47,17 @@ def read_results(folder: Path) -> Segmenter:
     """
     results, path = folder.resolve().parent, folder / CHECKPOINT
     plans, dataset = (_read_json(results / name) for name in ("plans.json", "dataset.json"))
-    weights = _read_weights(path)
+    weights = read_network_weights(path)
     try:
         labels = _labels(plans, dataset)
-        sizes = _sizes(plans, 1 + len(labels))
+        settings = _settings(plans)
         with torch.device("meta"):  # no size in the plans costs memory before the file is known to have its tensors
-            report = compare_keys(gvsl_unet.ForNNUNet(**sizes).state_dict(), weights)
+            expected = random_network(build_backbone(settings), 1 + len(labels)).state_dict()
+        report = compare_keys(expected, weights)
         if not report.complete:
             raise UserError(f"{path} does not fit its plans.json ({report}): copy both from one training")
         refuse_not_finite(weights, path)
-        return _build(plans, labels, sizes, weights)
+        return _build(plans, labels, settings, weights)
     except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise UserError(
             f"{results} has no plans of gvsl export --to nnunet ({error}): name a fold trained by them"
@@ -83,7 +84,7 @@ def _labels(plans: dict[str, Any], dataset: dict[str, Any]) -> dict[int, str]:
 
 
 def _build(
-    plans: dict[str, Any], labels: dict[int, str], sizes: dict[str, Any], weights: dict[str, Tensor]
+    plans: dict[str, Any], labels: dict[int, str], settings: BackboneSettings, weights: dict[str, Tensor]
 ) -> Segmenter:
     """Return the model with nnU-Net's weights, its last layer as a head of kernel 1.
 
@@ -91,13 +92,12 @@ def _build(
         KeyError: an entry of the plans is missing.
         ValueError: an entry is of another kind.
     """
-    channels = sizes["features_per_stage"]
+    backbone = pretrained_backbone(settings)
     with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
-        backbone = PretrainedUNet3D(sizes["input_channels"], channels[0], len(channels))
         network = SegmentationNetwork(backbone, 1 + len(labels), kernel=1)
-    backbone.load_state_dict({name: value for name, value in weights.items() if not name.startswith("heads.")})
-    last = f"heads.seg_layers.{backbone.levels - 2}"
-    head = {key: weights[f"{last}.{key}"] for key in ("weight", "bias")}
+    own = own_tensors(weights) if isinstance(backbone, NNUNetBackbone) else weights
+    backbone.load_state_dict({name: value for name, value in own.items() if not name.startswith("heads.")})
+    head = {key: weights[f"{last_layer(backbone)}.{key}"] for key in ("weight", "bias")}
     network.head.load_state_dict(network.head.state_dict() | head)
     backbone.preprocessing = parse_preprocessing(plans[CONTRACT]["preprocessing"])
     backbone.method, backbone.learnt_from = METHOD, None
@@ -111,26 +111,39 @@ def _build(
     return Segmenter(network, labels, backbone.preprocessing, (depth, height, width), OVERLAP)
 
 
-def _sizes(plans: dict[str, Any], classes: int) -> dict[str, Any]:
-    """Return the arguments of the network that the plans name; KeyError or ValueError if it is not gvsl's."""
+def _settings(plans: dict[str, Any]) -> BackboneSettings:
+    """Return the size of the backbone that the plans name.
+
+    Raises:
+        KeyError: an entry is missing.
+        ValueError: it is none of gvsl's backbones.
+    """
     configuration = plans["configurations"][CONFIGURATION]
-    architecture = configuration["architecture"]
-    if architecture["network_class_name"] != NETWORK:
-        raise ValueError(f"its network is {architecture['network_class_name']}")
-    chosen = architecture["arch_kwargs"]
+    found = configuration["architecture"]
+    names = {kind.architecture: name for name, kind in BACKBONES.items() if issubclass(kind, NNUNetBackbone)}
+    name = ({OWN: "unet"} | names).get(str(found["network_class_name"]))
+    if name is None:
+        raise ValueError(f"its network is {found['network_class_name']}")
+    chosen = found["arch_kwargs"]
+    check_kind(chosen, dict[str, Any], "arch_kwargs")
     channels = chosen["features_per_stage"]
     check_kind(channels, list[int], "features_per_stage")
-    if chosen["kernel"] != 0:
+    if chosen.get("kernel", 0) != 0:
         raise ValueError("it is a run of gvsl itself")
-    sound = 2 <= len(channels) <= MAX_LEVELS and 8 <= channels[0] <= MAX_CHANNELS and channels[0] % 8 == 0
-    if not sound or channels != [channels[0] * 2**level for level in range(len(channels))]:
-        raise ValueError(f"its levels have {channels} channels")
-    return {
-        "input_channels": len(configuration["normalization_schemes"]),
-        "num_classes": classes,
-        "features_per_stage": channels,
-        "strides": chosen["strides"],
-    }
+    if not channels:
+        raise ValueError("it has no levels")
+    size: dict[str, Any] = {"width": channels[0], "levels": len(channels)}
+    own = {"max_width": max(channels), "blocks": chosen.get("n_blocks_per_stage")}
+    size |= {key: own[key] for key in own_settings(name)} | {"name": name}
+    try:
+        settings = parse_size(size | {"in_channels": len(configuration["normalization_schemes"])})
+        with torch.device("meta"):
+            same = architecture(build_backbone(settings)) == found
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    if not same:
+        raise ValueError(f"its network is another {name} than gvsl's")
+    return settings
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -138,14 +151,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return read_json(path, dict[str, Any])
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error}): name a fold in the results of nnU-Net") from None
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the network's tensors; only tensors and plain values are unpickled."""
-    try:
-        weights = unpickled(path, SAFE)["network_weights"]
-        check_kind(weights, dict[str, Any], "network_weights")
-    except BROKEN as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path} is no whole checkpoint of nnU-Net ({reason}): copy it again") from None
-    return {name: value for name, value in weights.items() if isinstance(value, Tensor)}

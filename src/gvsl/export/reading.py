@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gvsl.backbones.weights import PretrainedUNet3D, load_backbone
+from gvsl.backbones.weights import PretrainedBackbone, load_backbone
 from gvsl.export.nnunet_results import is_results, read_results
 from gvsl.export.source import Source
 from gvsl.transfer import load_adapted
@@ -19,5 +19,5 @@ def read_source(run: Path) -> Source:
         return Source(run, load_backbone(run))
     model = read_results(run) if is_results(run) else load_adapted(run)
     backbone = model.network.backbone
-    assert isinstance(backbone, PretrainedUNet3D)
+    assert isinstance(backbone, PretrainedBackbone)
     return Source(run, backbone, model)

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.backbones.nnunet import NNUNetBackbone
+from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.errors import UserError
-from gvsl.export import gvsl_unet
+from gvsl.export import gvsl_unet, nnunet_plain
 from gvsl.preprocessing import preprocessing_values
 from gvsl.transfer import AdaptedNetwork, Classifier, Segmenter
 
@@ -19,7 +20,7 @@ class Source:
     """A run whose network is exported."""
 
     run: Path
-    backbone: PretrainedUNet3D
+    backbone: PretrainedBackbone
     """In eval mode, on the CPU."""
     model: Segmenter | Classifier | None = None
     """The network of a transfer run; None for a pre-training run."""
@@ -32,7 +33,7 @@ class Source:
     @property
     def channels(self) -> list[int]:
         """Channels of the backbone's levels, from the finest on."""
-        return [self.backbone.width * 2**level for level in range(self.backbone.levels)]
+        return self.backbone.channels
 
     @property
     def has_decoder(self) -> bool:
@@ -56,8 +57,11 @@ def tensors_of(network: nn.Module) -> dict[str, Tensor]:
 def plain_network(source: Source) -> nn.Module:
     """Return the source's network in plain PyTorch, in eval mode: it computes in float32, with random numbers nowhere.
 
-    It is a `gvsl_unet.Segmenter`, `Classifier`, `Features`, or `Encoder` where the method trained no decoder.
+    It is a `gvsl_unet.Segmenter`, `Classifier`, `Features`, or `Encoder` where the method trained no decoder; for
+    backbones of nnU-Net that of the same name in `nnunet_plain`.
     """
+    if isinstance(source.backbone, NNUNetBackbone):
+        return _plain_nnunet(source, source.backbone)
     network: nn.Module
     size = source.backbone.in_channels, source.channels
     with torch.random.fork_rng(devices=[]):  # initialising weights must not advance the caller's generator
@@ -74,6 +78,18 @@ def plain_network(source: Source) -> nn.Module:
     if isinstance(network, gvsl_unet.Encoder | gvsl_unet.Classifier):
         tensors = {name: value for name, value in tensors.items() if not name.startswith("decoder.")}
     network.load_state_dict(tensors)
+    return network.eval()
+
+
+def _plain_nnunet(source: Source, backbone: NNUNetBackbone) -> nn.Module:
+    network: nn.Module
+    with torch.random.fork_rng(devices=[]):
+        if isinstance(source.model, Segmenter):
+            network = nnunet_plain.Segmenter(backbone, source.model.network.head)
+        elif isinstance(source.model, Classifier):
+            network = nnunet_plain.Classifier(backbone, source.model.network.head)
+        else:
+            network = nnunet_plain.Features(backbone) if source.has_decoder else nnunet_plain.Encoder(backbone)
     return network.eval()
 
 
@@ -102,7 +118,7 @@ def contract(source: Source) -> dict[str, Any]:
     entries: dict[str, Any] = {
         "run": source.name,
         "method": backbone.method,
-        "backbone": {"in_channels": backbone.in_channels, "width": backbone.width, "levels": backbone.levels},
+        "backbone": backbone.size,
         "input": {
             "shape": ["batch", backbone.in_channels, "right", "anterior", "superior"],
             "range": [0, 1],

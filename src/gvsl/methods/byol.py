@@ -7,7 +7,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.heads import ProjectionHead
 from gvsl.losses import symmetric_negative_cosine
 from gvsl.methods.encoder import global_features, in_float32
@@ -25,13 +25,14 @@ class BYOL(TwoViewMethod):
     Raises:
         ValueError: the momentum is out of range, or the views can't be drawn.
 
+    >>> from gvsl.backbones import UNet3D
     >>> list(BYOL(UNet3D(width=8)).parts())  # the target is not trained
     ['encoder', 'projector', 'predictor']
     """
 
     heads = ("projector", "predictor")
 
-    def __init__(self, backbone: UNet3D, settings: BYOLSettings | None = None) -> None:
+    def __init__(self, backbone: Backbone, settings: BYOLSettings | None = None) -> None:
         settings = settings or BYOLSettings()
         super().__init__(backbone, settings)
         if not 0 <= settings.momentum < 1:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gvsl.augment import change_appearance, draw_appearance
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.geometry import spatial_shape
 from gvsl.methods.distributed import broadcast_parameters, gather_objects
 from gvsl.methods.embedding_metrics import EMBEDDING_METRICS, embedding_metrics
@@ -35,6 +35,7 @@ class DeepCluster(EncoderMethod):
     Raises:
         ValueError: a setting is out of range.
 
+    >>> from gvsl.backbones import UNet3D
     >>> method = DeepCluster(UNet3D(width=8), DeepClusterSettings(clusters=2, components=2))
     >>> volumes = [(name, torch.rand(1, 16, 16, 16)) for name in "abcd"]
     >>> logged = method.start_epoch(volumes, torch.Generator().manual_seed(0))
@@ -53,7 +54,7 @@ class DeepCluster(EncoderMethod):
         *EMBEDDING_METRICS,
     )
 
-    def __init__(self, backbone: UNet3D, settings: DeepClusterSettings | None = None) -> None:
+    def __init__(self, backbone: Backbone, settings: DeepClusterSettings | None = None) -> None:
         super().__init__(backbone)
         self.settings = settings = settings or DeepClusterSettings()
         for name, minimum in (("clusters", 2), ("components", 1), ("least_epoch", 1)):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gvsl.augment import draw_spatial
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.geometry import spatial_shape, warp
 from gvsl.methods.method import Method
 from gvsl.settings.augment import SpatialSettings
@@ -25,7 +25,7 @@ class EncoderMethod(Method):
     heads: tuple[str, ...]
     """Names of the trained modules besides the encoder."""
 
-    def __init__(self, backbone: UNet3D) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
         backbone.decoder.requires_grad_(False)
@@ -52,7 +52,7 @@ def move(images: Tensor, settings: SpatialSettings, generator: torch.Generator) 
     return warp(images, draw_spatial(len(images), spatial_shape(images), settings, generator), padding="border")
 
 
-def global_features(backbone: UNet3D, images: Tensor, chunk: int | None = None) -> Tensor:
+def global_features(backbone: Backbone, images: Tensor, chunk: int | None = None) -> Tensor:
     """Return the encoder's features averaged over space, in float32 or higher.
 
     Args:
@@ -64,6 +64,7 @@ def global_features(backbone: UNet3D, images: Tensor, chunk: int | None = None) 
     Returns:
         (B, global_channels).
 
+    >>> from gvsl.backbones import UNet3D
     >>> global_features(UNet3D(width=8), torch.rand(3, 1, 16, 16, 16), chunk=2).shape
     torch.Size([3, 128])
     """
@@ -74,7 +75,7 @@ def global_features(backbone: UNet3D, images: Tensor, chunk: int | None = None) 
     )
 
 
-def _pooled(backbone: UNet3D, images: Tensor) -> Tensor:
+def _pooled(backbone: Backbone, images: Tensor) -> Tensor:
     features = backbone.encode(images)
     return features.to(torch.promote_types(features.dtype, torch.float32)).mean(dim=(2, 3, 4))
 

@@ -12,7 +12,7 @@ from gvsl.augment import (
     draw_appearance,
     draw_spatial,
 )
-from gvsl.backbones import UNet3D, coarsest, levels_for
+from gvsl.backbones import Backbone, coarsest, levels_for
 from gvsl.cases import IGNORED
 from gvsl.geometry import gaussian_smooth, inside, nonpositive_jacobian_fraction, spatial_shape, warp
 from gvsl.heads import Matching, RestorationHead, ZMatchingHead
@@ -38,6 +38,7 @@ class GVSL(Method):
     Raises:
         ValueError: both matching and restoration are switched off, or the boxes can't be drawn.
 
+    >>> from gvsl.backbones import UNet3D
     >>> method = GVSL(UNet3D(width=8))
     >>> batch = PairBatch(torch.rand(1, 1, 16, 16, 16), torch.rand(1, 1, 16, 16, 16), ["a"], ["b"])
     >>> list(method.training_step(batch, torch.Generator().manual_seed(0)))
@@ -52,7 +53,7 @@ class GVSL(Method):
         LoggedMetric("carried_labels", "Dice loss of carried labels", "lower"),
     )
 
-    def __init__(self, backbone: UNet3D, settings: GVSLSettings | None = None) -> None:
+    def __init__(self, backbone: Backbone, settings: GVSLSettings | None = None) -> None:
         super().__init__()
         self.settings = settings = settings or GVSLSettings()
         if settings.labels and not settings.matching:
@@ -264,33 +265,36 @@ class GVSL(Method):
         return {"loss": self.settings.labels_weight * error, "carried_labels": error.detach()}
 
 
-def gvsl_no_matching(backbone: UNet3D, settings: GVSLSettings | None = NO_MATCHING) -> GVSL:
+def gvsl_no_matching(backbone: Backbone, settings: GVSLSettings | None = NO_MATCHING) -> GVSL:
     """GVSL without its matching: restore a damaged volume (Table 1, "w/o Z-Matching").
 
     Reference: He et al. (2023), https://arxiv.org/abs/2303.00874
 
+    >>> from gvsl.backbones import UNet3D
     >>> list(gvsl_no_matching(UNet3D(width=8)).parts())
     ['backbone', 'restoration']
     """
     return GVSL(backbone, settings or NO_MATCHING)
 
 
-def gvsl_no_restoration(backbone: UNet3D, settings: GVSLSettings | None = NO_RESTORATION) -> GVSL:
+def gvsl_no_restoration(backbone: Backbone, settings: GVSLSettings | None = NO_RESTORATION) -> GVSL:
     """GVSL without its restoration: match two subjects' volumes (Table 1, "w/o Fundament").
 
     Reference: He et al. (2023), https://arxiv.org/abs/2303.00874
 
+    >>> from gvsl.backbones import UNet3D
     >>> list(gvsl_no_restoration(UNet3D(width=8)).parts())
     ['backbone', 'affine', 'deformable']
     """
     return GVSL(backbone, settings or NO_RESTORATION)
 
 
-def gvsl_no_affine(backbone: UNet3D, settings: GVSLSettings | None = NO_AFFINE) -> GVSL:
+def gvsl_no_affine(backbone: Backbone, settings: GVSLSettings | None = NO_AFFINE) -> GVSL:
     """GVSL without its affine head: match only locally, and restore (Table 1, "w/o Affine head").
 
     Reference: He et al. (2023), https://arxiv.org/abs/2303.00874
 
+    >>> from gvsl.backbones import UNet3D
     >>> list(gvsl_no_affine(UNet3D(width=8)).parts())
     ['backbone', 'restoration', 'deformable']
     """

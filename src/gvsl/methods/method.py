@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.records.metrics import LoggedMetric
 from gvsl.types import PairBatch
 
@@ -17,7 +17,7 @@ LOSS = LoggedMetric("loss", "Total loss", "lower")
 class Method(nn.Module):
     """A backbone with the heads of a pretext task, and one training step."""
 
-    backbone: UNet3D
+    backbone: Backbone
     """The network that is kept after pre-training."""
     settings: Any
     """The method's settings, a frozen dataclass."""

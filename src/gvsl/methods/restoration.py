@@ -22,7 +22,7 @@ from gvsl.augment import (
     shuffle,
 )
 from gvsl.augment.draw import bernoulli
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.geometry import spatial_shape
 from gvsl.heads import RestorationHead
 from gvsl.methods.encoder import all_volumes, move
@@ -45,7 +45,7 @@ class Restoration(Method):
 
     logs = (LOSS, *RESTORATION_METRICS)
 
-    def __init__(self, backbone: UNet3D) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
         self.restoration = RestorationHead(backbone.local_channels, backbone.in_channels)
@@ -86,11 +86,12 @@ class Denoising(Restoration):
     Raises:
         ValueError: `sigma` is not positive.
 
+    >>> from gvsl.backbones import UNet3D
     >>> Denoising(UNet3D(width=8)).restore(torch.rand(1, 1, 16, 16, 16)).shape
     torch.Size([1, 1, 16, 16, 16])
     """
 
-    def __init__(self, backbone: UNet3D, settings: DenoisingSettings | None = None) -> None:
+    def __init__(self, backbone: Backbone, settings: DenoisingSettings | None = None) -> None:
         super().__init__(backbone)
         self.settings = settings = settings or DenoisingSettings()
         if not settings.sigma > 0:
@@ -111,13 +112,14 @@ class Inpainting(Restoration):
     Raises:
         ValueError: the boxes can't be drawn.
 
+    >>> from gvsl.backbones import UNet3D
     >>> image = torch.zeros(1, 1, 16, 16, 16)
     >>> damaged, original = Inpainting(UNet3D(width=8)).damage(image, torch.Generator().manual_seed(0))
     >>> bool((damaged != original).any())
     True
     """
 
-    def __init__(self, backbone: UNet3D, settings: InpaintingSettings | None = None) -> None:
+    def __init__(self, backbone: Backbone, settings: InpaintingSettings | None = None) -> None:
         super().__init__(backbone)
         self.settings = settings = settings or InpaintingSettings()
         check_boxes(settings.smallest, settings.largest, settings.most_boxes)
@@ -136,13 +138,14 @@ class ModelsGenesis(Restoration):
     Raises:
         ValueError: the boxes can't be drawn.
 
+    >>> from gvsl.backbones import UNet3D
     >>> image = torch.rand(1, 1, 16, 16, 16)
     >>> damaged, original = ModelsGenesis(UNet3D(width=8)).damage(image, torch.Generator().manual_seed(0))
     >>> damaged.shape == original.shape == image.shape
     True
     """
 
-    def __init__(self, backbone: UNet3D, settings: ModelsGenesisSettings | None = None) -> None:
+    def __init__(self, backbone: Backbone, settings: ModelsGenesisSettings | None = None) -> None:
         super().__init__(backbone)
         self.settings = settings = settings or ModelsGenesisSettings()
         check_boxes(settings.inner_smallest, settings.inner_largest, settings.most_boxes)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gvsl.augment import ROTATIONS, draw_rotation, rotate
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.methods.encoder import EncoderMethod, all_volumes, global_features, in_float32, move
 from gvsl.methods.method import LOSS
 from gvsl.records.metrics import LoggedMetric
@@ -21,6 +21,7 @@ class Rotation(EncoderMethod):
     Reference: S. Gidaris, P. Singh and N. Komodakis. Unsupervised Representation Learning by Predicting Image
     Rotations. ICLR 2018. https://arxiv.org/abs/1803.07728
 
+    >>> from gvsl.backbones import UNet3D
     >>> Rotation(UNet3D(width=8)).classify(torch.rand(2, 1, 16, 16, 16)).shape
     torch.Size([2, 10])
     """
@@ -29,7 +30,7 @@ class Rotation(EncoderMethod):
     heads = ("classifier",)
     logs = (LOSS, LoggedMetric("accuracy", "Rotation accuracy", "higher"))
 
-    def __init__(self, backbone: UNet3D, settings: RotationSettings | None = None) -> None:
+    def __init__(self, backbone: Backbone, settings: RotationSettings | None = None) -> None:
         super().__init__(backbone)
         self.settings = settings or RotationSettings()
         self.classifier = nn.Linear(backbone.global_channels, len(ROTATIONS))

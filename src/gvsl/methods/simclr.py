@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.heads import ProjectionHead
 from gvsl.losses import nt_xent
 from gvsl.methods.distributed import all_gather, local_offset
@@ -19,6 +19,7 @@ class SimCLR(TwoViewMethod):
     Raises:
         ValueError: the temperature is not positive, or the views can't be drawn.
 
+    >>> from gvsl.backbones import UNet3D
     >>> import torch
     >>> SimCLR(UNet3D(width=8)).embed(torch.rand(4, 1, 16, 16, 16)).shape
     torch.Size([4, 128])
@@ -26,7 +27,7 @@ class SimCLR(TwoViewMethod):
 
     heads = ("projector",)
 
-    def __init__(self, backbone: UNet3D, settings: SimCLRSettings | None = None) -> None:
+    def __init__(self, backbone: Backbone, settings: SimCLRSettings | None = None) -> None:
         settings = settings or SimCLRSettings()
         super().__init__(backbone, settings)
         if not settings.temperature > 0:

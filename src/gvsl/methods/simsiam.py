@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.heads import ProjectionHead
 from gvsl.losses import symmetric_negative_cosine
 from gvsl.methods.encoder import in_float32
@@ -19,13 +19,14 @@ class SimSiam(TwoViewMethod):
     Raises:
         ValueError: the views can't be drawn.
 
+    >>> from gvsl.backbones import UNet3D
     >>> list(SimSiam(UNet3D(width=8)).parts())
     ['encoder', 'projector', 'predictor']
     """
 
     heads = ("projector", "predictor")
 
-    def __init__(self, backbone: UNet3D, settings: SimSiamSettings | None = None) -> None:
+    def __init__(self, backbone: Backbone, settings: SimSiamSettings | None = None) -> None:
         settings = settings or SimSiamSettings()
         super().__init__(backbone, settings)
         size, norm = settings.projection, settings.norm

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gvsl.augment import ViewSettings, check_views, draw_views, make_view
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.geometry import spatial_shape
 from gvsl.methods.embedding_metrics import EMBEDDING_METRICS, embedding_metrics, retrieval_accuracy
 from gvsl.methods.encoder import EncoderMethod, all_ids, all_volumes, global_features, in_float32
@@ -33,7 +33,7 @@ class TwoViewMethod(EncoderMethod):
     )
     projector: nn.Module
 
-    def __init__(self, backbone: UNet3D, settings: Any) -> None:
+    def __init__(self, backbone: Backbone, settings: Any) -> None:
         super().__init__(backbone)
         self.settings = settings
         check_views(settings.views)

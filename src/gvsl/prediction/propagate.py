@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.cases import Case
 from gvsl.datasets import folder
 from gvsl.datasets.channels import put_together
@@ -132,7 +132,7 @@ class _Targets:
 
 
 def _in_files(paths: Sequence[Path], method: GVSL) -> _Targets:
-    assert isinstance(method.backbone, PretrainedUNet3D)
+    assert isinstance(method.backbone, PretrainedBackbone)
     preprocessing = method.backbone.preprocessing
     require_lungmask(preprocessing)
     images = put_together(find_images(paths), preprocessing.channels)
@@ -229,7 +229,7 @@ def _read(
     settings: PropagateSettings,
 ) -> tuple[dict[Store, list[str]], AtlasSet]:
     """Return the ids of each store's atlases, and the atlases; folders are prepared into stores in `out` for it."""
-    assert isinstance(method.backbone, PretrainedUNet3D)
+    assert isinstance(method.backbone, PretrainedBackbone)
     preprocessing = method.backbone.preprocessing
     unique = list({real_path(path): path for path in sources}.values())
     with tempfile.TemporaryDirectory(prefix=".gvsl-", dir=out) as scratch:

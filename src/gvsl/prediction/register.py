@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.files import claimed, refuse_existing, refuse_long_name, whole_file, whole_folder, write_text
@@ -141,7 +141,7 @@ class _Registration:
         self.weights, self.settings, self.render, self.tell = weights, settings, render, tell
         self.device = find_device(settings.device)
         self.method: GVSL = load_matcher(weights)
-        assert isinstance(self.method.backbone, PretrainedUNet3D)
+        assert isinstance(self.method.backbone, PretrainedBackbone)
         self.preprocessing: Preprocessing = self.method.backbone.preprocessing
         if self.preprocessing.channel_count > 1:
             names = names_of(self.preprocessing)

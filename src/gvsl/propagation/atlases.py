@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from gvsl.backbones.compatibility import check_preprocessing
-from gvsl.backbones.weights import CONFIG_NAME, HEADS_NAME, MODEL_NAME, PretrainedUNet3D, find_weights
+from gvsl.backbones.weights import CONFIG_NAME, HEADS_NAME, MODEL_NAME, PretrainedBackbone, find_weights
 from gvsl.cases import IGNORED
 from gvsl.errors import UserError
 from gvsl.methods import GVSL, GVSLSettings
@@ -47,7 +47,7 @@ def load_matcher(run: Path) -> GVSL:
     """
     method = load_method(run)
     if not isinstance(method, GVSL) or method.matching is None:
-        name = method.backbone.method if isinstance(method.backbone, PretrainedUNet3D) else "another method"
+        name = method.backbone.method if isinstance(method.backbone, PretrainedBackbone) else "another method"
         raise UserError(
             f"{run} was pre-trained by {name}, which does not match volumes: name a run of gvsl, gvsl-no-restoration "
             "or gvsl-no-affine"
@@ -69,7 +69,7 @@ def check_matcher(method: GVSL, run: Path, store: Store, allow_mismatch: bool = 
     Raises:
         UserError: it wasn't, unless a mismatch is allowed.
     """
-    assert isinstance(method.backbone, PretrainedUNet3D)
+    assert isinstance(method.backbone, PretrainedBackbone)
     check_preprocessing(method.backbone, run, store, allow_mismatch)
 
 

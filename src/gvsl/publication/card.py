@@ -7,6 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 import yaml
 
+from gvsl.backbones import BACKBONES
 from gvsl.backbones.compatibility import prepare_options
 from gvsl.backbones.provenance import LABELS
 from gvsl.data import DataSettings
@@ -95,15 +96,17 @@ def _front_matter(config: Mapping[str, Any], head: Mapping[str, Any], statement:
 
 
 def _summary(run: Run, config: Mapping[str, Any], head: Mapping[str, Any]) -> list[str]:
-    size = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in config["backbone"].items())
+    values = dict(config["backbone"])
+    title = BACKBONES[values.pop("name", "unet")].title
+    size = f"{title}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
     if not head:
         labels = len(config["provenance"].get(LABELS, {}))
         which = f"with the labels of {labels} cases" if labels else "without labels"
         how = f"pre-trained {which} by gvsl's `{config['method']}`"
-        return [f"A backbone of 3D medical images (U-Net: {size}), {how}."]
+        return [f"A backbone of 3D medical images ({size}), {how}."]
     how = MODES.get(str(run.record.config.get("mode")), "trained")
     start = "" if config["method"] == "scratch" else f" (pre-trained by `{config['method']}`)"
-    return [f"A network for the {head['kind']} of 3D medical images (U-Net: {size}), {how}{start} with gvsl."]
+    return [f"A network for the {head['kind']} of 3D medical images ({size}), {how}{start} with gvsl."]
 
 
 def _loading(head: Mapping[str, Any], statement: Statement, channels: int) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gvsl.backbones.provenance import LABELS
-from gvsl.backbones.weights import FORMAT, PretrainedUNet3D
+from gvsl.backbones.weights import FORMAT, PretrainedBackbone
 from gvsl.datasets.tasks import TASKS
 from gvsl.methods import METHODS
 from gvsl.preprocessing import PRESETS, preprocessing_values
@@ -20,7 +20,7 @@ VERSION = re.compile(r"[0-9][\w.+]{0,30}")
 WORD = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
-def published_config(backbone: PretrainedUNet3D, size: Mapping[str, Any]) -> dict[str, Any]:
+def published_config(backbone: PretrainedBackbone, size: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config.json to publish.
 
     Args:
@@ -77,4 +77,6 @@ def _is_of_size(name: str, value: Any) -> bool:
     """Return True for an entry that says how large a backbone is, or which one it is."""
     if name == "name":
         return isinstance(value, str) and WORD.fullmatch(value) is not None
+    if name == "blocks":
+        return isinstance(value, list) and all(type(count) is int for count in value)
     return WORD.fullmatch(name.replace("_", "-")) is not None and type(value) is int

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gvsl.backbones.provenance import HASHES_NAME, format_hashes
 from gvsl.backbones.tensor_file import read_tensors
-from gvsl.backbones.weights import CONFIG_NAME, MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone, read_config
+from gvsl.backbones.weights import CONFIG_NAME, MODEL_NAME, PretrainedBackbone, find_weights, load_backbone, read_config
 from gvsl.errors import UserError
 from gvsl.files import naming, whole_folder, write_text
 from gvsl.publication.card import model_card
@@ -68,7 +68,7 @@ def _head_config(run: Path) -> dict[str, Any]:
     return read_config(run / HEAD_CONFIG)
 
 
-def _images(backbone: PretrainedUNet3D) -> int | None:
+def _images(backbone: PretrainedBackbone) -> int | None:
     return None if backbone.learnt_from is None else len(backbone.learnt_from)
 
 

@@ -45,6 +45,9 @@ ADDED_LATER: Mapping[str, Any] = {
     "data.jitter": 0.05,
     "levels": 5,
     "backbone.levels": 5,
+    "backbone.name": "unet",
+    "backbone.blocks": [],
+    "backbone.max_width": 320,
     "pretext.affine_head": "pooled",
     "pretext.deformable_head": "direct",
     "pretext.symmetric": False,
@@ -68,8 +71,10 @@ PRETEXT_LABELS = "pretext.labels"
 """The cases whose labels a pre-training sees; with a suffix, their weight."""
 CARRIED = "carried"
 """The mode of a run that trains nothing: labels are carried onto the cases that are scored."""
-PRETRAINING = ("data.", "backbone.", "pretext.")
-"""The groups of settings that only pre-trainings have."""
+PRETRAINING = ("data.", "backbone.levels", "pretext.")
+"""The settings and groups of settings that only pre-trainings have."""
+NETWORK = ("backbone.name", "backbone.blocks", "backbone.max_width")
+"""Which network the backbone is, of pre-trainings and transfers; `ADDED_LATER` has what it was without a choice."""
 MATCHING = "pretext.matching"
 """A setting that all records of gvsl and its ablations have; the pretext settings of `ADDED_LATER` are theirs."""
 NOT_SETTINGS = (
@@ -135,7 +140,12 @@ def _before_they_existed(kind: str, recorded: Mapping[str, Any]) -> dict[str, An
     """Return the values of `ADDED_LATER` that apply to a run; none if it recorded no settings, as one that failed."""
     if recorded.keys() <= {LABELS, "seed", "mode"}:
         return {}
-    found = {name: value for name, value in ADDED_LATER.items() if name.startswith(PRETRAINING) == (kind == "pretrain")}
+    pretrains = kind == "pretrain"
+    found = {
+        name: value
+        for name, value in ADDED_LATER.items()
+        if name in NETWORK or name.startswith(PRETRAINING) == pretrains
+    }
     if MATCHING not in recorded:
         found = {name: value for name, value in found.items() if not name.startswith("pretext.")}
     return found

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from gvsl.errors import UserError
 from gvsl.settings import ARM, NOTHING, Loggers, check_settings, choices_of
-from gvsl.settings.backbones import UNet3DSettings
+from gvsl.settings.backbones import BackboneSettings
 from gvsl.settings.data import DataSettings
 from gvsl.text import one_of
 
@@ -71,7 +71,7 @@ class PretrainSettings:
 
     seed: int = field(default=0, metadata=ARM)
     """Seed of the initial weights, the pairs and their augmentation."""
-    backbone: UNet3DSettings = field(default_factory=UNet3DSettings)
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
     """Network to pre-train."""
     data: DataSettings = field(default_factory=DataSettings)
     """Pairs of volumes to train on."""

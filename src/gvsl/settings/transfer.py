@@ -6,6 +6,7 @@ from typing import Literal
 from gvsl.errors import UserError
 from gvsl.settings import ARM, EXTRAS, NOTHING, Levels, check_settings
 from gvsl.settings.augment import AcquisitionSettings, SpatialSettings
+from gvsl.settings.backbones import NetworkSettings
 from gvsl.settings.carrying import CarrySettings
 
 SPATIAL = SpatialSettings(rate=0.8)
@@ -128,6 +129,8 @@ class TransferSettings:
     """Maximum input size in voxels, one side or three; a smaller volume is used whole."""
     overlap: float = 0.5
     """Fraction of a window that overlaps the next one, where a volume is larger than the crop."""
+    backbone: NetworkSettings = field(default_factory=NetworkSettings)
+    """Network of a randomly initialised backbone; pre-trained weights have their own."""
     width: int = 32
     """Channels of the first level of a randomly initialised backbone; pre-trained weights have their own."""
     levels: Levels = 5

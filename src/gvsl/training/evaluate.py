@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gvsl.backbones.compatibility import check_preprocessing
-from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.data import read_crop
 from gvsl.data.crop import Shape
 from gvsl.files import claimed
@@ -51,7 +51,7 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
 def _evaluate(run: Path, store: Store, split: str) -> RunRecord:
     record = read_record(run)
     method = load_method(run)
-    assert isinstance(method.backbone, PretrainedUNet3D)  # load_method puts it there
+    assert isinstance(method.backbone, PretrainedBackbone)  # load_method puts it there
     check_preprocessing(method.backbone, run, store)
     if not any(split in case.splits for case in store.cases.values()):
         split = "pretrain"

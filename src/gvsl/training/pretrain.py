@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gvsl.backbones import UNet3D, levels_for
+from gvsl.backbones import build_backbone, levels_for
 from gvsl.backbones.provenance import LABELS, image_hashes, short_hash
 from gvsl.backbones.weights import save_weights
 from gvsl.data import PairStream, crop_for
@@ -21,7 +21,7 @@ from gvsl.methods import METHODS, Method
 from gvsl.records import CURVES_NAME, RECORD_NAME, RunRecord, environment, read_record, utc_now, write_record
 from gvsl.records.comparability import HASH_DIGITS, changes
 from gvsl.settings import effects_of
-from gvsl.settings.backbones import UNet3DSettings
+from gvsl.settings.backbones import BackboneSettings
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.store import Store
 from gvsl.text import note, one_of
@@ -71,6 +71,7 @@ def _pretrain(store: Store, out: Path, settings: PretrainSettings, method: str, 
     stream = PairStream(store, settings.data, settings.seed, first_step, network.labelled)
     config["data"]["crop"] = list(stream.crop)
     try:
+        network.backbone.check(stream.crop)
         network.check(stream.crop, len(stream.ids))
     except ValueError as error:
         raise UserError(f"{method}: {error}") from error
@@ -134,12 +135,10 @@ def build_method(method: str, settings: PretrainSettings) -> Method:
         UserError: there is no such method, or it can't be built from the settings, in which `levels` is a number.
     """
     one_of(METHODS, "method", method)
-    if settings.backbone.levels == "auto":
-        raise UserError("backbone.levels is auto, but there is no crop to choose it by: give a number")
     try:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
-            return METHODS[method](UNet3D(**asdict(settings.backbone)), settings.pretext)
+            return METHODS[method](build_backbone(settings.backbone), settings.pretext)
     except ValueError as error:
         raise UserError(f"{method}: {error}") from error
 
@@ -147,7 +146,7 @@ def build_method(method: str, settings: PretrainSettings) -> Method:
 def _resolve_channels(store: Store, settings: PretrainSettings) -> PretrainSettings:
     """Return the settings with the store's number of channels; UserError if another one is given."""
     given, channels = settings.backbone.in_channels, store.channel_count
-    if given not in (UNet3DSettings.in_channels, channels):
+    if given not in (BackboneSettings.in_channels, channels):
         raise UserError(f"backbone.in_channels is {given}, but {store.path} has {channels} channels: leave it out")
     return replace(settings, backbone=replace(settings.backbone, in_channels=channels))
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from gvsl.backbones import UNet3D
-from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.methods import GVSL
 from gvsl.propagation import PropagationSettings
 from gvsl.propagation.atlases import check_matcher, load_matcher, read_atlases
@@ -104,7 +104,7 @@ def carried_config(
         "carry_failed": failed,
         "carry_templates": templates,
         "weights": "scratch" if weights is None else str(weights),
-        "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedUNet3D) else None,
+        "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedBackbone) else None,
         "leakage": describe_leakage(method.backbone, task.store),
         "method": method_of(method.backbone),
         "train_cases": list(task.train),

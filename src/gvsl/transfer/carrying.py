@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.cases import HELD_OUT
 from gvsl.errors import UserError
 from gvsl.methods import GVSL
@@ -33,7 +33,7 @@ class CarriedPool:
     labels: CarriedLabels
     run: Path
     """The pre-training that matched."""
-    matcher: PretrainedUNet3D
+    matcher: PretrainedBackbone
     """Its backbone, with the images that it was trained on."""
     leakage: str
     """What those and the images that are held out have in common."""
@@ -108,7 +108,7 @@ def carry_labels(
     """
     method = load_matcher(run)
     check_matcher(method, run, store, allow_preprocessing_mismatch)
-    assert isinstance(method.backbone, PretrainedUNet3D)
+    assert isinstance(method.backbone, PretrainedBackbone)
     check_leakage(method.backbone, run, store, allow_leakage)
     check_labels_seen(method.backbone, run, store, train, allow_leakage)
     targets = volumes_to_label(store, train, settings)

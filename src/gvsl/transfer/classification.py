@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 from torch.nn import functional
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.io import Box
 from gvsl.metrics.bootstrap import bootstrap, draw_counts, percentile_interval
 from gvsl.metrics.ranking import auc_of_draws, average_precision
@@ -48,7 +48,7 @@ class Classification:
         self.train = draw_labelled(labelled, settings.labels, settings.seed, classes)
         self.targets = check_targets(store, {"train": self.train, "val": self.val, "test": self.test_cases})
 
-    def build(self, backbone: UNet3D) -> ClassificationNetwork:
+    def build(self, backbone: Backbone) -> ClassificationNetwork:
         """Add a linear layer to the backbone."""
         frozen = self.settings.mode == "linear"
         return ClassificationNetwork(backbone, frozen=frozen, precision=self.settings.precision)

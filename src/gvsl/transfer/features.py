@@ -67,7 +67,7 @@ class FrozenFeatures:
     def _size(self, box: Box) -> int:
         """Return the bytes of a box's features."""
         voxels = prod(side.stop - side.start for side in box)
-        return FLOAT16_BYTES * self.network.backbone.width * voxels
+        return FLOAT16_BYTES * self.network.backbone.local_channels * voxels
 
 
 class PooledFeatures:

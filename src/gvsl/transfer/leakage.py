@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.backbones.provenance import LABELS, image_hashes, short_hash
-from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.cases import HELD_OUT
 from gvsl.errors import UserError
 from gvsl.store import Store
@@ -15,9 +15,9 @@ from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.preflight import NAMED
 
 
-def leaked_cases(backbone: UNet3D, store: Store) -> list[str] | None:
+def leaked_cases(backbone: Backbone, store: Store) -> list[str] | None:
     """Return the cases of a store's val and test splits that the weights were trained on; None if unknown."""
-    if not isinstance(backbone, PretrainedUNet3D):
+    if not isinstance(backbone, PretrainedBackbone):
         return []
     contents = {case.id: case.content for case in store.cases.values() if not set(case.splits).isdisjoint(HELD_OUT)}
     if backbone.learnt_from is None or "" in contents.values():
@@ -25,7 +25,7 @@ def leaked_cases(backbone: UNet3D, store: Store) -> list[str] | None:
     return [case for case, content in contents.items() if short_hash(content) in backbone.learnt_from]
 
 
-def check_leakage(backbone: UNet3D, weights: str | Path, store: Store, allow_leakage: bool = False) -> None:
+def check_leakage(backbone: Backbone, weights: str | Path, store: Store, allow_leakage: bool = False) -> None:
     """Refuse weights trained on held-out images, unless allowed; weights of unknown training images pass.
 
     Raises:
@@ -39,10 +39,10 @@ def check_leakage(backbone: UNet3D, weights: str | Path, store: Store, allow_lea
         )
 
 
-def labels_seen(backbone: UNet3D) -> dict[str, str]:
+def labels_seen(backbone: Backbone) -> dict[str, str]:
     """Return the cases whose labels the weights, or those they began from, were pre-trained on, id to short hash."""
     seen: dict[str, str] = {}
-    past: Any = backbone.provenance if isinstance(backbone, PretrainedUNet3D) else None
+    past: Any = backbone.provenance if isinstance(backbone, PretrainedBackbone) else None
     while isinstance(past, dict):
         found = past.get(LABELS)
         if isinstance(found, dict):
@@ -52,7 +52,7 @@ def labels_seen(backbone: UNet3D) -> dict[str, str]:
 
 
 def check_labels_seen(
-    backbone: UNet3D, weights: str | Path, store: Store, train: Sequence[str], allow_leakage: bool = False
+    backbone: Backbone, weights: str | Path, store: Store, train: Sequence[str], allow_leakage: bool = False
 ) -> None:
     """Refuse weights that saw labels of other cases than those drawn, unless allowed: a run says how many it had.
 
@@ -68,7 +68,7 @@ def check_labels_seen(
         )
 
 
-def describe_leakage(backbone: UNet3D, store: Store) -> str:
+def describe_leakage(backbone: Backbone, store: Store) -> str:
     """Describe the overlap for a run's record."""
     leaked = leaked_cases(backbone, store)
     if leaked is None:
@@ -77,7 +77,7 @@ def describe_leakage(backbone: UNet3D, store: Store) -> str:
 
 
 def images_learnt_from(
-    network: AdaptedNetwork, store: Store, train: Sequence[str], matcher: PretrainedUNet3D | None = None
+    network: AdaptedNetwork, store: Store, train: Sequence[str], matcher: PretrainedBackbone | None = None
 ) -> frozenset[str] | None:
     """Return the images that a run's backbone was trained on, by content hash; None if unknown.
 
@@ -85,7 +85,7 @@ def images_learnt_from(
     carried labels onto some of them was trained on.
     """
     backbone = network.backbone
-    known = [backbone.learnt_from if isinstance(backbone, PretrainedUNet3D) else frozenset()]
+    known = [backbone.learnt_from if isinstance(backbone, PretrainedBackbone) else frozenset()]
     if not network.frozen:
         known.append(image_hashes(store.cases[case].content for case in train))
         known += [] if matcher is None else [matcher.learnt_from]

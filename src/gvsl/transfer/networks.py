@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 
 VARIANCE_EPS = 1e-6
 """Lower bound of a channel's variance, so that a constant channel is not amplified."""
@@ -145,7 +145,7 @@ class AdaptedNetwork(nn.Module):
 
     head: StandardisedHead
 
-    def __init__(self, backbone: UNet3D, *, frozen: bool, precision: str) -> None:
+    def __init__(self, backbone: Backbone, *, frozen: bool, precision: str) -> None:
         super().__init__()
         self.backbone = backbone
         self.frozen = frozen
@@ -194,7 +194,7 @@ class SegmentationNetwork(AdaptedNetwork):
 
     def __init__(
         self,
-        backbone: UNet3D,
+        backbone: Backbone,
         classes: int,
         *,
         kernel: int = 3,
@@ -218,7 +218,7 @@ class ClassificationNetwork(AdaptedNetwork):
 
     head: ClassificationHead
 
-    def __init__(self, backbone: UNet3D, *, frozen: bool = False, precision: str = "fp32") -> None:
+    def __init__(self, backbone: Backbone, *, frozen: bool = False, precision: str = "fp32") -> None:
         super().__init__(backbone, frozen=frozen, precision=precision)
         self.head = ClassificationHead(backbone.global_channels)
         self.train()

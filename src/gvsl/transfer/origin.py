@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from gvsl.backbones import UNet3D
-from gvsl.backbones.weights import PretrainedUNet3D
+from gvsl.backbones import Backbone
+from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.transfer.leakage import labels_seen
 
 
-def method_of(backbone: UNet3D) -> str:
+def method_of(backbone: Backbone) -> str:
     """Return the method that pre-trained a backbone, or `scratch`."""
-    return backbone.method if isinstance(backbone, PretrainedUNet3D) else "scratch"
+    return backbone.method if isinstance(backbone, PretrainedBackbone) else "scratch"
 
 
-def pretraining_of(backbone: UNet3D) -> dict[str, Any]:
+def pretraining_of(backbone: Backbone) -> dict[str, Any]:
     """Return steps, seed, store's hash and cases of labels seen of a backbone's pre-training, as far as recorded."""
-    if not isinstance(backbone, PretrainedUNet3D):
+    if not isinstance(backbone, PretrainedBackbone):
         return {}
     past, store = backbone.provenance, backbone.provenance.get("store")
     found = {"steps": past.get("steps"), "seed": past.get("seed")}

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from gvsl.backbones import UNet3D, levels_for
+from gvsl.backbones import Backbone, BackboneSettings, build_backbone, levels_for
 from gvsl.backbones.compatibility import check_preprocessing
-from gvsl.backbones.weights import MODEL_NAME, PretrainedUNet3D, find_weights, load_backbone, read_size
+from gvsl.backbones.weights import MODEL_NAME, PretrainedBackbone, find_weights, load_backbone, read_size
 from gvsl.data.crop import fit_crop
 from gvsl.datasets.tasks import TASKS
 from gvsl.errors import DivergedError, UserError
@@ -40,6 +40,7 @@ from gvsl.transfer.preflight import check_mode, check_splits
 from gvsl.transfer.segmentation import Segmentation
 from gvsl.transfer.task import Task
 from gvsl.transfer.weights import save_adapted
+from gvsl.transfer.weights_file import is_weights_file, load_weights_file
 
 OpenTask = Callable[[Store, TransferSettings, str], Task]
 """Opens a task, by its name, on a store."""
@@ -66,7 +67,8 @@ def run_task(
     Args:
         name: of the task, a key of `gvsl.datasets.tasks.TASKS`.
         store: with what the task needs for the cases of all three splits: label maps, or classes.
-        weights: the folder of a pre-training run, a name on the Hugging Face Hub, or None for random weights; in mode
+        weights: the folder of a pre-training run, a name on the Hugging Face Hub, a checkpoint of nnU-Net or nnssl
+            (`gvsl.transfer.weights_file`), or None for random weights; in mode
             `carried` the run that matches, or None for the control from no network.
         out: the new folder of this run.
         settings: the protocol; `linear` with random weights is the linear row of "Scratch" in Table 1.
@@ -103,7 +105,7 @@ def _run(
     check_carry(carry, settings.mode)
     check_splits(store)
     device, settings = find_device(settings.device), resolve_precision(resolve_augment(settings))
-    source = None if weights is None else find_weights(weights)
+    source = None if weights is None else Path(weights) if is_weights_file(weights) else find_weights(weights)
     settings = _resolve_levels(source, store, settings)
     task = open_task(store, settings, name)
     if settings.mode == CARRIED:
@@ -114,7 +116,7 @@ def _run(
         torch.manual_seed(settings.seed)
         backbone = _scratch(settings, store) if source is None else _load(source, weights, store, task.train, settings)
         network = task.build(backbone).to(device)
-    start = "scratch" if source is None else hashlib.sha256((source / MODEL_NAME).read_bytes()).hexdigest()
+    start = "scratch" if source is None else _digest(source if source.is_file() else source / MODEL_NAME)
     identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
     if carry is not None:
         identity["carry"] = matcher_fingerprint(carry)
@@ -158,7 +160,7 @@ def _run(
                 "seed": settings.seed,
                 "versions": record.environment,
                 "mode": settings.mode,
-                "weights": backbone.provenance if isinstance(backbone, PretrainedUNet3D) else None,
+                "weights": backbone.provenance if isinstance(backbone, PretrainedBackbone) else None,
             },
             learnt_from=_learnt_from(network, store, task, pool),
             task=name,
@@ -231,19 +233,26 @@ def _learnt_from(network: AdaptedNetwork, store: Store, task: Task, pool: Carrie
 
 def _load(
     source: Path, name: str | Path | None, store: Store, train: Sequence[str], settings: TransferSettings
-) -> PretrainedUNet3D:
-    """Load the backbone in a folder of weights, and check that it fits the store.
+) -> PretrainedBackbone:
+    """Load the backbone in a folder of weights, or in a file from elsewhere, and check that it fits the store.
 
     Raises:
         UserError: it can't be loaded, does not fit, or was trained on images that the store holds out, or on labels of
             other cases than `train`.
     """
     assert name is not None
+    if source.is_file():
+        return load_weights_file(source, store)
     backbone = load_backbone(source)
     check_preprocessing(backbone, name, store, settings.allow_preprocessing_mismatch)
     check_leakage(backbone, name, store, settings.allow_leakage)
     check_labels_seen(backbone, name, store, train, settings.allow_leakage)
     return backbone
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -268,15 +277,16 @@ def _resolve_levels(source: Path | None, store: Store, settings: TransferSetting
     """
     if settings.levels != "auto":
         return settings
-    if source is not None:
-        return replace(settings, levels=read_size(source).levels)
+    if source is not None:  # a file from elsewhere has its own; the number is overwritten in the record
+        return settings if source.is_file() else replace(settings, levels=read_size(source).levels)
     fitted = fit_crop(store.shapes("train"), math.prod(settings.crop))
     depth, height, width = map(min, fitted, settings.crop)
     return replace(settings, levels=levels_for((depth, height, width)))
 
 
-def _scratch(settings: TransferSettings, store: Store) -> UNet3D:
-    return UNet3D(store.channel_count, width=settings.width, levels=int(settings.levels))
+def _scratch(settings: TransferSettings, store: Store) -> Backbone:
+    chosen = {name: getattr(settings, name) for name in ("width", "levels")} | vars(settings.backbone)
+    return build_backbone(BackboneSettings(in_channels=store.channel_count, **chosen))
 
 
 def _config(
@@ -292,10 +302,11 @@ def _config(
     return {
         **asdict(settings),
         "task": name,
+        "backbone": asdict(settings.backbone) | backbone.network,
         "width": backbone.width,
         "levels": backbone.levels,
         "weights": "scratch" if weights is None else str(weights),
-        "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedUNet3D) else None,
+        "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedBackbone) else None,
         "leakage": describe_leakage(backbone, store),
         "method": method_of(backbone),
         "train_cases": list(task.train),

@@ -7,7 +7,7 @@ from typing import Any
 from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.cases import IGNORED
 from gvsl.datasets.tasks import check_labels
 from gvsl.inferers.sliding_window import predict_classes
@@ -83,7 +83,7 @@ class Segmentation:
         self.carried: CarriedPool | None = None
         """Volumes with carried labels to train on besides."""
 
-    def build(self, backbone: UNet3D) -> SegmentationNetwork:
+    def build(self, backbone: Backbone) -> SegmentationNetwork:
         """Add a convolution to the backbone."""
         chosen = self.settings
         frozen = chosen.mode == "linear"

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from gvsl.backbones import UNet3D
+from gvsl.backbones import Backbone
 from gvsl.io import Box
 from gvsl.transfer.networks import AdaptedNetwork
 
@@ -45,7 +45,7 @@ class Task(Protocol):
     test_cases: list[str]
     """Ids of the test cases that are scored."""
 
-    def build(self, backbone: UNet3D) -> AdaptedNetwork:
+    def build(self, backbone: Backbone) -> AdaptedNetwork:
         """Add a head to the backbone, its random weights drawn from torch's current seed."""
 
     def start(self, network: AdaptedNetwork) -> None:

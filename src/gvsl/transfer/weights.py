@@ -15,7 +15,7 @@ from gvsl.backbones.tensor_file import read_tensors, tensor_shapes
 from gvsl.backbones.weights import CONFIG_NAME as WEIGHTS_CONFIG
 from gvsl.backbones.weights import (
     MODEL_NAME,
-    PretrainedUNet3D,
+    PretrainedBackbone,
     compare_keys,
     find_weights,
     load_backbone,
@@ -181,7 +181,7 @@ def load_adapted(folder: Path, kind: str | None = None) -> Segmenter | Classifie
     return model
 
 
-def _build(config: dict[str, Any], kind: str, backbone: PretrainedUNet3D, head: Path) -> Segmenter | Classifier:
+def _build(config: dict[str, Any], kind: str, backbone: PretrainedBackbone, head: Path) -> Segmenter | Classifier:
     """Return the model that a head's config describes, with a random head.
 
     Raises:
