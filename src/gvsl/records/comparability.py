@@ -53,6 +53,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "pretext.independent_poses": False,
     "pretext.labels": [],
     "pretext.labels_weight": 1.0,
+    "trainer.nodes": 1,
 }
 """Values that held before these settings existed, for records without them."""
 AUGMENT = "augment."
@@ -67,7 +68,7 @@ PRETEXT_LABELS = "pretext.labels"
 """The cases whose labels a pre-training sees; with a suffix, their weight."""
 CARRIED = "carried"
 """The mode of a run that trains nothing: labels are carried onto the cases that are scored."""
-PRETRAINING = ("data.", "backbone.", "pretext.")
+PRETRAINING = ("data.", "backbone.", "pretext.", "trainer.")
 """The groups of settings that only pre-trainings have."""
 MATCHING = "pretext.matching"
 """A setting that all records of gvsl and its ablations have; the pretext settings of `ADDED_LATER` are theirs."""
