@@ -38,7 +38,7 @@ def assumptions() -> argparse.ArgumentParser:
         "--compression",
         type=float,
         default=0.6,
-        help="size of an array on the disk over in memory (docs/store.md, phantoms)",
+        help="size on the disk over in memory (docs/store.md)",
     )
     add("--read-ms", type=float, default=3.9, help="of a core, to read a volume (docs/store.md)")
     add("--parameters", type=float, default=24.0e6, help="of GVSL at width 32")

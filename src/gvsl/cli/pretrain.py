@@ -83,7 +83,7 @@ def pretrain_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     method = one_of(PRETEXTS, "method", early_setting(argv, "pretrain", "method", "gvsl"))
     usage = "STORE --out RUN [--method NAME] [--recipe NAME|FILE] [--resume] [--SETTING VALUE ...]"
     parser = new_parser(pretrain, usage)
-    add_path(parser, "store", "STORE", "a folder that gvsl prepare made")
+    add_path(parser, "store", "STORE", "a folder that gvsl prepare made, or its URL")
     add_path(parser, "--out", "RUN", "the new folder of this run")
     what = f"the method: {', '.join(PRETEXTS)}"
     parser.add_argument("--method", default=method, metavar="NAME", help=what)
