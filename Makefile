@@ -34,7 +34,7 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.package
 
 $(VENV)/.docs: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs,tutorials]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs,slow,tutorials]"
 	@touch $@
 
 dev: $(VENV)/.dev ## Install gvsl and the tools that test it into .venv.

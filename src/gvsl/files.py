@@ -59,10 +59,15 @@ def refuse_url(path: Path, what: str = "a store") -> None:
     Raises:
         UserError: `path` is a URL.
     """
-    found = re.match(r"([A-Za-z][\w+.-]+):/+", str(path))  # more than one letter: C:/ is a folder
-    if found:
-        url = f"{found[1]}://{str(path)[found.end() :]}"
+    url = url_of(path)
+    if url is not None:
         raise UserError(f"{url} is a URL; {what} is a folder of files: copy or mount it, and name that folder")
+
+
+def url_of(path: Path) -> str | None:
+    """Return the URL that a path was made of; None for a path of this machine."""
+    found = re.match(r"([A-Za-z][\w+.-]+):/+", str(path))  # more than one letter: C:/ is a folder
+    return f"{found[1]}://{str(path)[found.end() :]}" if found else None
 
 
 def make_writable(folder: Path) -> None:

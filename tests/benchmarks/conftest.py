@@ -25,6 +25,12 @@ def registration() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def scale() -> ModuleType:
+    """benchmarks/scale.py."""
+    return load_script("scale")
+
+
+@pytest.fixture(scope="session")
 def gpu() -> ModuleType:
     """benchmarks/gpu.py, which imports from the scripts beside it."""
     sys.path.insert(0, str(SCRIPTS))

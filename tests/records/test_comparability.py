@@ -44,6 +44,7 @@ def test_settings_that_follow_from_others_or_decide_nothing_are_left_out() -> No
         "data.pairing": "whole",
         "data.jitter": "0.05",
         "backbone.levels": "5",
+        "trainer.nodes": "1",
     }
 
 

@@ -4,14 +4,68 @@ import torch
 from torch import Tensor
 
 
+class ShareGenerator(torch.Generator):
+    """Draws the numbers of all volumes of a step, of which a process keeps those of its own.
+
+    Seeded alike in every process, so that a step's numbers don't depend on how its volumes are shared out, and are
+    those of one process that has all of them.
+    """
+
+    def __new__(cls, device: torch.device, rank: int, world: int, volumes: int) -> "ShareGenerator":
+        """Return a generator on a device; see `__init__`."""
+        return super().__new__(cls, device)  # type: ignore[call-arg]  # torch declares none
+
+    def __init__(self, device: torch.device, rank: int, world: int, volumes: int) -> None:
+        """Take the share of one of `world` processes, each of which has `volumes` volumes of each kind."""
+        self.rank, self.world, self.volumes = rank, world, volumes
+
+
+def share_of(generator: torch.Generator, volumes: int) -> torch.Generator:
+    """Return the generator for another number of volumes in each process; one that is not shared is returned as is."""
+    if not isinstance(generator, ShareGenerator):
+        return generator
+    other = ShareGenerator(generator.device, generator.rank, generator.world, volumes)
+    other.set_state(generator.get_state())
+    return other
+
+
+def rand(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Sample uniform numbers in [0, 1) for volumes, the first axis of `shape`; float32."""
+    return _own(torch.rand(_everyone(shape, generator), generator=generator, device=generator.device), generator)
+
+
+def randn(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Sample normal numbers for volumes, the first axis of `shape`; float32."""
+    return _own(torch.randn(_everyone(shape, generator), generator=generator, device=generator.device), generator)
+
+
+def randint(low: int, high: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Sample integers in [low, high) for volumes, the first axis of `shape`; int64."""
+    drawn = torch.randint(low, high, _everyone(shape, generator), generator=generator, device=generator.device)
+    return _own(drawn, generator)
+
+
+def _everyone(shape: tuple[int, ...], generator: torch.Generator) -> tuple[int, ...]:
+    """Return the shape for the volumes of all processes."""
+    return (shape[0] * generator.world, *shape[1:]) if isinstance(generator, ShareGenerator) else shape
+
+
+def _own(drawn: Tensor, generator: torch.Generator) -> Tensor:
+    """Return this process's part of what was drawn for all: of the moving volumes, then of the fixed ones."""
+    if not isinstance(generator, ShareGenerator):
+        return drawn
+    by_process = drawn.unflatten(0, (-1, generator.world, generator.volumes))
+    return by_process[:, generator.rank].flatten(0, 1)
+
+
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
     """Sample uniform numbers in [low, high), float32."""
-    return torch.rand(shape, generator=generator, device=generator.device) * (high - low) + low
+    return rand(shape, generator) * (high - low) + low
 
 
 def bernoulli(batch: int, rate: float, generator: torch.Generator) -> Tensor:
     """Sample, for each volume of a batch, True with probability `rate`: (B, 1, 1, 1, 1), bool."""
-    return torch.rand((batch, 1, 1, 1, 1), generator=generator, device=generator.device) < rate
+    return rand((batch, 1, 1, 1, 1), generator) < rate
 
 
 def boxes(
@@ -26,7 +80,7 @@ def boxes(
     """
     limits = torch.tensor(shape, device=generator.device, dtype=torch.float32)
     size = (uniform((batch, count, 3), *sides, generator) * limits).round().clamp(min=1)
-    start = (torch.rand((batch, count, 3), generator=generator, device=generator.device) * (limits - size + 1)).floor()
+    start = (rand((batch, count, 3), generator) * (limits - size + 1)).floor()
     return start.long(), (start + size).long()
 
 

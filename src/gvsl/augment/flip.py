@@ -5,19 +5,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gvsl.augment.draw import bernoulli
+from gvsl.augment.draw import bernoulli, rand, randint
 
 
 def draw_flip(batch: int, rate: float, generator: torch.Generator) -> Tensor:
     """Sample one axis to flip for each volume, with probability `rate`: (B, 3, 1, 1, 1, 1), bool."""
-    axis = torch.randint(3, (batch, 1), generator=generator, device=generator.device)
+    axis = randint(0, 3, (batch, 1), generator)
     chosen = (torch.arange(3, device=axis.device) == axis).view(batch, 3, 1, 1, 1, 1)
     return chosen & bernoulli(batch, rate, generator)[:, None]
 
 
 def draw_mirror(batch: int, axes: Sequence[int], generator: torch.Generator) -> Tensor:
     """Sample whether to flip each volume along each of `axes`, with probability 1/2: (B, 3, 1, 1, 1, 1), bool."""
-    chosen = torch.rand((batch, 3), generator=generator, device=generator.device) < 0.5
+    chosen = rand((batch, 3), generator) < 0.5
     allowed = torch.tensor([axis in axes for axis in range(3)], device=generator.device)
     return (chosen & allowed).view(batch, 3, 1, 1, 1, 1)
 

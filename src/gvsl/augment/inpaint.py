@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gvsl.augment.draw import bernoulli, box_mask, boxes
+from gvsl.augment.draw import bernoulli, box_mask, boxes, rand
 
 SIDES = (1 / 10, 1 / 5)
 """Minimum and maximum side of a box, as fractions of the volume's side."""
@@ -36,13 +36,12 @@ def draw_inpaint(
     A volume is changed with probability `rate`. `sides` are the minimum and the maximum side of a box, as fractions of
     the volume's side.
     """
-    device = generator.device
     start, stop = boxes(batch, max_boxes, shape, sides, generator)
-    continues = torch.rand((batch, max_boxes), generator=generator, device=device) < NEXT_BOX
+    continues = rand((batch, max_boxes), generator) < NEXT_BOX
     continues[:, 0] = True
     exists = continues.cumprod(dim=1)[..., None]
     erased = box_mask(start, torch.where(exists > 0, stop, start), shape) & bernoulli(batch, rate, generator)
-    return InpaintDraw(erased, torch.rand((batch, 1, *shape), generator=generator, device=device))
+    return InpaintDraw(erased, rand((batch, 1, *shape), generator))
 
 
 def inpaint(image: Tensor, draw: InpaintDraw) -> Tensor:

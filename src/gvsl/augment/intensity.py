@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gvsl.augment.draw import bernoulli
+from gvsl.augment.draw import rand
 
 STEPS = 256
 """Intervals of the curve's lookup table, within which intensities are interpolated linearly."""
@@ -29,18 +29,19 @@ def draw_intensity(
     changed with probability `rate`, by a curve of its own: the contrasts of two scans don't change alike. `falling` is
     the fraction of decreasing curves: one half in Models Genesis, none in GVSL.
     """
-    device, batch = generator.device, batch * channels
-    control = torch.rand((batch, 2, 2), generator=generator, device=device)
+    device, curves = generator.device, batch * channels
+    control = rand((batch, channels, 2, 2), generator).flatten(0, 1)
     t = torch.linspace(0, 1, 4 * STEPS + 1, device=device)
     first, second, third = 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3
     x, y = (control[:, 0, k, None] * first + control[:, 1, k, None] * second + third for k in (0, 1))
-    at = torch.linspace(0, 1, STEPS + 1, device=device).expand(batch, -1).contiguous()
+    at = torch.linspace(0, 1, STEPS + 1, device=device).expand(curves, -1).contiguous()
     above = torch.searchsorted(x.contiguous(), at).clamp(1, 4 * STEPS)
     left, right = x.gather(1, above - 1), x.gather(1, above)
     low, high = y.gather(1, above - 1), y.gather(1, above)
     table = low + (high - low) * ((at - left) / (right - left).clamp(min=1e-12)).clamp(0, 1)
-    falls = torch.rand((batch, 1), generator=generator, device=device) < falling
-    return IntensityDraw(torch.where(falls, 1 - table, table), bernoulli(batch, rate, generator))
+    falls = rand((batch, channels), generator).view(curves, 1) < falling
+    applies = rand((batch, channels), generator).view(curves, 1, 1, 1, 1) < rate
+    return IntensityDraw(torch.where(falls, 1 - table, table), applies)
 
 
 def change_intensity(image: Tensor, draw: IntensityDraw) -> Tensor:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from gvsl.augment.draw import randint
+
 ROTATIONS: tuple[tuple[int, tuple[int, int]], ...] = (
     (0, (2, 3)),
     *((quarters, plane) for plane in ((3, 4), (2, 4), (2, 3)) for quarters in (1, 2, 3)),
@@ -12,7 +14,7 @@ ROTATIONS: tuple[tuple[int, tuple[int, int]], ...] = (
 
 def draw_rotation(batch: int, generator: torch.Generator) -> Tensor:
     """Sample one of the ten rotations for each volume: (B,), int64."""
-    return torch.randint(len(ROTATIONS), (batch,), generator=generator, device=generator.device)
+    return randint(0, len(ROTATIONS), (batch,), generator)
 
 
 def rotate(image: Tensor, draw: Tensor, *, back: bool = False) -> Tensor:

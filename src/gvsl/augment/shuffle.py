@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gvsl.augment.draw import bernoulli
+from gvsl.augment.draw import bernoulli, rand, randint
 
 MAX_SIDE = 1 / 20
 """Maximum side of a box, as a fraction of the image's side; at least two voxels."""
@@ -37,19 +37,19 @@ def draw_shuffle(
     device = generator.device
     sides = [min(max(2, round(side * max_side)), side) for side in shape]
     tile = (sides[0], sides[1], sides[2])
-    slack = torch.rand(3, generator=generator, device=device).tolist()
+    slack = torch.rand(3, generator=generator, device=device).tolist()  # of all volumes, in all processes
     offset = [int(part * (side % size + 1)) for part, side, size in zip(slack, shape, tile, strict=True)]
     tiles = math.prod(side // size for side, size in zip(shape, tile, strict=True))
     inside = bernoulli(batch, rate, generator).view(batch, 1, 1).expand(batch, tiles, math.prod(tile))
     position = torch.stack(torch.meshgrid(*(torch.arange(size, device=device) for size in tile), indexing="ij"))
     position = position.reshape(3, -1)
     for axis, size in enumerate(tile):
-        side = torch.randint(1, size + 1, (batch, tiles, 1), generator=generator, device=device)
-        room = torch.rand((batch, tiles, 1), generator=generator, device=device)
+        side = randint(1, size + 1, (batch, tiles, 1), generator)
+        room = rand((batch, tiles, 1), generator)
         start = (room * (size - side + 1)).long()
         inside = inside & (position[axis] >= start) & (position[axis] < start + side)
     # Voxels outside the box sort last and in order in both lists, so that they keep their positions.
-    key = torch.rand(inside.shape, generator=generator, device=device)
+    key = rand(tuple(inside.shape), generator)
     index = torch.arange(inside.shape[2], device=device).expand(inside.shape)
     to = torch.where(inside, index, index + inside.shape[2]).argsort(dim=2)
     source = torch.where(inside, key, index + 1.0).argsort(dim=2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gvsl.augment.draw import bernoulli, uniform
+from gvsl.augment.draw import bernoulli, randn, uniform
 from gvsl.geometry import ALIGN_CORNERS, affine_matrix, fuse
 from gvsl.settings.augment import SpatialSettings as SpatialSettings
 
@@ -31,7 +31,7 @@ def draw_spatial(
         scale=uniform((batch, 3), 1 - settings.scale, 1 + settings.scale, generator),
         shear=uniform((batch, 6), -shear, shear, generator),
     )
-    coarse = torch.randn((batch, 3, *[settings.knots] * 3), generator=generator, device=device)
+    coarse = randn((batch, 3, *[settings.knots] * 3), generator)
     coarse = coarse * settings.elastic * sides.view(1, 3, 1, 1, 1)
     elastic = functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=ALIGN_CORNERS)
     return fuse(matrix, elastic, "compose") * bernoulli(batch, settings.rate, generator)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gvsl.augment.appearance import AppearanceDraw, change_appearance, draw_appearance
-from gvsl.augment.draw import uniform
+from gvsl.augment.draw import rand, uniform
 from gvsl.augment.spatial import draw_spatial
 from gvsl.geometry import identity_grid, warp
 from gvsl.settings.augment import ViewSettings as ViewSettings
@@ -55,9 +55,8 @@ def draw_views(
     Both boxes are uniform in size and position. If they overlap too little, the second is shifted towards the first by
     the minimum that is needed.
     """
-    device = generator.device
     sides = [uniform((batch, 1), settings.smallest, settings.largest, generator) for _ in range(2)]
-    starts = [torch.rand((batch, 3), generator=generator, device=device) * (1 - side) for side in sides]
+    starts = [rand((batch, 3), generator) * (1 - side) for side in sides]
     starts[1] = _shift_towards(starts[0], sides[0], starts[1], sides[1], settings.least_overlap)
     first, second = (
         _draw_view(start, side, shape, settings, generator, channels) for start, side in zip(starts, sides, strict=True)

@@ -185,7 +185,7 @@ def inspect(argv: Sequence[str]) -> None:
     from gvsl.records import RECORD_NAME
 
     parser = new_parser(inspect, "STORE|RUN [--verify]")
-    add_path(parser, "store", "STORE|RUN", "a folder that gvsl prepare made, or that of a run")
+    add_path(parser, "store", "STORE|RUN", "a folder that gvsl prepare made, or its URL, or the folder of a run")
     what = "read every array of the store, and compare it with its checksums and hash"
     parser.add_argument("--verify", action="store_true", help=what)
     options = parse(parser, argv)

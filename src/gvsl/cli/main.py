@@ -63,6 +63,8 @@ COMMANDS: dict[str, Command] = {
     "push": push,
 }
 
+TOGETHER = {"pretrain": ("torchrun", "srun")}
+"""Launchers of several processes of one run, by the command that knows how to be one of them."""
 READERS = ("inspect", "methods", "doctor")
 """Commands that write nothing."""
 
@@ -134,7 +136,7 @@ def run(argv: Sequence[str]) -> None:
         print(f"gvsl {__version__}")
     elif name in COMMANDS:
         if name not in READERS:
-            refuse_copies(f"gvsl {name}", os.environ)
+            refuse_copies(f"gvsl {name}", os.environ, TOGETHER.get(name, ()))
         set_parsing_settings(docstring_parse_attribute_docstrings=True)
         COMMANDS[name](argv[1:])
     else:

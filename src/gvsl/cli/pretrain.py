@@ -1,6 +1,7 @@
 """gvsl pretrain, and gvsl methods, which lists its methods."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -20,10 +21,11 @@ from gvsl.arguments import (
 from gvsl.argv import Note
 from gvsl.cli.output import print_record
 from gvsl.files import refuse_existing
+from gvsl.processes import launcher_of
 from gvsl.records import RECORD_NAME, read_record
 from gvsl.settings.methods import PRETEXTS
 from gvsl.settings.pretrain import LESS, PretrainSettings
-from gvsl.text import one_of
+from gvsl.text import note, one_of
 
 
 def pretrain(argv: Sequence[str]) -> None:
@@ -33,7 +35,7 @@ def pretrain(argv: Sequence[str]) -> None:
     checkpoints for --resume.
     """
     options = pretrain_options(argv)
-    if not options.resume and not (options.out / RECORD_NAME).is_file():
+    if not options.resume and not (options.out / RECORD_NAME).is_file() and launcher_of(os.environ) is None:
         refuse_existing(options.out)
 
     from gvsl.memory import explained_memory, keep_freed_memory
@@ -42,17 +44,29 @@ def pretrain(argv: Sequence[str]) -> None:
     from gvsl.training import pretrain as train
     from gvsl.training.checkpoints import has_checkpoint
     from gvsl.training.pretrain import check_store
+    from gvsl.training.team import Team, joined
 
     # Lightning announces missing hardware and services that are not used.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     keep_freed_memory()
-    store = Store.open(options.store)
+
+    def trained_before(team: Team) -> bool:
+        """Return True if the run only lacks its evaluation; go on with one that a launcher has started again."""
+        if team.restarts and has_checkpoint(options.out) and not options.resume:
+            note(f"started again, for the {team.restarts}. time: resuming {options.out}")
+            options.resume = True
+        if not (options.resume and awaits_evaluation(options.out)):
+            return False
+        check_store(options.out, read_record(options.out), store)
+        return True
+
     try:
-        with explained_memory(LESS):
-            if options.resume and awaits_evaluation(options.out):
-                check_store(options.out, read_record(options.out), store)
-            else:
+        with explained_memory(LESS), joined(options.settings.trainer) as team:
+            store = team.each(lambda: Store.open(options.store))
+            if not team.first(lambda: trained_before(team)):
                 train(store, options.out, options.settings, options.method, options.resume)
+            if not team.leads:
+                return
             record = evaluate_pretraining(options.out, store)
     except KeyboardInterrupt:
         fix = "--resume continues it" if has_checkpoint(options.out) else "there is no checkpoint yet, so start again"
@@ -69,7 +83,7 @@ def pretrain_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     method = one_of(PRETEXTS, "method", early_setting(argv, "pretrain", "method", "gvsl"))
     usage = "STORE --out RUN [--method NAME] [--recipe NAME|FILE] [--resume] [--SETTING VALUE ...]"
     parser = new_parser(pretrain, usage)
-    add_path(parser, "store", "STORE", "a folder that gvsl prepare made")
+    add_path(parser, "store", "STORE", "a folder that gvsl prepare made, or its URL")
     add_path(parser, "--out", "RUN", "the new folder of this run")
     what = f"the method: {', '.join(PRETEXTS)}"
     parser.add_argument("--method", default=method, metavar="NAME", help=what)

@@ -96,7 +96,7 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
         " [--carry RUN] [--recipe NAME|FILE] [--resume] [--SETTING VALUE ...]"
     )
     parser = new_parser(transfer, usage)
-    add_path(parser, "store", "STORE", "a folder that gvsl prepare made, with labels")
+    add_path(parser, "store", "STORE", "a folder that gvsl prepare made, with labels, or its URL")
     what = f"the task: {'; '.join(f'{name}, {summary}' for name, summary in TASK_SUMMARIES.items())}"
     parser.add_argument("--task", default="segmentation", metavar="NAME", help=what)
     what = (

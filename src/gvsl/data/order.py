@@ -19,7 +19,7 @@ EPOCH_STREAM = 0x65706F6368
 def independent_pairs(count: int, batch_size: int, seed: int, step: int, rank: int = 0, world: int = 1) -> Pairs:
     """Sample one step's pairs of different volumes for one of `world` processes, uniformly (Section 3.1.1).
 
-    With several processes, no volume is in two pairs of a step if there are enough volumes.
+    N processes with one pair each draw the pairs of one process with N.
 
     Args:
         count: number of volumes, at least two.
@@ -30,11 +30,7 @@ def independent_pairs(count: int, batch_size: int, seed: int, step: int, rank: i
         world: number of processes.
     """
     generator = np.random.default_rng([seed, step])
-    pairs = batch_size * world
-    if world > 1 and 2 * pairs <= count:
-        drawn = generator.choice(count, size=(pairs, 2), replace=False)
-    else:
-        drawn = np.stack([generator.choice(count, size=2, replace=False) for _ in range(pairs)])
+    drawn = [generator.choice(count, size=2, replace=False) for _ in range(batch_size * world)]
     return [(int(moving), int(fixed)) for moving, fixed in drawn[rank * batch_size : (rank + 1) * batch_size]]
 
 

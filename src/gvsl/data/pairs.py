@@ -118,7 +118,7 @@ class PairStream(IterableDataset[PairBatch]):
             moving, fixed = (self.store.cases[name] for name in pair)
             pair_centres = MIDDLE, MIDDLE
             if self.settings.pairing == "aligned":
-                number = (step * self.world + self.rank) * len(pairs) + index
+                number = (step * self.world + self.rank) * len(pairs) + index  # of the run, whoever reads it
                 generator = np.random.default_rng([self.seed, number, CENTRE_STREAM])
                 shapes = _foreground_shape(moving), _foreground_shape(fixed)
                 pair_centres = aligned_centres(shapes, self.crop, self.settings.jitter, generator)

@@ -1,7 +1,12 @@
 """The pyramid head: local features of two volumes to a displacement field, coarse to fine."""
 
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from gvsl.backbones.blocks import SLOPE
@@ -80,10 +85,33 @@ def _correlations(moving: Tensor, fixed: Tensor, radius: int) -> Tensor:
         The cosine for each of the (2 radius + 1)^3 offsets, (B, offsets, D, H, W).
     """
     moving, fixed = functional.normalize(moving, dim=1), functional.normalize(fixed, dim=1)
-    side = 2 * radius + 1
+    correlations: Tensor = _ShiftedProducts.apply(functional.pad(moving, [radius] * 6), fixed)
+    return correlations
+
+
+class _ShiftedProducts(torch.autograd.Function):
+    """Scalar products of features with shifted others; the gradient is added up in place, without a copy per shift."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, fixed: Tensor) -> Tensor:
+        ctx.save_for_backward(padded, fixed)
+        return torch.stack([(part * fixed).sum(dim=1) for part in _shifted(padded, fixed)], dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        padded, fixed = ctx.saved_tensors
+        by_padded, by_fixed = torch.zeros_like(padded), torch.zeros_like(fixed)
+        shifts = zip(_shifted(padded, fixed), _shifted(by_padded, fixed), gradient.split(1, dim=1), strict=True)
+        for part, by_part, factor in shifts:
+            by_part.addcmul_(factor, fixed)
+            by_fixed.addcmul_(factor, part)
+        return by_padded, by_fixed
+
+
+def _shifted(padded: Tensor, fixed: Tensor) -> Iterator[Tensor]:
+    """Yield the part of padded features at each offset of the neighbourhood, of the shape of the fixed ones; views."""
     depth, height, width = spatial_shape(fixed)
-    padded = functional.pad(moving, [radius] * 6)
-    offsets = [(i, j, k) for i in range(side) for j in range(side) for k in range(side)]
-    return torch.stack(
-        [(padded[:, :, i : i + depth, j : j + height, k : k + width] * fixed).sum(dim=1) for i, j, k in offsets], dim=1
-    )
+    i, j, k = (range(larger - side + 1) for larger, side in zip(padded.shape[2:], fixed.shape[2:], strict=True))
+    for first, second, third in product(i, j, k):
+        yield padded[:, :, first : first + depth, second : second + height, third : third + width]

@@ -7,11 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gvsl.augment import (
-    change_appearance,
-    draw_appearance,
-    draw_spatial,
-)
+from gvsl.augment import change_appearance, draw_appearance, draw_spatial
+from gvsl.augment.draw import share_of
 from gvsl.backbones import Backbone, coarsest, levels_for
 from gvsl.cases import IGNORED
 from gvsl.geometry import gaussian_smooth, inside, nonpositive_jacobian_fraction, spatial_shape, warp
@@ -248,6 +245,7 @@ class GVSL(Method):
         """
         assert self.matching is not None
         channels = pair.moving.shape[1]
+        generator = share_of(generator, len(pair.moving))
         # Image and labels as channels of one volume share their pose.
         whole = PairBatch(
             torch.cat([pair.moving, _one_hot(pair.moving_classes, pair.class_count)], dim=1),

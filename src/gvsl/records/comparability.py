@@ -57,6 +57,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "pretext.independent_poses": False,
     "pretext.labels": [],
     "pretext.labels_weight": 1.0,
+    "trainer.nodes": 1,
 }
 """Values that held before these settings existed, for records without them."""
 AUGMENT = "augment."
@@ -71,7 +72,7 @@ PRETEXT_LABELS = "pretext.labels"
 """The cases whose labels a pre-training sees; with a suffix, their weight."""
 CARRIED = "carried"
 """The mode of a run that trains nothing: labels are carried onto the cases that are scored."""
-PRETRAINING = ("data.", "backbone.levels", "pretext.")
+PRETRAINING = ("data.", "backbone.levels", "pretext.", "trainer.")
 """The settings and groups of settings that only pre-trainings have."""
 NETWORK = ("backbone.name", "backbone.blocks", "backbone.max_width")
 """Which network the backbone is, of pre-trainings and transfers; `ADDED_LATER` has what it was without a choice."""

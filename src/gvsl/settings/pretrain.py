@@ -44,7 +44,10 @@ class TrainerSettings:
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=NOTHING)
     """Device to compute on; `auto` is the GPU if there is one, else the CPU."""
     devices: int = 1
-    """Number of GPUs, or of processes on a CPU; each gets its own `data.batch_size` pairs at every step."""
+    """Number of GPUs, or of processes on a CPU, of each machine; each gets `data.batch_size` pairs of its own at
+    every step."""
+    nodes: int = 1
+    """Number of machines, on each of which torchrun or srun has started this command `devices` times."""
     compile: bool = False
     """Compile the backbone: a slow start, but faster steps on most GPUs."""
     checkpoint_every: int = field(default=1000, metadata=NOTHING)
@@ -56,7 +59,7 @@ class TrainerSettings:
     mlflow, or several of them; TensorBoard, if it is installed, if not given."""
 
     def __post_init__(self) -> None:
-        check_settings(self, "trainer.", max_steps=1, checkpoint_every=1, log_every=1, devices=1)
+        check_settings(self, "trainer.", max_steps=1, checkpoint_every=1, log_every=1, devices=1, nodes=1)
         for name in self.loggers or ():
             one_of(choices_of(Loggers), "logger", name)
 

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from gvsl.cases import SPLITS, is_ignored
 from gvsl.errors import UserError
+from gvsl.files import url_of
 from gvsl.io import Box
 from gvsl.io.volume import MAX_VOXELS
 from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing
 from gvsl.readers import parse_json
 from gvsl.store.arrays import IMAGE_TYPES, LABEL_TYPES, read_array
-from gvsl.store.manifest import read_manifest
+from gvsl.store.manifest import CASES_NAME, MANIFEST_NAME, MAX_TABLE_BYTES, read_manifest
+from gvsl.store.remote import RemoteFolder, open_remote
 from gvsl.store.table import CaseTable
 
 MINUS_ZERO, ONE = 0x8000, 0x3C00
@@ -117,14 +119,20 @@ class Store:
     """SHA-256 over preprocessing, cases and voxels, in hex."""
     ignored: tuple[int, ...] = ()
     """Label values whose voxels training and scores leave out."""
+    remote: RemoteFolder | None = None
+    """Where the store's files are copied from into `path`, if it was opened by URL."""
 
     @classmethod
     def open(cls, path: Path) -> "Store":
-        """Open the store at `path`.
+        """Open the store at `path`: a folder, or a URL, whose files are copied when they are read, by `remote`.
 
         Raises:
-            UserError: there is no store, or it is of another format, broken or incomplete.
+            UserError: there is no store, or it is of another format, broken or incomplete; or it can't be reached.
         """
+        url, remote = url_of(path), None
+        if url is not None:
+            remote = open_remote(url, (MANIFEST_NAME, CASES_NAME), MAX_TABLE_BYTES)
+            path = remote.copies
         manifest, table = read_manifest(path)
         try:
             names = {int(value): str(name) for value, name in manifest["label_names"].items()}
@@ -138,10 +146,12 @@ class Store:
                 source=manifest["source"],
                 hash=manifest["hash"],
                 ignored=ignored,
+                remote=remote,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path} has a broken manifest ({error!r}); prepare the store again") from None
-        _check_files(store)
+        if remote is None:
+            _check_files(store)
         return store
 
     @property
@@ -175,8 +185,7 @@ class Store:
         Raises:
             UserError: the store has no such case, or the file is damaged.
         """
-        shape = self.array_shape(self._case(case_id))
-        found = read_array(image_path(self.path, case_id), shape, box, IMAGE_TYPES)
+        found = self.array(image_path(self.path, case_id), self.array_shape(self._case(case_id)), box, IMAGE_TYPES)
         if _outside(found):
             raise UserError(f"{image_path(self.path, case_id)} holds values outside 0 to 1; prepare the store again")
         return found.astype(np.float32)
@@ -198,7 +207,21 @@ class Store:
         """
         if not self.has_label(case_id):
             raise UserError(f"case {case_id} of {self.path} has no label map")
-        return read_array(label_path(self.path, case_id), self._case(case_id).shape, box, LABEL_TYPES)
+        return self.array(label_path(self.path, case_id), self._case(case_id).shape, box, LABEL_TYPES)
+
+    def array(self, path: Path, shape: tuple[int, ...], box: Box | None, types: tuple[str, ...]) -> NDArray[Any]:
+        """Read an array of the store as `gvsl.store.arrays.read_array` does; of a store by URL, after copying its file.
+
+        Raises:
+            UserError: the file is missing, damaged or of another shape or type, or can't be reached.
+        """
+
+        def read(file: Path) -> NDArray[Any]:
+            return read_array(file, shape, box, types)
+
+        if self.remote is None:
+            return read(path)
+        return self.remote.array(path, shape, max(np.dtype(name).itemsize for name in types), read)
 
     def has_label(self, case_id: str) -> bool:
         """Return True if a case has a label map; UserError if the store has no such case."""

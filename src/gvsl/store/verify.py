@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gvsl.errors import UserError
-from gvsl.store.arrays import IMAGE_TYPES, LABEL_TYPES, has_checksums, read_array
+from gvsl.store.arrays import IMAGE_TYPES, LABEL_TYPES, has_checksums
 from gvsl.store.store import Store, StoredCase, image_path, label_path
 
 
@@ -48,7 +48,7 @@ def _verify_case(store: Store, case: StoredCase, found: Verified) -> None:
     digest = hashlib.sha256()
     for path, shape, types in kinds:
         found.arrays += 1
-        digest.update(read_array(path, shape, None, types).tobytes())
+        digest.update(store.array(path, shape, None, types).tobytes())
         found.without += not has_checksums(path)
     if digest.hexdigest() != case.hash:
         raise UserError(f"{case.id}: its voxels don't have the hash in {store.path}/cases.jsonl; prepare it again")

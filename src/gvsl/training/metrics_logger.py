@@ -9,7 +9,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, distributed
 
 from gvsl.errors import UserError
 from gvsl.progress import Advance, progress
@@ -34,8 +34,8 @@ class MetricsLogger(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Read the table up to the checkpoint's step, and open the progress."""
-        self.rows = [row for row in read_curves(self.path) if row["step"] < trainer.global_step]
         if trainer.is_global_zero:
+            self.rows = [row for row in read_curves(self.path) if row["step"] < trainer.global_step]
             left = int(trainer.max_steps) - trainer.global_step
             self.advance = self.stack.enter_context(progress(left, self.title, unit="steps"))
 
@@ -49,8 +49,6 @@ class MetricsLogger(Callback):
     ) -> None:
         """Keep the step's values on the device, and fetch them together every `log_every` steps."""
         assert isinstance(pl_module, PretrainModule)
-        if not trainer.is_global_zero:
-            return
         self.pending.append((trainer.global_step - 1, pl_module.latest))
         if self.advance is not None:
             self.advance()
@@ -71,21 +69,31 @@ class MetricsLogger(Callback):
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        """Do the same for a run that fails, which Lightning doesn't tear down."""
+        """Do the same for a run that fails, which Lightning doesn't tear down.
+
+        Of several processes one may have ended: values that are not averaged over all are left out.
+        """
+        if trainer.world_size > 1:
+            self.pending.clear()
         self.teardown(trainer, pl_module, "fit")
 
     def flush(self, trainer: lightning.Trainer) -> None:
-        """Fetch and write the pending values."""
+        """Fetch the pending values, averaged over the processes, and write them."""
         if not self.pending:
             return
-        for step, values in self.pending:
-            names = list(values)
-            numbers = torch.stack([values[name].float() for name in names]).tolist()
-            row = dict(zip(names, numbers, strict=True))
+        values = torch.stack([value.float() for _, logged in self.pending for value in logged.values()])
+        if trainer.world_size > 1:
+            distributed.all_reduce(values)
+            values /= trainer.world_size
+        numbers = iter(values.tolist())
+        rows = [(step, dict(zip(logged, numbers, strict=False))) for step, logged in self.pending]
+        self.pending.clear()
+        if not trainer.is_global_zero:
+            return
+        for step, row in rows:
             for logger in trainer.loggers:
                 logger.log_metrics(row, step)
             self.rows.append({"step": float(step), **row})
-        self.pending.clear()
         write_curves(self.path, self.rows)
 
 

@@ -10,12 +10,13 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from gvsl.augment.draw import ShareGenerator
 from gvsl.methods import Method
 from gvsl.settings.pretrain import OptimiserSettings
 from gvsl.types import PairBatch
 
 GENERATOR_STRIDE = 1_000_003**2
-"""Random streams of runs with neighbouring seeds overlap only after this many steps and processes."""
+"""Random streams of runs with neighbouring seeds overlap only after this many steps."""
 GENERATOR_SEEDS = 2**63
 """Upper bound of a generator's seed."""
 
@@ -51,8 +52,8 @@ class PretrainModule(lightning.LightningModule):
         """The last step's values to log, scalars on the device."""
 
     def training_step(self, batch: PairBatch, _: int) -> Tensor:
-        """Run the method's step, its random numbers a function of seed, step and process."""
-        generator = self._generator(self.global_step * self.trainer.world_size + self.global_rank)
+        """Run the method's step, its random numbers a function of seed, step and place in the step's batch."""
+        generator = self._generator(self.global_step, len(batch.moving))
         epoch_values = self._start_epoch() if self.epoch and self.global_step % self.epoch.steps == 0 else {}
         batch = batch._replace(moving=channels_last(batch.moving), fixed=channels_last(batch.fixed))
         terms = self.method.training_step(batch, generator)
@@ -88,8 +89,13 @@ class PretrainModule(lightning.LightningModule):
             optimiser.state.pop(parameter, None)
         return values
 
-    def _generator(self, stream: int) -> torch.Generator:
-        generator = torch.Generator(self.device)
+    def _generator(self, stream: int, volumes: int | None = None) -> torch.Generator:
+        """Return a generator, alike in all processes; with a number of volumes, it draws for those of this process."""
+        world = self.trainer.world_size
+        if volumes is None or world == 1:
+            generator = torch.Generator(self.device)
+        else:
+            generator = ShareGenerator(self.device, self.global_rank, world, volumes)
         generator.manual_seed((self.seed * GENERATOR_STRIDE + stream) % GENERATOR_SEEDS)
         return generator
 

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, replace
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,6 +28,7 @@ from gvsl.text import note, one_of
 from gvsl.training.checkpoints import CHECKPOINT, has_checkpoint, read_checkpoint, remove_previous
 from gvsl.training.loggers import FOLDERS, open_loggers, resolve_loggers
 from gvsl.training.metrics_logger import Row
+from gvsl.training.team import Team, joined
 from gvsl.training.trainer import fit
 
 LAST_STEPS = 100
@@ -55,16 +56,50 @@ def pretrain(
         DivergedError: the loss or the weights are no longer finite; the checkpoints are of steps before.
         KeyboardInterrupt: the run was stopped; it can be resumed from its last checkpoint.
     """
-    with claimed(out, COMMAND, deep=(out / RECORD_NAME).is_file()):
-        return _pretrain(store, out, settings, method, resume)
+    with joined(settings.trainer) as team, ExitStack() as held:
+        plan = team.each(lambda: _plan(store, settings, method))
+
+        def begin() -> _Begun:
+            held.enter_context(claimed(out, COMMAND, deep=(out / RECORD_NAME).is_file()))
+            return _begin(plan, out, store, method, resume)
+
+        begun = team.first(begin)
+        rows = _train(plan, begun, out, store, team)
+        return team.first(lambda: _finish(plan, begun.record, rows, out, store, method))
 
 
-def _pretrain(store: Store, out: Path, settings: PretrainSettings, method: str, resume: bool) -> RunRecord:
+@dataclass(frozen=True)
+class _Plan:
+    """What a run's settings come to on a store."""
+
+    settings: PretrainSettings
+    network: Method
+    loggers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A run whose folder holds its record."""
+
+    record: RunRecord
+    """With the seconds of earlier calls."""
+    checkpoint: Path | None
+    """To resume from."""
+    first_step: int
+
+
+def _plan(store: Store, settings: PretrainSettings, method: str) -> _Plan:
+    """Check the settings, and fill in those that depend on the store or the hardware."""
     settings = replace(settings, trainer=resolve_precision(settings.trainer))
     settings = _resolve_channels(store, _resolve_levels(store, settings))
     loggers = resolve_loggers(settings.trainer.loggers)
     network = build_method(method, settings)
-    settings = _resolve_crop(network, store, settings)
+    return _Plan(_resolve_crop(network, store, settings), network, loggers)
+
+
+def _begin(plan: _Plan, out: Path, store: Store, method: str, resume: bool) -> _Begun:
+    """Check that the run may start or resume, and write its record."""
+    settings, network = plan.settings, plan.network
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
     effects = effects_of(settings)
     checkpoint, first_step = _start(out, config, effects, store, resume)
@@ -75,6 +110,7 @@ def _pretrain(store: Store, out: Path, settings: PretrainSettings, method: str, 
         network.check(stream.crop, len(stream.ids))
     except ValueError as error:
         raise UserError(f"{method}: {error}") from error
+    devices = settings.trainer.devices * settings.trainer.nodes
     record = RunRecord(
         kind="pretrain",
         name=out.name,
@@ -82,29 +118,42 @@ def _pretrain(store: Store, out: Path, settings: PretrainSettings, method: str, 
         config=config,
         store={"name": store.path.name, "hash": store.hash},
         created=utc_now(),
-        environment=environment(device_facts(find_device(settings.trainer.device), settings.trainer.devices)),
+        environment=environment(device_facts(find_device(settings.trainer.device), devices)),
         curves=CURVES_NAME,
         effects=effects,
         logged=[asdict(metric) for metric in network.logs],
     )
-    before = 0.0
     if resume:
         earlier = read_record(out)
-        record.created, before = earlier.created, earlier.seconds
+        record.created, record.seconds = earlier.created, earlier.seconds
         write_record(record, out)
     else:
         with whole_folder(out) as folder:
             write_record(record, folder)
-    began = time.monotonic()
+    return _Begun(record, checkpoint, first_step)
+
+
+def _train(plan: _Plan, begun: _Begun, out: Path, store: Store, team: Team) -> list[Row]:
+    """Train, and return the logged values; the record counts the seconds, and says so if the run fails."""
+    settings, network, record = plan.settings, plan.network, begun.record
+    stream = PairStream(store, settings.data, settings.seed, begun.first_step, network.labelled)
+    before, began = record.seconds, time.monotonic()
     try:
-        with open_loggers(loggers, out) as opened:
-            rows = fit(network, stream, out, settings, checkpoint, opened)
+        with open_loggers(plan.loggers if team.leads else (), out) as opened:
+            return fit(network, stream, out, settings, begun.checkpoint, opened, team)
     except BaseException:
-        record.status, record.seconds = "failed", before + time.monotonic() - began
-        with suppress(OSError):  # on a full disk, that error is the one to report
-            write_record(record, out)
+        record.status = "failed"
         raise
-    record.seconds = before + time.monotonic() - began
+    finally:
+        record.seconds = before + time.monotonic() - began
+        if team.leads and record.status == "failed":
+            with suppress(OSError):  # on a full disk, that error is the one to report
+                write_record(record, out)
+
+
+def _finish(plan: _Plan, record: RunRecord, rows: Sequence[Row], out: Path, store: Store, method: str) -> RunRecord:
+    """Write the weights and the finished record."""
+    settings, network = plan.settings, plan.network
     record.metrics = _final_values(rows)
     save_weights(
         out,
@@ -120,7 +169,7 @@ def _pretrain(store: Store, out: Path, settings: PretrainSettings, method: str, 
             **({LABELS: _contents(store, network.labelled)} if network.labelled else {}),
         },
         heads={name: value for name, value in network.state_dict().items() if not name.startswith("backbone.")},
-        learnt_from=image_hashes(store.cases[case].content for case in stream.learnt_from()),
+        learnt_from=image_hashes(store.cases[case].content for case in _learnt_from(store, settings, network)),
     )
     record.status = "finished"
     write_record(record, out)
@@ -231,6 +280,11 @@ def is_worthless(run: Path) -> bool:
     record = read_record(run)
     own = {RECORD_NAME, CURVES_NAME, *FOLDERS.values(), CHECKPOINT.parent.name}
     return record.kind == "pretrain" and record.status != "finished" and {path.name for path in run.iterdir()} <= own
+
+
+def _learnt_from(store: Store, settings: PretrainSettings, network: Method) -> list[str]:
+    """Return the ids of all cases that the method is shown."""
+    return PairStream(store, settings.data, settings.seed, labelled=network.labelled).learnt_from()
 
 
 def _contents(store: Store, ids: Sequence[str]) -> dict[str, str]:

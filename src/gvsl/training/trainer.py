@@ -28,6 +28,8 @@ from gvsl.training.checkpoints import CHECKPOINT, WholeCheckpoints
 from gvsl.training.divergence import StopOnDivergence
 from gvsl.training.metrics_logger import MetricsLogger, Row, read_curves
 from gvsl.training.module import Epoch, PretrainModule
+from gvsl.training.stop_at_signal import StopAtSignal
+from gvsl.training.team import Team, told_if_lost
 from gvsl.types import PairBatch
 
 LOST_READER = re.compile(r"DataLoader (timed out|worker .*(exited|killed))")
@@ -44,6 +46,7 @@ def fit(
     settings: PretrainSettings,
     resume: Path | None = None,
     loggers: Sequence[Logger] = (),
+    team: Team | None = None,
 ) -> list[Row]:
     """Train a method on a stream of pairs, and return the values logged at each step.
 
@@ -54,27 +57,29 @@ def fit(
         settings: optimiser and trainer.
         resume: the checkpoint to continue from.
         loggers: take each step's values too.
+        team: the processes that a launcher has started; by default none, and this one starts `devices - 1` others.
 
     Raises:
         DivergedError: the loss or the weights are no longer finite.
-        UserError: the checkpoint is broken, or of another method or other settings.
-        KeyboardInterrupt: the run was stopped by Ctrl-C or SIGTERM.
+        UserError: the checkpoint is broken, or of another method or other settings; or another process has ended.
+        KeyboardInterrupt: the run was stopped by Ctrl-C, SIGTERM or SIGUSR1.
     """
-    chosen = settings.trainer
+    chosen, team = settings.trainer, team or Team(LightningEnvironment())
     logger = MetricsLogger(out / CURVES_NAME, chosen.log_every, "pre-training")
     method.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     trainer = lightning.Trainer(
         max_steps=chosen.max_steps,
         accelerator="gpu" if find_device(chosen.device).type == "cuda" else "cpu",
         devices=chosen.devices,
-        # Spawned processes don't run the command line again; some methods don't use the decoder.
-        strategy="auto" if chosen.devices == 1 else "ddp_spawn_find_unused_parameters_true",
+        num_nodes=chosen.nodes,
+        strategy=_strategy(team, chosen.devices),
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         gradient_clip_val=settings.optimiser.clip_norm,
         logger=list(loggers),
         callbacks=[
             logger,
             StopOnDivergence(settings),
+            StopAtSignal(out / CHECKPOINT, team),
             *([_Compile()] if chosen.compile else []),
             ModelCheckpoint(
                 out / CHECKPOINT.parent,
@@ -84,8 +89,7 @@ def fit(
                 enable_version_counter=False,
             ),
         ],
-        # One process is started, which starts the others: what SLURM or torchrun say of theirs is of no concern.
-        plugins=[WholeCheckpoints(), LightningEnvironment()],
+        plugins=[WholeCheckpoints(), team.environment],
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=out,
@@ -93,19 +97,22 @@ def fit(
     epoch = None if method.min_epoch_steps is None else _epoch(stream, method.min_epoch_steps)
     module = PretrainModule(method, settings.optimiser, settings.seed, chosen.max_steps, epoch)
     if resume:
-        check_checkpoint(resume, module, chosen.max_steps)
+        team.each(lambda: check_checkpoint(resume, module, chosen.max_steps))
     on_interrupt = signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings():
         # The stream itself starts at the checkpoint's step, and small crops need only one reading process.
-        known = "resuming from a checkpoint|Checkpoint directory|does not have many workers|LeafSpec"
+        known = "resuming from a checkpoint|Checkpoint directory|does not have many workers|LeafSpec|Grad strides"
         warnings.filterwarnings("ignore", message=f".*({known}).*")
         try:
-            trainer.fit(
-                module,
-                datamodule=_Pairs(stream),
-                ckpt_path=resume,
-                weights_only=True if resume else None,
-            )
+            with told_if_lost(team):
+                trainer.fit(
+                    module,
+                    datamodule=_Pairs(stream),
+                    ckpt_path=resume,
+                    weights_only=True if resume else None,
+                )
+        except UserError:
+            raise
         except Exception as error:
             told = USER_ERRORS.findall(str(error))
             if told:  # by another process, with its traceback
@@ -120,7 +127,16 @@ def fit(
         except SystemExit:  # Lightning turns Ctrl-C and SIGTERM into an exit, and ignores Ctrl-C from then on
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
-    return read_curves(logger.path) if chosen.devices > 1 else logger.rows  # several: logged in another process
+    spawned = team.world == 1 and chosen.devices > 1
+    return read_curves(logger.path) if spawned else logger.rows  # spawned: logged in another process
+
+
+def _strategy(team: Team, devices: int) -> str:
+    """Return Lightning's name of how the processes train together; some methods don't use the decoder."""
+    if team.world > 1:
+        return "ddp_find_unused_parameters_true"
+    # Spawned processes don't run the command line again.
+    return "auto" if devices == 1 else "ddp_spawn_find_unused_parameters_true"
 
 
 def _epoch(stream: PairStream, min_steps: int) -> Epoch:

@@ -1,0 +1,115 @@
+"""Stopping a pre-training at a scheduler's signal: a checkpoint first, and a place in the queue again."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import distributed
+
+from gvsl.backbones.tensor_file import all_finite
+from gvsl.text import note
+from gvsl.training.module import PretrainModule
+from gvsl.training.team import Team, told_if_lost
+
+REQUEUE_SIGNAL = getattr(signal, "SIGUSR1", None)
+"""What `sbatch --signal=USR1@SECONDS` sends before the time is over; Windows has none."""
+JOB = re.compile(r"[0-9]+(_[0-9]+)?")
+
+
+class StopAtSignal(Callback):
+    """After SIGTERM or SIGUSR1, end the step, write a checkpoint and stop; after SIGUSR1 also requeue a SLURM job.
+
+    The processes of a team stop at the same step, whichever of them the signal reaches. A second SIGTERM stops at once.
+    """
+
+    def __init__(self, checkpoint: Path, team: Team) -> None:
+        self.checkpoint, self.team = checkpoint, team
+        self.received = 0
+        """The signal, 0 for none."""
+        self.earlier: dict[int, Any] = {}
+        """What the signals did before."""
+        self.vote: tuple[torch.Tensor, Any] | None = None
+        """The largest signal that a process had received after the last step, which may not have arrived yet."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Listen to the signals, in the thread that receives them."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in filter(None, (signal.SIGTERM, REQUEUE_SIGNAL)):
+            self.earlier[number] = signal.signal(number, self._receive)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Stop if a signal has come; the last step ends the run anyway."""
+        assert isinstance(pl_module, PretrainModule)
+        number = self._agreed()
+        if not number or trainer.global_step >= int(trainer.max_steps):
+            return
+        if all_finite(pl_module.method.state_dict().values()):
+            trainer.save_checkpoint(self.checkpoint)
+        if number == REQUEUE_SIGNAL and self.team.leads:
+            requeue()
+        raise KeyboardInterrupt
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Let the signals do what they did before."""
+        for number, handler in self.earlier.items():
+            signal.signal(number, handler)
+        self.earlier.clear()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Do the same for a run that fails."""
+        self.on_train_end(trainer, pl_module)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM == self.received:
+            signal.signal(number, signal.SIG_IGN)  # further ones don't disturb the clean-up
+            raise KeyboardInterrupt
+        self.received = number
+
+    def _agreed(self) -> int:
+        """Return the signal for all processes to stop at, 0 for none; of several processes, as of the step before."""
+        if self.team.world == 1:
+            return self.received
+        agreed = 0
+        with told_if_lost(self.team):
+            if self.vote is not None:
+                largest, handle = self.vote
+                handle.wait()
+                agreed = int(largest)
+            mine = torch.tensor(self.received)
+            self.vote = mine, distributed.all_reduce(mine, op=distributed.ReduceOp.MAX, async_op=True)
+        return agreed
+
+
+def requeue() -> None:
+    """Ask SLURM to start this job again; nothing where it isn't one."""
+    array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID", "")
+    if array is not None:
+        job = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
+    if not JOB.fullmatch(job):
+        return
+    program = shutil.which("scontrol")
+    if program is None:
+        note(f"there is no scontrol here to requeue job {job}: submit it again")
+        return
+    done = subprocess.run([program, "requeue", job], capture_output=True, text=True, check=False)
+    if done.returncode:
+        note(f"scontrol did not requeue job {job} ({' '.join(done.stderr.split())[:200]}): submit it again")

@@ -1,0 +1,172 @@
+"""The processes of a pre-training that torchrun or srun has started, on one machine or on several."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch import distributed
+
+from gvsl.errors import UserError
+from gvsl.processes import launcher_of, restarts
+from gvsl.settings.pretrain import TrainerSettings
+
+T = TypeVar("T")
+
+ANSWER_SECONDS = "GVSL_ANSWER_SECONDS"
+"""The variable with the seconds for which a process waits for the others of a run."""
+PATIENCE = 600
+"""Those seconds, if none are given: longer than a batch may take to read."""
+LOST = re.compile(
+    r"closed by (remote )?peer|connection (was )?(reset|refused|closed|aborted)|broken pipe|tim(ed|e) ?out|gloo|nccl"
+    r"|socket|failed to recv|no route to host|unreachable",
+    re.IGNORECASE,
+)
+"""What torch says where another process has ended or does not answer."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train together; started by a launcher, unless it is this one alone."""
+
+    environment: ClusterEnvironment
+    rank: int = 0
+    world: int = 1
+    restarts: int = 0
+    """How often the launcher has started them again."""
+
+    @property
+    def leads(self) -> bool:
+        """True for the process that writes the run."""
+        return self.rank == 0
+
+    def first(self, work: Callable[[], T]) -> T:
+        """Let the leading process alone do something, and return its result in every process.
+
+        Raises:
+            UserError: the leading one raised it; the same in all processes.
+        """
+        result: list[T | UserError | None] = [None]
+        if self.leads:
+            try:
+                result = [work()]
+            except UserError as error:
+                result = [error]
+            except BaseException:
+                self._share([UserError("the first process of the run has failed; it says why")])
+                raise
+        self._share(result)
+        if isinstance(result[0], UserError):
+            raise result[0]
+        return result[0]  # type: ignore[return-value]  # what `work` returned
+
+    def each(self, work: Callable[[], T]) -> T:
+        """Do something in every process; if it fails in one, raise its UserError in all."""
+        failed: UserError | None = None
+        result: T | None = None
+        try:
+            result = work()
+        except UserError as error:
+            failed = error
+        found: list[UserError | None] = [failed] * self.world
+        if self.world > 1:
+            with told_if_lost(self):
+                distributed.all_gather_object(found, failed)
+        for error_of_one in found:
+            if error_of_one is not None:
+                raise error_of_one
+        return result  # type: ignore[return-value]  # what `work` returned
+
+    def _share(self, result: list[T | UserError | None]) -> None:
+        """Fill in the leading process's result in all."""
+        if self.world > 1:
+            with told_if_lost(self):
+                distributed.broadcast_object_list(result, src=0)
+
+
+@contextmanager
+def joined(settings: TrainerSettings) -> Iterator[Team]:
+    """Meet the other processes that the launcher has started; this one is alone if it has started no others.
+
+    Raises:
+        UserError: there are more or fewer of them than the settings say, or they don't meet.
+    """
+    launcher = launcher_of(os.environ)
+    if launcher is None:
+        if settings.nodes > 1:
+            raise UserError(
+                f"trainer.nodes is {settings.nodes}, and this process was started alone: start the same command on "
+                "each node by torchrun or srun (docs/scale.md)"
+            )
+        yield Team(LightningEnvironment(), restarts=restarts(os.environ))
+        return
+    environment = SLURMEnvironment(auto_requeue=False) if launcher == "srun" else TorchElasticEnvironment()
+    world, rank = environment.world_size(), environment.global_rank()
+    if world != settings.nodes * settings.devices:
+        raise UserError(
+            f"{launcher} has started {world} processes, and {settings.nodes} nodes of {settings.devices} devices need "
+            f"{settings.nodes * settings.devices}: give --trainer.nodes and --trainer.devices as they were started"
+        )
+    team = Team(environment, rank, world, restarts(os.environ))
+    begun_here = not distributed.is_initialized()
+    if begun_here:
+        with told_if_lost(team):
+            _meet(environment, rank, world, find_cuda=settings.device != "cpu")
+    try:
+        yield team
+    finally:
+        if begun_here and distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _meet(environment: ClusterEnvironment, rank: int, world: int, *, find_cuda: bool) -> None:
+    """Initialise torch's process group, before Lightning does, so that the processes can agree how to begin."""
+    os.environ["MASTER_ADDR"] = environment.main_address
+    os.environ["MASTER_PORT"] = str(environment.main_port)
+    backend = "gloo"
+    if find_cuda and torch.cuda.is_available():
+        torch.cuda.set_device(environment.local_rank() % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl"
+    distributed.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(seconds=patience()))
+
+
+def patience() -> float:
+    """Return the seconds for which a process waits for the others.
+
+    Raises:
+        UserError: the variable that sets them is no number of seconds.
+    """
+    given = os.environ.get(ANSWER_SECONDS, str(PATIENCE))
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0
+    if not 1 <= seconds < 1e6:
+        raise UserError(f"{ANSWER_SECONDS} is {given!r}: give a number of seconds, 1 or more")
+    return seconds
+
+
+@contextmanager
+def told_if_lost(team: Team) -> Iterator[None]:
+    """Turn what torch says when another process has ended into a line that names the fix.
+
+    Raises:
+        UserError: another process has ended, or did not answer.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # so are all of torch.distributed's
+        if team.world == 1 or LOST.search(str(error)) is None:
+            raise
+        raise UserError(
+            f"another of the run's {team.world} processes has ended, or did not answer for {patience():g} s: start all "
+            "of them again, with --resume if there is a checkpoint"
+        ) from None

@@ -1,0 +1,235 @@
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gvsl.data import DataSettings, PairStream, pair_loader
+from gvsl.errors import UserError
+from gvsl.store import Store, describe, remote, verify
+from gvsl.store.store import image_path
+
+pytest.importorskip("fsspec")
+pytest.importorskip("aiohttp")
+
+
+class Web(SimpleHTTPRequestHandler):
+    """A server of a folder whose network can be bad."""
+
+    def __init__(self, *arguments: Any, network: "Network", **named: Any) -> None:
+        self.network = network
+        super().__init__(*arguments, **named)
+
+    def do_GET(self) -> None:
+        self.network.asked.append(self.path)
+        if self.network.failures:
+            self.network.failures -= 1
+            self.send_error(503)
+            return
+        super().do_GET()
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        if self.network.cut:
+            self.network.cut -= 1
+            outputfile.write(source.read(10))  # of as many as the header says
+            return
+        while piece := source.read(self.network.piece):
+            time.sleep(self.network.pause)
+            outputfile.write(piece)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Network:
+    """What is wrong with the network, and what was asked for."""
+
+    def __init__(self) -> None:
+        self.failures = self.cut = 0
+        self.piece, self.pause = 2**20, 0.0
+        self.asked: list[str] = []
+
+
+@pytest.fixture
+def served(
+    phantom_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Path, Network, Path]]:
+    """A store's URL, its network, and its folder on the server."""
+    monkeypatch.setenv(remote.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setattr(remote, "FIRST_WAIT", 0.01)
+    folder, network = tmp_path / "served" / "phantoms", Network()
+    shutil.copytree(phantom_store.path, folder)
+    handler = partial(Web, network=network, directory=str(folder.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Path(f"http://127.0.0.1:{server.server_port}/phantoms"), network, folder
+        server.shutdown()
+
+
+def refusal(work: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        work()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_store_by_url_is_the_store(served: tuple[Path, Network, Path], phantom_store: Store) -> None:
+    url, network, _ = served
+    store = Store.open(url)
+    assert (store.hash, store.path.name, list(store.cases)) == (
+        *(phantom_store.hash, "phantoms", list(phantom_store.cases)),
+    )
+    assert f"store     http://127.0.0.1:{url.parts[1].split(':')[1]}/phantoms" in describe(store)
+    case = next(iter(store.cases))
+    assert not image_path(store.path, case).exists()  # nothing is copied before it is read
+    box = (slice(2, 9), slice(0, 5), slice(3, 20))
+    assert np.array_equal(store.image(case, box), phantom_store.image(case, box))
+    assert np.array_equal(store.label(case), phantom_store.label(case))
+    network.asked.clear()
+    assert np.array_equal(store.image(case), phantom_store.image(case))
+    assert network.asked == []  # copied before
+    assert verify(store).damaged == []
+
+
+def test_processes_that_read_copy_too(served: tuple[Path, Network, Path], phantom_store: Store) -> None:
+    settings = DataSettings(batch_size=1, crop=(16, 16, 16), workers=1)
+    found, expected = (
+        next(iter(pair_loader(PairStream(store, settings, seed=3)))) for store in (Store.open(served[0]), phantom_store)
+    )
+    assert found.moving_ids == expected.moving_ids
+    assert np.array_equal(found.moving, expected.moving)
+
+
+@pytest.mark.parametrize("trouble", ["failures", "cut"])
+def test_a_network_that_recovers_is_waited_for(served: tuple[Path, Network, Path], trouble: str) -> None:
+    url, network, _ = served
+    store = Store.open(url)
+    case = next(iter(store.cases))
+    setattr(network, trouble, 2)
+    assert store.image(case).max() > 0
+    assert getattr(network, trouble) == 0
+
+
+def test_a_slow_network_is_only_slow(served: tuple[Path, Network, Path]) -> None:
+    url, network, _ = served
+    network.piece, network.pause = 4096, 0.02
+    store = Store.open(url)
+    assert store.image(next(iter(store.cases))).max() > 0
+
+
+def test_a_dead_network_ends_in_one_line_with_the_url(served: tuple[Path, Network, Path]) -> None:
+    url, network, _ = served
+    store = Store.open(url)
+    case = next(iter(store.cases))
+    network.failures = 99
+    message = refusal(lambda: store.image(case))
+    assert re.search(rf"^http://127\.0\.0\.1:\d+/phantoms/images/{case}\.b2nd can't be read after 5 tries", message)
+    assert not image_path(store.path, case).exists()
+    assert "can't be read" in refusal(lambda: Store.open(url.parent / "nothing"))
+    assert "is a URL of another kind" in refusal(lambda: Store.open(Path("ftp://host/store")))
+    assert "after 5 tries" in refusal(lambda: Store.open(Path("http://127.0.0.1:1/store")))
+
+
+def test_what_comes_is_not_trusted(served: tuple[Path, Network, Path], phantom_store: Store) -> None:
+    url, _, folder = served
+    store = Store.open(url)
+    first, second, third = list(store.cases)[:3]
+    damaged = bytearray(image_path(folder, first).read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    image_path(folder, first).write_bytes(damaged)
+    message = refusal(lambda: store.image(first))
+    assert f"/phantoms/images/{first}.b2nd can't be read: it is damaged" in message and "http://" in message
+    image_path(folder, second).write_bytes(bytes(2**21))
+    assert "the most that it may have" in refusal(lambda: store.image(second))
+    image_path(folder, third).unlink()
+    assert "check the URL and your access" in refusal(lambda: store.image(third))
+    # A copy that was damaged on this machine's disk is made again.
+    shutil.copy(image_path(phantom_store.path, first), image_path(folder, first))
+    image_path(store.path, first).parent.mkdir(exist_ok=True)
+    image_path(store.path, first).write_bytes(damaged)
+    assert np.array_equal(store.image(first), phantom_store.image(first))
+    (folder / "cases.jsonl").write_bytes(b"{}\n")
+    shutil.rmtree(store.path)
+    assert "cases.jsonl is broken or was changed" in refusal(lambda: Store.open(url))
+
+
+# --- an object store --------------------------------------------------------------------------------------------------
+
+
+class Proxy:
+    """Passes connections on to a server, slowly, and cuts some of them."""
+
+    def __init__(self, port: int) -> None:
+        self.server, self.pause, self.cut = port, 0.0, 0
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listening.getsockname()[1])
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        with suppress(OSError):  # closed at the end
+            while True:
+                client, _ = self.listening.accept()
+                server = socket.create_connection(("127.0.0.1", self.server))
+                for source, target, answers in ((client, server, False), (server, client, True)):
+                    threading.Thread(target=self.pump, args=(source, target, answers), daemon=True).start()
+
+    def pump(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+        with suppress(OSError), source, target:
+            while piece := source.recv(4096):
+                if answers:
+                    time.sleep(self.pause)
+                    if self.cut and len(piece) == 4096:  # in the middle of an array
+                        self.cut -= 1
+                        return
+                target.sendall(piece)
+
+
+@pytest.mark.slow
+def test_a_store_in_an_object_store_over_a_bad_network(
+    phantom_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    from moto.server import ThreadedMotoServer
+
+    monkeypatch.setenv(remote.CACHE, str(tmp_path / "cache"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        proxy = Proxy(server.get_host_and_port()[1])
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+        files = s3fs.S3FileSystem()
+        files.mkdir("hearts")
+        files.put(str(phantom_store.path), "hearts/", recursive=True)
+        proxy.pause = 0.01
+        store = Store.open(Path("s3://hearts/phantoms"))
+        first, second, third = list(store.cases)[:3]
+        assert np.array_equal(store.image(first), phantom_store.image(first))
+        proxy.cut = 2
+        assert np.array_equal(store.image(second), phantom_store.image(second))
+        assert proxy.cut == 0
+        command = [sys.executable, "-m", "gvsl", "inspect", "s3://hearts/phantoms", "--verify"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "are as they were written" in done.stdout
+        shutil.rmtree(image_path(store.path, third).parent)
+        proxy.listening.shutdown(socket.SHUT_RDWR)
+        proxy.listening.close()
+    finally:
+        server.stop()
+    assert f"s3://hearts/phantoms/images/{third}.b2nd can't be read after 5 tries" in refusal(
+        lambda: store.image(third)
+    )
