@@ -31,6 +31,7 @@ $(VENV)/.package: $(VENV)/.torch pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps dynamic-network-architectures  # timm brings torchvision
 	@touch $@ $(VENV)/.package
 
 $(VENV)/.docs: $(VENV)/.dev
