@@ -2,35 +2,30 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.backbones.weights import PretrainedUNet3D
-from gvsl.cases import Case
 from gvsl.datasets import folder
-from gvsl.datasets.channels import put_together
 from gvsl.errors import UserError
 from gvsl.files import claimed, real_path
 from gvsl.hardware import find_device
-from gvsl.io import Volume
 from gvsl.methods import GVSL
-from gvsl.prediction.carried import CarriedMaps, Prepare, Truth
+from gvsl.prediction.carried import CarriedMaps, Truth
 from gvsl.prediction.ledger import open_ledger
 from gvsl.prediction.outcome import Predicted
 from gvsl.prediction.predict import TellCase, find_images, say_nothing, write_results
-from gvsl.prediction.volumes import Prepared, prepared
+from gvsl.prediction.targets import Targets, files_targets, is_store, store_targets
 from gvsl.preparation import prepare
-from gvsl.preprocessing import Preprocessing, require_lungmask
-from gvsl.preprocessing.images import Channels, read_image
+from gvsl.preprocessing import Preprocessing
 from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, matcher_fingerprint, read_atlases
 from gvsl.settings.propagation import PropagateSettings as PropagateSettings
 from gvsl.store import Store, class_indices
-from gvsl.store.manifest import MANIFEST_NAME
-from gvsl.store.store import image_path
 from gvsl.text import few
 
 NAMED = 3
@@ -82,10 +77,14 @@ def propagate(
     method = load_matcher(weights)
     with claimed(out, "gvsl propagate", inside=True):
         chosen, atlases = _read(sources, cases, method, weights, out, settings)
-        if len(images) == 1 and _is_store(images[0]):
-            target = _in_store(Store.open(images[0]), split, chosen, atlases.labels, method, weights, settings)
+        truth: Truth | None = None
+        if len(images) == 1 and is_store(images[0]):
+            store = Store.open(images[0])
+            targets = _in_store(store, split, chosen, atlases.labels, method, weights, settings)
+            truth = partial(_truth, store, structures=list(atlases.labels))
         else:
-            target = _in_files(images, method)
+            assert isinstance(method.backbone, PretrainedUNet3D)
+            targets = files_targets(find_images(images), method.backbone.preprocessing)
         how = {name: str(value) for name, value in vars(settings).items() if name not in NO_EFFECT}
         ledger = open_ledger(out, {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how})
         device = find_device(settings.device)
@@ -93,38 +92,13 @@ def propagate(
             method.to(device),
             [atlas.to(device) for atlas in atlases.atlases],
             atlases.labels,
+            targets,
             out,
             settings,
-            prepare=target.prepare,
-            truth=target.truth,
-            from_files=target.truth is None,
+            truth=truth,
             listed=bool(ledger.images),
         )
-        return Propagated(write_results(results, ledger, target.images, out, target.read, tell), atlases)
-
-
-@dataclass(frozen=True)
-class _Targets:
-    """Images that get labels, and how they are read."""
-
-    images: list[Case]
-    prepare: Prepare
-    """Prepares an image like the method's training data."""
-    read: Callable[[Case], Channels]
-    """Reads an image."""
-    truth: Truth | None = None
-    """Returns a store's own classes of an id, if it is labelled; None for files."""
-
-
-def _in_files(paths: Sequence[Path], method: GVSL) -> _Targets:
-    assert isinstance(method.backbone, PretrainedUNet3D)
-    preprocessing = method.backbone.preprocessing
-    require_lungmask(preprocessing)
-    return _Targets(
-        put_together(find_images(paths), preprocessing.channels),
-        prepare=lambda channels, tell: prepared(channels, preprocessing, tell),
-        read=lambda case: read_image(case, preprocessing),
-    )
+        return Propagated(write_results(results, ledger, targets, out, tell), atlases)
 
 
 def _in_store(
@@ -135,7 +109,7 @@ def _in_store(
     method: GVSL,
     weights: Path,
     settings: PropagateSettings,
-) -> _Targets:
+) -> Targets:
     """Return the cases of a split but for the atlases.
 
     Raises:
@@ -149,15 +123,9 @@ def _in_store(
             )
     without = {_image_of(source, case) for source, cases in atlases.items() for case in cases}
     ids = [case for case in store.split(split) if _image_of(store, case) not in without]
-    found = [Case(case, image_path(store.path, case)) for case in ids]
-    if not found:
+    if not ids:
         raise UserError(f"{store.path} has no case in the split {split!r} besides the atlases: name another split")
-    return _Targets(
-        found,
-        prepare=lambda channels, _: Prepared(np.stack([each.array for each in channels]), channels[0].affine),
-        read=lambda case: tuple(Volume(each, store.cases[case.id].affine) for each in store.channels(case.id)),
-        truth=lambda case: _truth(store, case, list(structures)),
-    )
+    return store_targets(store, ids, "store")
 
 
 def _image_of(store: Store, case: str) -> str:
@@ -195,17 +163,13 @@ def _read(
         return chosen, read_atlases(chosen)
 
 
-def _is_store(path: Path) -> bool:
-    return (path / MANIFEST_NAME).is_file()
-
-
 def _open(path: Path, preprocessing: Preprocessing, scratch: Path) -> Store:
     """Open a store, or prepare a folder's labelled volumes into one.
 
     Raises:
         UserError: nothing in it is labelled, or a volume can't be used.
     """
-    if _is_store(path):
+    if is_store(path):
         return Store.open(path)
     dataset = folder(path, taken=preprocessing.channels)
     labelled = [replace(case, splits=("train",)) for case in dataset.cases if case.label is not None]
