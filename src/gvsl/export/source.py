@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gvsl.backbones.provenance import describe_labels
 from gvsl.backbones.weights import PretrainedUNet3D
 from gvsl.errors import UserError
 from gvsl.export import gvsl_unet
@@ -109,6 +110,7 @@ def contract(source: Source) -> dict[str, Any]:
             "preprocessing": preprocessing_values(backbone.preprocessing),
         },
         "provenance": backbone.provenance,
+        "labels_seen": describe_labels(backbone.provenance),
     }
     if model is not None:
         entries["windows"] = {"crop": list(model.crop), "overlap": model.overlap, "weights": "gaussian"}
