@@ -30,8 +30,8 @@ from gvsl.text import few
 
 NAMED = 3
 """Number of names that a message lists."""
-NO_EFFECT = ("device", "allow_preprocessing_mismatch")
-"""Settings that change no result."""
+NO_EFFECT = ("device", "allow_preprocessing_mismatch", "grid")
+"""Settings that change no result, and that of its layout, which counts for a store alone."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def propagate(
     """Carry the labels of atlases onto images, and write the maps into `out`.
 
     Each image gets `out`/NAME.nii.gz, its label map, and NAME_confidence.nii.gz, from 0 to 1, on its own grid; of a
-    store's cases, on the store's. `out`/propagated.csv has a row per image, with the expected DSC and, where a store
-    has true labels, the DSC. An image that doesn't match is listed with the reason and gets no map. Results of an
-    earlier call are kept.
+    store's cases, on the store's or their sources'. `out`/propagated.csv has a row per image, with the expected DSC
+    and, where a store has true labels, the DSC. An image that doesn't match is listed with the reason and gets no map.
+    Results of an earlier call are kept if their images hold the same.
 
     Args:
         sources: stores, or folders of images/ and labels/.
@@ -86,6 +86,8 @@ def propagate(
             assert isinstance(method.backbone, PretrainedUNet3D)
             targets = files_targets(find_images(images), method.backbone.preprocessing)
         how = {name: str(value) for name, value in vars(settings).items() if name not in NO_EFFECT}
+        if not targets.from_files and settings.grid == "source":
+            how["grid"] = settings.grid
         ledger = open_ledger(out, {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how})
         device = find_device(settings.device)
         results = CarriedMaps(
@@ -125,7 +127,7 @@ def _in_store(
     ids = [case for case in store.split(split) if _image_of(store, case) not in without]
     if not ids:
         raise UserError(f"{store.path} has no case in the split {split!r} besides the atlases: name another split")
-    return store_targets(store, ids, "store")
+    return store_targets(store, ids, settings.grid)
 
 
 def _image_of(store: Store, case: str) -> str:
