@@ -135,6 +135,7 @@ def test_a_pair_is_known_by_what_its_files_hold(matcher: Path, cases: tuple[Case
         ((_, reason),) = register_table([other], matcher, out, QUICK).failed
         assert reason.startswith(f"{out / pair.id} exists already, ")
         assert reason.endswith("; name another folder, or remove it")
+        assert [row["status"] for row in rows(out)] == ["registered"]
         return reason
 
     shutil.copy(fixed.image, pair.moving)

@@ -136,7 +136,8 @@ def register_table(
                     (outcome.present if before else outcome.done).append(pair)
                 except Exception as error:  # whatever it is, the other pairs are registered
                     outcome.failed.append((pair, reason_of(error, out)))
-                    if owners[pair.id] is pair:
+                    kept = pair.id in rows and (out / pair.id).exists()  # results of an earlier call, and their row
+                    if owners[pair.id] is pair and not kept:
                         rows[pair.id] = dict(zip(COLUMNS, (pair.id, "failed", *_paths(pair)), strict=False))
                 _write_table(path, list(rows.values()))
                 advance()
