@@ -8,12 +8,14 @@ Each runs in a kernel of this Python. Without --out the notebooks are rewritten 
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
 from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
+from nbformat import NotebookNode
 
 SECONDS = 1800
 """Time that one cell may take, on a busy machine."""
@@ -42,9 +44,20 @@ def run(notebook: Path, out: Path) -> None:
         client.execute()
     for cell in content.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = _joined(output for output in cell.outputs if output.get("name") != "stderr")
     shown = nbformat.writes(content)
     out.write_text(shown.replace(f"{Path(folder).resolve()}/", "").replace(f"{folder}/", "") + "\n", encoding="utf-8")
+
+
+def _joined(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
+    """Return outputs with the parts of a text joined, into which the kernel divides it by its timing."""
+    found: list[NotebookNode] = []
+    for output in outputs:
+        if found and output.output_type == found[-1].output_type == "stream":
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
 
 
 def main() -> None:

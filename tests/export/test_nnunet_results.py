@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from gvsl.backbones.provenance import labels_seen
+from gvsl.backbones.weights import load_backbone
 from gvsl.errors import UserError
 from gvsl.export import gvsl_unet
 from gvsl.export.export import export
 from gvsl.export.result import ExportSettings
 from gvsl.preprocessing import PRESETS, Preprocessing
+from gvsl.publication.contract import published_provenance
 from gvsl.store import Store
 from gvsl.transfer import load_segmenter
+from gvsl.transfer.leakage import check_labels_seen
+from gvsl.transfer.origin import pretraining_of
 
 from .conftest import CROP, MakeRun, spread
 
@@ -71,6 +76,37 @@ def test_deep_supervision_returns_every_level_from_the_finest_on(fold: Fold) -> 
     assert [tuple(level.shape) for level in levels] == [(1, 3, 16, 16, 16), (1, 3, 8, 8, 8)]
 
 
+def test_labels_that_the_pre_training_saw_come_back(fold: Fold, store: Store, tmp_path: Path) -> None:
+    folder, _ = fold
+    plans = json.loads((folder.parent / "plans.json").read_text())
+    contract = plans["gvsl"]
+    train = store.split("train")
+    seen = {case: store.cases[case].content[:16] for case in train[:2]}
+    told = {
+        "none": {"provenance": {"steps": 3}},
+        ", ".join(seen): {"provenance": {"mode": "finetune", "weights": {"labels": seen}}},
+        "not known": {},
+    }
+    del contract["provenance"]  # as an earlier gvsl wrote them
+    for expected, entries in told.items():
+        plans["gvsl"] = contract | entries
+        (folder.parent / "plans.json").write_text(json.dumps(plans))
+        back = tmp_path / expected.replace(", ", "-")
+        assert export(folder, back, "gvsl")[-1] == f"labels seen in pre-training: {expected}"
+        assert json.loads((back / "export.json").read_text())["labels_seen"] == expected
+        backbone = load_backbone(back)
+        found = pretraining_of(backbone).get("labels")
+        assert found == {"none": None, "not known": "not known"}.get(expected, list(seen))
+        again = export(back, tmp_path / f"again-{back.name}", "torchscript")
+        assert again[-1] == f"labels seen in pre-training: {expected}"
+        published = published_provenance(backbone.provenance)
+        assert len(labels_seen(published) or ()) == (2 if found == list(seen) else 0)
+        assert (labels_seen(published) is None) == (expected == "not known")
+        check_labels_seen(backbone, back, store, train)
+    with pytest.raises(UserError, match=f"saw the labels of {train[1]}, not among the 1 labelled cases drawn here"):
+        check_labels_seen(load_backbone(tmp_path / "-".join(seen)), back, store, train[:1])
+
+
 class Executed:
     """What runs a function where it is unpickled."""
 
@@ -94,6 +130,7 @@ def test_nothing_in_a_checkpoint_is_executed(fold: Fold, tmp_path: Path) -> None
     [
         ("plans.json", lambda plans: plans.pop("gvsl"), "no plans of gvsl export --to nnunet"),
         ("plans.json", lambda plans: plans["gvsl"].update(labels=["x"]), "no plans of gvsl export"),
+        ("plans.json", lambda plans: plans["gvsl"].update(provenance=["x"]), "no plans of gvsl export"),
         ("plans.json", lambda plans: plans.pop("configurations"), "no plans of gvsl export"),
         ("dataset.json", lambda listing: listing["labels"].update(box=5), "its labels are not 1, 2"),
         ("dataset.json", lambda listing: listing["labels"].update(third=3), "its labels are not the 2 of its plans"),

@@ -541,7 +541,7 @@ def read_listings(root: Path) -> str | None:
 def make_predictions(root: Path) -> None:
     """Write the lists of a folder of predictions."""
     ledger = open_ledger(root, {"weights": "0" * 64, "mirror": "false"})
-    ledger.begin(["a", "b"], root / "a.nii.gz")
+    ledger.begin(["a", "b"], root / "a.nii.gz", "0" * 64)
     with (root / SCORES_NAME).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("id", "score"), ("a", "0.25"), ("'=b", "0.5")])
 
@@ -550,7 +550,7 @@ def read_predictions(root: Path) -> str | None:
     """Read them as a call that goes on."""
     open_ledger(root, {"weights": "0" * 64, "mirror": "false"})
     if (root / LEDGER_NAME).is_file():
-        scores = Scores(None, root, mirror=False, listed=True)  # type: ignore[arg-type]
+        scores = Scores(None, None, root, mirror=False, listed=True)  # type: ignore[arg-type]
         if not all(np.isfinite(float(value)) for value in scores.rows.values()):
             return "a score is not finite"
     return None

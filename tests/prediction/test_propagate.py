@@ -1,7 +1,7 @@
 import csv
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -50,6 +50,22 @@ def test_a_store_gets_labels_on_its_own_grid_with_their_scores(
     assert set(json.loads((out / "labels.json").read_text(encoding="utf-8"))) == {
         str(v) for v in phantom_store.label_names
     }
+
+
+def test_a_store_s_cases_get_labels_on_the_grids_of_their_sources(
+    matcher: Path, phantom_store: Store, tmp_path: Path
+) -> None:
+    atlas, out = phantom_store.split("train")[0], tmp_path / "out"
+    on_source = replace(QUICK, grid="source")
+    sources = [phantom_store.path], [phantom_store.path]
+    propagate(*sources, matcher, out, on_source, cases=[atlas], split="val")
+    for case in phantom_store.split("val"):
+        known = phantom_store.cases[case]
+        for name in (f"{case}.nii.gz", f"{case}_confidence.nii.gz"):
+            assert nib.load(out / name).shape == known.source_shape
+            np.testing.assert_allclose(nib.load(out / name).affine, known.source_affine, atol=1e-6)
+    with pytest.raises(UserError, match="holds predictions with grid source, not none"):
+        propagate(*sources, matcher, out, QUICK, cases=[atlas], split="val")
 
 
 def test_files_get_labels_in_their_own_geometry_and_a_second_call_keeps_them(

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,45 @@ def test_a_table_costs_a_bad_pair_its_own_row_and_is_continued(
     assert main(["register", "--pairs", str(table), *words]) == 2
     assert "with refine 2, not 3; name another folder" in capsys.readouterr().err
     assert (out / first / "field.h5").stat().st_mtime_ns == stamp
+
+
+def test_a_pair_is_known_by_what_its_files_hold(matcher: Path, cases: tuple[Case, Case], tmp_path: Path) -> None:
+    moving, fixed = cases
+    folder, out = tmp_path / "pairs", tmp_path / "out"
+    folder.mkdir()
+    pair = ImagePair(folder / "a.nii.gz", folder / "b.nii.gz", folder / "a_labels.nii.gz")
+    assert moving.label is not None and fixed.label is not None and pair.moving_labels is not None
+    shutil.copy(moving.image, pair.moving)
+    shutil.copy(fixed.image, pair.fixed)
+    shutil.copy(moving.label, pair.moving_labels)
+    assert register_table([pair], matcher, out, QUICK).done == [pair]
+    kept = {path: path.read_bytes() for path in (out / pair.id).iterdir()}
+
+    def told(other: ImagePair) -> str:
+        ((_, reason),) = register_table([other], matcher, out, QUICK).failed
+        assert reason.startswith(f"{out / pair.id} exists already, ")
+        assert reason.endswith("; name another folder, or remove it")
+        assert [row["status"] for row in rows(out)] == ["registered"]
+        return reason
+
+    shutil.copy(fixed.image, pair.moving)
+    assert "of another moving image" in told(pair)
+    shutil.copy(moving.image, pair.moving)
+    assert "with a moving label map" in told(replace(pair, moving_labels=None))
+    shutil.copy(fixed.label, pair.moving_labels)
+    assert "of another moving label map" in told(pair)
+    shutil.copy(moving.label, pair.moving_labels)
+    folder.rename(tmp_path / "elsewhere")
+    moved = ImagePair(*(tmp_path / "elsewhere" / path.name for path in (pair.moving, pair.fixed, pair.moving_labels)))
+    assert register_table([moved], matcher, out, QUICK).present == [moved]
+    assert {path: path.read_bytes() for path in (out / pair.id).iterdir()} == kept
+
+    record = json.loads((out / pair.id / "registered.json").read_text(encoding="utf-8"))
+    del record["contents"]  # as an earlier gvsl wrote it: known by path
+    (out / pair.id / "registered.json").write_text(json.dumps(record), encoding="utf-8")
+    assert "of another moving image" in told(moved)
+    (tmp_path / "elsewhere").rename(folder)
+    assert register_table([pair], matcher, out, QUICK).present == [pair]
 
 
 def test_images_of_two_modalities_are_refused(

@@ -92,3 +92,51 @@ def test_another_s_result_is_not_taken_for_the_run_s(run: Path, classifier: Path
     (out / "predicted.json").write_text("[]", encoding="utf-8")
     with pytest.raises(UserError, match=r"predicted.json can't be read .*: name another folder"):
         predict(run, images, out)
+
+
+@pytest.mark.parametrize("kind", ["labels", "scores"])
+def test_a_result_of_what_a_file_held_before_is_told_and_kept(
+    run: Path, classifier: Path, store: Store, tmp_path: Path, kind: str
+) -> None:
+    used, out = (classifier if kind == "scores" else run), tmp_path / "out"
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(source(store, "s7"), folder / "a.nii.gz")
+    predict(used, find_images([folder]), out)
+    kept = contents(out)
+    shutil.copy(source(store, "s8"), folder / "a.nii.gz")
+    (failed,) = predict(used, find_images([folder]), out).failed
+    assert "is of what the image held before: remove it to have it anew, or name another folder" in failed[1]
+    shutil.copy(source(store, "s7"), folder / "a.nii.gz")  # as it was, but for its times
+    folder.rename(tmp_path / "elsewhere")
+    outcome = predict(used, find_images([tmp_path / "elsewhere"]), out)
+    assert [case.id for case in outcome.present] == ["a"]
+    assert contents(out) == kept
+
+
+def test_results_of_an_earlier_gvsl_are_known_by_path(run: Path, store: Store, tmp_path: Path) -> None:
+    images, out = find_images([source(store, "s7"), source(store, "s8")]), tmp_path / "out"
+    predict(run, images[:1], out)
+    ledger = json.loads((out / "predicted.json").read_text(encoding="utf-8"))
+    assert ledger.pop("contents").keys() == ledger["images"].keys()
+    (out / "predicted.json").write_text(json.dumps(ledger), encoding="utf-8")
+    outcome = predict(run, images, out)
+    assert (outcome.present, outcome.done) == (images[:1], images[1:])
+
+
+def test_a_header_s_voxels_in_a_file_of_another_name_are_part_of_the_image(
+    run: Path, store: Store, tmp_path: Path
+) -> None:
+    def write(case: str) -> Path:
+        image = nib.load(source(store, case))
+        voxels = np.asarray(image.dataobj, dtype="<f4")
+        (tmp_path / "voxels.bin").write_bytes(voxels.tobytes(order="F"))
+        header = {"NDims": 3, "DimSize": " ".join(map(str, voxels.shape)), "ElementType": "MET_FLOAT"}
+        header |= {"ElementSpacing": "1 1 1", "BinaryDataByteOrderMSB": "False", "ElementDataFile": "voxels.bin"}
+        path = tmp_path / "a.mhd"
+        path.write_text("".join(f"{key} = {value}\n" for key, value in header.items()), encoding="ascii")
+        return path
+
+    assert predict(run, find_images([write("s7")]), tmp_path / "out").done
+    (failed,) = predict(run, find_images([write("s8")]), tmp_path / "out").failed
+    assert "is of what the image held before" in failed[1]

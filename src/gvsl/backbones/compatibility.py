@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
-from gvsl.backbones.weights import PretrainedUNet3D, read_size
+from gvsl.backbones.weights import PretrainedBackbone, read_size
 from gvsl.errors import UserError
 from gvsl.preprocessing import PRESETS, Preprocessing
 from gvsl.preprocessing.images import names_of
@@ -19,7 +19,7 @@ VOXEL_FIELDS = ("orientation", "spacing", *RANGE)
 
 
 def check_preprocessing(
-    backbone: PretrainedUNet3D, weights: str | Path, store: Store, allow_mismatch: bool = False
+    backbone: PretrainedBackbone, weights: str | Path, store: Store, allow_mismatch: bool = False
 ) -> None:
     """Check that weights were trained on volumes prepared like the store's, or that a mismatch is allowed.
 

@@ -5,18 +5,48 @@ voxels. It only reveals whether an image at hand is among them.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gvsl.errors import UserError
 from gvsl.readers import read_bytes
 
 HASHES_NAME = "learnt_from.txt"
 LABELS = "labels"
-"""In the provenance of weights: the cases whose labels they were trained on, id to short hash; missing without any."""
+"""In the provenance of weights: the cases whose labels they were trained on, id to short hash; missing without any, and
+null where it is not known."""
+NOT_KNOWN = "not known"
+"""What is shown for them then."""
 DIGITS = 16
 """Hex digits kept of a hash: among a million images, two share them by chance in one of 10^7 cases."""
 LINE = re.compile(rf"[0-9a-f]{{{DIGITS}}}")
+
+
+def labels_seen(provenance: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the cases whose labels weights, or those they began from, were pre-trained on, id to short hash.
+
+    Args:
+        provenance: of the weights; that of those they began from is its entry `weights`.
+
+    Returns:
+        Empty if there were none, None if it is not known.
+    """
+    seen: dict[str, str] = {}
+    past: Any = provenance
+    while isinstance(past, dict):
+        found, before = past.get(LABELS, {}), past.get("weights")
+        if not isinstance(found, dict) or ("nnunet" in past and not isinstance(before, dict)):
+            return None
+        seen |= {str(case): str(content) for case, content in found.items()}
+        past = before
+    return seen
+
+
+def describe_labels(provenance: Mapping[str, Any]) -> str:
+    """Return the ids of these cases, for a reader: `none`, or `not known`."""
+    seen = labels_seen(provenance)
+    return NOT_KNOWN if seen is None else ", ".join(seen) or "none"
 
 
 def short_hash(content: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from gvsl.arguments import add_path, add_settings, new_parser, parse, print_note, settings_of
 from gvsl.cases import Case
 from gvsl.cli.output import report_images
+from gvsl.errors import UserError
 from gvsl.settings.predict import PredictSettings
 from gvsl.text import printable
 
@@ -13,30 +14,48 @@ from gvsl.text import printable
 def predict(argv: Sequence[str]) -> None:
     """Segment or classify images with a run of gvsl transfer, each in its own geometry.
 
-    Writes DIR/NAME.nii.gz for each image, on the image's grid and with its header if it is NIfTI, and DIR/labels.json;
-    a classification writes DIR/scores.csv. An image that can't be used is listed with the reason and the others are
-    done; the exit code is then 2. After a stop, the same command continues with the missing images.
+    IMAGE is a file, a folder, or one prepared store. Writes DIR/NAME.nii.gz for each image, on the image's grid and
+    with its header if it is NIfTI, and DIR/labels.json; a classification writes DIR/scores.csv. Of a store's cases the
+    grid is that of their sources, or with --grid store the store's own. An image that can't be used is listed with the
+    reason and the others are done; the exit code is then 2. After a stop, the same command continues with the missing
+    images.
     """
     parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror]")
-    add_path(parser, "run", "RUN", "the folder of a gvsl transfer run")
-    what = "NIfTI, NRRD, MetaImage or MGZ files, folders of them, or folders of DICOM series"
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
+    what = "the folder of a gvsl transfer run; left out if --weights names it"
+    parser.add_argument("run", type=Path, nargs="?", metavar="RUN", help=what)
+    what = "a store; or NIfTI, NRRD, MetaImage or MGZ files, folders of them, or folders of DICOM series"
+    parser.add_argument("images", type=Path, nargs="*", metavar="IMAGE", help=what)
+    parser.add_argument("--weights", type=Path, default=None, metavar="RUN", help="the same as RUN, as elsewhere")
     add_path(parser, "--out", "DIR", "the folder to write into, created if missing")
+    what = "the split of a store that is predicted; all of its cases if not given"
+    parser.add_argument("--split", type=str, default=None, metavar="NAME", help=what)
     add_settings(parser, PredictSettings)
     options = parse(parser, argv)
+
+    given = [path for path in (options.run, *options.images) if path is not None]
+    run, paths = (given[:1], given[1:]) if options.weights is None else ([options.weights], given)
+    if not run or not paths:
+        raise UserError("gvsl predict: name a run and images, as in `gvsl predict RUN IMAGE... --out DIR`")
 
     from gvsl.memory import keep_freed_memory
     from gvsl.prediction import find_images
     from gvsl.prediction import predict as predict_images
+    from gvsl.prediction.targets import is_store
+    from gvsl.store import Store
 
-    images = find_images(options.images)
+    stored = len(paths) == 1 and is_store(paths[0])
+    if options.split is not None and not stored:
+        raise UserError("gvsl predict: --split names a split of a store; leave it out for files")
+    images = Store.open(paths[0]) if stored else find_images(paths)
     keep_freed_memory()
 
     def tell(image: Case, note: str) -> None:
         print_note(printable(f"{image.id} ({image.image}): {note}"))
 
     try:
-        outcome = predict_images(options.run, images, options.out, settings_of(PredictSettings, options), tell)
+        outcome = predict_images(
+            run[0], images, options.out, settings_of(PredictSettings, options), tell, split=options.split
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{options.out}: the same command continues it") from None
     report_images(options.out, outcome)

@@ -36,6 +36,7 @@ def transfer(argv: Sequence[str]) -> None:
     options = transfer_options(argv)
     refuse_existing(options.out)
 
+    from gvsl.backbones.provenance import NOT_KNOWN
     from gvsl.memory import explained_memory, keep_freed_memory
     from gvsl.store import Store
     from gvsl.transfer import part_folder, run_task
@@ -60,6 +61,8 @@ def transfer(argv: Sequence[str]) -> None:
     if weights is not None:
         print(f"{weights}: {record.config['weights_keys']}")
         print(f"{weights}: {record.config['leakage']}")
+        if record.pretraining.get("labels") == NOT_KNOWN:
+            print(f"{weights}: labels seen in pre-training: {NOT_KNOWN}")
     if options.carry is not None:
         failed = len(record.config["carry_failed"])
         print(f"{options.carry}: labels on {record.config['carried']} volumes, {failed} of which did not match")

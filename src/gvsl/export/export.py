@@ -5,6 +5,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from gvsl.backbones.provenance import describe_labels
 from gvsl.errors import UserError
 from gvsl.export import gvsl_run, monai, nnunet, onnx, torchscript
 from gvsl.export.reading import read_source
@@ -57,4 +58,4 @@ def export(run: Path, out: Path, to: str, settings: ExportSettings | None = None
         written = TARGETS[to](source, folder, settings)
         entries = {"format": FORMAT, "to": to, "gvsl": version("gvsl"), **contract(source), **written.entries}
         write_text(folder / CONTRACT_NAME, json.dumps(entries, indent=1, allow_nan=False) + "\n")
-    return written.lines
+    return [*written.lines, f"labels seen in pre-training: {describe_labels(source.backbone.provenance)}"]

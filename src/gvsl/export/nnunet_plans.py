@@ -82,7 +82,11 @@ def plans(
         "configurations": {CONFIGURATION: configuration},
         "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",
-        CONTRACT: {"preprocessing": preprocessing_values(spec), "labels": None if labels is None else list(labels)},
+        CONTRACT: {
+            "preprocessing": preprocessing_values(spec),
+            "labels": None if labels is None else list(labels),
+            "provenance": source.backbone.provenance,
+        },
         "foreground_intensity_properties_per_channel": {str(number): intensities for number in range(channels)},
     }
 

@@ -1,13 +1,14 @@
 """What nnU-Net has trained from an export of gvsl, as a run of segmentation again."""
 
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
 from gvsl.backbones import BACKBONES, BackboneSettings, build_backbone
 from gvsl.backbones.nnunet import NNUNetBackbone, own_tensors
+from gvsl.backbones.provenance import LABELS
 from gvsl.backbones.tensor_file import refuse_not_finite
 from gvsl.backbones.weights import compare_keys, parse_size, pretrained_backbone
 from gvsl.cases import is_ignored
@@ -29,6 +30,8 @@ class Contract(TypedDict):
 
     preprocessing: dict[str, Any]
     labels: list[int] | None
+    provenance: NotRequired[dict[str, Any]]
+    """Of the weights that the training began from; missing in plans of an earlier gvsl."""
 
 
 def is_results(folder: Path) -> bool:
@@ -101,7 +104,11 @@ def _build(
     network.head.load_state_dict(network.head.state_dict() | head)
     backbone.preprocessing = parse_preprocessing(plans[CONTRACT]["preprocessing"])
     backbone.method, backbone.learnt_from = METHOD, None
-    backbone.provenance = {"nnunet": {"dataset": str(plans["dataset_name"]), "plans": str(plans["plans_name"])}}
+    begun_from = plans[CONTRACT].get("provenance")
+    backbone.provenance = {
+        "nnunet": {"dataset": str(plans["dataset_name"]), "plans": str(plans["plans_name"])},
+        **({LABELS: None} if begun_from is None else {"weights": begun_from}),
+    }
     patch = plans["configurations"][CONFIGURATION]["patch_size"]
     check_kind(patch, list[int], "patch_size")
     depth, height, width = patch

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gvsl.backbones.nnunet import NNUNetBackbone
+from gvsl.backbones.provenance import describe_labels
 from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.errors import UserError
 from gvsl.export import gvsl_unet, nnunet_plain
@@ -125,6 +126,7 @@ def contract(source: Source) -> dict[str, Any]:
             "preprocessing": preprocessing_values(backbone.preprocessing),
         },
         "provenance": backbone.provenance,
+        "labels_seen": describe_labels(backbone.provenance),
     }
     if model is not None:
         entries["windows"] = {"crop": list(model.crop), "overlap": model.overlap, "weights": "gaussian"}

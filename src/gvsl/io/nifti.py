@@ -154,6 +154,16 @@ def peek_nifti(path: Path, count: int) -> tuple[tuple[int, int, int], NDArray[np
             raise UnusableFile(f"can't be read as NIfTI ({one_line(error)})") from None
 
 
+def nifti_files(path: Path) -> list[Path]:
+    """Return the file and that of its voxels, if it is another; UnusableFile as for `load_nifti`."""
+    with wrap_read_errors("NIfTI"):
+        try:
+            with _opened(path) as (_, _, voxels, _):
+                return [path] if voxels == path else [path, voxels]
+        except NIFTI_ERRORS as error:
+            raise UnusableFile(f"can't be read as NIfTI ({one_line(error)})") from None
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[nibabel.Nifti1Pair, IO[bytes], Path, bool]]:
     """Yield the image without its voxels, the open file of these, its path, and True if that is compressed."""

@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.io.header_checks import checked_affine, checked_shape
-from gvsl.io.text_header import TextHeader, header_lines, load_with_header, numbers, peek_with_header, whole_numbers
+from gvsl.io.text_header import (
+    TextHeader,
+    files_with_header,
+    header_lines,
+    load_with_header,
+    numbers,
+    peek_with_header,
+    whole_numbers,
+)
 from gvsl.io.volume import UnusableFile
 
 MAGIC = b"NRRD000"
@@ -50,6 +58,11 @@ def load_nrrd(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
 def peek_nrrd(path: Path, count: int) -> tuple[tuple[int, int, int], NDArray[np.float64], NDArray[Any]]:
     """Return shape, RAS+ affine and about `count` voxels of the middle; UnusableFile if the file can't be used."""
     return peek_with_header(path, "NRRD", _parse, SEVERAL_FILES, count)
+
+
+def nrrd_files(path: Path) -> list[Path]:
+    """Return the file and that of its voxels, if it is another; UnusableFile if there is none."""
+    return files_with_header(path, "NRRD", _parse)
 
 
 def _parse(stream: IO[bytes]) -> TextHeader:

@@ -1,7 +1,8 @@
 """Reading volumes of every format, recognised by their content and not by their name."""
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from gvsl.io.dicom_rtstruct import load_rtstruct
 from gvsl.io.dicom_seg import load_seg
 from gvsl.io.header_checks import image_volume as image_volume  # also importable from here
 from gvsl.io.header_checks import label_volume
-from gvsl.io.metaimage import FIRST_LINE, load_metaimage, peek_metaimage
+from gvsl.io.metaimage import FIRST_LINE, load_metaimage, metaimage_files, peek_metaimage
 from gvsl.io.mgh import MAGIC as MGH_MAGIC
 from gvsl.io.mgh import load_mgh
-from gvsl.io.nifti import count_axes, load_nifti, peek_nifti, write_nifti, write_nifti_like
-from gvsl.io.nrrd import MAGIC, load_nrrd, peek_nrrd
+from gvsl.io.nifti import count_axes, load_nifti, nifti_files, peek_nifti, write_nifti, write_nifti_like
+from gvsl.io.nrrd import MAGIC, load_nrrd, nrrd_files, peek_nrrd
 from gvsl.io.stream import GZIP_MAGIC, wrap_read_errors
 from gvsl.io.volume import UnusableFile, Volume
 from gvsl.readers import foreign
@@ -119,6 +120,21 @@ def peek(path: Path, parts: Sequence[str] = (), count: int = 0) -> tuple[Volume,
     return Volume(np.broadcast_to(np.uint8(0), shape), affine), sample
 
 
+def files_of(path: Path, parts: Sequence[str] = ()) -> list[Path]:
+    """Return all files that a volume is read from: its own, that of a header's voxels, the slices of a series.
+
+    The arguments and errors are those of `read_volume`.
+    """
+    kind = _format_of(path)
+    if kind == "folder":
+        return [path / part for part in sorted(parts)] or _dicom_files(path)
+    listed = {"nrrd": nrrd_files, "metaimage": metaimage_files, "nifti": nifti_files}
+    if kind not in listed:
+        return [path]
+    with _naming_formats():
+        return listed[kind](path)
+
+
 def declared_modality(path: Path, parts: Sequence[str] = ()) -> str:
     """Return the modality that a DICOM file or series declares, such as CT or MR; empty if there is none.
 
@@ -165,8 +181,15 @@ def _load(
         return load_metaimage(path)
     if kind == "mgh":
         return load_mgh(path)
-    try:
+    with _naming_formats():
         return load_nifti(path, scaled)
+
+
+@contextmanager
+def _naming_formats() -> Iterator[None]:
+    """Let the message on a file of no format name them all."""
+    try:
+        yield
     except UnusableFile as error:
         if str(error) != "is not a NIfTI file":
             raise

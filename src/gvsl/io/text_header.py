@@ -76,6 +76,16 @@ def peek_with_header(
         return header.shape, header.affine, np.frombuffer(found, header.dtype, len(found) // header.dtype.itemsize)
 
 
+def files_with_header(path: Path, name: str, parse: Callable[[IO[bytes]], TextHeader]) -> list[Path]:
+    """Return the header's file and, if it names one, the file with the voxels.
+
+    The arguments and errors are those of `load_with_header`.
+    """
+    with wrap_read_errors(name), path.open("rb") as stream:
+        header = parse(stream)
+    return [path] if header.data_file is None else [path, _data_path(path, header.data_file)]
+
+
 def middle_planes(shape: tuple[int, ...], count: int) -> tuple[int, int]:
     """Return the first and the number of the planes along the last axis, in the middle, with about `count` voxels."""
     planes = min(shape[2], -(-count // (shape[0] * shape[1])))

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.files import whole_file
-from gvsl.io import UnusableFile, Volume, resample_onto, write_like, write_nifti
+from gvsl.io import UnusableFile, Volume, resample_onto
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.prediction.results import check_label_names, read_table, write_label_names
-from gvsl.prediction.volumes import Prepared, Tell
+from gvsl.prediction.targets import Targets
+from gvsl.prediction.volumes import Tell
 from gvsl.preprocessing.images import Channels
 from gvsl.propagation import Atlas, PropagationSettings
 from gvsl.propagation.attempt import Attempt, attempt
@@ -25,8 +26,6 @@ from gvsl.text import table_cell
 TABLE_NAME = "propagated.csv"
 COLUMNS = ("id", "status", "reverse_dice", "checked_on", "similarity", "dice")
 
-Prepare = Callable[[Channels, Tell], Prepared]
-"""Returns an image as the method's training data were prepared; given notes on it are told first."""
 Truth = Callable[[str], NDArray[Any] | None]
 """Returns the class indices of an image's id on the prepared grid, (D, H, W), if there is a label map."""
 
@@ -39,13 +38,12 @@ class CarriedMaps:
         method: GVSL,
         atlases: Sequence[Atlas],
         labels: dict[int, str],
+        targets: Targets,
         folder: Path,
         settings: PropagationSettings,
         *,
-        prepare: Prepare,
         truth: Truth | None = None,
         templates: Sequence[Atlas] = (),
-        from_files: bool = True,
         listed: bool = False,
     ) -> None:
         """Check labels.json, if there is one.
@@ -54,19 +52,18 @@ class CarriedMaps:
             method: matches atlases and images.
             atlases: on the method's device.
             labels: label value to name, in the order of the atlases' classes, without the background.
+            targets: the images.
             folder: to write into.
             settings: of `carry`.
-            prepare: prepares an image.
             truth: returns the true labels of an id, to score the carried ones; None if there are none.
             templates: further voters, of which none votes on itself.
-            from_files: the images are files, whose headers the results copy.
             listed: the folder's ledger lists results, so that its table is an earlier call's.
 
         Raises:
             UserError: labels.json names other structures, or propagated.csv is no earlier call's.
         """
         self.method, self.atlases, self.labels, self.folder, self.settings = method, atlases, labels, folder, settings
-        self.prepare, self.truth, self.from_files, self.templates = prepare, truth, from_files, templates
+        self.targets, self.truth, self.templates = targets, truth, templates
         check_label_names(folder, labels)
         table = folder / TABLE_NAME
         if table.exists() and not listed:
@@ -87,7 +84,7 @@ class CarriedMaps:
         Raises:
             UnusableFile: the match failed; the row says so, and there are no maps.
         """
-        ready, volume = self.prepare(channels, tell), channels[0]
+        ready, grid = self.targets.prepare(channels, tell), self.targets.grid(image, channels)
         templates = [template for template in self.templates if template.id != image.id]
         found = attempt(self.method, self.atlases, ready.array, self.settings, templates)
         carried = found.carried
@@ -104,12 +101,8 @@ class CarriedMaps:
             (self.names(image)[0], self._values()[classes], True),
             (self.names(image)[1], carried.confidence[0, 0].cpu().numpy(), False),
         ):
-            shown = resample_onto(Volume(array, ready.affine), volume.array.shape, volume.affine, label=label)
-            shown = shown.astype(array.dtype)
-            if self.from_files:
-                write_like(self.folder / name, shown, image.image, volume.affine)
-            else:
-                write_nifti(self.folder / name, Volume(shown, volume.affine))
+            shown = resample_onto(Volume(array, ready.affine), grid.array.shape, grid.affine, label=label)
+            self.targets.save(self.folder / name, shown.astype(array.dtype), image, grid)
 
     def _values(self) -> NDArray[Any]:
         values = np.array([0, *self.labels])

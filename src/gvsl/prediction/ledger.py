@@ -1,10 +1,10 @@
 """The ledger of a folder of predictions: the run and the images of its results, so that a call can be resumed."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from gvsl.errors import UserError
 from gvsl.files import write_text
@@ -21,6 +21,7 @@ class LedgerFile(TypedDict):
     format: int
     identity: dict[str, str]
     images: dict[str, str]
+    contents: NotRequired[dict[str, str]]
 
 
 @dataclass
@@ -32,9 +33,16 @@ class Ledger:
     """The run and the settings that a result depends on besides its image."""
     images: dict[str, str] = field(default_factory=dict)
     """A result's name to its image's path; listed before it is written, so that no result is unlisted."""
+    contents: dict[str, str] = field(default_factory=dict)
+    """A result's name to the SHA-256 of its image; results of an earlier gvsl have none, and are known by path."""
 
-    def check(self, present: Iterable[str], image: Path) -> None:
+    def check(self, present: Iterable[str], image: Path, content: str) -> None:
         """Check that existing results of these names are this run's and of this image.
+
+        Args:
+            present: names of results.
+            image: a path, whose last part is compared where the content is known.
+            content: hash of what the image holds.
 
         Raises:
             UnusableFile: one of them is not.
@@ -51,15 +59,27 @@ class Ledger:
                     f"its result {self.path.with_name(name)} exists already, and {self.path.name} doesn't list it; "
                     "name another folder"
                 )
-            if other != str(image.absolute()):
+            known, same_path = self.contents.get(name), other == str(image.absolute())
+            if same_path and known not in (None, content):
+                raise UnusableFile(
+                    f"its result {self.path.with_name(name)} is of what the image held before: remove it to have it "
+                    "anew, or name another folder"
+                )
+            if not same_path and (known != content or Path(other).name != image.name):
                 raise UnusableFile(
                     f"its result would have the name of that of {other}, {name}; name another folder, or rename one"
                 )
 
-    def begin(self, names: Iterable[str], image: Path) -> None:
+    def begin(self, names: Collection[str], image: Path, content: str) -> None:
         """List results before they are written."""
         self.images |= dict.fromkeys(names, str(image.absolute()))
-        whole = {"format": FORMAT, "identity": self.identity, "images": self.images}
+        self.contents |= dict.fromkeys(names, content)
+        whole = {
+            "format": FORMAT,
+            "identity": self.identity,
+            "images": self.images,
+            "contents": self.contents,
+        }
         write_text(self.path, json.dumps(whole, indent=1) + "\n")
 
 
@@ -76,13 +96,13 @@ def open_ledger(folder: Path, identity: dict[str, str]) -> Ledger:
         found = read_json(path, LedgerFile)
         if found["format"] != FORMAT:
             raise ValueError(f"its format is {found['format']}, not {FORMAT}")
-        before, images = found["identity"], found["images"]
+        before, images, contents = found["identity"], found["images"], found.get("contents", {})
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error}): name another folder") from None
     changed = [key for key in before.keys() | identity.keys() if before.get(key) != identity.get(key)]
     if "weights" in changed:
         raise UserError(f"{folder} holds the predictions of another run: name another folder")
     if changed:
-        was, now = before.get(changed[0]), identity.get(changed[0])
+        was, now = (each.get(changed[0], "none") for each in (before, identity))
         raise UserError(f"{folder} holds predictions with {changed[0]} {was}, not {now}: name another folder")
-    return Ledger(path, identity, images)
+    return Ledger(path, identity, images, contents)

@@ -9,9 +9,10 @@ from typing import Protocol
 
 import torch
 
+from gvsl.backbones.compatibility import check_preprocessing
+from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.cases import Case
 from gvsl.datasets import find_volumes, label_folder, stem
-from gvsl.datasets.channels import put_together
 from gvsl.errors import UserError
 from gvsl.files import MAX_NAME, claimed
 from gvsl.hardware import find_device
@@ -20,12 +21,13 @@ from gvsl.memory import is_out_of_memory
 from gvsl.prediction.ledger import Ledger, open_ledger
 from gvsl.prediction.outcome import Predicted
 from gvsl.prediction.results import Maps, Scores
+from gvsl.prediction.targets import Targets, files_targets, store_targets
 from gvsl.prediction.volumes import Tell
 from gvsl.prediction.volumes import segment_volume as segment_volume  # also importable from here
-from gvsl.preprocessing import require_lungmask
-from gvsl.preprocessing.images import Channels, read_image
+from gvsl.preprocessing.images import Channels
 from gvsl.progress import progress
 from gvsl.settings.predict import PredictSettings as PredictSettings
+from gvsl.store import Store
 from gvsl.transfer import Classifier, Segmenter, load_adapted
 from gvsl.transfer.weights import fingerprint
 
@@ -71,10 +73,12 @@ class Results(Protocol):
 
 def predict(
     run: Path,
-    images: Sequence[Case],
+    images: Sequence[Case] | Store,
     out: Path,
     settings: PredictSettings | None = None,
     tell: TellCase = say_nothing,
+    *,
+    split: str | None = None,
 ) -> Predicted:
     """Predict each image by the network of a transfer run, and write the results into `out`.
 
@@ -82,18 +86,21 @@ def predict(
     image's grid and affine, and its header if that is NIfTI; labels.json beside them names the structures. A
     classification writes `out`/scores.csv, whole after each image. An image that can't be used, or for which memory or
     disk space runs out, is listed with the reason, and the others are still predicted. Results of an earlier call with
-    the same run, listed in predicted.json, are kept; nothing is overwritten.
+    the same run, listed in predicted.json, are kept if their images hold the same; nothing is overwritten.
+    A store's cases are predicted as they are stored; the results have the grids of their sources, or of the store.
 
     Args:
         run: the folder of a run of `gvsl transfer`.
-        images: see `find_images`; of a run on several channels, files named after them are put together.
+        images: see `find_images`; of a run on several channels, files named after them are put together. Or a store.
         out: a folder, created if need be.
         settings: the defaults if not given.
         tell: takes an image and a line for all that `gvsl prepare` would note about it, before its result is written.
+        split: of the store whose cases are predicted; all of it if not given.
 
     Raises:
-        UserError: `run` is not such a folder, `out` is not writable, is being written or holds the results of another
-            run or a scores.csv that isn't a run's, or the run's preprocessing requires lungmask, which is not there.
+        UserError: `run` is not such a folder, the store was prepared unlike its training data or has no such split,
+            `out` is not writable, is being written or holds the results of another run or a scores.csv that isn't a
+            run's, or the run's preprocessing requires lungmask, which is not there.
     """
     settings = PredictSettings() if settings is None else settings
     device = find_device(settings.device)
@@ -101,38 +108,41 @@ def predict(
     channels, named = model.network.backbone.in_channels, model.preprocessing.channel_count
     if channels != named:
         raise UserError(f"{run} takes images of {channels} channels, but names {named}: name another run")
-    if model.preprocessing.channels:
-        images = put_together(images, model.preprocessing.channels)
-    require_lungmask(model.preprocessing)
+    if isinstance(images, Store):
+        backbone = model.network.backbone
+        assert isinstance(backbone, PretrainedBackbone)
+        check_preprocessing(backbone, run, images, settings.allow_preprocessing_mismatch)
+        targets = store_targets(images, list(images.cases) if split is None else images.split(split), settings.grid)
+    else:
+        targets = files_targets(images, model.preprocessing)
     model.network.to(device)
     with claimed(out, "gvsl predict", inside=True):
-        return _predict(run, model, images, out, settings, tell)
+        return _predict(run, model, targets, out, settings, tell)
 
 
 def _predict(
     run: Path,
     model: Segmenter | Classifier,
-    images: Sequence[Case],
+    targets: Targets,
     out: Path,
     settings: PredictSettings,
     tell: TellCase,
 ) -> Predicted:
-    ledger = open_ledger(out, {"weights": fingerprint(run), "mirror": str(settings.mirror).lower()})
+    identity = {"weights": fingerprint(run), "mirror": str(settings.mirror).lower()}
+    ledger = open_ledger(out, identity if targets.from_files else identity | {"grid": settings.grid})
     results: Results
     if isinstance(model, Classifier):
-        results = Scores(model, out, mirror=settings.mirror, listed=bool(ledger.images))
+        results = Scores(model, targets, out, mirror=settings.mirror, listed=bool(ledger.images))
     else:
-        results = Maps(model, out, probabilities=settings.output == "probabilities", mirror=settings.mirror)
-    read = partial(read_image, spec=model.preprocessing)
-    return write_results(results, ledger, images, out, read, tell)
+        results = Maps(model, targets, out, probabilities=settings.output == "probabilities", mirror=settings.mirror)
+    return write_results(results, ledger, targets, out, tell)
 
 
 def write_results(
     results: Results,
     ledger: Ledger,
-    images: Sequence[Case],
+    targets: Targets,
     out: Path,
-    read: Callable[[Case], Channels],
     tell: TellCase = say_nothing,
 ) -> Predicted:
     """Write the missing results of each image; list those that can't be used, or for which resources run out.
@@ -140,22 +150,21 @@ def write_results(
     Args:
         results: computes and writes an image's results.
         ledger: of `out`.
-        images: see `find_images`.
+        targets: the images.
         out: the folder, to name it in messages.
-        read: reads an image.
         tell: see `predict`.
     """
     outcome = Predicted()
     owners: dict[str, Case] = {}
-    with progress(len(images), "predicting", "images") as advance:
-        for image in images:
+    with progress(len(targets.images), "predicting", "images") as advance:
+        for image in targets.images:
             try:
                 other = owners.setdefault(image.id, image)
                 if other != image:
                     raise UnusableFile(f"its result would have the name of that of {other.image}; rename one of them")
                 if image.unusable:
                     raise UnusableFile(image.unusable)
-                written = _write_one(results, ledger, image, read, tell)
+                written = _write_one(results, ledger, image, targets, tell)
                 (outcome.done if written else outcome.present).append(image)
             except Exception as error:  # whatever it is, the other images are predicted
                 outcome.failed.append((image, reason_of(error, out)))
@@ -163,16 +172,17 @@ def write_results(
     return outcome
 
 
-def _write_one(results: Results, ledger: Ledger, image: Case, read: Callable[[Case], Channels], tell: TellCase) -> bool:
+def _write_one(results: Results, ledger: Ledger, image: Case, targets: Targets, tell: TellCase) -> bool:
     """Write the missing results of an image; return False if none is missing."""
     names = results.names(image)
     refuse_names(names)
     present = [name for name in names if results.has(name)]
-    ledger.check(present, image.image)
+    content = targets.content(image)
+    ledger.check(present, image.image, content)
     if len(present) == len(names):
         return False
-    channels = read(image)
-    ledger.begin(names, image.image)
+    channels = targets.read(image)
+    ledger.begin([name for name in names if name not in present], image.image, content)
     results.write(channels, image, partial(tell, image))
     return True
 

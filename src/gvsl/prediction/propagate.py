@@ -2,8 +2,9 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,34 +15,29 @@ from torch import Tensor
 from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.cases import Case
 from gvsl.datasets import folder
-from gvsl.datasets.channels import put_together
 from gvsl.errors import UserError
 from gvsl.files import claimed, real_path
 from gvsl.hardware import find_device
-from gvsl.io import Volume
 from gvsl.methods import GVSL
-from gvsl.prediction.carried import CarriedMaps, Prepare, Truth
+from gvsl.prediction.carried import CarriedMaps, Truth
 from gvsl.prediction.ledger import open_ledger
 from gvsl.prediction.outcome import Predicted
 from gvsl.prediction.predict import TellCase, find_images, say_nothing, write_results
-from gvsl.prediction.volumes import Prepared, prepared
+from gvsl.prediction.targets import Targets, files_targets, is_store, store_targets
 from gvsl.preparation import prepare
-from gvsl.preprocessing import Preprocessing, require_lungmask
-from gvsl.preprocessing.images import Channels, read_image
+from gvsl.preprocessing import Preprocessing
 from gvsl.progress import progress
 from gvsl.propagation import Atlas
 from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, matcher_fingerprint, read_atlases
 from gvsl.propagation.templates import candidates, choose_templates
 from gvsl.settings.propagation import PropagateSettings as PropagateSettings
 from gvsl.store import Store, class_indices
-from gvsl.store.manifest import MANIFEST_NAME
-from gvsl.store.store import image_path
 from gvsl.text import few
 
 NAMED = 3
 """Number of names that a message lists."""
-NO_EFFECT = ("device", "allow_preprocessing_mismatch")
-"""Settings that change no result."""
+NO_EFFECT = ("device", "allow_preprocessing_mismatch", "grid")
+"""Settings that change no result, and that of its layout, which counts for a store alone."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +62,9 @@ def propagate(
     """Carry the labels of atlases onto images, and write the maps into `out`.
 
     Each image gets `out`/NAME.nii.gz, its label map, and NAME_confidence.nii.gz, from 0 to 1, on its own grid; of a
-    store's cases, on the store's. `out`/propagated.csv has a row per image, with the expected DSC and, where a store
-    has true labels, the DSC. An image that doesn't match is listed with the reason and gets no map. Results of an
-    earlier call are kept.
+    store's cases, on the store's or their sources'. `out`/propagated.csv has a row per image, with the expected DSC
+    and, where a store has true labels, the DSC. An image that doesn't match is listed with the reason and gets no map.
+    Results of an earlier call are kept if their images hold the same.
 
     Args:
         sources: stores, or folders of images/ and labels/.
@@ -87,17 +83,23 @@ def propagate(
     method = load_matcher(weights)
     with claimed(out, "gvsl propagate", inside=True):
         chosen, atlases = _read(sources, cases, method, weights, out, settings)
-        if len(images) == 1 and _is_store(images[0]):
-            target = _in_store(Store.open(images[0]), split, chosen, atlases.labels, method, weights, settings)
+        truth: Truth | None = None
+        if len(images) == 1 and is_store(images[0]):
+            store = Store.open(images[0])
+            targets = _in_store(store, split, chosen, atlases.labels, method, weights, settings)
+            unlabelled = store_targets(store, _unlabelled(store, split, chosen), "store")
+            truth = partial(_truth, store, structures=list(atlases.labels))
         else:
-            target = _in_files(images, method)
+            assert isinstance(method.backbone, PretrainedBackbone)
+            targets = unlabelled = files_targets(find_images(images), method.backbone.preprocessing)
         how = {name: str(value) for name, value in vars(settings).items() if name not in NO_EFFECT}
-        ids = candidates([case.id for case in target.unlabelled], settings)
-        ledger = open_ledger(
-            out,
-            {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how}
-            | ({"templates_of": _hash(ids)} if ids else {}),
-        )
+        if not targets.from_files and settings.grid == "source":
+            how["grid"] = settings.grid
+        known = {case.id: case for case in unlabelled.images}
+        ids = candidates(list(known), settings)
+        if ids:
+            how["templates_of"] = _hash(ids)
+        ledger = open_ledger(out, {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how})
         device = find_device(settings.device)
         method.to(device)
         moved = [atlas.to(device) for atlas in atlases.atlases]
@@ -105,63 +107,34 @@ def propagate(
             method,
             moved,
             atlases.labels,
+            targets,
             out,
             settings,
-            prepare=target.prepare,
-            truth=target.truth,
-            templates=_templates(method, moved, target, ids, settings),
-            from_files=target.truth is None,
+            truth=truth,
+            templates=_templates(method, moved, unlabelled, [known[case] for case in ids], settings),
             listed=bool(ledger.images),
         )
-        return Propagated(write_results(results, ledger, target.images, out, target.read, tell), atlases)
-
-
-@dataclass(frozen=True)
-class _Targets:
-    """Images that get labels, and how they are read."""
-
-    images: list[Case]
-    prepare: Prepare
-    """Prepares an image like the method's training data."""
-    read: Callable[[Case], Channels]
-    """Reads an image."""
-    unlabelled: list[Case]
-    """Images that templates are chosen from."""
-    truth: Truth | None = None
-    """Returns a store's own classes of an id, if it is labelled; None for files."""
-
-
-def _in_files(paths: Sequence[Path], method: GVSL) -> _Targets:
-    assert isinstance(method.backbone, PretrainedBackbone)
-    preprocessing = method.backbone.preprocessing
-    require_lungmask(preprocessing)
-    images = put_together(find_images(paths), preprocessing.channels)
-    return _Targets(
-        images,
-        prepare=lambda channels, tell: prepared(channels, preprocessing, tell),
-        read=lambda case: read_image(case, preprocessing),
-        unlabelled=images,
-    )
+        return Propagated(write_results(results, ledger, targets, out, tell), atlases)
 
 
 def _templates(
-    method: GVSL, atlases: Sequence[Atlas], target: _Targets, ids: Sequence[str], settings: PropagateSettings
+    method: GVSL, atlases: Sequence[Atlas], unlabelled: Targets, images: Sequence[Case], settings: PropagateSettings
 ) -> list[Atlas]:
-    """Return the templates; none unless `settings.templates` asks for them. Images that can't be read are left out.
+    """Return the templates among some images; none unless `settings.templates` asks for them.
 
     Raises:
         UserError: no image matches an atlas.
     """
     if not settings.templates:
         return []
-    known = {case.id: case for case in target.unlabelled}
+    known = {case.id: case for case in images}
 
     def read(case: str) -> Tensor:
-        ready = target.prepare(target.read(known[case]), lambda _: None)  # notes are told when labels are written
+        ready = unlabelled.prepare(unlabelled.read(known[case]), lambda _: None)  # told when labels are written
         return torch.from_numpy(ready.array)[None].to(atlases[0].image.device)
 
-    with progress(len(ids), "choosing templates", unit="volumes") as advance:
-        found = choose_templates(method, atlases, ids, read, settings, advance)
+    with progress(len(known), "choosing templates", unit="volumes") as advance:
+        found = choose_templates(method, atlases, list(known), read, settings, advance)
     if not found:
         raise UserError("no image matches an atlas, so that none can be a template: leave out --templates")
     return found
@@ -175,7 +148,7 @@ def _in_store(
     method: GVSL,
     weights: Path,
     settings: PropagateSettings,
-) -> _Targets:
+) -> Targets:
     """Return the cases of a split but for the atlases.
 
     Raises:
@@ -187,22 +160,22 @@ def _in_store(
             raise UserError(
                 f"label {value} is {name} in the atlases, but {store.label_names[value]} in {store.path}: correct one"
             )
-    without = {_image_of(source, case) for source, cases in atlases.items() for case in cases}
-    ids = [case for case in store.split(split) if _image_of(store, case) not in without]
-    found = [Case(case, image_path(store.path, case)) for case in ids]
-    if not found:
+    ids = _without(store, store.split(split), atlases)
+    if not ids:
         raise UserError(f"{store.path} has no case in the split {split!r} besides the atlases: name another split")
+    return store_targets(store, ids, settings.grid)
+
+
+def _unlabelled(store: Store, split: str, atlases: Mapping[Store, Sequence[str]]) -> list[str]:
+    """Return the cases of a split and of `pretrain`, but for the atlases."""
     splits = [split, "pretrain"] if store.table.of_split("pretrain").size else [split]
-    unlabelled = sorted(
-        {case for name in splits for case in store.split(name) if _image_of(store, case) not in without}
-    )
-    return _Targets(
-        found,
-        unlabelled=[Case(case, image_path(store.path, case)) for case in unlabelled],
-        prepare=lambda channels, _: Prepared(np.stack([each.array for each in channels]), channels[0].affine),
-        read=lambda case: tuple(Volume(each, store.cases[case.id].affine) for each in store.channels(case.id)),
-        truth=lambda case: _truth(store, case, list(structures)),
-    )
+    return _without(store, sorted({case for name in splits for case in store.split(name)}), atlases)
+
+
+def _without(store: Store, ids: Sequence[str], atlases: Mapping[Store, Sequence[str]]) -> list[str]:
+    """Return those cases whose image is not an atlas's, under any id."""
+    known = {_image_of(source, case) for source, cases in atlases.items() for case in cases}
+    return [case for case in ids if _image_of(store, case) not in known]
 
 
 def _image_of(store: Store, case: str) -> str:
@@ -240,17 +213,13 @@ def _read(
         return chosen, read_atlases(chosen)
 
 
-def _is_store(path: Path) -> bool:
-    return (path / MANIFEST_NAME).is_file()
-
-
 def _open(path: Path, preprocessing: Preprocessing, scratch: Path) -> Store:
     """Open a store, or prepare a folder's labelled volumes into one.
 
     Raises:
         UserError: nothing in it is labelled, or a volume can't be used.
     """
-    if _is_store(path):
+    if is_store(path):
         return Store.open(path)
     dataset = folder(path, taken=preprocessing.channels)
     labelled = [replace(case, splits=("train",)) for case in dataset.cases if case.label is not None]

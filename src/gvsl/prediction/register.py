@@ -3,7 +3,7 @@
 import csv
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -19,7 +19,8 @@ from gvsl.files import claimed, refuse_existing, refuse_long_name, whole_file, w
 from gvsl.hardware import find_device
 from gvsl.io import UnusableFile, Volume, declared_modality, read_label, refuse_other_grid
 from gvsl.methods import GVSL
-from gvsl.prediction.pairs import ImagePair, find_image
+from gvsl.prediction.content import file_content, image_content
+from gvsl.prediction.pairs import REQUIRED, ImagePair, find_image
 from gvsl.prediction.predict import TellCase, reason_of, say_nothing
 from gvsl.prediction.registered import (
     PAGE_NAME,
@@ -47,6 +48,13 @@ from gvsl.text import table_cell
 FORMAT = 1
 TABLE_NAME = "registered.csv"
 COLUMNS = ("id", "status", "moving", "fixed", "ncc_before", "ncc_after", "folded", "dice_before", "dice", "seconds")
+ROLES = {
+    "moving": "moving image",
+    "fixed": "fixed image",
+    "moving_labels": "moving label map",
+    "fixed_labels": "fixed label map",
+}
+"""What the files of a pair are, in words."""
 NO_EFFECT = ("device", "any_modality")
 """Settings that change no result."""
 
@@ -105,7 +113,8 @@ def register_table(
     """Register each pair as `register` does, into `out`/MOVING_to_FIXED, with a row each in `out`/registered.csv.
 
     A pair that can't be used is listed with the reason, and the others are still done. Results of an earlier call with
-    the same weights and settings are kept.
+    the same images, label maps, weights and settings are kept, wherever these files lie now; of others they are
+    refused.
 
     Raises:
         UserError: the run can't match, or `out` can't be written or holds another registered.csv.
@@ -127,7 +136,8 @@ def register_table(
                     (outcome.present if before else outcome.done).append(pair)
                 except Exception as error:  # whatever it is, the other pairs are registered
                     outcome.failed.append((pair, reason_of(error, out)))
-                    if owners[pair.id] is pair:
+                    kept = pair.id in rows and (out / pair.id).exists()  # results of an earlier call, and their row
+                    if owners[pair.id] is pair and not kept:
                         rows[pair.id] = dict(zip(COLUMNS, (pair.id, "failed", *_paths(pair)), strict=False))
                 _write_table(path, list(rows.values()))
                 advance()
@@ -160,6 +170,7 @@ class _Registration:
             _refuse_two_modalities(images[0], images[1], self.preprocessing)
         moving = self._side(*images[0], pair.moving_labels, notes)
         fixed = self._side(*images[1], pair.fixed_labels, notes)
+        contents = _contents(pair)
         clock.lap("preparing")
         matched = match_volumes(self.method, self._tensor(moving), self._tensor(fixed), self.settings)
         clock.lap("matching")
@@ -171,6 +182,7 @@ class _Registration:
                 "format": FORMAT,
                 "gvsl": version("gvsl"),
                 "inputs": _inputs(pair),
+                "contents": contents,
                 "weights": str(self.weights.absolute()),
                 "identity": self.identity,
                 "ncc_before": before,
@@ -271,7 +283,7 @@ def _earlier(pair: ImagePair, folder: Path, identity: dict[str, str]) -> Record 
     """Return the record of a pair that an earlier call registered; None if there is none.
 
     Raises:
-        UserError: the folder is of other images, weights or settings, or is no such folder.
+        UserError: the folder is of other images, label maps, weights or settings, or is no such folder.
     """
     if not (folder.exists() or folder.is_symlink()):
         return None
@@ -279,17 +291,47 @@ def _earlier(pair: ImagePair, folder: Path, identity: dict[str, str]) -> Record 
         record: Record = read_json(folder / RECORD_NAME, Record)
     except (OSError, ValueError):
         raise UserError(f"{folder} exists already, and holds no {RECORD_NAME} of gvsl; name another folder") from None
-    was, now = record["identity"] | record["inputs"], identity | _inputs(pair)
-    changed = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
-    if changed:
-        key = changed[0]
-        words = "by other weights" if key == "weights" else f"with {key} {was.get(key)}, not {now.get(key)}"
-        raise UserError(f"{folder} exists already, {words}; name another folder")
+    known = record.get("contents")
+    before, now = (record["inputs"], _inputs(pair)) if known is None else (known, _contents(pair))
+    words = _difference(record["identity"], identity) or _other_inputs(before, now)
+    if words:
+        raise UserError(f"{folder} exists already, {words}; name another folder, or remove it")
     return record
+
+
+def _difference(was: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return what differs in weights or settings; empty if nothing does."""
+    if was.get("weights") != now.get("weights"):
+        return "by other weights"
+    changed = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
+    return f"with {changed[0]} {was.get(changed[0])}, not {now.get(changed[0])}" if changed else ""
+
+
+def _other_inputs(was: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return which input is another, by path or by content; empty if none is."""
+    for name, words in ROLES.items():
+        if was.get(name) != now.get(name):
+            both = name in was and name in now
+            return f"of another {words}" if both else f"{'with' if name in was else 'without'} a {words}"
+    return ""
 
 
 def _inputs(pair: ImagePair) -> dict[str, str]:
     return {name: str(path.absolute()) for name, path in asdict(pair).items() if path is not None}
+
+
+def _contents(pair: ImagePair) -> dict[str, str]:
+    """Return the hash of what each file of a pair holds, by its role.
+
+    Raises:
+        UserError: one can't be read.
+    """
+    found: dict[str, str] = {}
+    for name, path in asdict(pair).items():
+        if path is not None:
+            with _naming(path):
+                found[name] = image_content(find_image(path)) if name in REQUIRED else file_content(path)
+    return found
 
 
 def _paths(pair: ImagePair) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ class Record(TypedDict):
     gvsl: str
     inputs: dict[str, str]
     """Absolute paths: moving, fixed, moving_labels, fixed_labels."""
+    contents: NotRequired[dict[str, str]]
+    """SHA-256, in hex, of what each of them holds; missing in records of an earlier gvsl."""
     weights: str
     identity: dict[str, str]
     """Hash of the weights and settings, on which the result depends."""

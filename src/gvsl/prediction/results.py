@@ -11,8 +11,8 @@ from pathlib import Path
 from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
-from gvsl.io import write_like
-from gvsl.prediction.volumes import Tell, classify_volume, segment_probabilities, segment_volume
+from gvsl.prediction.targets import Targets
+from gvsl.prediction.volumes import Tell, classify_prepared, prepared_probabilities, segment_prepared
 from gvsl.preprocessing.images import Channels
 from gvsl.readers import check_regular, read_bytes
 from gvsl.text import plain_cell, table_cell
@@ -26,13 +26,14 @@ SCORES_COLUMNS = ("id", "score")
 class Maps:
     """Label maps or probability maps as files in a folder, with labels.json beside them."""
 
-    def __init__(self, model: Segmenter, folder: Path, *, probabilities: bool, mirror: bool) -> None:
+    def __init__(self, model: Segmenter, targets: Targets, folder: Path, *, probabilities: bool, mirror: bool) -> None:
         """Check the labels.json that is there, if any; the first result brings one.
 
         Raises:
             UserError: it names other structures.
         """
-        self.model, self.folder, self.probabilities, self.mirror = model, folder, probabilities, mirror
+        self.model, self.targets, self.folder = model, targets, folder
+        self.probabilities, self.mirror = probabilities, mirror
         check_label_names(folder, model.labels)
 
     def names(self, image: Case) -> list[str]:
@@ -46,27 +47,29 @@ class Maps:
 
     def write(self, channels: Channels, image: Case, tell: Tell) -> None:
         """Predict an image, and write those of its results that do not exist yet; `tell` what is odd about it first."""
-        names = self.names(image)
+        names, grid = self.names(image), self.targets.grid(image, channels)
         write_label_names(self.folder, self.model.labels)
+        ready = self.targets.prepare(channels, tell)
         if not self.probabilities:
-            labels = segment_volume(self.model, channels, mirror=self.mirror, scratch=self.folder, tell=tell)
-            write_like(self.folder / names[0], labels, image.image, channels[0].affine)
+            labels = segment_prepared(self.model, ready, grid, mirror=self.mirror, scratch=self.folder)
+            self.targets.save(self.folder / names[0], labels, image, grid)
             return
-        found = segment_probabilities(self.model, channels, mirror=self.mirror, scratch=self.folder, tell=tell)
+        found = prepared_probabilities(self.model, ready, grid, mirror=self.mirror, scratch=self.folder)
         with closing(found) as maps:
             for name, (_, probability) in zip(names, maps, strict=True):
                 if not self.has(name):  # a stopped call may have written some
-                    write_like(self.folder / name, probability, image.image, channels[0].affine)
+                    self.targets.save(self.folder / name, probability, image, grid)
 
 
 class Scores:
     """The scores of images as rows of one table, written whole after each image."""
 
-    def __init__(self, model: Classifier, folder: Path, *, mirror: bool, listed: bool) -> None:
+    def __init__(self, model: Classifier, targets: Targets, folder: Path, *, mirror: bool, listed: bool) -> None:
         """Read the table of an earlier call.
 
         Args:
             model: predicts the scores.
+            targets: the images.
             folder: of scores.csv.
             mirror: average over mirror images.
             listed: the folder's ledger lists results, so that its table is a run's own.
@@ -74,7 +77,7 @@ class Scores:
         Raises:
             UserError: the table can't be read or is not a run's own.
         """
-        self.model, self.path, self.mirror = model, folder / SCORES_NAME, mirror
+        self.model, self.targets, self.path, self.mirror = model, targets, folder / SCORES_NAME, mirror
         if self.path.exists() and not listed:
             raise UserError(f"{self.path} exists already; name another folder")
         self.rows = _read_scores(self.path) if self.path.exists() else {}
@@ -89,7 +92,8 @@ class Scores:
 
     def write(self, channels: Channels, image: Case, tell: Tell) -> None:
         """Score an image, and write the table with its row; `tell` what is odd about it first."""
-        rows = self.rows | {image.id: str(classify_volume(self.model, channels, mirror=self.mirror, tell=tell))}
+        ready = self.targets.prepare(channels, tell)
+        rows = self.rows | {image.id: str(classify_prepared(self.model, ready, mirror=self.mirror))}
         with whole_file(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(SCORES_COLUMNS)

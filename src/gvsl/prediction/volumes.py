@@ -65,7 +65,14 @@ def segment_volume(
     Raises:
         UnusableFile: the volume can't be preprocessed.
     """
-    ready, grid = prepared(volume, model.preprocessing, tell), channels_of(volume)[0]
+    ready = prepared(volume, model.preprocessing, tell)
+    return segment_prepared(model, ready, channels_of(volume)[0], mirror=mirror, scratch=scratch)
+
+
+def segment_prepared(
+    model: Segmenter, ready: Prepared, grid: Volume, *, mirror: bool = False, scratch: Path | None = None
+) -> NDArray[np.integer[Any]]:
+    """Return the same of a prepared image, on the grid of another volume, whose voxels are not used."""
     logits = windowed_logits(model.network, ready.array, mirror)
     classes = likeliest(logits, ready.array.shape[1:], model.crop, model.overlap, scratch)
     values = np.array([0, *model.labels])
@@ -87,7 +94,14 @@ def segment_probabilities(
     A map is the softmax of the mean logits, resampled linearly; the maps of all structures are kept on disk, in
     `scratch`. The arguments and errors are those of `segment_volume`.
     """
-    ready, grid = prepared(volume, model.preprocessing, tell), channels_of(volume)[0]
+    ready = prepared(volume, model.preprocessing, tell)
+    yield from prepared_probabilities(model, ready, channels_of(volume)[0], mirror=mirror, scratch=scratch)
+
+
+def prepared_probabilities(
+    model: Segmenter, ready: Prepared, grid: Volume, *, mirror: bool = False, scratch: Path | None = None
+) -> Generator[tuple[int, NDArray[np.float32]]]:
+    """Yield the same of a prepared image, on the grid of another volume, whose voxels are not used."""
     logits = windowed_logits(model.network, ready.array, mirror)
     with tempfile.TemporaryDirectory(prefix=".gvsl-", dir=scratch) as folder:
         shape = ready.array.shape[1:]
@@ -105,7 +119,6 @@ def segment_probabilities(
             yield value, resample_onto(whole, grid.array.shape, grid.affine).astype(np.float32)
 
 
-@torch.no_grad()
 def classify_volume(model: Classifier, volume: Image, *, mirror: bool = False, tell: Tell | None = None) -> float:
     """Return the predicted probability of the positive class, from the pooled features averaged over windows.
 
@@ -114,7 +127,12 @@ def classify_volume(model: Classifier, volume: Image, *, mirror: bool = False, t
     Raises:
         UnusableFile: the volume can't be preprocessed.
     """
-    ready = prepared(volume, model.preprocessing, tell)
+    return classify_prepared(model, prepared(volume, model.preprocessing, tell), mirror=mirror)
+
+
+@torch.no_grad()
+def classify_prepared(model: Classifier, ready: Prepared, *, mirror: bool = False) -> float:
+    """Return the same of a prepared image."""
     logits = windowed_logits(model.network, ready.array, mirror)
     boxes = windows(ready.array.shape[1:], model.crop, model.overlap)
     mean = torch.stack([logits(box) for box in boxes]).mean()  # equals the logit of the mean: the head is linear

@@ -9,7 +9,7 @@ import yaml
 
 from gvsl.backbones import BACKBONES
 from gvsl.backbones.compatibility import prepare_options
-from gvsl.backbones.provenance import LABELS
+from gvsl.backbones.provenance import labels_seen
 from gvsl.data import DataSettings
 from gvsl.methods import METHODS
 from gvsl.preprocessing import Preprocessing, parse_preprocessing
@@ -100,8 +100,9 @@ def _summary(run: Run, config: Mapping[str, Any], head: Mapping[str, Any]) -> li
     title = BACKBONES[values.pop("name", "unet")].title
     size = f"{title}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
     if not head:
-        labels = len(config["provenance"].get(LABELS, {}))
-        which = f"with the labels of {labels} cases" if labels else "without labels"
+        seen = labels_seen(config["provenance"])
+        which = f"with the labels of {len(seen)} cases" if seen else "without labels"
+        which = "on labels of cases that are not known" if seen is None else which
         how = f"pre-trained {which} by gvsl's `{config['method']}`"
         return [f"A backbone of 3D medical images ({size}), {how}."]
     how = MODES.get(str(run.record.config.get("mode")), "trained")

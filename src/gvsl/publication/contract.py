@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gvsl.backbones.provenance import LABELS
+from gvsl.backbones.provenance import LABELS, labels_seen
 from gvsl.backbones.weights import FORMAT, PretrainedBackbone
 from gvsl.datasets.tasks import TASKS
 from gvsl.methods import METHODS
@@ -53,7 +53,9 @@ def published_provenance(found: Mapping[str, Any]) -> dict[str, Any]:
         kept["pretrained"] = [part for part in PARTS if part in found["pretrained"]]
     if found.get("mode") in MODES:
         kept["mode"] = found["mode"]
-    if isinstance(found.get(LABELS), dict):  # how many, so that a comparison over few labels refuses them
+    if labels_seen(found) is None:
+        kept[LABELS] = None
+    elif LABELS in found:  # how many, so that a comparison over few labels refuses them
         kept[LABELS] = {f"case {number}": "not published" for number in range(1, 1 + len(found[LABELS]))}
     if isinstance(found.get("weights"), dict):
         kept["weights"] = published_provenance(found["weights"])

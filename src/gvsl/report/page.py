@@ -15,7 +15,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-s
 """The page may load nothing, and run no script but its own, which are listed by their hashes."""
 SCRIPTS = (
     ("tables.js", "page.js"),
-    ("viewer/volumes.js", "viewer/drawing.js", "viewer/controls.js"),
+    ("viewer/volumes.js", "viewer/drawing.js", "viewer/solid.js", "viewer/controls.js"),
 )
 """Files of each script element in order; the files of one element share their names, and no others."""
 MANY = 2

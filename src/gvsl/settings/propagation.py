@@ -110,6 +110,8 @@ class PropagateSettings(PropagationSettings):
         UserError: a value is out of its range.
     """
 
+    grid: Literal["store", "source"] = "store"
+    """Grid of the results of a store's cases: that of the `store`'s own volumes, or of each case's `source`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on; `auto` takes a GPU if there is one."""
     allow_preprocessing_mismatch: bool = False

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gvsl.backbones.provenance import labels_seen
 from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.cases import HELD_OUT
 from gvsl.errors import UserError
@@ -19,7 +20,7 @@ from gvsl.propagation.pool import CarriedLabels, carry_onto
 from gvsl.propagation.templates import candidates, choose_templates, drawn
 from gvsl.settings.carrying import CarrySettings
 from gvsl.store import Store
-from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage, labels_seen
+from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage
 
 FOLDER_NAME = "carried"
 """Folder of the carried labels beside a run's checkpoint."""
@@ -49,7 +50,7 @@ class CarriedPool:
             "carry_steps": self.matcher.provenance.get("steps"),
             "carry_run": str(self.run),
             "carry_leakage": self.leakage,
-            "carry_labels": list(labels_seen(self.matcher)),
+            "carry_labels": list(labels_seen(self.matcher.provenance) or ()),
             "carried": len({case.id for case in self.labels.cases}),
             "carry_failed": self.labels.failed,
             "carry_templates": self.labels.templates,

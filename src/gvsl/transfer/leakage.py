@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from gvsl.backbones import Backbone
-from gvsl.backbones.provenance import LABELS, image_hashes, short_hash
+from gvsl.backbones.provenance import image_hashes, labels_seen, short_hash
 from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.cases import HELD_OUT
 from gvsl.errors import UserError
@@ -39,28 +38,19 @@ def check_leakage(backbone: Backbone, weights: str | Path, store: Store, allow_l
         )
 
 
-def labels_seen(backbone: Backbone) -> dict[str, str]:
-    """Return the cases whose labels the weights, or those they began from, were pre-trained on, id to short hash."""
-    seen: dict[str, str] = {}
-    past: Any = backbone.provenance if isinstance(backbone, PretrainedBackbone) else None
-    while isinstance(past, dict):
-        found = past.get(LABELS)
-        if isinstance(found, dict):
-            seen |= {str(case): str(content) for case, content in found.items()}
-        past = past.get("weights")
-    return seen
-
-
 def check_labels_seen(
     backbone: Backbone, weights: str | Path, store: Store, train: Sequence[str], allow_leakage: bool = False
 ) -> None:
     """Refuse weights that saw labels of other cases than those drawn, unless allowed: a run says how many it had.
 
+    Weights of which it is not known pass; the run's record says so.
+
     Raises:
         UserError: the weights were trained on labels of cases that are not among the training cases.
     """
     drawn = {short_hash(store.cases[case].content) for case in train}
-    others = [case for case, content in labels_seen(backbone).items() if content not in drawn]
+    seen = labels_seen(backbone.provenance) if isinstance(backbone, PretrainedBackbone) else {}
+    others = [case for case, content in (seen or {}).items() if content not in drawn]
     if others and not allow_leakage:
         raise UserError(
             f"{weights} saw the labels of {few(others, NAMED)}, not among the {len(train)} labelled cases drawn here: "

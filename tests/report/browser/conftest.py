@@ -28,7 +28,7 @@ def browser() -> Iterator[Any]:
         pytest.skip(f"there is no {' or '.join(NAMES)} to open the report with")
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
         yield opened
         opened.close()
 

@@ -1,10 +1,12 @@
 """The viewer in a browser: what it draws, and how mouse, keyboard and fingers move it."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from .opened import MOVING_SHAPE, SHAPE, Opened, choose, field, pixel, pixel_while
 
@@ -183,3 +185,59 @@ def test_the_jacobian_is_drawn_over_the_fixed_image(show: Callable[..., Opened],
     strength = np.log(determinant) / np.log(4)
     grey = [255 * (1 - strength) + strength * part for part in (230, 159, 0)]  # a bright voxel, tinted
     np.testing.assert_allclose(pixel(page, "fixed", "axial", 0.02, 0.02)[:3], grey, atol=1)
+
+
+def solid_pixels(page: Any) -> np.ndarray:
+    """The 3D view as it is on the screen, (rows, columns, RGB)."""
+    drawn = page.locator(".viewer-solid canvas").screenshot()
+    return np.asarray(Image.open(BytesIO(drawn)).convert("RGB")).astype(int)
+
+
+def test_the_3d_view_turns_the_volume_and_shows_structures_over_it(show: Callable[..., Opened], report: Path) -> None:
+    page = show(report).page
+    choose(page, "linear on gvsl, seed 0")
+    assert page.get_attribute(".viewer", "data-solid") is None  # nothing is drawn before it is opened
+    page.locator(".viewer summary").click()
+    page.locator(".viewer-solid canvas").focus()
+    page.get_by_label("image alone").check()
+    page.wait_for_function("() => document.querySelector('.viewer').dataset.solid === '0.40,0.25'")
+    drawn = solid_pixels(page)
+    side = len(drawn)
+    middle = slice(side // 2 - 20, side // 2 + 20)
+    left, right = drawn[middle, side // 4], drawn[middle, 3 * side // 4]
+    assert left.min() >= 250 and right.max() <= 20  # bright at the patient's right, seen from the front
+    assert "from the front" in page.inner_text(".viewer details")
+    page.locator(".viewer-solid canvas").focus()
+    for _ in range(21):  # half a turn
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelector('.viewer').dataset.solid === '3.55,0.25'")
+    assert "from the back" in page.inner_text(".viewer details")
+    drawn = solid_pixels(page)
+    assert drawn[middle, side // 4].max() <= 20 and drawn[middle, 3 * side // 4].min() >= 250
+
+    page.locator(".viewer .tools input[type=range]").fill("1")
+    for name, hue in (("prediction", (0x56, 0xB4, 0xE9)), ("truth", (0xE6, 0x9F, 0x00))):
+        page.locator(f".viewer details input[value={name}]").check()
+        drawn = solid_pixels(page)
+        coloured = drawn[(np.ptp(drawn, axis=2) > 60)]
+        assert len(coloured) > 500
+        brightest = coloured[coloured.sum(1).argmax()]
+        wanted = np.array(hue)
+        assert np.abs(brightest / brightest.max() - wanted / wanted.max()).max() < 0.08, (name, brightest)
+
+
+def test_without_webgl_the_3d_view_says_so(show: Callable[..., Opened], report: Path) -> None:
+    opened = show(report)
+    page = opened.page
+    page.add_init_script(
+        """const real = HTMLCanvasElement.prototype.getContext;
+        HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+            return kind === "webgl2" ? null : real.call(this, kind, ...rest);
+        };"""
+    )
+    page.reload()
+    choose(page, "linear on gvsl, seed 0")
+    page.locator(".viewer summary").click()
+    page.wait_for_function("() => document.querySelector('.viewer').dataset.solid === 'none'")
+    assert "needs WebGL 2" in page.inner_text(".viewer details")
+    assert opened.complaints == []

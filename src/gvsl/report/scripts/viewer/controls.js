@@ -22,7 +22,7 @@ function build(number) {
     const heading = make("h4", { textContent: role === "segmentation" ? entry.title : `${role} image` });
     const row = make("div", { className: "viewer-row" }, ...PLANES.map((plane) => buildPane(role, plane)));
     return make("div", {}, heading, row);
-  }));
+  }), solidView());
 }
 
 function buildPane(role, plane) {

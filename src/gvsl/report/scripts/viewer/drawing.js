@@ -164,6 +164,7 @@ function draw() {
   }
   const colours = root.querySelector(".viewer-jacobian");
   if (colours) colours.hidden = options.view !== "Jacobian";
+  drawSolid();
   root.dataset.at = at.join(",");
   root.querySelector(".viewer-words").textContent = describe();
 }
