@@ -33,8 +33,7 @@ def folder(
     missing. `root`/labels may have label maps of the same names, splits.json lists of ids for pretrain, train, val
     and test, labels.json a name for each label value, and classes.json the image-level label, 0 or 1, of each id.
     Without splits.json every case is in pretrain; with it, unlisted cases are in no split. Ids are the folder names
-    below and the file name, joined by "_"; of a DICOM series the folder names, with its SeriesInstanceUID if there
-    are several volumes in the folder.
+    below and the file name, joined by "_"; of a DICOM series the folder names and its SeriesInstanceUID.
 
     Args:
         root: the folder.
