@@ -64,7 +64,7 @@ transfer:
 """
 MOST_KILLS = 4
 """In one round; fewer where there are fewer kills than commands."""
-PATIENCE = 300.0
+PATIENCE = 900.0
 """Seconds that a command may take to end, on a busy machine."""
 GONE = 10.0
 """Seconds within which the helpers of a command that was killed end, on a busy machine."""
@@ -356,7 +356,13 @@ def commands(root: Path) -> list[Command]:
             lambda _: {},
             lambda out: there(out / "page.html"),
         ),
-        Command("demo", lambda out: ["demo", "--out", str(out), "--recipe", recipe], of_demo, lambda _: 0, anew=True),
+        Command(
+            "demo",
+            lambda out: ["demo", "--out", str(out), "--recipe", str(root / "demo.yaml")],
+            of_demo,
+            lambda _: 0,
+            anew=True,
+        ),
     ]
 
 
@@ -451,6 +457,8 @@ def prepare_inputs(root: Path) -> None:
     """Write the inputs of all commands, unless an earlier call did."""
     log = root / "reference.log"
     (root / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    whole = RECIPE.replace("crop: [16, 16, 16]", "crop: [32, 32, 32]")  # the demo's volumes are larger
+    (root / "demo.yaml").write_text(whole, encoding="utf-8")
     ids = [f"{root}/source/images/phantom_{number:03}.nii.gz" for number in range(4)]
     labels = [path.replace("/images/", "/labels/") for path in ids]
     rows = [",".join((ids[one], ids[one + 1], labels[one], labels[one + 1])) for one in range(3)]
