@@ -101,7 +101,7 @@ def _read_splits(path: Path) -> dict[str, tuple[str, ...]]:
         separator = ";" if ";" in text.partition("\n")[0] else ","
         rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
         found = {str(row[COLUMNS[0]]).strip(): str(row[COLUMNS[1]]).strip().lower() for row in rows}
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError):
+    except (OSError, ValueError, csv.Error, KeyError):
         raise UserError(f"{path} should be a table with the columns {' and '.join(COLUMNS)}") from None
     odd = sorted(set(found.values()) - SPLITS_OF.keys())
     if odd or not found:
