@@ -51,8 +51,9 @@ test: $(VENV)/.dev ## The tests, but for the slow ones.
 test-slow: $(VENV)/.docs ## The slow tests: the demo, the site and the tutorials among them.
 	$(BIN)/pytest -m slow
 
-drill: $(VENV)/.dev ## Kill every command KILLS times in all (200), and compare; hours.
-	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python benchmarks/drill.py $(or $(KILLS),200)
+# It goes on where a stopped one was; benchmarks/drill.py --keep build/drill --tally shows how far it is.
+drill: $(VENV)/.dev ## Kill every command KILLS times in all (200), and compare; hours; a stopped one goes on.
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python benchmarks/drill.py $(or $(KILLS),200) --keep build/drill
 
 test-lowest: $(VENV)/.dev ## A quick part of the tests on the lowest versions of the dependencies.
 	.ci/lowest

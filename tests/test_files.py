@@ -10,7 +10,17 @@ import pytest
 from safetensors import SafetensorError
 
 from gvsl.errors import UserError
-from gvsl.files import claimed, is_claimed, leftovers, lock_path, naming, whole_file, whole_folder, write_text
+from gvsl.files import (
+    claimed,
+    is_claimed,
+    leftovers,
+    lock_path,
+    naming,
+    scratch_folder,
+    whole_file,
+    whole_folder,
+    write_text,
+)
 
 HOLD = """
 import sys, time
@@ -94,6 +104,27 @@ def test_what_another_output_in_the_same_folder_writes_is_left_alone(tmp_path: P
     held.wait()
     with claimed(tmp_path / "deep", "test", deep=True):
         assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_a_scratch_folder_goes_with_its_process_or_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = """
+import os
+from gvsl.files import scratch_folder
+with scratch_folder("test") as folder:
+    (folder / "half").write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", script], env=os.environ | {"TMPDIR": str(tmp_path)}, check=False)
+    assert len(list(tmp_path.rglob("half"))) == 1
+    (tmp_path / "gvsl-of-a-user").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with scratch_folder("test") as one, scratch_folder("test") as two:
+        assert one.is_dir()
+        assert two.is_dir()
+        assert not list(tmp_path.rglob("half"))
+    assert [path.name for path in tmp_path.iterdir()] == ["gvsl-of-a-user"]
 
 
 def test_leftovers_of_an_earlier_gvsl_are_known(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ class Case:
     """Why its name may be that of a label map and not of an image; it is refused with this if its voxels agree."""
     subject: str = ""
     """Subject, if the layout or the PatientID tells; cases of one subject belong on one side of a split."""
+    former: str = ""
+    """Id that an earlier version may have given it; a store that knows it by that keeps it."""
     channels: tuple["Case", ...] = ()
     """The image of each channel in order, if they are files of their own; `image` is then that of the first. Without
     them, an image of several channels has them on its fourth axis."""

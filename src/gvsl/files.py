@@ -325,6 +325,23 @@ def whole_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
 
 
+@contextmanager
+def scratch_folder(command: str) -> Iterator[Path]:
+    """Yield a new folder among the temporary files, and remove it; a later one removes what a killed one left.
+
+    Args:
+        command: that needs it, for messages.
+    """
+    name = Path(tempfile.gettempdir()) / uuid4().hex
+    with claimed(name, command):
+        temporary = _temporary(name)
+        temporary.mkdir(mode=0o700)
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_text(path: Path, text: str, *, sync: bool = False) -> None:
     """Write a UTF-8 text file whole or not at all; `sync` is that of `whole_file`.
 

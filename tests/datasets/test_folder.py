@@ -186,11 +186,16 @@ def test_every_format_becomes_a_case(
     write_volume(tmp_path / "labels" / "sub_h.nrrd", SCAN)
     write(tmp_path / "splits.json", {"pretrain": ["a", "sub_h"], "test": ["g"]})
     cases = {case.id: case for case in folder(tmp_path).cases}
-    assert list(cases) == [*"abcdefg", "sub_deeper_i", "sub_h"]  # with the names of the folders below images
-    assert cases["sub_h"].image == tmp_path / "images" / "sub" / "h"
-    assert cases["sub_h"].label == tmp_path / "labels" / "sub_h.nrrd"
-    assert cases["sub_h"].splits == ("pretrain",)
-    assert cases["sub_h"].parts == ()
+    assert list(cases) == [
+        *"abcdefg",
+        "sub_deeper_i_1.2.4",
+        "sub_h_1.2.3",
+    ]  # after folders below images
+    series = cases["sub_h_1.2.3"]  # its label map and splits.json may leave out the UID
+    assert series.image == tmp_path / "images" / "sub" / "h"
+    assert series.label == tmp_path / "labels" / "sub_h.nrrd"
+    assert series.splits == ("pretrain",)
+    assert series.parts == ()
 
 
 def test_each_series_of_a_folder_is_a_case(tmp_path: Path, write_dicom: Callable[..., list[Path]]) -> None:
@@ -204,7 +209,7 @@ def test_each_series_of_a_folder_is_a_case(tmp_path: Path, write_dicom: Callable
     (tmp_path / ".hidden").mkdir()
     (tmp_path / ".hidden" / "a.dcm").write_bytes(one[0].read_bytes())
     cases = {case.id: case for case in folder(tmp_path).cases}
-    assert list(cases) == ["other", "patient_1.2.3", "patient_1.2.4", "patient_1.2.5", "other_odd.dcm"]
+    assert list(cases) == ["other_1.2.6", "patient_1.2.3", "patient_1.2.4", "patient_1.2.5", "other_odd.dcm"]
     assert sorted(cases["patient_1.2.3"].parts) == sorted(path.name for path in one)
     store = prepare(list(cases.values()), tmp_path / "store", PRESETS["none"], source="here")
     assert list(store.cases) == ["patient_1.2.3", "patient_1.2.4"]
@@ -218,7 +223,7 @@ def test_each_series_of_a_folder_is_a_case(tmp_path: Path, write_dicom: Callable
 
 def test_a_folder_may_be_one_series(tmp_path: Path, write_dicom: Callable[..., list[Path]]) -> None:
     write_dicom(tmp_path / "scan", SCAN)
-    assert [(case.id, case.image) for case in folder(tmp_path / "scan").cases] == [("scan", tmp_path / "scan")]
+    assert [(case.id, case.image) for case in folder(tmp_path / "scan").cases] == [("scan_1.2.3", tmp_path / "scan")]
 
 
 def test_half_a_pair_is_refused_by_name(root: Path) -> None:

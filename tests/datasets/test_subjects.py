@@ -77,7 +77,7 @@ def test_two_series_of_a_patient_are_one_subject(tmp_path: Path, write_dicom: Wr
     write_dicom(tmp_path / "images" / "b", OTHER, uid="1.2.4", PatientID="P1")
     write(tmp_path / "splits.json", {"train": ["a"], "test": ["b"]})
     with pytest.raises(
-        UserError, match=r"one subject in training and held out.*: a \(train\) and b \(test\)"
+        UserError, match=r"one subject in training and held out.*: a_1\.2\.3 \(train\) and b_1\.2\.4 \(test\)"
     ) as caught:
         folder(tmp_path)
     assert "P1" not in str(caught.value)
@@ -137,7 +137,10 @@ def test_strays_rename_no_dicom_folder(tmp_path: Path, write_dicom: WriteDicom) 
         image(tmp_path / "labels" / f"{name}.nii.gz")
     write(tmp_path / "splits.json", {"train": ["pat1"], "test": ["pat2_1.2.1"]})  # the id with its UID is known too
     before = [(case.id, case.splits, case.label) for case in folder(tmp_path).cases]
-    assert [(name, splits) for name, splits, _ in before] == [("pat1", ("train",)), ("pat2", ("test",))]
+    assert [(name, splits) for name, splits, _ in before] == [
+        ("pat1_1.2.0", ("train",)),
+        ("pat2_1.2.1", ("test",)),
+    ]
     for path in ("pat1/RS.dcm", "pat1/DIRFILE", "SR1", "DICOMDIR"):
         write_object(tmp_path / "images" / path, STRUCTURES, SOPClassUID=STRUCTURES, SeriesInstanceUID="1.9")
     (tmp_path / "images" / "pat2" / "broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
@@ -146,7 +149,20 @@ def test_strays_rename_no_dicom_folder(tmp_path: Path, write_dicom: WriteDicom) 
         write_dicom(tmp_path / "images" / where, scout, uid="1.2.5", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     write_dicom(tmp_path / "images" / "pat1 - copy", SCAN, uid="1.2.0")
     after = {case.id: (case.id, case.splits, case.label) for case in folder(tmp_path).cases}
-    assert [after[name] for name in ("pat1", "pat2")] == before
+    assert [after[name] for name in ("pat1_1.2.0", "pat2_1.2.1")] == before
+
+
+def test_another_series_renames_none_and_splits_name_both(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    write_dicom(tmp_path / "images" / "pat", SCAN, uid="1.2.3")
+    write_dicom(tmp_path / "images" / "other", OTHER, uid="1.2.9")
+    write(tmp_path / "splits.json", {"train": ["pat"], "test": ["other"]})
+    splits = {case.id: case.splits for case in folder(tmp_path).cases}
+    assert splits == {"pat_1.2.3": ("train",), "other_1.2.9": ("test",)}
+    for path in write_dicom(tmp_path / "incoming", OTHER, uid="1.2.1"):
+        path.rename(tmp_path / "images" / "pat" / f"later-{path.name}")
+    write_dicom(tmp_path / "images" / "pat" / "deeper", OTHER, uid="1.2.5")
+    splits |= {"pat_1.2.1": ("train",), "pat_deeper_1.2.5": ()}
+    assert {case.id: case.splits for case in folder(tmp_path).cases} == splits
 
 
 def test_a_label_map_finds_its_series_by_grid(tmp_path: Path, write_dicom: WriteDicom) -> None:

@@ -30,6 +30,7 @@ from gvsl.datasets.decathlon import decathlon
 from gvsl.datasets.folder import folder
 from gvsl.datasets.nnunet import nnunet
 from gvsl.datasets.tasks import TASKS
+from gvsl.datasets.totalsegmentator import totalsegmentator
 from gvsl.io import Volume, read_label, read_volume
 from gvsl.phantom.cohort import write_phantom
 from gvsl.prediction.ledger import LEDGER_NAME, open_ledger
@@ -98,6 +99,10 @@ def make_volumes(root: Path) -> None:
         sitk.WriteImage(image, str(root / name), compress)
     for name in ("apart.nhdr", "apart.mhd"):
         sitk.WriteImage(image, str(root / name), False)
+    (root / "maps").mkdir()
+    for organ, value in (("one", 1), ("two", 255)):
+        mask = value * (volume.array > 500 * value // 255).astype(np.uint8)
+        nibabel.Nifti1Image(mask, volume.affine).to_filename(root / "maps" / f"{organ}.nii.gz")
     slices = root / "dicom"
     slices.mkdir()
     for index in range(4):
@@ -130,7 +135,7 @@ def hurt_volume(path: Path, draw: random.Random) -> str:
 def read_volumes(root: Path) -> str | None:
     """Read the damaged volume and label map; the others are as they were."""
     problems = []
-    for path in [*sorted(item for item in root.iterdir() if item.name != "dicom"), root / "dicom"]:
+    for path in [*sorted(item for item in root.iterdir() if item.name not in ("dicom", "maps")), root / "dicom"]:
         if path.suffix in (".img", ".raw", ".zraw", ".gz") and not path.name.endswith(".nii.gz"):
             continue
         for reader in (read_volume, read_label):
@@ -138,6 +143,10 @@ def read_volumes(root: Path) -> str | None:
                 volume = reader(path)
                 if not np.isfinite(volume.array).all() or not np.isfinite(volume.affine).all():
                     problems.append(f"{path.name} is not finite")
+    with refusals():
+        joined = read_label(root / "maps", (), small_volume(), {1: "one", 2: "two"})
+        if not set(np.unique(joined.array)) <= {0, 1, 2}:
+            problems.append("the joined maps have other values")
     return "; ".join(problems) or None
 
 
@@ -506,11 +515,20 @@ def make_listings(root: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(b"\x1f\x8b not read")
 
+    for number in range(4):
+        maps = root / "binary" / f"s{number}" / "segmentations"
+        maps.mkdir(parents=True)
+        for path in (maps.parent / "ct.nii.gz", maps / "ball.nii.gz", maps / "box.nii.gz"):
+            path.write_bytes(b"\x1f\x8b not read")
+    rows = ["image_id;split", "s0;train", "s1;train", "s2;val", "s3;test"]
+    (root / "binary" / "meta.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
     def write(name: str, value: object) -> None:
         (root / name).write_text(json.dumps(value), encoding="utf-8")
 
     write("plain/splits.json", {"pretrain": ["a0", "a1"], "train": ["a0"], "val": ["a2"], "test": ["a3"]})
     write("plain/labels.json", {"1": "ball", "2": "box"})
+    write("binary/labels.json", {"1": "ball", "2": "box"})
     write("plain/classes.json", {"a0": 0, "a1": 1})
     pairs = [{"image": f"./imagesTr/a{n}.nii.gz", "label": f"./labelsTr/a{n}.nii.gz"} for n in range(4)]
     names = {"0": "background", "1": "ball"}
@@ -526,6 +544,7 @@ def read_listings(root: Path) -> str | None:
         "plain": folder,
         "decathlon": partial(decathlon, fold=0),
         "nnunet": partial(nnunet, fold=0),
+        "binary": totalsegmentator,
     }
     for name, read in readers.items():
         with refusals():
@@ -584,7 +603,7 @@ def read_quietly(target: Target, root: Path) -> str | None:
 
 
 TARGETS: dict[str, Target] = {
-    "volumes": Target(make_volumes, ("*", "dicom/*"), read_volumes, 4, hurt=hurt_volume),
+    "volumes": Target(make_volumes, ("*", "*", "dicom/*", "maps/*"), read_volumes, 4, hurt=hurt_volume),
     "stores": Target(make_store, ("store/*.json", "store/cases.jsonl", "store/*/*.b2nd"), read_store, 4, repair=rehash),
     "journals": Target(make_interrupted, ("store/sources.jsonl", "other.partial/*.json*"), read_interrupted, 1),
     "weights": Target(make_weights, ("run/weights/*",), read_weights, 3),
@@ -597,6 +616,6 @@ TARGETS: dict[str, Target] = {
         make_runs, ("*/record.json", "*/record.json", "*/*.csv", "*/*/*.npz", "*/clusters.json"), read_runs, 5
     ),
     "recipes": Target(make_recipe, ("recipe.yaml",), read_recipes, 2),
-    "listings": Target(make_listings, ("*/*.json",), read_listings, 4),
+    "listings": Target(make_listings, ("*/*.json", "*/*.json", "*/*.csv"), read_listings, 4),
     "predictions": Target(make_predictions, ("*",), read_predictions, 1),
 }

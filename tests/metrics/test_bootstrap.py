@@ -4,6 +4,7 @@ import pytest
 from gvsl.metrics.bootstrap import (
     bootstrap,
     draw_counts,
+    draw_indices,
     mean_with_interval,
     percentile_interval,
     steps_to_fraction,
@@ -28,6 +29,16 @@ def test_runs_on_as_many_cases_share_their_draws() -> None:
     first = mean_with_interval("x", [0.1, 0.4, 0.9])
     second = mean_with_interval("x", [1.1, 1.4, 1.9])
     assert second["x_low"] == pytest.approx(first["x_low"] + 1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 9, 129])
+def test_all_draws_at_once_are_those_of_one_after_the_other(count: int) -> None:
+    generator = np.random.default_rng(0)
+    one_by_one = [generator.integers(count, size=count) for _ in range(2000)]
+    assert (draw_indices(count) == one_by_one).all()
+    values = np.random.default_rng(1).random(count)
+    found = mean_with_interval("x", values.tolist())
+    assert (found["x_low"], found["x_high"]) == bootstrap(count, lambda drawn: float(values[drawn].mean()))
 
 
 def test_draws_without_a_value_are_left_out() -> None:

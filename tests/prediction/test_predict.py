@@ -130,7 +130,7 @@ def test_every_format_gives_the_same_map(
         write_volume(folder / name, volume)
     (folder / "d.mgz").write_bytes(b"of a format that is not read")
     outcome = predict(run, find_images([folder]), tmp_path / "out")
-    assert [case.id for case in outcome.done] == ["a", "b", "c", "series"]
+    assert [case.id for case in outcome.done] == ["a", "b", "c", "series_1.2.3"]
     assert [case.id for case, _ in outcome.failed] == ["d"]
     maps = {case.id: nib.load(tmp_path / "out" / f"{case.id}.nii.gz") for case in outcome.done}
     first = np.asarray(maps["a"].dataobj)

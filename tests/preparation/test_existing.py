@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from gvsl.cases import Case
+from gvsl.datasets import folder
 from gvsl.errors import UserError
+from gvsl.io import Volume
 from gvsl.preparation import PrepareSummary, prepare
-from gvsl.preparation.staging import partial_path
+from gvsl.preparation.sources import Origin, stamp
+from gvsl.preparation.staging import SOURCES_NAME, partial_path
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
 
@@ -48,6 +51,43 @@ def test_nothing_is_done_without_changes(tmp_path: Path, make_case: MakeCase) ->
     assert written(tmp_path / "store") == times
     assert again.hash == first.hash
     assert not partial_path(tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("scout", [True, False])
+def test_a_store_keeps_the_ids_that_an_earlier_version_gave_series(
+    tmp_path: Path, write_dicom: Callable[..., list[Path]], scout: bool
+) -> None:
+    generator = np.random.default_rng(0)
+    volumes = [Volume(generator.integers(0, 900, (20, 18, 16)).astype(np.int16), np.eye(4)) for _ in range(3)]
+    write_dicom(tmp_path / "in" / "pat", volumes[0], uid="1.2.3")
+    write_dicom(tmp_path / "in" / "other", volumes[2], uid="1.2.9")
+    if scout:
+        flat = Volume(volumes[0].array[:, :, :1], np.eye(4))
+        write_dicom(tmp_path / "in" / "pat", flat, uid="1.2.5", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    cases = [case for case in folder(tmp_path / "in").cases if case.former]
+    earlier, _ = run([replace(case, id=case.former, parts=()) for case in cases[:1]], tmp_path / "store")
+    assert list(earlier.cases) == ["other"]
+    named = [replace(case, id=case.former) for case in cases]
+    whole = {case.id: stamp(case.image, content=True) for case in named}  # of all that lies in the folder
+    run(named, tmp_path / "store")
+    lines = [Origin.parse(line) for line in (tmp_path / "store" / SOURCES_NAME).read_bytes().splitlines()]
+    texts = [replace(line, image=whole[line.id]).line() for line in lines]
+    (tmp_path / "store" / SOURCES_NAME).write_bytes(b"".join(texts))
+    before = Store.open(tmp_path / "store")
+    after, work = run(cases, tmp_path / "store")
+    assert (work.kept, work.prepared, work.gone) == (2, 0, ())
+    assert after.hash == before.hash
+    write_dicom(tmp_path / "in" / "pat" / "new", volumes[1], uid="1.2.4")
+    for path in (tmp_path / "in" / "pat" / "new").iterdir():
+        path.rename(path.parent.parent / f"new-{path.name}")
+    (tmp_path / "in" / "pat" / "new").rmdir()
+    added = [case for case in folder(tmp_path / "in").cases if case.former]
+    after, work = run(added, tmp_path / "store")
+    assert list(after.cases) == ["other", "pat", "pat_1.2.4"]
+    assert (work.prepared, work.changed, work.gone) == (1 + scout, scout, ())  # with a scout the stamp was of both
+    assert (after.image("pat") == before.image("pat")).all()
+    fresh, _ = run(added, tmp_path / "fresh")
+    assert list(fresh.cases) == ["other_1.2.9", "pat_1.2.3", "pat_1.2.4"]
 
 
 def test_only_missing_and_changed_cases_are_prepared(tmp_path: Path, make_case: MakeCase) -> None:

@@ -1,10 +1,8 @@
 """Estimates of the time and disk space that a matrix takes, from a few steps of each kind of run."""
 
-import tempfile
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Literal
 
@@ -12,6 +10,7 @@ from gvsl.benchmark.execute import execute
 from gvsl.benchmark.folder import RUNS
 from gvsl.benchmark.matrix import Run
 from gvsl.errors import UserError
+from gvsl.files import scratch_folder
 from gvsl.records.comparability import CARRIED
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.store import Store
@@ -127,11 +126,11 @@ def _median(short: Run) -> tuple[float, float]:
 
 
 def _time(short: Run) -> tuple[float, float]:
-    with tempfile.TemporaryDirectory(prefix="gvsl-") as folder:
+    with scratch_folder("gvsl benchmark") as folder:
         began = time.perf_counter()
-        reason = execute(short, Path(folder))
+        reason = execute(short, folder)
         if reason is not None:
             raise UserError(f"{short.name}: {reason}")
         taken = time.perf_counter() - began
-        size = sum(path.stat().st_size for path in (Path(folder) / RUNS / short.name).rglob("*") if path.is_file())
+        size = sum(path.stat().st_size for path in (folder / RUNS / short.name).rglob("*") if path.is_file())
     return taken, size / 1e6

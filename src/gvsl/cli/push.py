@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from gvsl.arguments import add_path, new_parser, parse, print_note
 from gvsl.errors import UserError
-from gvsl.files import claimed, refuse_existing
+from gvsl.files import claimed, refuse_existing, scratch_folder
 
 
 def push(argv: Sequence[str]) -> None:
@@ -52,8 +51,8 @@ def push(argv: Sequence[str]) -> None:
         return
     if not options.dry_run:
         require_hub("gvsl push")
-    with TemporaryDirectory(prefix="gvsl-push-") as scratch:
-        folder = publish(options.run, Path(scratch) / "folder", statement, hashes=options.hashes)
+    with scratch_folder("gvsl push") as scratch:
+        folder = publish(options.run, scratch / "folder", statement, hashes=options.hashes)
         if options.dry_run:
             _list(folder, title=f"{statement.name}, not sent")
             print(f"\n{(folder / 'README.md').read_text(encoding='utf-8')}", end="")

@@ -12,6 +12,7 @@ from gvsl.datasets.mmwhs import mmwhs
 from gvsl.datasets.nnunet import nnunet
 from gvsl.datasets.places import stem
 from gvsl.datasets.stoic import stoic
+from gvsl.datasets.totalsegmentator import totalsegmentator
 from gvsl.datasets.tree import describe_endings
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -22,6 +23,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "stoic": stoic,
     "decathlon": decathlon,
     "nnunet": nnunet,
+    "totalsegmentator": totalsegmentator,
 }
 """Every dataset by name: a function of the root folder and, if it has cross-validation, of the fold."""
 

@@ -46,8 +46,8 @@ def find_volumes(
 ) -> Found:
     """Find the volumes in a folder and below: NIfTI, NRRD and MetaImage files and DICOM series.
 
-    The id of a file is its folders' names and its stem, joined by "_"; that of a series its folders' names, with its
-    SeriesInstanceUID if there are several volumes in the folder. Hidden files are ignored. Label maps are told from
+    The id of a file is its folders' names and its stem, joined by "_"; that of a series its folders' names and its
+    SeriesInstanceUID. Hidden files are ignored. Label maps are told from
     images by their names, and matched to them if they lie on their grid.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 from gvsl.cases import HELD_OUT, SPLITS, Case, Dataset, SourceChannel
 from gvsl.datasets.channels import ending_channels, numbered
 from gvsl.datasets.discovery import FORMATS, Found, by_id, find_volumes, label_folder
-from gvsl.datasets.listing import read_json
+from gvsl.datasets.listing import read_json, read_label_names
 from gvsl.datasets.names import is_label_folder
 from gvsl.datasets.pairing import Matcher
 from gvsl.datasets.places import joined, place
@@ -17,8 +17,6 @@ from gvsl.errors import UserError
 from gvsl.io import LABEL_SUFFIXES, VOLUME_SUFFIXES
 from gvsl.text import few
 
-MAX_DIGITS = 10
-"""Label values fit 16 bits."""
 NAMED = 3
 """Maximum number of ids in a message."""
 SPLITS_NAME, LABELS_NAME, CLASSES_NAME = "splits.json", "labels.json", "classes.json"
@@ -33,8 +31,7 @@ def folder(
     missing. `root`/labels may have label maps of the same names, splits.json lists of ids for pretrain, train, val
     and test, labels.json a name for each label value, and classes.json the image-level label, 0 or 1, of each id.
     Without splits.json every case is in pretrain; with it, unlisted cases are in no split. Ids are the folder names
-    below and the file name, joined by "_"; of a DICOM series the folder names, with its SeriesInstanceUID if there
-    are several volumes in the folder.
+    below and the file name, joined by "_"; of a DICOM series the folder names and its SeriesInstanceUID.
 
     Args:
         root: the folder.
@@ -71,7 +68,7 @@ def folder(
         )
     return Dataset(
         cases,
-        _read_label_names(root / LABELS_NAME),
+        read_label_names(root / LABELS_NAME),
         root.resolve().name,
         passed_over=counts,
         channels=named,
@@ -154,18 +151,6 @@ def _refuse_leakage(path: Path, splits: dict[str, set[str]]) -> None:
     both = sorted(splits.get("val", set()) & splits.get("test", set()))
     if both:
         raise UserError(f"{path} has cases in both val and test: {few(both, NAMED)}; {fix}")
-
-
-def _read_label_names(path: Path) -> dict[int, str]:
-    if not path.exists():
-        return {}
-    found = read_json(path)
-    names: dict[int, object] = {0: None}
-    if isinstance(found, dict) and all(value.lstrip("-").isdecimal() and len(value) < MAX_DIGITS for value in found):
-        names = {int(value): name for value, name in found.items()}
-    if not all(isinstance(name, str) and name for name in names.values()):
-        raise UserError(f'{path} must name label values, like {{"1": "anterior", "2": "posterior"}}')
-    return {value: str(name) for value, name in names.items() if value != 0}
 
 
 def _read_targets(path: Path, matcher: Matcher) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""dataset.json of the Decathlon and of nnU-Net; it is untrusted."""
+"""dataset.json of the Decathlon and of nnU-Net, and labels.json; they are untrusted."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +32,19 @@ def read_json(path: Path) -> object:
         return found
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as JSON: {error}") from None
+
+
+def read_label_names(path: Path) -> dict[int, str]:
+    """Return the structures' names by value in labels.json, none if it is missing; UserError if it is malformed."""
+    if not path.exists():
+        return {}
+    found = read_json(path)
+    names: dict[int, object] = {0: None}
+    if isinstance(found, dict) and all(value.lstrip("-").isdecimal() and len(value) < MAX_DIGITS for value in found):
+        names = {int(value): name for value, name in found.items()}
+    if not all(isinstance(name, str) and name for name in names.values()):
+        raise UserError(f'{path} must name label values, like {{"1": "anterior", "2": "posterior"}}')
+    return {value: str(name) for value, name in names.items() if value != 0}
 
 
 def entry(listing: Mapping[str, Any], key: str, kind: type[Kind], root: Path) -> Kind:

@@ -12,6 +12,7 @@ from gvsl.datasets.places import joined, stem
 
 LABEL_FOLDERS = ("labels", "labelstr", "labelsts", "annotations", "segmentations", "masks", "derivatives")
 """Names of folders of label maps or results, in lower case, whose volumes are never taken for images."""
+LAYOUT = "; if it has one map per structure beside ct.nii.gz, give --dataset totalsegmentator"
 LABEL_ENDING = re.compile(r"[-_.](label|labels|seg|dseg|segmentation|mask)$", re.IGNORECASE)
 """Name endings of label maps, which are never taken for images beside them."""
 
@@ -68,7 +69,7 @@ def refused_maps(volumes: Sequence[Path], kinds: Mapping[Path, str], root: Path,
             joined(folder, root),
             folder,
             unusable=f"holds label maps or results by its name ({count} volumes), not images; rename it, or prepare it "
-            "separately",
+            "separately" + (LAYOUT if count > 1 and folder.name.lower() == "segmentations" else ""),
         )
         for folder, count in folders.items()
     ]

@@ -35,13 +35,13 @@ class SeriesFound:
 def find_dicom(root: Path, files: list[Path]) -> SeriesFound:
     """Find the DICOM series among the files of a folder and below.
 
-    Series without a volume are cases too: they are refused when they are read.
+    The id of a series is its folders' names and its UID, whatever else lies beside it. Series without a volume are
+    cases too: they are refused when they are read.
     """
     found, left_out = group_series(files)
     homes = [Path(os.path.commonpath([path.parent for path in series.files])) for series in found]
     every = set(homes)
     above = {parent for home in every for parent in home.parents}
-    volumes = Counter(home for home, series in zip(homes, found, strict=True) if series.volume)
     several = Counter(homes)
     names = Counter((home, series.uid) for home, series in zip(homes, found, strict=True))
     copies = [path for path, reason in left_out if COPY in reason]
@@ -51,19 +51,25 @@ def find_dicom(root: Path, files: list[Path]) -> SeriesFound:
         alone = several[home] == 1 and home not in above and every.isdisjoint(home.parents)
         whole = alone and not any(path.is_relative_to(home) for path in copies) and not _has_links(home, series.files)
         parts = tuple(path.relative_to(home).as_posix() for path in series.files)
-        named_alone = several[home] == 1 or (series.volume and volumes[home] == 1)
-        full = f"{'_'.join(folders)}_{series.uid}" + (_mark(series) if names[home, series.uid] > 1 else "")
+        folder = "_".join(folders) if series.volume else ""
         case = Case(
-            "_".join(folders) if named_alone else full,
+            "_".join([*folders, *_own_name(series)]) + (_mark(series) if names[home, series.uid] > 1 else ""),
             home,
             parts=() if whole else parts,
             subject=f"PatientID {series.patient}" if series.patient else subject_of(folders, ""),
+            former=folder,
         )
-        images.append(Image(case, Place(home, folders[:-1], folders[-1]), full))
+        images.append(Image(case, Place(home, folders[:-1], folders[-1]), folder))
     taken = {path for series in found for path in series.files} | {path for path, _ in left_out}
     others = (path for path in files if path not in taken)
     strays = [path for path in others if path.name.lower().endswith(DICOM_SUFFIXES) or _lacks_suffix(path)]
     return SeriesFound(sorted(images, key=lambda image: image.case.id), _together(left_out), strays, taken)
+
+
+def _own_name(series: Series) -> list[str]:
+    """Return what names a series in its folder: its UID, or the name of an unreadable file; nothing without a UID."""
+    file = series.files[0]
+    return [] if series.uid == str(file.parent) else [file.name if series.uid == str(file) else series.uid]
 
 
 def _mark(series: Series) -> str:

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gvsl.io.resample import resample, resample_onto
+from gvsl.io.structures import name_key
 from gvsl.io.volume import (
     Box,
     UnusableFile,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         declared_modality,
         has_frames,
         image_volume,
+        maps_in,
         peek,
         read_frames,
         read_label,
@@ -50,6 +52,8 @@ __all__ = [
     "has_frames",
     "image_volume",
     "looks_like_labels",
+    "maps_in",
+    "name_key",
     "other_grid",
     "peek",
     "read_frames",
@@ -71,7 +75,7 @@ _HOMES = {
     **dict.fromkeys(("looks_like_labels", "refuse_label_map"), "label_content"),
     **dict.fromkeys(("write_nifti", "write_nifti_like"), "nifti"),
     **dict.fromkeys(("COMPANION_SUFFIXES", "LABEL_SUFFIXES", "VOLUME_SUFFIXES"), "read"),
-    **dict.fromkeys(("peek", "read_label", "read_volume", "write_like"), "read"),
+    **dict.fromkeys(("maps_in", "peek", "read_label", "read_volume", "write_like"), "read"),
     **dict.fromkeys(("declared_modality", "has_frames", "image_volume", "read_frames"), "read"),
 }
 """The module of each name whose import is slow, by way of nibabel, pydicom or scipy."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gvsl.io.binary_maps import load_binary_maps
 from gvsl.io.dicom import load_dicom, peek_dicom
 from gvsl.io.dicom_file import begins_as_dicom, is_dicom, read_header
 from gvsl.io.dicom_rtstruct import load_rtstruct
@@ -74,17 +75,19 @@ def read_label(
 ) -> Volume:
     """Read a label map as uint8, or as int16 if its values need it, (D, H, W).
 
-    A DICOM segmentation or structure set gives a label map on the grid of `image`, of the structures in `names`.
+    A DICOM segmentation or structure set gives a label map on the grid of `image`, of the structures in `names`, and so
+    does a folder of binary maps, each named after its structure.
 
     Args:
-        path: as for `read_volume`, or a DICOM segmentation (SEG) or structure set (RTSTRUCT).
+        path: as for `read_volume`, or a DICOM segmentation (SEG) or structure set (RTSTRUCT), or a folder of maps.
         parts: as for `read_volume`.
         image: whose label map it is.
         names: structure's name by label value.
 
     Raises:
         UnusableFile: as for `read_volume`, except that one value only is allowed; or a value is not a whole number
-            or doesn't fit int16; or none of the structures of a DICOM file is named, or they don't fit the image.
+            or doesn't fit int16; or none of the structures of a DICOM file or a folder is named, or they don't fit the
+            image.
     """
     load = _structure_loader(path)
     if load is None:
@@ -95,11 +98,25 @@ def read_label(
 
 
 def _structure_loader(path: Path) -> Callable[[Path, Volume, Mapping[int, str] | None], Volume] | None:
-    """Return the reader of a DICOM segmentation or structure set; None for other files."""
-    if _format_of(path) != "dicom":
+    """Return the reader of a DICOM segmentation or structure set, or of a folder of maps; None for others."""
+    kind = _format_of(path)
+    maps = maps_in(path) if kind == "folder" else {}
+    if maps:
+        return lambda _, image, names: load_binary_maps(maps, image, names, read_label)
+    if kind != "dicom":
         return None
     modality = str(read_header(path, ("Modality",)).get("Modality", "")).upper()
     return {"SEG": load_seg, "RTSTRUCT": load_rtstruct}.get(modality)
+
+
+def maps_in(folder: Path) -> dict[str, Path]:
+    """Return the visible volumes of a folder, which need not exist, by their names without suffix."""
+    found = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        suffix = next((each for each in VOLUME_SUFFIXES if path.name.lower().endswith(each)), None)
+        if suffix is not None and not path.name.startswith("."):
+            found[path.name[: -len(suffix)]] = path
+    return found
 
 
 def peek(path: Path, parts: Sequence[str] = (), count: int = 0) -> tuple[Volume, NDArray[Any]]:

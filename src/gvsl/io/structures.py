@@ -35,8 +35,8 @@ def chosen(found: Sequence[str], names: Mapping[int, str] | None) -> tuple[dict[
             f"holds the structures {listed}; say in labels.json which to take and which value each gets, like "
             f'{{"1": "{found[0]}"}}'
         )
-    wanted = {_key(name): value for value, name in names.items()}
-    values = {index: wanted[_key(name)] for index, name in enumerate(found) if _key(name) in wanted}
+    wanted = {name_key(name): value for value, name in names.items()}
+    values = {index: wanted[name_key(name)] for index, name in enumerate(found) if name_key(name) in wanted}
     if not values:
         raise UnusableFile(f"holds the structures {listed}, and labels.json names none of them")
     others = [repr(name) for index, name in enumerate(found) if index not in values]
@@ -86,5 +86,6 @@ def placed(mask: Volume, grid: Volume) -> NDArray[np.bool_]:
     return whole
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """Return the form in which structures' names are compared."""
     return " ".join(name.split()).casefold()

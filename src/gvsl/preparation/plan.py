@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,6 +95,34 @@ def unique_ids(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[Refu
         else:
             kept[key] = safe
     return list(kept.values()), refused
+
+
+def with_known_ids(cases: Sequence[Case], existing: ExistingStore) -> list[Case]:
+    """Give cases the ids of an earlier version by which a store knows them, so that none is stored twice.
+
+    Of several cases with one such id it is that whose folder, but for the others' files, is as it was.
+    """
+    taken = {case.id for case in cases}
+    heirs: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        if case.former:
+            heirs[safe_id(case.former)].append(case)
+    known = {}
+    for former, found in heirs.items():
+        if former not in existing.ids or former in taken:
+            continue
+        if len(found) > 1:
+            found = [case for case in found if unchanged(_alone(case, found), existing.origins[former]) is not None]
+        if len(found) == 1 and found[0].id not in existing.ids:
+            known[found[0].id] = former
+    return [replace(case, id=known.get(case.id, case.id)) for case in cases]
+
+
+def _alone(case: Case, all_of_folder: Sequence[Case]) -> Case:
+    """Return a case of all files in its folder but those of the folder's other cases."""
+    others = {case.image / part for other in all_of_folder if other is not case for part in other.parts}
+    files = (path for path in case.image.rglob("*") if path.is_file() and path not in others)
+    return replace(case, parts=tuple(path.relative_to(case.image).as_posix() for path in files))
 
 
 def safe_id(name: str) -> str:

@@ -12,7 +12,7 @@ from gvsl.errors import UserError
 from gvsl.files import refuse_url
 from gvsl.preparation.case import Outcome, Refusal, prepare_case, update_row
 from gvsl.preparation.existing import ExistingStore, open_existing
-from gvsl.preparation.plan import PrepareSummary, common_folder, plan, summarise, unique_ids
+from gvsl.preparation.plan import PrepareSummary, common_folder, plan, summarise, unique_ids, with_known_ids
 from gvsl.preparation.sources import Origin
 from gvsl.preparation.staging import SOURCES_NAME, StagingArea, staging_area
 from gvsl.preparation.workers import are_few, default_processes, run_locally, run_on_dask
@@ -77,6 +77,7 @@ def prepare(
     known = {"format": FORMAT, "source": source, "preprocessing": preprocessing_values(preprocessing)}
     with _wrap_write_errors(out):
         existing = open_existing(out, preprocessing, source, replaced)
+        unique = with_known_ids(unique, existing)
         with staging_area(out, {**known, **extra}) as staging:
             todo, kept = plan(unique, existing, staging)
             if dask is None and any(case.mask is None for case in todo):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import stat
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -94,13 +95,18 @@ class Stamps:
         return [None if item is None else getattr(item, name) for item in (self.image, self.label, *self.others)]
 
 
-def stamp(path: Path, content: bool = False) -> Stamp:
+def stamp(path: Path, content: bool = False, parts: Sequence[str] = ()) -> Stamp:
     """Return size and time, and with `content` the hash, of a file with its companions or of a folder's files.
+
+    Args:
+        path: of the file or folder.
+        content: read it too.
+        parts: the files of the folder, relative to it; all if not given.
 
     Raises:
         OSError: `path` is missing, unreadable, or neither a file nor a folder.
     """
-    files = _files(path)
+    files = sorted(path / part for part in parts) or _files(path)
     states = [file.stat() for file in files]
     if not all(stat.S_ISREG(state.st_mode) for state in states):  # opening a pipe would block
         raise OSError(f"{path} is neither a file nor a folder")
@@ -110,7 +116,7 @@ def stamp(path: Path, content: bool = False) -> Stamp:
 
 def case_stamps(case: Case, content: bool = False) -> Stamps:
     """Stamp a case's image, together with its mask, its label map and channels; OSError if a file can't be read."""
-    image, *others = (stamp(each.image, content) for each in case.images)
+    image, *others = (stamp(each.image, content, each.parts) for each in case.images)
     if case.mask is not None:
         mask = stamp(case.mask, content)
         digest = hashlib.sha256((image.sha256 + mask.sha256).encode()).hexdigest() if content else ""
@@ -120,6 +126,13 @@ def case_stamps(case: Case, content: bool = False) -> Stamps:
 
 def unchanged(case: Case, before: Origin) -> Origin | None:
     """Return the current origin if the files are the same as before by size and time, or by content; else None."""
+    found = _unchanged(case, before)
+    if found is None and case.parts:  # gvsl 0.1 stamped all that lies in the folder of a series
+        return _unchanged(replace(case, parts=()), before)
+    return found
+
+
+def _unchanged(case: Case, before: Origin) -> Origin | None:
     old = Stamps(before.image, before.label, before.others)
     try:
         now = case_stamps(case)

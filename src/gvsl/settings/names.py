@@ -1,6 +1,6 @@
 """Names that help lists, of tables that are slow to import; the tests compare both."""
 
-DATASET_NAMES = ("folder", "mmwhs", "asoca", "candi", "stoic", "decathlon", "nnunet")
+DATASET_NAMES = ("folder", "mmwhs", "asoca", "candi", "stoic", "decathlon", "nnunet", "totalsegmentator")
 """The keys of `gvsl.datasets.DATASETS`."""
 TASK_SUMMARIES = {
     "segmentation": "the structures of your own store",
