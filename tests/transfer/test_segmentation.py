@@ -49,7 +49,7 @@ TRAINED = replace(
     mode="scratch",
     labels=3,
     batch_size=2,
-    max_steps=10,
+    max_steps=8,
     validate_every=4,
     checkpoint_every=3,
 )
@@ -130,7 +130,7 @@ def test_a_run_folder_holds_what_the_report_reads(tmp_path: Path, store: Store) 
 
 
 def test_it_learns(tmp_path: Path, store: Store) -> None:
-    settings = replace(LINEAR, width=16, learning_rate=3e-2, max_steps=300, validate_every=100)
+    settings = replace(LINEAR, width=16, learning_rate=3e-2, max_steps=120, validate_every=60)
     record = transfer(store, None, tmp_path / "run", settings)
     assert record.metrics["test/dice"] > 0.55
 
@@ -167,7 +167,7 @@ def test_the_same_seed_gives_the_same_scores_and_weights(
     assert first.config["train_cases"] != other.config["train_cases"]
 
 
-@pytest.mark.parametrize("settings", [TRAINED, CONVERGED], ids=["all", "lbfgs"])
+@pytest.mark.parametrize("settings", [TRAINED, replace(CONVERGED, labels=3, max_steps=8)], ids=["all", "lbfgs"])
 def test_a_run_stopped_and_resumed_ends_where_an_unbroken_one_does(
     tmp_path: Path,
     store: Store,
