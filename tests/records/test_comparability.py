@@ -20,7 +20,9 @@ from gvsl.settings.transfer import resolve_augment
 from gvsl.transfer import TransferSettings
 from gvsl.transfer.augmentation import SPATIAL, AugmentSettings
 
-ADDED = {"augment.rate", "carry", "patience", "whiten", "levels"}
+NETWORK = {"backbone.name": "unet", "backbone.blocks": "[]", "backbone.max_width": "320"}
+"""The network of older records."""
+ADDED = {"augment.rate", "carry", "patience", "whiten", "levels", *NETWORK}
 """Settings of a transfer that older records lack."""
 
 
@@ -45,6 +47,7 @@ def test_settings_that_follow_from_others_or_decide_nothing_are_left_out() -> No
         "data.jitter": "0.05",
         "backbone.levels": "5",
         "trainer.nodes": "1",
+        **NETWORK,
     }
 
 
