@@ -3,6 +3,8 @@
 The step is the whole of it: augmentation, both images, heads, losses, backward pass, optimiser. The U-Net's part is the
 forward and backward pass of the same two images. Both are measured alternately in one process, in fp32 and in bf16.
 With --backbone, whole steps on that backbone are compared with those on the U-Net instead.
+Without it, one step's time follows by its parts, as torch's profiler adds it up, and the rate of its convolutions beside that of a
+matrix product (GEMM) in the same run.
 """
 
 import argparse
@@ -13,6 +15,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from gvsl.backbones import BACKBONES, BackboneSettings, UNet3D, build_backbone, levels_for
 from gvsl.memory import keep_freed_memory
@@ -23,6 +27,19 @@ from gvsl.training.module import channels_last
 from gvsl.types import PairBatch
 
 Step = Callable[[], float]
+PARTS = {
+    "convolution": ("conv", "mkldnn", "cudnn", "gemm", "wgrad", "dgrad"),
+    "group norm": ("group_norm",),
+    "activation": ("leaky_relu",),
+    "sampling": ("grid_sampler",),
+    "interpolation": ("upsample",),
+    "copies": ("copy_", "cat", "contiguous"),
+    "optimiser": ("_fused_adam",),
+}
+"""Parts of a step, by words in the names of their operations."""
+WHOLE = {"correlations": "_ShiftedProducts", "NCC": "_MeanSquaredCorrelation"}
+"""Functions whose own operations, such as products and copies, are among the parts."""
+GEMM_SIDE, GEMM_TURNS = 1024, 5
 
 
 def pair(size: int, batch: int, device: torch.device) -> PairBatch:
@@ -116,6 +133,73 @@ def compare(options: argparse.Namespace, device: torch.device) -> None:
     print(f"  ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
+def parts(precision: str, options: argparse.Namespace, device: torch.device) -> dict[str, float]:
+    """Return the seconds of a step in each of PARTS, in all other operations, and within the functions of WHOLE."""
+    step = prepared(precision, options, device)
+    step()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    with profile(activities=activities) as profiled:
+        step()
+    found = dict.fromkeys([*PARTS, "other", *WHOLE], 0.0)
+    for event in profiled.key_averages():
+        part = next((name for name, words in PARTS.items() if any(word in event.key for word in words)), "other")
+        microseconds = event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
+        found[part] += microseconds / 1e6
+        for name, function in WHOLE.items():
+            if event.key.startswith(function):
+                found[name] += (event.device_time_total if device.type == "cuda" else event.cpu_time_total) / 1e6
+    return found
+
+
+def rates(precision: str, options: argparse.Namespace, device: torch.device, seconds: float) -> tuple[float, float]:
+    """Return the arithmetic of a step's convolutions over their seconds, and the rate of a GEMM; both in FLOP/s."""
+    step = prepared(precision, options, device)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    factors = torch.rand(2, GEMM_SIDE, GEMM_SIDE, device=device).to(kind)
+    taken = []
+    for _ in range(GEMM_TURNS):
+        began = time.perf_counter()
+        torch.mm(*factors)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - began)
+    return counter.get_total_flops() / max(seconds, 1e-9), 2 * GEMM_SIDE**3 / min(taken)
+
+
+def prepared(precision: str, options: argparse.Namespace, device: torch.device) -> Callable[[], None]:
+    """Return a whole step, ready to be taken."""
+    torch.manual_seed(0)
+    method = GVSL(UNet3D(width=options.width))
+    method.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimiser = torch.optim.Adam(method.parameters(), lr=1e-4, fused=True)
+    batch, generator = pair(options.size, options.batch_size, device), torch.Generator(device).manual_seed(0)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = method.training_step(batch, generator)["loss"]
+        loss.backward()
+        optimiser.step()
+
+    return step
+
+
+def show_parts(precision: str, options: argparse.Namespace, device: torch.device) -> None:
+    """Print the parts of a step, and its convolutions' rate."""
+    found = parts(precision, options, device)
+    whole = sum(seconds for name, seconds in found.items() if name not in WHOLE)
+    shares = {name: f"{name} {100 * seconds / whole:.1f} %" for name, seconds in found.items()}
+    reached, peak = rates(precision, options, device, found["convolution"])
+    print(f"  {precision}: {', '.join(text for name, text in shares.items() if name not in WHOLE)}")
+    print(f"  {precision}: within them, {', '.join(shares[name] for name in WHOLE)}")
+    print(
+        f"  {precision}: convolutions {reached / 1e9:.0f} GFLOP/s, a GEMM {peak / 1e9:.0f} GFLOP/s, "
+        f"ratio {reached / peak:.2f}"
+    )
+
+
 def main() -> None:
     """Measure fp32 and bf16, or another backbone."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -144,6 +228,8 @@ def main() -> None:
             f"U-Net {statistics.median(passes):.2f} s ({min(passes):.2f} to {max(passes):.2f}), "
             f"ratio {ratio:.2f} (target: at most 1.35)"
         )
+    for precision in ("fp32", "bf16"):
+        show_parts(precision, options, device)
     print(f"  fp32 / bf16: {medians['fp32'] / medians['bf16']:.2f} (target: at least 1.5 with bf16 units)")
 
 

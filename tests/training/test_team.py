@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from safetensors.torch import load_file
 
 from gvsl.augment import SpatialSettings
@@ -21,7 +22,7 @@ from gvsl.settings.methods import PRETEXTS
 from gvsl.settings.pretrain import TrainerSettings
 from gvsl.store import Store
 from gvsl.training.metrics_logger import read_curves
-from gvsl.training.team import LOST, joined
+from gvsl.training.team import LOST, Team, joined, told_if_lost
 from gvsl.types import PairBatch
 
 MOVED = SpatialSettings(rate=1.0)
@@ -78,6 +79,17 @@ def test_processes_and_settings_that_disagree_are_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=message), joined(settings):
         pass
+
+
+def test_a_lost_process_is_told_apart_from_a_lost_reader_and_from_other_errors() -> None:
+    team = Team(LightningEnvironment(), rank=0, world=2)
+    with pytest.raises(UserError, match="another of the run's 2 processes"), told_if_lost(team):
+        raise RuntimeError("Connection reset by peer")
+    for other in ("DataLoader timed out after 300 seconds", "mat1 and mat2 shapes cannot be multiplied"):
+        with pytest.raises(RuntimeError, match=other), told_if_lost(team):
+            raise RuntimeError(other)
+    with pytest.raises(RuntimeError, match="reset"), told_if_lost(Team(LightningEnvironment())):
+        raise RuntimeError("Connection reset by peer")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ LOST = re.compile(
     re.IGNORECASE,
 )
 """What torch says where another process has ended or does not answer."""
+READER = "DataLoader"
+"""In what torch says of a process that reads for this one."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def told_if_lost(team: Team) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # so are all of torch.distributed's
-        if team.world == 1 or LOST.search(str(error)) is None:
+        if team.world == 1 or LOST.search(str(error)) is None or READER in str(error):
             raise
         raise UserError(
             f"another of the run's {team.world} processes has ended, or did not answer for {patience():g} s: start all "
