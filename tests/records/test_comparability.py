@@ -20,7 +20,16 @@ from gvsl.settings.transfer import resolve_augment
 from gvsl.transfer import TransferSettings
 from gvsl.transfer.augmentation import SPATIAL, AugmentSettings
 
-ADDED = {"augment.rate", "carry", "patience", "whiten", "levels"}
+ADDED = {
+    "backbone.name",
+    "backbone.blocks",
+    "backbone.max_width",
+    "augment.rate",
+    "carry",
+    "patience",
+    "whiten",
+    "levels",
+}
 """Settings of a transfer that older records lack."""
 
 
@@ -44,6 +53,9 @@ def test_settings_that_follow_from_others_or_decide_nothing_are_left_out() -> No
         "data.pairing": "whole",
         "data.jitter": "0.05",
         "backbone.levels": "5",
+        "backbone.name": "unet",
+        "backbone.blocks": "[]",
+        "backbone.max_width": "320",
     }
 
 
