@@ -20,22 +20,9 @@ from gvsl.settings.transfer import resolve_augment
 from gvsl.transfer import TransferSettings
 from gvsl.transfer.augmentation import SPATIAL, AugmentSettings
 
-<<<<<<< HEAD
 NETWORK = {"backbone.name": "unet", "backbone.blocks": "[]", "backbone.max_width": "320"}
 """The network of older records."""
 ADDED = {"augment.rate", "carry", "patience", "whiten", "levels", *NETWORK}
-=======
-ADDED = {
-    "backbone.name",
-    "backbone.blocks",
-    "backbone.max_width",
-    "augment.rate",
-    "carry",
-    "patience",
-    "whiten",
-    "levels",
-}
->>>>>>> s25-nets
 """Settings of a transfer that older records lack."""
 
 
@@ -59,14 +46,8 @@ def test_settings_that_follow_from_others_or_decide_nothing_are_left_out() -> No
         "data.pairing": "whole",
         "data.jitter": "0.05",
         "backbone.levels": "5",
-<<<<<<< HEAD
         "trainer.nodes": "1",
         **NETWORK,
-=======
-        "backbone.name": "unet",
-        "backbone.blocks": "[]",
-        "backbone.max_width": "320",
->>>>>>> s25-nets
     }
 
 
