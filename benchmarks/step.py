@@ -3,8 +3,8 @@
 The step is the whole of it: augmentation, both images, heads, losses, backward pass, optimiser. The U-Net's part is the
 forward and backward pass of the same two images. Both are measured alternately in one process, in fp32 and in bf16.
 With --backbone, whole steps on that backbone are compared with those on the U-Net instead.
-Without it, one step's time follows by its parts, as torch's profiler adds it up, and the rate of its convolutions beside
-that of a matrix product (GEMM) in the same run.
+Without it, one step's time follows by its parts, as torch's profiler adds it up, and the rate of its convolutions
+beside that of a matrix product (GEMM) in the same run.
 """
 
 import argparse
