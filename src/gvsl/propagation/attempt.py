@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from gvsl.methods import GVSL
-from gvsl.propagation.carry import Atlas, Carried, carry, mean_similarity
+from gvsl.propagation.carry import Atlas, Carried, Segment, carry, mean_similarity
 from gvsl.settings.propagation import PropagationSettings
 
 
@@ -32,6 +32,7 @@ def attempt(
     image: NDArray[Any],
     settings: PropagationSettings,
     templates: Sequence[Atlas] = (),
+    teacher: Segment | None = None,
 ) -> Attempt:
     """Carry the labels of atlases onto a volume.
 
@@ -41,9 +42,11 @@ def attempt(
         image: (C, D, H, W), float32 in [0, 1], prepared like the method's training data.
         settings: of `carry`.
         templates: of `carry`.
+        teacher: of `carry`.
     """
     began = time.perf_counter()
-    carried = carry(method, atlases, torch.from_numpy(image)[None].to(atlases[0].image.device), settings, templates)
+    volume = torch.from_numpy(image)[None].to(atlases[0].image.device)
+    carried = carry(method, atlases, volume, settings, templates, teacher)
     similarity = mean_similarity(carried)  # which waits for the device
     failed = carried.reverse_dice is not None and carried.reverse_dice < settings.least_dice
     return Attempt(carried, failed, similarity, time.perf_counter() - began)

@@ -1,6 +1,6 @@
 """Carry the labels of atlases onto an image by matching each with it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,6 +15,9 @@ from gvsl.metrics.dice import dice_per_structure
 from gvsl.propagation.match import Shape, centred, match_volumes, uncentred
 from gvsl.propagation.vote import fuse
 from gvsl.settings.propagation import PropagationSettings
+
+Segment = Callable[[Tensor], Tensor]
+"""Returns the class probabilities, (1, classes, D, H, W), of an image, (1, C, D, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def carry(
     image: Tensor,
     settings: PropagationSettings | None = None,
     templates: Sequence[Atlas] = (),
+    teacher: Segment | None = None,
 ) -> Carried:
     """Carry the labels of atlases onto an image.
 
@@ -93,6 +97,7 @@ def carry(
         settings: by default `PropagationSettings()`.
         templates: further voters with labels that were carried themselves (`gvsl.propagation.templates`); on these
             nothing is carried back.
+        teacher: a segmenter whose probabilities count as much as all votes together.
 
     Raises:
         ValueError: there is no atlas, or the method has no matching head.
@@ -101,16 +106,23 @@ def carry(
     if not atlases:
         raise ValueError("there is no atlas to carry labels from")
     warped = [warped_onto(method, each, image, settings) for each in (*atlases, *templates)]
-    return combine(method, atlases, warped, image, settings)
+    return combine(method, atlases, warped, image, settings, teacher)
 
 
 @torch.no_grad()
 def combine(
-    method: GVSL, atlases: Sequence[Atlas], warped: Sequence[Warped], image: Tensor, settings: PropagationSettings
+    method: GVSL,
+    atlases: Sequence[Atlas],
+    warped: Sequence[Warped],
+    image: Tensor,
+    settings: PropagationSettings,
+    teacher: Segment | None = None,
 ) -> Carried:
     """Combine labels that were warped onto an image, those of atlases first, and carry them back, as `carry` does."""
     images, labels = torch.cat([each.image for each in warped]), torch.cat([each.labels for each in warped])
     votes, similarity = fuse(image, images, labels, settings.voting)
+    if teacher is not None:
+        votes = (votes + teacher(image)) / 2
     carried = Carried(votes, similarity)
     if not settings.least_dice:
         return carried

@@ -25,7 +25,7 @@ from gvsl.files import whole_file, write_text
 from gvsl.geometry import gaussian_smooth
 from gvsl.io import Box
 from gvsl.methods import GVSL
-from gvsl.propagation.carry import Atlas, Carried, Warped, combine, mean_similarity, warped_onto
+from gvsl.propagation.carry import Atlas, Carried, Segment, Warped, combine, mean_similarity, warped_onto
 from gvsl.readers import read_json
 from gvsl.settings.propagation import PoolSettings
 from gvsl.store import Store
@@ -130,6 +130,7 @@ def carry_onto(
     about: Mapping[str, Any],
     advance: Callable[[], object] = lambda: None,
     templates: Callable[[], Sequence[Atlas]] = tuple,
+    teacher: Segment | None = None,
 ) -> CarriedLabels:
     """Carry the labels of atlases onto cases of a store, and keep them in a folder.
 
@@ -146,6 +147,7 @@ def carry_onto(
         about: what identifies atlases and method, JSON values.
         advance: called after each volume.
         templates: returns further voters; called once, if labels are carried. One does not vote on itself.
+        teacher: of `carry`; `about` tells it.
     """
     expected = json.dumps({**about, "settings": asdict(settings)}, sort_keys=True) + "\n"
     path = folder / ABOUT_NAME
@@ -159,7 +161,7 @@ def carry_onto(
         write_text(folder / TEMPLATES_NAME, json.dumps([template.id for template in voters]) + "\n")
     cases = []
     for target, found in kept.items():
-        cases += found or _carry_one(method, atlases, voters, store, target, folder, settings)
+        cases += found or _carry_one(method, atlases, voters, teacher, store, target, folder, settings)
         advance()
     return CarriedLabels(folder, cases, soft=settings.targets == "soft")
 
@@ -169,6 +171,7 @@ def _carry_one(
     method: GVSL,
     atlases: Sequence[Atlas],
     templates: Sequence[Atlas],
+    teacher: Segment | None,
     store: Store,
     target: str,
     folder: Path,
@@ -180,7 +183,7 @@ def _carry_one(
     if settings.images != "atlas":
         voters = [template for template in templates if template.id != target]
         votes = [*warped, *(warped_onto(method, voter, image, settings) for voter in voters)]
-        fused = combine(method, atlases, votes, image, settings)
+        fused = combine(method, atlases, votes, image, settings, teacher)
         if settings.targets == "soft":
             _keep_votes(_path(folder, VOTES, target), fused.votes * fused.confidence)
         else:
@@ -188,7 +191,8 @@ def _carry_one(
         cases.append(_case(target, fused, settings))
     if settings.images != "own":
         for atlas, each in zip(atlases, warped, strict=True):
-            alone = fused if cases and len(votes) == 1 else combine(method, [atlas], [each], image, settings)
+            same = cases and len(votes) == 1 and teacher is None
+            alone = fused if same else combine(method, [atlas], [each], image, settings)
             if settings.targets == "soft":
                 _keep_votes(_path(folder, VOTES, target, atlas.id), each.labels * each.known)
             else:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gvsl.io import UnusableFile
 from gvsl.methods import GVSL
-from gvsl.propagation.carry import Atlas, carry, mean_similarity
+from gvsl.propagation.carry import Atlas, Segment, carry, mean_similarity
 from gvsl.settings.propagation import PropagationSettings
 
 CANDIDATES = 3
@@ -34,6 +34,7 @@ def choose_templates(
     read: Callable[[str], Tensor],
     settings: PropagationSettings,
     advance: Callable[[], None] = lambda: None,
+    teacher: Segment | None = None,
 ) -> list[Atlas]:
     """Carry labels onto volumes, and return those that matched best as further atlases.
 
@@ -46,6 +47,7 @@ def choose_templates(
         read: returns a volume, (1, C, D, H, W), in [0, 1], on the atlases' device; one that is not usable is left out.
         settings: of `carry`.
         advance: called after each volume.
+        teacher: of `carry`.
 
     Returns:
         At most `settings.templates` volumes that matched, the best first.
@@ -57,7 +59,7 @@ def choose_templates(
         except UnusableFile:
             advance()
             continue  # which is told where its own labels are asked for
-        carried = carry(method, atlases, image, settings)
+        carried = carry(method, atlases, image, settings, teacher=teacher)
         worth = mean_similarity(carried) if carried.reverse_dice is None else carried.reverse_dice
         if not settings.least_dice or worth >= settings.least_dice:
             found.append((worth, Atlas(case, image, carried.classes, atlases[0].count)))

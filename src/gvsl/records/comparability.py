@@ -38,6 +38,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "carrying.appearance": 0.0,
     "carrying.targets": "hard",
     "carrying.templates": 0,
+    "carrying.teacher": None,
     "patience": None,
     "whiten": False,
     "data.order": "independent",
@@ -68,6 +69,8 @@ NO_CARRY: Mapping[str, Any] = {CARRY: NOT_CARRIED}
 """What a run without carried labels records."""
 CARRYING = "carrying."
 """The group of settings that decide where labels are carried."""
+TEACHER = "carrying.teacher"
+"""The segmenter that votes on carried labels."""
 PRETEXT_LABELS = "pretext.labels"
 """The cases whose labels a pre-training sees; with a suffix, their weight."""
 CARRIED = "carried"
@@ -131,6 +134,8 @@ def deciding(record: RunRecord) -> dict[str, str]:
     if record.config.get("mode") == CARRIED and record.config.get("weights") == "scratch":
         settings.pop(f"{CARRYING}start", None)  # the control has none, in which it differs by design
     count = labels_of(record)
+    if settings.get(TEACHER) is not None:
+        settings[TEACHER] = "a run of the same labels"  # each draw has its own
     found = {name: _text(value) for name, value in settings.items()}
     if count is not None or LABELS in record.config:
         found[LABELS] = "all" if count is None else str(count)

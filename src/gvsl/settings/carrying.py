@@ -15,6 +15,8 @@ class CarrySettings(PoolSettings):
         UserError: a value is out of its range.
     """
 
+    teacher: str | None = None
+    """The folder of a segmentation run on the same labelled cases, whose probabilities count as much as the votes."""
     real_share: float = 0.25
     """Minimum fraction of the examples that are drawn from the labelled cases themselves."""
     volumes: int | None = None
@@ -26,5 +28,10 @@ class CarrySettings(PoolSettings):
         """Check the ranges."""
         self.check("carrying.")
         check_settings(self, "carrying.", real_share=0, volumes=1)
+        if self.teacher is not None and self.images == "atlas":
+            raise UserError(
+                "carrying.teacher has no effect where carrying.images is atlas, which trains on the atlases' labels: "
+                "leave it out, or choose own or both"
+            )
         if self.real_share >= 1:
             raise UserError(f"carrying.real_share is {self.real_share}: give 0 or more and less than 1")

@@ -16,7 +16,7 @@ from gvsl.propagation.atlases import check_matcher, load_matcher, read_atlases
 from gvsl.propagation.attempt import attempt
 from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
-from gvsl.transfer.carrying import templates_of
+from gvsl.transfer.carrying import teacher_of, templates_of
 from gvsl.transfer.cases import LabelledCases
 from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage
 from gvsl.transfer.origin import method_of
@@ -59,13 +59,22 @@ def score_carried(
     atlases = read_atlases({task.store: task.train})
     assert atlases.labels == task.labels
     moved, how = [atlas.to(device) for atlas in atlases.atlases], propagation_settings(settings)
-    templates = templates_of(task.store, task.train, method, moved, how, device)
+    teacher = teacher_of(
+        task.store,
+        task.train,
+        task.labels,
+        settings.carrying,
+        device,
+        allow_preprocessing_mismatch=settings.allow_preprocessing_mismatch,
+        allow_leakage=settings.allow_leakage,
+    )
+    templates = templates_of(task.store, task.train, method, moved, how, device, teacher)
     cases = LabelledCases(task.store, device, task.labels)
     facts: dict[str, dict[str, float]] = {}
     failed = []
 
     def predict(case: str) -> Prediction:
-        found = attempt(method, moved, task.store.channels(case), how, templates)
+        found = attempt(method, moved, task.store.channels(case), how, templates, teacher)
         facts[case] = {"similarity": found.similarity, "seconds": found.seconds}
         if found.carried.reverse_dice is not None:
             facts[case]["reverse_dice"] = found.carried.reverse_dice
@@ -100,7 +109,7 @@ def carried_config(
     kept = ("mode", "seed", "labels", "device", "allow_preprocessing_mismatch", "allow_leakage")
     return {
         **{name: getattr(settings, name) for name in kept},
-        "carrying": asdict(propagation_settings(settings)),
+        "carrying": asdict(propagation_settings(settings)) | {"teacher": settings.carrying.teacher},
         "carry_failed": failed,
         "carry_templates": templates,
         "weights": "scratch" if weights is None else str(weights),

@@ -16,11 +16,14 @@ from gvsl.methods import GVSL
 from gvsl.progress import progress
 from gvsl.propagation import Atlas, PoolSettings, PropagationSettings
 from gvsl.propagation.atlases import check_matcher, load_matcher, matcher_fingerprint, read_atlases
+from gvsl.propagation.carry import Segment
 from gvsl.propagation.pool import CarriedLabels, carry_onto
 from gvsl.propagation.templates import candidates, choose_templates, drawn
 from gvsl.settings.carrying import CarrySettings
 from gvsl.store import Store
 from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage
+from gvsl.transfer.teacher import load_teacher
+from gvsl.transfer.weights import fingerprint
 
 FOLDER_NAME = "carried"
 """Folder of the carried labels beside a run's checkpoint."""
@@ -117,14 +120,25 @@ def carry_labels(
     assert atlases.labels == dict(labels)
     method.to(device)
     moved = [atlas.to(device) for atlas in atlases.atlases]
-    about = {"matcher": matcher_fingerprint(run), "store": store.hash, "atlases": list(train)}
+    teacher = teacher_of(
+        store,
+        train,
+        labels,
+        settings,
+        device,
+        allow_preprocessing_mismatch=allow_preprocessing_mismatch,
+        allow_leakage=allow_leakage,
+    )
+    about: dict[str, Any] = {"matcher": matcher_fingerprint(run), "store": store.hash, "atlases": list(train)}
+    if settings.teacher is not None:
+        about["teacher"] = fingerprint(Path(settings.teacher))
     how = PoolSettings(**{item.name: getattr(settings, item.name) for item in fields(PoolSettings)})
 
     def templates() -> list[Atlas]:
-        return templates_of(store, train, method, moved, how, device)
+        return templates_of(store, train, method, moved, how, device, teacher)
 
     with progress(len(targets), "carrying labels", unit="volumes") as advance:
-        found = carry_onto(method, moved, store, targets, folder, how, about, advance, templates)
+        found = carry_onto(method, moved, store, targets, folder, how, about, advance, templates, teacher)
     if not found.used:
         raise UserError(
             f"none of the {len(targets)} volumes of {store.path} matches the labelled cases: check the matching of "
@@ -152,6 +166,30 @@ def volumes_to_label(store: Store, train: Sequence[str], settings: CarrySettings
     return drawn(targets, settings.volumes)
 
 
+def teacher_of(
+    store: Store,
+    train: Sequence[str],
+    labels: Mapping[int, str],
+    settings: CarrySettings,
+    device: torch.device,
+    *,
+    allow_preprocessing_mismatch: bool,
+    allow_leakage: bool,
+) -> Segment | None:
+    """Return the teacher that the settings name, None if they name none; see `load_teacher` for what it must be."""
+    if settings.teacher is None:
+        return None
+    return load_teacher(
+        Path(settings.teacher),
+        store,
+        train,
+        labels,
+        device,
+        allow_preprocessing_mismatch=allow_preprocessing_mismatch,
+        allow_leakage=allow_leakage,
+    )
+
+
 def templates_of(
     store: Store,
     train: Sequence[str],
@@ -159,6 +197,7 @@ def templates_of(
     atlases: Sequence[Atlas],
     settings: PropagationSettings,
     device: torch.device,
+    teacher: Segment | None = None,
 ) -> list[Atlas]:
     """Return the templates of a store's unlabelled volumes; none unless `settings.templates` asks for them.
 
@@ -176,6 +215,7 @@ def templates_of(
             lambda case: torch.from_numpy(store.channels(case))[None].to(device),
             settings,
             advance,
+            teacher,
         )
     if not found:
         raise UserError(

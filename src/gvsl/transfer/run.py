@@ -39,7 +39,7 @@ from gvsl.transfer.origin import method_of, pretraining_of
 from gvsl.transfer.preflight import check_mode, check_splits
 from gvsl.transfer.segmentation import Segmentation
 from gvsl.transfer.task import Task
-from gvsl.transfer.weights import save_adapted
+from gvsl.transfer.weights import fingerprint, save_adapted
 from gvsl.transfer.weights_file import is_weights_file, load_weights_file
 
 OpenTask = Callable[[Store, TransferSettings, str], Task]
@@ -120,6 +120,8 @@ def _run(
     identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
     if carry is not None:
         identity["carry"] = matcher_fingerprint(carry)
+        if settings.carrying.teacher is not None:
+            identity["teacher"] = fingerprint(Path(settings.carrying.teacher))
     checkpoint = Checkpoint(
         part_folder(out), identity, settings.checkpoint_every, effects=effects_of(settings), resume=resume
     )

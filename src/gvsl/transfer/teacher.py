@@ -1,0 +1,98 @@
+"""A teacher: a segmenter of the same labelled cases, which votes on carried labels beside the atlases.
+
+Its mistakes are others than those of the matching. Source of a second round between the two: Z. Xu and M. Niethammer.
+DeepAtlas: Joint Semi-supervised Learning of Image Registration and Segmentation. MICCAI 2019; here neither is trained
+anew, their probabilities are averaged.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gvsl.backbones.compatibility import check_preprocessing
+from gvsl.backbones.weights import PretrainedBackbone
+from gvsl.errors import UserError
+from gvsl.geometry import spatial_shape
+from gvsl.inferers.sliding_window import sliding_window
+from gvsl.io import Box
+from gvsl.propagation.carry import Segment
+from gvsl.records import read_record
+from gvsl.store import Store
+from gvsl.text import few
+from gvsl.transfer.leakage import check_labels_seen, check_leakage
+from gvsl.transfer.weights import Segmenter, load_segmenter
+
+NAMED = 3
+"""Number of names that a message lists."""
+
+
+def load_teacher(
+    run: Path,
+    store: Store,
+    train: Sequence[str],
+    labels: Mapping[int, str],
+    device: torch.device,
+    *,
+    allow_preprocessing_mismatch: bool = False,
+    allow_leakage: bool = False,
+) -> Segment:
+    """Return the class probabilities of a segmentation run as a function of an image.
+
+    Args:
+        run: the folder of the run.
+        store: whose images get labels.
+        train: the labelled cases that are drawn; the run may have had no others.
+        labels: label value to name, which the run must share.
+        device: to compute on.
+        allow_preprocessing_mismatch: accept a run on volumes that were prepared otherwise.
+        allow_leakage: accept a run that learnt from held-out images or from other labels.
+
+    Raises:
+        UserError: it is no segmentation, or does not fit the store, the labels or the labelled cases.
+    """
+    model = load_segmenter(run)
+    if model.labels != dict(labels):
+        raise UserError(
+            f"{run} segments {few(list(model.labels.values()), NAMED)}, not {few(list(labels.values()), NAMED)}: name "
+            "a teacher of the same structures"
+        )
+    backbone = model.network.backbone
+    assert isinstance(backbone, PretrainedBackbone)
+    check_preprocessing(backbone, run, store, allow_preprocessing_mismatch)
+    check_leakage(backbone, run, store, allow_leakage)
+    check_labels_seen(backbone, run, store, train, allow_leakage)
+    _check_same_labels(run, store, train, allow_leakage)
+    model.network.to(device)
+    return lambda image: probabilities(model, image)
+
+
+@torch.no_grad()
+def probabilities(model: Segmenter, image: Tensor) -> Tensor:
+    """Return a segmenter's class probabilities, (1, classes, D, H, W), of an image, (1, C, D, H, W), on its device."""
+    found = image.new_empty(1, 1 + len(model.labels), *image.shape[2:])
+
+    def logits(box: Box) -> Tensor:
+        return model.network(image[(..., *box)]).float()
+
+    def finish(box: Box, mean: Tensor) -> None:
+        found[(0, slice(None), *box)] = mean.softmax(dim=0).to(found.device)
+
+    sliding_window(logits, spatial_shape(image), model.crop, model.overlap, finish)
+    return found
+
+
+def _check_same_labels(run: Path, store: Store, train: Sequence[str], allow_leakage: bool) -> None:
+    """Refuse a run that was trained on labels of other cases than those drawn, unless allowed."""
+    record = read_record(run)
+    others = sorted(set(record.config.get("train_cases", [])) - set(train))
+    if record.store.get("hash") != store.hash:
+        others, where = ["cases of another store"], f"{run} was trained on {record.store.get('name')}"
+    else:
+        where = f"{run} was trained on the labels of {few(others, NAMED)}"
+    if others and not allow_leakage:
+        raise UserError(
+            f"{where}, not among the {len(train)} labelled cases drawn here: name a teacher with the same --labels and "
+            "--seed, or give --allow-leakage"
+        )

@@ -1,0 +1,95 @@
+"""A segmenter that votes on carried labels."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gvsl.errors import UserError
+from gvsl.propagation import PropagationSettings, carry
+from gvsl.propagation.atlases import load_matcher, read_atlases
+from gvsl.records import read_record
+from gvsl.records.comparability import differences
+from gvsl.settings.carrying import CarrySettings
+from gvsl.store import Store
+from gvsl.transfer import TransferSettings, load_segmenter, run_task
+from gvsl.transfer.carrying import carry_labels
+from gvsl.transfer.teacher import load_teacher, probabilities
+
+from ..conftest import NAMES
+from ..matcher import train_matcher
+from .test_carried import make_store
+
+SETTINGS = TransferSettings(
+    mode="scratch", width=8, levels=2, max_steps=2, validate_every=1, labels=1, crop=(16, 16, 16), checkpoint_every=0
+)
+HOW = CarrySettings(refine=2, start="none", least_dice=0)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def teacher(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("teacher") / "run"
+    run_task("segmentation", store, None, out, SETTINGS)
+    return out
+
+
+@pytest.fixture(scope="module")
+def drawn(teacher: Path) -> list[str]:
+    return list(read_record(teacher).config["train_cases"])
+
+
+def test_probabilities_are_those_of_the_network(store: Store, teacher: Path) -> None:
+    model = load_segmenter(teacher)
+    image = torch.from_numpy(store.image("s3"))[None, None]
+    with torch.no_grad():
+        expected = model.network(image).softmax(dim=1)  # of one window
+    assert torch.allclose(probabilities(replace(model, crop=(64, 64, 64)), image), expected, atol=1e-6)
+    tiled = probabilities(model, image)  # of several, which overlap
+    assert tiled.shape == expected.shape
+    assert torch.allclose(tiled.sum(dim=1), torch.ones(1, *image.shape[2:]), atol=1e-5)
+
+
+def test_it_counts_as_much_as_all_votes(store: Store, teacher: Path, drawn: list[str], tmp_path: Path) -> None:
+    segment = load_teacher(teacher, store, drawn, NAMES, CPU)
+    settings = PropagationSettings(refine=2, start="none", least_dice=0)
+    method = load_matcher(train_matcher(store, tmp_path / "matcher"))
+    atlases = read_atlases({store: drawn}).atlases
+    image = torch.from_numpy(store.image("s3"))[None, None]
+    alone, both = (carry(method, atlases, image, settings, teacher=each).votes for each in (None, segment))
+    assert torch.allclose(both, (alone + segment(image)) / 2)
+    carried = carry_labels(
+        tmp_path / "matcher", store, drawn, NAMES, tmp_path / "pool", replace(HOW, teacher=str(teacher)), CPU
+    )
+    (other,) = {"s0", "s1"} - set(drawn)
+    volume = torch.from_numpy(store.image(other))[None, None]
+    expected = carry(method, atlases, volume, settings, teacher=segment).classes
+    assert np.array_equal(carried.labels.classes(other), expected[0, 0].numpy())
+
+
+def test_a_run_with_one_says_so_and_is_not_taken_for_one_without(store: Store, teacher: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, mode="carried", carrying=replace(HOW, teacher=str(teacher)))
+    taught = run_task("segmentation", store, None, tmp_path / "taught", settings)
+    plain = run_task("segmentation", store, None, tmp_path / "plain", replace(settings, carrying=HOW))
+    assert taught.config["carrying"]["teacher"] == str(teacher)
+    assert [change.name for change in differences(plain, taught)] == ["carrying.teacher"]
+    moved = replace(taught, config={**taught.config, "carrying": taught.config["carrying"] | {"teacher": "elsewhere"}})
+    assert differences(taught, moved) == []  # each draw has its own
+
+
+def test_one_that_had_other_labels_is_refused(store: Store, teacher: Path, drawn: list[str]) -> None:
+    (other,) = {"s0", "s1"} - set(drawn)
+    with pytest.raises(UserError, match=f"trained on the labels of {drawn[0]}, not among the 1 labelled cases"):
+        load_teacher(teacher, store, [other], NAMES, CPU)
+    load_teacher(teacher, store, [other], NAMES, CPU, allow_leakage=True)
+    with pytest.raises(UserError, match="name a teacher of the same structures"):
+        load_teacher(teacher, store, drawn, {1: "spleen"}, CPU)
+    with pytest.raises(UserError, match=r"teacher has no effect where carrying\.images is atlas"):
+        CarrySettings(images="atlas", teacher="run")
