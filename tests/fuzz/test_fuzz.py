@@ -14,10 +14,11 @@ ROOT = Path(__file__).parents[2]
 
 SHARES = {
     "volumes": 64,
-    "stores": 84,
+    "stores": 64,
     "journals": 28,
     "weights": 70,
     "heads": 50,
+    "elsewhere": 20,
     "methods": 24,
     "checkpoints": 22,
     "stopped": 52,

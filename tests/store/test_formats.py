@@ -18,6 +18,8 @@ from gvsl.store import Store, duplicates
 WriteVolume = Callable[[Path, Volume], Path]
 
 FORMATS = ("nii.nii", "gz.nii.gz", "pair.hdr", "nrrd.nrrd", "nhdr.nhdr", "mha.mha", "mhd.mhd", "dicom")
+SERIES_UID = "1.2.3"
+"""That of the series that tests write; with its folder, the id of a case."""
 ORDERS = [(0, 1, 2), (2, 0, 1), (1, 2, 0), (0, 2, 1), (2, 1, 0), (1, 0, 2), (0, 1, 2), (1, 2, 0)]
 ORIENTATIONS = [
     np.stack([order, flips], axis=1) for order, flips in zip(ORDERS, product((1, -1), repeat=3), strict=True)
@@ -56,7 +58,8 @@ def test_format_and_orientation_make_no_difference(
             write_volume(root / "images" / name, turned(upright, turns))
         store = prepare(folder(root).cases, root / "store", SPEC, source="made")
         assert not store.refused
-        assert sorted(store.cases) == sorted(name.partition(".")[0] for name in FORMATS)
+        ids = [f"{name}_{SERIES_UID}" if name == "dicom" else name.partition(".")[0] for name in FORMATS]
+        assert sorted(store.cases) == sorted(ids)
         expected = store.image("nii")
         if oblique == 0:
             np.testing.assert_allclose(expected, (upright.array + 1000) / 2000, atol=1e-3)
@@ -91,7 +94,7 @@ def test_label_maps_may_differ_in_format_and_axis_order(tmp_path: Path, write_vo
     label = Volume((upright.array > 100).astype(np.uint8), upright.affine)
     write_volume(tmp_path / "labels" / "case.nrrd", turned(label, ORIENTATIONS[6]))
     store = prepare(folder(tmp_path).cases, tmp_path / "store", SPEC, source="made")
-    np.testing.assert_array_equal(store.label("case"), label.array)
+    np.testing.assert_array_equal(store.label(f"case_{SERIES_UID}"), label.array)
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(0.37, -1000.3), (2.44140625e-4, 0.1), (1.7, 0.0)])
@@ -110,4 +113,4 @@ def test_a_series_and_its_conversions_are_duplicates(
     store = prepare(folder(tmp_path).cases, tmp_path / "store", PRESETS["none"], source="made")
     assert not store.refused
     (group,) = duplicates((case.id, (), case.content) for case in store.cases.values())
-    assert [case_id for case_id, _, _ in group] == ["gz", "mha", "nrrd", "series", "single"]
+    assert [case_id for case_id, _, _ in group] == ["gz", "mha", "nrrd", f"series_{SERIES_UID}", "single"]
