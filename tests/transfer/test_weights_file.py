@@ -162,7 +162,10 @@ def test_a_run_starts_from_the_file(store: Store, tmp_path: Path, capsys: pytest
     assert main([*map(str, words), "--width", "16"]) == 2
     assert "--width is for random weights" in capsys.readouterr().err
     assert main([*map(str, [*words, *short])]) == 0
-    config = read_record(tmp_path / "run").config
+    assert "labels seen in pre-training: not known" in capsys.readouterr().out
+    record = read_record(tmp_path / "run")
+    config = record.config
+    assert record.pretraining["labels"] == "not known"
     assert config["backbone"] == {"name": "resenc", "blocks": [1, 3, 2], "max_width": 24}
     assert (config["width"], config["levels"], config["method"]) == (8, 3, "nnunet")
     assert "0 missing" in config["weights_keys"]
