@@ -150,6 +150,9 @@ def test_nothing_in_a_checkpoint_is_executed(store: Store, tmp_path: Path) -> No
     with pytest.raises(UserError, match="no whole checkpoint of nnU-Net"):
         load_weights_file(path, store)
     assert not (tmp_path / "executed").exists()
+    for hollow in (torch.zeros(1).expand(8, 1, 3, 3, 3), torch.empty(8, 1, 3, 3, 3, device="meta")):
+        with pytest.raises(UserError, match=f"lacks values of .*{STEM}"):
+            load_weights_file(save(path, changed(**{STEM: hollow})), store)
     torch.save({"state_dict": {}}, path)
     with pytest.raises(UserError, match="network_weights"):
         load_weights_file(path, store)
