@@ -7,7 +7,7 @@ ARG PYTHON=3.12
 FROM python:${PYTHON}-slim
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-# cluster, dicom, hub, monai, onnx, tensorboard or all, with commas between
+# cluster, dicom, hub, monai, nnunet, onnx, remote, tensorboard or all, with commas between
 ARG EXTRAS=dicom,tensorboard
 
 WORKDIR /gvsl

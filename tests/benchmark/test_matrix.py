@@ -1,3 +1,5 @@
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +9,7 @@ from gvsl.benchmark.matrix import SCRATCH, Column, Run, build_matrix
 from gvsl.cli.benchmark import benchmark_options
 from gvsl.errors import UserError
 from gvsl.propagation.atlases import matches
+from gvsl.settings import deciding_settings
 from gvsl.settings.benchmark import FROM_NONE, MODES, UNAUGMENTED
 from gvsl.settings.pretrain import PretrainSettings, TrainerSettings
 from gvsl.transfer import ClusterSettings, TransferSettings
@@ -65,6 +68,24 @@ def test_a_key_follows_from_all_that_decides_a_run_and_nothing_else() -> None:
     assert linear.weights is not None
     longer = PretrainSettings(trainer=TrainerSettings(max_steps=7), pretext={"of": "gvsl"})
     assert replace(linear, weights=replace(linear.weights, settings=longer)).key != linear.key
+
+
+def test_a_key_is_that_from_before_a_setting_was_added() -> None:
+    """A benchmark that an earlier gvsl began goes on: its finished runs are not trained anew."""
+    run = matrix()[0]
+    later = ("trainer.nodes", "backbone.name", "backbone.blocks", "backbone.max_width")
+    known = deciding_settings(run.settings, extras=True)
+    decides = {
+        "format": 2,
+        "method": run.method,
+        "task": None,
+        "store": COLUMN.store_hash,
+        "settings": {"carry": "none"} | {name: value for name, value in known.items() if name not in later},
+        "weights": None,
+    }
+    assert run.key == hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:10]
+    for trainer in (TrainerSettings(nodes=2), TrainerSettings(devices=2)):
+        assert replace(run, settings=replace(pretrain_settings("gvsl", 0), trainer=trainer)).key != run.key
 
 
 def test_one_source_is_pre_trained_on_once_for_all_columns() -> None:

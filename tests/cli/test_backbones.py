@@ -34,6 +34,11 @@ def test_a_pretraining_records_its_network_and_a_transfer_takes_it(
     out, weights = tmp_path / "linear", ("--weights", pretrained)
     said = complaint("transfer", store, *weights, "--mode", "linear", "--out", out, "--backbone.name", "unet")
     assert "backbone is unet, but" in said and "has backbone resenc" in said
+    linear = ("transfer", store, *weights, "--mode", "linear", "--out", out, "--backbone.name", "resenc")
+    said = complaint(*linear, "--backbone.blocks", "[1, 2, 1]")
+    assert "blocks is [1, 2, 1], but" in said and "leave out --backbone.blocks" in said
+    said = complaint(*linear, "--backbone.max-width", 64)
+    assert "max-width is 64, but" in said and "leave out --backbone.max-width" in said
     run("transfer", store, *weights, "--mode", "linear", "--out", out, *SHORT)
     config = read_record(out).config
     assert (config["backbone"], config["width"], config["levels"]) == (chosen, 8, 3)

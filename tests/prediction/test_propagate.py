@@ -90,6 +90,8 @@ def test_files_get_labels_in_their_own_geometry_and_a_second_call_keeps_them(
     again = propagate([tmp_path / "atlases"], [image], matcher, out, QUICK)
     assert [case.id for case in again.images.present] == ["other"]
     assert (out / "other.nii.gz").stat().st_mtime_ns == stamp
+    identity = json.loads((out / "predicted.json").read_text(encoding="utf-8"))["identity"]
+    assert set(identity) == {"weights", "atlases", "refine", "start", "voting", "least_dice"}  # as of an earlier gvsl
     with pytest.raises(UserError, match="refine"):
         propagate(
             [tmp_path / "atlases"], [image], matcher, out, PropagateSettings(refine=5, start="none", least_dice=0)
@@ -104,6 +106,8 @@ def test_images_vote_on_each_other_as_templates(matcher: Path, phantom_store: St
     first = f"{phantom_store.split('val')[0]}.nii.gz"
     one, other = (np.asarray(nib.load(tmp_path / kind / first).dataobj) for kind in ("through", "direct"))
     assert not np.array_equal(one, other)
+    identity = json.loads((tmp_path / "through" / "predicted.json").read_text(encoding="utf-8"))["identity"]
+    assert {"templates", "templates_of", "sharpness"} <= set(identity)
     stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "through").glob("*.nii.gz")}
     propagate([path], [path], matcher, tmp_path / "through", through, split="val")
     assert stamps == {file: file.stat().st_mtime_ns for file in stamps}

@@ -59,8 +59,9 @@ def test_the_command_takes_a_store_and_the_store_s_own_grid(
     for arguments, expected in (
         (["predict", str(run), image, "--split", "test"], "--split names a split of a store"),
         (["predict", str(run), image], "holds predictions with grid store, not none"),
-        (["predict", str(run)], "name a run and images"),
-        (["predict", "--weights", str(run)], "name a run and images"),
+        (["predict", str(run), "--mirror", image], "holds predictions with"),
+        (["predict", str(run)], "arguments are required: images"),
+        (["predict", "--weights", str(run)], "arguments are required: images"),
     ):
         assert main([*arguments, "--out", str(out)]) == 2
         assert expected in capsys.readouterr().err

@@ -150,6 +150,9 @@ def test_nothing_in_a_checkpoint_is_executed(store: Store, tmp_path: Path) -> No
     with pytest.raises(UserError, match="no whole checkpoint of nnU-Net"):
         load_weights_file(path, store)
     assert not (tmp_path / "executed").exists()
+    for hollow in (torch.zeros(1).expand(8, 1, 3, 3, 3), torch.empty(8, 1, 3, 3, 3, device="meta")):
+        with pytest.raises(UserError, match=f"lacks values of .*{STEM}"):
+            load_weights_file(save(path, changed(**{STEM: hollow})), store)
     torch.save({"state_dict": {}}, path)
     with pytest.raises(UserError, match="network_weights"):
         load_weights_file(path, store)
@@ -162,7 +165,10 @@ def test_a_run_starts_from_the_file(store: Store, tmp_path: Path, capsys: pytest
     assert main([*map(str, words), "--width", "16"]) == 2
     assert "--width is for random weights" in capsys.readouterr().err
     assert main([*map(str, [*words, *short])]) == 0
-    config = read_record(tmp_path / "run").config
+    assert "labels seen in pre-training: not known" in capsys.readouterr().out
+    record = read_record(tmp_path / "run")
+    config = record.config
+    assert record.pretraining["labels"] == "not known"
     assert config["backbone"] == {"name": "resenc", "blocks": [1, 3, 2], "max_width": 24}
     assert (config["width"], config["levels"], config["method"]) == (8, 3, "nnunet")
     assert "0 missing" in config["weights_keys"]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal
 
 from gvsl.backbones.weights import PretrainedBackbone, read_size
 from gvsl.errors import UserError
@@ -67,18 +66,29 @@ def _channel_option(wanted: Preprocessing) -> str:
     return f" with --channels {_value(wanted, 'channels')}" if wanted.channels else ""
 
 
-def check_size(weights: str | Path, name: Literal["name", "width", "levels"], value: str | int) -> None:
-    """Check a requested backbone, width or number of levels against that of weights, reading their config.json only.
+def check_size(weights: str | Path, option: str, value: object) -> None:
+    """Check a requested size of the backbone against that of weights, reading their config.json only.
+
+    Args:
+        weights: as for `gvsl.backbones.weights.load_backbone`.
+        option: that requests it, without its hyphens: of a field of `BackboneSettings`, such as width or backbone.name.
+        value: of that setting.
 
     Raises:
         UserError: they differ, or there are no weights whose config.json can be read.
     """
-    found = getattr(read_size(weights), name)
+    name = option.rpartition(".")[2]
+    found, what = getattr(read_size(weights), name.replace("-", "_")), "backbone" if name == "name" else name
     if found != value:
-        what, option = ("backbone", "backbone.name") if name == "name" else (name, name)
         raise UserError(
-            f"{what} is {value}, but {weights} has {what} {found}: leave out --{option}, or name other weights"
+            f"{what} is {_shown(value)}, but {weights} has {what} {_shown(found)}: leave out --{option}, or name other "
+            "weights"
         )
+
+
+def _shown(value: object) -> object:
+    """Return a value as an option takes it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _values(spec: Preprocessing, names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gvsl.errors import UserError
-from gvsl.records.comparability import ADDED_LATER, NETWORK, NO_CARRY, PRETEXT_LABELS, without_moot
+from gvsl.records.comparability import ADDED_LATER, NETWORK, NO_CARRY, NODES, PRETEXT_LABELS, without_moot
 from gvsl.settings import deciding_settings
 from gvsl.settings.benchmark import FROM_NONE, UNAUGMENTED
 from gvsl.settings.pretrain import PretrainSettings
@@ -64,7 +64,7 @@ class Run:
         extras = isinstance(self.settings, PretrainSettings) or self.settings.mode == "linear"
         carry = NO_CARRY if self.carry is None else {"carry": self.carry.key}
         settings = without_moot({**carry, **deciding_settings(self.settings, extras=extras)})
-        for name in (PRETEXT_LABELS, *NETWORK):  # names from before there were these settings
+        for name in (PRETEXT_LABELS, NODES, *NETWORK):  # names from before there were these settings
             if name in settings and json.dumps(settings[name]) == json.dumps(ADDED_LATER[name]):
                 del settings[name]
         decides = {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gvsl.arguments import add_path, add_settings, new_parser, parse, print_note, settings_of
+from gvsl.arguments import add_path, add_settings, new_parser, parse, peek, print_note, settings_of
 from gvsl.cases import Case
 from gvsl.cli.output import report_images
 from gvsl.errors import UserError
@@ -21,21 +21,17 @@ def predict(argv: Sequence[str]) -> None:
     images.
     """
     parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror]")
-    what = "the folder of a gvsl transfer run; left out if --weights names it"
-    parser.add_argument("run", type=Path, nargs="?", metavar="RUN", help=what)
+    if peek(argv, "--weights") is None:  # with RUN optional, options between it and IMAGE would end the positionals
+        add_path(parser, "run", "RUN", "the folder of a gvsl transfer run; left out if --weights names it")
     what = "a store; or NIfTI, NRRD, MetaImage or MGZ files, folders of them, or folders of DICOM series"
-    parser.add_argument("images", type=Path, nargs="*", metavar="IMAGE", help=what)
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
     parser.add_argument("--weights", type=Path, default=None, metavar="RUN", help="the same as RUN, as elsewhere")
     add_path(parser, "--out", "DIR", "the folder to write into, created if missing")
     what = "the split of a store that is predicted; all of its cases if not given"
     parser.add_argument("--split", type=str, default=None, metavar="NAME", help=what)
     add_settings(parser, PredictSettings)
     options = parse(parser, argv)
-
-    given = [path for path in (options.run, *options.images) if path is not None]
-    run, paths = (given[:1], given[1:]) if options.weights is None else ([options.weights], given)
-    if not run or not paths:
-        raise UserError("gvsl predict: name a run and images, as in `gvsl predict RUN IMAGE... --out DIR`")
+    run, paths = options.weights or options.run, options.images
 
     from gvsl.memory import keep_freed_memory
     from gvsl.prediction import find_images
@@ -54,7 +50,7 @@ def predict(argv: Sequence[str]) -> None:
 
     try:
         outcome = predict_images(
-            run[0], images, options.out, settings_of(PredictSettings, options), tell, split=options.split
+            run, images, options.out, settings_of(PredictSettings, options), tell, split=options.split
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{options.out}: the same command continues it") from None

@@ -1,6 +1,7 @@
 """gvsl transfer: training of a task on labelled cases."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -21,6 +22,7 @@ from gvsl.argv import Note
 from gvsl.cli.output import print_record
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
+from gvsl.settings.backbones import NetworkSettings
 from gvsl.settings.names import TASK_SUMMARIES
 from gvsl.settings.transfer import LESS, MODES, TransferSettings
 from gvsl.text import one_of
@@ -75,16 +77,15 @@ def _check_size(weights: str, argv: Sequence[str], settings: TransferSettings) -
     from gvsl.backbones.compatibility import check_size
     from gvsl.transfer.weights_file import is_weights_file
 
-    given = {name: peek(argv, f"--{name}") for name in ("width", "levels", "backbone.name")}
-    for option, text in given.items():
+    network = (f"backbone.{item.name.replace('_', '-')}" for item in fields(NetworkSettings))
+    for option in ("width", "levels", *network):
+        text = peek(argv, f"--{option}") or peek(argv, f"--{option.replace('-', '_')}")
         if text is None or text == "auto":
             continue
         if is_weights_file(weights):
             raise UserError(f"--{option} is for random weights, and {weights} has its own: leave it out")
-        if option == "backbone.name":
-            check_size(weights, "name", settings.backbone.name)
-        else:
-            check_size(weights, "width" if option == "width" else "levels", int(getattr(settings, option)))
+        group, _, name = option.replace("-", "_").rpartition(".")
+        check_size(weights, option, getattr(settings.backbone if group else settings, name))
 
 
 def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:

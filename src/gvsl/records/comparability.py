@@ -79,6 +79,8 @@ PRETRAINING = ("data.", "backbone.levels", "pretext.", "trainer.")
 """The settings and groups of settings that only pre-trainings have."""
 NETWORK = ("backbone.name", "backbone.blocks", "backbone.max_width")
 """Which network the backbone is, of pre-trainings and transfers; `ADDED_LATER` has what it was without a choice."""
+NODES = "trainer.nodes"
+"""The number of machines of a pre-training."""
 MATCHING = "pretext.matching"
 """A setting that all records of gvsl and its ablations have; the pretext settings of `ADDED_LATER` are theirs."""
 NOT_SETTINGS = (

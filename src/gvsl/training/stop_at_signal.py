@@ -41,8 +41,12 @@ class StopAtSignal(Callback):
         """The largest signal that a process had received after the last step, which may not have arrived yet."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Listen to the signals, in the thread that receives them."""
-        if threading.current_thread() is not threading.main_thread():
+        """Listen to the signals, in the thread that receives them.
+
+        Processes that Lightning has started are left to the one that started them, which waits for what they return.
+        """
+        started = self.team.world == 1 and trainer.world_size > 1
+        if started or threading.current_thread() is not threading.main_thread():
             return
         for number in filter(None, (signal.SIGTERM, REQUEUE_SIGNAL)):
             self.earlier[number] = signal.signal(number, self._receive)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gvsl.errors import UserError
@@ -26,7 +27,18 @@ def read_network_weights(path: Path) -> dict[str, Tensor]:
         check_kind(checkpoint, dict[str, Any])
         weights = checkpoint[WEIGHTS]
         check_kind(weights, dict[str, Any], WEIGHTS)
+        tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+        hollow = [name for name, value in tensors.items() if not _is_whole(value)]
+        if hollow:
+            raise ValueError(f"it lacks values of {hollow[0][:80]}")
     except BROKEN as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path} is no whole checkpoint of nnU-Net ({reason}): copy it again") from None
-    return {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    return tensors
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Return True for a dense tensor whose every value is in the file, so that no shape costs more memory than that."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gvsl.backbones import BackboneSettings, build_backbone
 from gvsl.backbones.nnunet import PlainConv, ResEnc, own_tensors
+from gvsl.backbones.provenance import LABELS
 from gvsl.backbones.tensor_file import refuse_not_finite
 from gvsl.backbones.weights import MODEL_NAME, PretrainedBackbone, compare_keys, parse_size, pretrained_backbone
 from gvsl.errors import UserError
@@ -36,7 +37,7 @@ def is_weights_file(weights: str | Path | None) -> bool:
 def load_weights_file(path: Path, store: Store) -> PretrainedBackbone:
     """Load the backbone in a checkpoint, see `read_weights_file`, for images that are prepared as a store's.
 
-    The file doesn't say on which images it was trained and how they were prepared, which is told.
+    The file doesn't say on which images and labels it was trained and how they were prepared, which is told.
 
     Raises:
         UserError: see `read_weights_file`; or it takes another number of channels than the store has.
@@ -45,7 +46,10 @@ def load_weights_file(path: Path, store: Store) -> PretrainedBackbone:
     if backbone.in_channels != store.channel_count:
         raise UserError(f"{path} takes {backbone.in_channels} channels, but {store.path} has {store.channel_count}")
     backbone.preprocessing = store.preprocessing
-    note(f"{path} does not say on which images it was trained, nor how they were prepared: neither is checked")
+    note(
+        f"{path} does not say on which images and labels it was trained, nor how the images were prepared: neither is "
+        "checked"
+    )
     return backbone
 
 
@@ -70,7 +74,7 @@ def read_weights_file(path: Path) -> PretrainedBackbone:
     backbone = pretrained_backbone(settings)
     backbone.load_state_dict(own, strict=False)
     backbone.keys, backbone.learnt_from, backbone.method = report, None, METHOD
-    backbone.provenance = {"file": path.name, "pretrained": present}
+    backbone.provenance = {"file": path.name, "pretrained": present, LABELS: None}
     _tell(path, tensors, present)
     return backbone.eval()
 
