@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from gvsl.losses import local_ncc_loss
 from gvsl.losses.centred_ncc import CentredCorrelation, centred_moments
+from gvsl.losses.local_ncc import FUSED
 
 SHAPE = (10, 9, 8)
 VALUE_TOLERANCE = 1e-6
@@ -123,3 +124,19 @@ def test_other_types_are_refused() -> None:
     image = torch.zeros(1, 1, 4, 4, 4)
     with pytest.raises(ValueError, match=r"torch\.bfloat16"):
         local_ncc_loss(image, image, dtype=torch.bfloat16)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")
+@pytest.mark.parametrize("kind", ["noise", "flat", "offset"])
+@pytest.mark.parametrize("fused", ["0", "1"])
+def test_a_gpu_has_the_value_and_gradient_of_the_cpu(kind: str, fused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FUSED, fused)
+    found = []
+    for device in ("cuda", "cpu"):
+        images = [image.float().to(device).requires_grad_() for image in pairs(kind)]
+        value = local_ncc_loss(images[0], images[1], balance=0.5)
+        found.append((value.item(), *(part.cpu() for part in torch.autograd.grad(value, images))))
+    assert abs(found[0][0] - found[1][0]) < VALUE_TOLERANCE
+    for one, expected in zip(found[0][1:], found[1][1:], strict=True):
+        assert (one - expected).norm() < GRADIENT_TOLERANCE[1e-3] * expected.norm()

@@ -1,5 +1,7 @@
 """Local normalised cross-correlation (NCC, Eq. 1), with an accurate gradient where windows are nearly constant."""
 
+import os
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -14,6 +16,8 @@ WINDOW = 9
 EPS = 1e-3
 """Added to the product of the two variances, each relative to its image's: a window whose standard deviation is a
 fifth of the image's or less, such as noise, counts little."""
+FUSED = "GVSL_FUSED_NCC"
+"""Environment variable; 0 keeps Triton out, such as where it finds no C compiler."""
 
 
 def local_ncc_loss(
@@ -72,8 +76,7 @@ def local_ncc_loss(
         counted = mask.expand(fixed.shape).sum(dim=(1, 2, 3, 4), keepdim=True)
         weight = mask.to(dtype) / (counted.clamp(min=1) * len(fixed))
     with torch.autocast(fixed.device.type, enabled=False):
-        correlation = _MeanSquaredCorrelation if dtype == torch.float64 else CentredCorrelation
-        similarity: Tensor = correlation.apply(
+        similarity: Tensor = _correlation(fixed, dtype).apply(
             _standardised(fixed.to(dtype)), _standardised(warped.to(dtype)), window, eps, balance, weight
         )
     return (1 - similarity).to(torch.promote_types(warped.dtype, torch.float32))
@@ -106,6 +109,17 @@ def local_similarity(fixed: Tensor, warped: Tensor, *, window: int = WINDOW, eps
 def _arithmetic(device: torch.device) -> torch.dtype:
     """Return the type that the correlation is computed in by default."""
     return torch.float64 if device.type == "cpu" else torch.float32
+
+
+def _correlation(images: Tensor, dtype: torch.dtype) -> Any:
+    """Return the function that computes the correlation: in float64, or in float32, fused where Triton can."""
+    if dtype == torch.float64:
+        return _MeanSquaredCorrelation
+    if images.device.type != "cuda" or os.environ.get(FUSED) == "0" or find_spec("triton") is None:
+        return CentredCorrelation
+    from gvsl.losses.ncc_kernel import MOST_VOXELS, FusedCorrelation
+
+    return FusedCorrelation if images.numel() <= MOST_VOXELS else CentredCorrelation
 
 
 class _MeanSquaredCorrelation(torch.autograd.Function):
