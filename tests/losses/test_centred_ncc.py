@@ -132,11 +132,13 @@ def test_other_types_are_refused() -> None:
 @pytest.mark.parametrize("fused", ["0", "1"])
 def test_a_gpu_has_the_value_and_gradient_of_the_cpu(kind: str, fused: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FUSED, fused)
-    found = []
+    values: list[float] = []
+    gradients: list[list[Tensor]] = []
     for device in ("cuda", "cpu"):
         images = [image.float().to(device).requires_grad_() for image in pairs(kind)]
         value = local_ncc_loss(images[0], images[1], balance=0.5)
-        found.append((value.item(), *(part.cpu() for part in torch.autograd.grad(value, images))))
-    assert abs(found[0][0] - found[1][0]) < VALUE_TOLERANCE
-    for one, expected in zip(found[0][1:], found[1][1:], strict=True):
-        assert (one - expected).norm() < GRADIENT_TOLERANCE[1e-3] * expected.norm()
+        values.append(value.item())
+        gradients.append([part.cpu() for part in torch.autograd.grad(value, images)])
+    assert abs(values[0] - values[1]) < VALUE_TOLERANCE
+    for found, expected in zip(*gradients, strict=True):
+        assert (found - expected).norm() < GRADIENT_TOLERANCE[1e-3] * expected.norm()
