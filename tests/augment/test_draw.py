@@ -16,7 +16,7 @@ from gvsl.augment import (
     draw_shuffle,
     draw_spatial,
 )
-from gvsl.augment.draw import bernoulli, box_mask, boxes, uniform
+from gvsl.augment.draw import ShareGenerator, bernoulli, box_mask, boxes, on_host, randint, seeded_by, uniform
 
 SHAPE = (20, 24, 28)
 DRAWS: dict[str, Callable[[Generator], object]] = {
@@ -102,3 +102,18 @@ def test_a_mask_is_the_union_of_its_boxes() -> None:
         for first, last in zip(start[batch].tolist(), stop[batch].tolist(), strict=True):
             expected[batch, 0][tuple(slice(one, two) for one, two in zip(first, last, strict=True))] = True
     np.testing.assert_array_equal(box_mask(start, stop, SHAPE).numpy(), expected)
+
+
+def test_numbers_for_the_host_follow_the_state_and_are_shared_out_alike() -> None:
+    """On a GPU a generator on the host is seeded by the state of the device's; on a CPU it is the same one."""
+    generator = torch.Generator().manual_seed(3)
+    assert on_host(generator) is generator
+    state = generator.get_state().numpy().tobytes()
+    first, again, other = (seeded_by(part, generator) for part in (state, state, state[::-1]))
+    drawn = torch.rand(4, generator=first)
+    assert torch.equal(drawn, torch.rand(4, generator=again))
+    assert not torch.equal(drawn, torch.rand(4, generator=other))
+    whole = randint(0, 1000, (6,), seeded_by(state, generator))
+    device = torch.device("cpu")
+    parts = [randint(0, 1000, (3,), seeded_by(state, ShareGenerator(device, rank, 2, 3))) for rank in range(2)]
+    assert torch.equal(torch.cat(parts), whole)

@@ -53,6 +53,34 @@ def test_a_batch_holds_the_volumes_that_it_names(phantom_store: Store) -> None:
             assert torch.equal(image, read_crop(phantom_store, case, (16, 24, 20)))
 
 
+@pytest.mark.parametrize("crop", [(16, 24, 20), (32, 8, 8)])
+@pytest.mark.parametrize("pairing", ["whole", "aligned"])
+def test_volumes_kept_on_the_device_give_the_same_batches_each_read_once(
+    phantom_store: Store, crop: tuple[int, int, int], pairing: Literal["whole", "aligned"]
+) -> None:
+    settings = replace(SETTINGS, crop=crop, pairing=pairing, workers=2)
+    usual = PairStream(phantom_store, settings, seed=3)
+    assert usual.kept_on(torch.device("cpu")).resident is None
+    kept = PairStream(phantom_store, replace(settings, on_device=True), seed=3).kept_on(torch.device("cpu"))
+    assert pair_loader(kept).num_workers == 0
+    for step in range(6):
+        assert equal(kept.batch(step), usual.batch(step))
+    assert kept.resident is not None
+    before = {case: volume.data_ptr() for case, volume in kept.resident.held.items()}
+    kept.batch(0)
+    assert {case: kept.resident.held[case].data_ptr() for case in before} == before
+    assert set(before) <= set(usual.ids)
+
+
+def test_volumes_that_the_device_has_no_memory_for_are_refused(
+    phantom_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gvsl.data.resident.available_memory", lambda: 1000)
+    stream = PairStream(phantom_store, replace(SETTINGS, on_device=True), seed=3)
+    with pytest.raises(UserError, match=r"data\.on_device would keep .* GiB of volumes on cpu.*: leave it out"):
+        stream.kept_on(torch.device("cpu"))
+
+
 def test_a_stream_goes_on_from_any_step(phantom_store: Store) -> None:
     whole = list(islice(PairStream(phantom_store, SETTINGS, seed=1), 5))
     rest = list(islice(PairStream(phantom_store, SETTINGS, seed=1, first_step=3), 2))

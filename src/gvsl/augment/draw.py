@@ -1,7 +1,11 @@
 """Random numbers and boxes for the augmentations, from a generator that is passed in and on its device."""
 
+from hashlib import blake2b
+
 import torch
 from torch import Tensor
+
+from gvsl.geometry import constants
 
 
 class ShareGenerator(torch.Generator):
@@ -18,6 +22,26 @@ class ShareGenerator(torch.Generator):
     def __init__(self, device: torch.device, rank: int, world: int, volumes: int) -> None:
         """Take the share of one of `world` processes, each of which has `volumes` volumes of each kind."""
         self.rank, self.world, self.volumes = rank, world, volumes
+
+
+def on_host(generator: torch.Generator) -> torch.Generator:
+    """Return a generator for numbers that the host must know, for which a GPU's queue would else be emptied.
+
+    On a CPU it is the same one; else one whose seed is drawn from the state, alike in all processes.
+    """
+    if generator.device.type == "cpu":
+        return generator
+    state = generator.get_state().numpy().tobytes()  # in the host's memory
+    torch.rand(1, generator=generator, device=generator.device)  # so that the next state is another
+    return seeded_by(state, generator)
+
+
+def seeded_by(state: bytes, like: torch.Generator) -> torch.Generator:
+    """Return a generator on the CPU that is seeded by some bytes, and shared out like another."""
+    host = torch.Generator()
+    if isinstance(like, ShareGenerator):
+        host = ShareGenerator(host.device, like.rank, like.world, like.volumes)
+    return host.manual_seed(int.from_bytes(blake2b(state, digest_size=8).digest(), "big") >> 1)
 
 
 def share_of(generator: torch.Generator, volumes: int) -> torch.Generator:
@@ -78,7 +102,7 @@ def boxes(
     Returns:
         The first voxel and the one past the last, (B, count, 3), int64, each.
     """
-    limits = torch.tensor(shape, device=generator.device, dtype=torch.float32)
+    limits = constants(shape, torch.float32, generator.device)
     size = (uniform((batch, count, 3), *sides, generator) * limits).round().clamp(min=1)
     start = (rand((batch, count, 3), generator) * (limits - size + 1)).floor()
     return start.long(), (start + size).long()

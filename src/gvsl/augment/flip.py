@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gvsl.augment.draw import bernoulli, rand, randint
+from gvsl.geometry import constants
 
 
 def draw_flip(batch: int, rate: float, generator: torch.Generator) -> Tensor:
@@ -18,7 +19,7 @@ def draw_flip(batch: int, rate: float, generator: torch.Generator) -> Tensor:
 def draw_mirror(batch: int, axes: Sequence[int], generator: torch.Generator) -> Tensor:
     """Sample whether to flip each volume along each of `axes`, with probability 1/2: (B, 3, 1, 1, 1, 1), bool."""
     chosen = rand((batch, 3), generator) < 0.5
-    allowed = torch.tensor([axis in axes for axis in range(3)], device=generator.device)
+    allowed = constants([axis in axes for axis in range(3)], torch.bool, generator.device)
     return (chosen & allowed).view(batch, 3, 1, 1, 1, 1)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gvsl.augment.draw import randint
+from gvsl.augment.draw import on_host, randint
 
 ROTATIONS: tuple[tuple[int, tuple[int, int]], ...] = (
     (0, (2, 3)),
@@ -13,8 +13,8 @@ ROTATIONS: tuple[tuple[int, tuple[int, int]], ...] = (
 
 
 def draw_rotation(batch: int, generator: torch.Generator) -> Tensor:
-    """Sample one of the ten rotations for each volume: (B,), int64."""
-    return randint(0, len(ROTATIONS), (batch,), generator)
+    """Sample one of the ten rotations for each volume: (B,), int64, in the host's memory, which must know them."""
+    return randint(0, len(ROTATIONS), (batch,), on_host(generator))
 
 
 def rotate(image: Tensor, draw: Tensor, *, back: bool = False) -> Tensor:

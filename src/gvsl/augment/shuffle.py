@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gvsl.augment.draw import bernoulli, rand, randint
+from gvsl.augment.draw import bernoulli, on_host, rand, randint
 
 MAX_SIDE = 1 / 20
 """Maximum side of a box, as a fraction of the image's side; at least two voxels."""
@@ -37,7 +37,7 @@ def draw_shuffle(
     device = generator.device
     sides = [min(max(2, round(side * max_side)), side) for side in shape]
     tile = (sides[0], sides[1], sides[2])
-    slack = torch.rand(3, generator=generator, device=device).tolist()  # of all volumes, in all processes
+    slack = torch.rand(3, generator=on_host(generator)).tolist()  # of all volumes, in all processes
     offset = [int(part * (side % size + 1)) for part, side, size in zip(slack, shape, tile, strict=True)]
     tiles = math.prod(side // size for side, size in zip(shape, tile, strict=True))
     inside = bernoulli(batch, rate, generator).view(batch, 1, 1).expand(batch, tiles, math.prod(tile))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gvsl.augment.draw import bernoulli, randn, uniform
-from gvsl.geometry import ALIGN_CORNERS, affine_matrix, fuse
+from gvsl.geometry import ALIGN_CORNERS, affine_matrix, constants, fuse
 from gvsl.settings.augment import SpatialSettings as SpatialSettings
 
 
@@ -23,7 +23,7 @@ def draw_spatial(
         A displacement vector field, (B, 3, D, H, W), in voxels, for `gvsl.geometry.warp`.
     """
     device = generator.device
-    sides = torch.tensor(shape, device=device, dtype=torch.float32)
+    sides = constants(shape, torch.float32, device)
     angle, shear = math.radians(settings.rotation), math.tan(math.radians(settings.shear))
     matrix = affine_matrix(
         rotation=uniform((batch, 3), -angle, angle, generator),

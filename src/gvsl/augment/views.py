@@ -8,7 +8,7 @@ from torch import Tensor
 from gvsl.augment.appearance import AppearanceDraw, change_appearance, draw_appearance
 from gvsl.augment.draw import rand, uniform
 from gvsl.augment.spatial import draw_spatial
-from gvsl.geometry import identity_grid, warp
+from gvsl.geometry import constants, identity_grid, warp
 from gvsl.settings.augment import ViewSettings as ViewSettings
 
 BISECTIONS = 30
@@ -100,8 +100,8 @@ def _draw_view(
     size = (sizes[0], sizes[1], sizes[2])
     grid = identity_grid(size, dtype=torch.float32, device=generator.device)
     augmented = grid + draw_spatial(len(start), size, settings.spatial, generator)
-    lengths = torch.tensor(shape, device=generator.device, dtype=torch.float32) - 1
-    spacing = side * lengths / (torch.tensor(size, device=generator.device) - 1)
+    lengths = constants(shape, torch.float32, generator.device) - 1
+    spacing = side * lengths / (constants(size, torch.int64, generator.device) - 1)
     corner = start * lengths
     positions = corner.view(-1, 3, 1, 1, 1) + augmented * spacing.view(-1, 3, 1, 1, 1)
     appearance = draw_appearance(len(start), size, settings.appearance, generator, channels)

@@ -46,6 +46,15 @@ def centre_crop(
     Returns:
         An array of the volume's type with the shape `crop`, after the axes before those of the volume, if any.
     """
+    inside, placed = crop_boxes(shape, crop, centre)
+    voxels = read(inside)
+    fitted = np.zeros((*voxels.shape[:-3], *crop), dtype=voxels.dtype)
+    fitted[..., *placed] = voxels
+    return fitted
+
+
+def crop_boxes(shape: Shape, crop: Shape, centre: Centre) -> tuple[Box, Box]:
+    """Return the box of a volume that a crop shows, and where that lies in the crop, padded evenly if it is larger."""
     inside, placed = [], []
     for side, wanted, position in zip(shape, crop, centre, strict=True):
         size = min(side, wanted)
@@ -53,10 +62,7 @@ def centre_crop(
         before = (wanted - size) // 2
         inside.append(slice(first, first + size))
         placed.append(slice(before, before + size))
-    voxels = read((inside[0], inside[1], inside[2]))
-    fitted = np.zeros((*voxels.shape[:-3], *crop), dtype=voxels.dtype)
-    fitted[..., placed[0], placed[1], placed[2]] = voxels
-    return fitted
+    return (inside[0], inside[1], inside[2]), (placed[0], placed[1], placed[2])
 
 
 def centre_in_volume(centre: Centre, box: Box, shape: Shape) -> Centre:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from gvsl.data.crop import MIDDLE, Centre, Shape, aligned_centres, centre_crop, fit_crop, foreground_centre
 from gvsl.data.labelled import check_labelled, labelled_pair
 from gvsl.data.order import EpochPairs, independent_pairs
+from gvsl.data.resident import ResidentVolumes
 from gvsl.errors import UserError
 from gvsl.memory import SHARED, shared_memory
 from gvsl.processes import end_with_parent
@@ -85,12 +86,24 @@ class PairStream(IterableDataset[PairBatch]):
             raise UserError(f"data.jitter is {settings.jitter:g}; give 0 to 0.5")
         self.crop = crop_for(store, settings)
         self.rank, self.world = 0, 1
+        self.resident: ResidentVolumes | None = None
         self.epochs = EpochPairs(len(self.ids), seed)
 
     def shard(self, rank: int, world: int) -> "PairStream":
         """Return the stream of one of `world` processes, which see different pairs of each step."""
         stream = copy(self)
         stream.rank, stream.world = rank, world
+        return stream
+
+    def kept_on(self, device: torch.device) -> "PairStream":
+        """Return the stream of a process that trains on a device, which keeps the volumes if the settings say so.
+
+        Raises:
+            UserError: the volumes don't fit there.
+        """
+        stream = copy(self)
+        if self.settings.on_device:
+            stream.resident = ResidentVolumes(self.store, self.settings.split, device)
         return stream
 
     def __iter__(self) -> Iterator[PairBatch]:
@@ -129,8 +142,9 @@ class PairStream(IterableDataset[PairBatch]):
         """Read the batch of one step."""
         moving_ids, fixed_ids = zip(*self.pairs(step), strict=True)
         moving_centres, fixed_centres = zip(*self.centres(step), strict=True)
+        read = partial(read_crop, self.store) if self.resident is None else self.resident.crop
         moving, fixed = (
-            torch.stack([read_crop(self.store, case, self.crop, centre) for case, centre in zip(*side, strict=True)])
+            torch.stack([read(case, self.crop, centre) for case, centre in zip(*side, strict=True)])
             for side in ((moving_ids, moving_centres), (fixed_ids, fixed_centres))
         )
         batch = PairBatch(moving, fixed, list(moving_ids), list(fixed_ids))
@@ -164,7 +178,7 @@ def pair_loader(stream: PairStream) -> DataLoader[PairBatch]:
         # In a process of joblib's, as of `gvsl benchmark --processes`, the start method is joblib's own, for its own.
         multiprocessing_context="fork" if workers and get_start_method(allow_none=True) == "loky" else None,
         worker_init_fn=partial(_end_with, os.getpid()) if workers else None,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=torch.cuda.is_available() and stream.resident is None,  # of volumes on the host alone
     )
 
 
@@ -173,7 +187,8 @@ def affordable_workers(stream: PairStream) -> int:
 
     torch hands batches over in shared memory, and waits for ever for one that didn't fit.
     """
-    workers, free = stream.settings.workers, shared_memory()
+    workers = stream.settings.workers if stream.resident is None else 0  # the volumes are in this process
+    free = shared_memory()
     if not workers or free is None:
         return workers
     values = stream.store.channel_count * math.prod(stream.crop)

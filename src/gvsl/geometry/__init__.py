@@ -9,7 +9,7 @@ from gvsl.geometry.affine import (
     decompose_affine,
 )
 from gvsl.geometry.fuse import Fusion, fuse
-from gvsl.geometry.grid import ALIGN_CORNERS, identity_grid, normalised_grid, spatial_shape
+from gvsl.geometry.grid import ALIGN_CORNERS, constants, identity_grid, normalised_grid, spatial_shape
 from gvsl.geometry.jacobian import jacobian_determinant, nonpositive_jacobian_fraction
 from gvsl.geometry.resize import compose, resize_dvf
 from gvsl.geometry.smooth import gaussian_smooth
@@ -24,6 +24,7 @@ __all__ = [
     "affine_of",
     "affine_positions",
     "compose",
+    "constants",
     "decompose_affine",
     "fuse",
     "gaussian_smooth",

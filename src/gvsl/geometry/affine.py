@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gvsl.geometry.grid import identity_grid
+from gvsl.geometry.grid import constants, identity_grid
 
 LEAST_SCALE = 1e-12
 """The scale below which an axis counts as collapsed, and a matrix as without a decomposition."""
@@ -125,7 +125,8 @@ def affine_positions(matrix: Tensor, positions: Tensor, shape: tuple[int, int, i
     >>> affine_positions(2 * torch.eye(4)[None], torch.zeros(1, 3, 1, 1, 1), (5, 5, 5)).flatten()
     tensor([-2., -2., -2.])
     """
-    centre = positions.new_tensor([(side - 1) / 2 for side in shape]).view(1, 3, 1, 1, 1)
+    middle = [(side - 1) / 2 for side in shape]
+    centre = constants(middle, positions.dtype, positions.device).view(1, 3, 1, 1, 1)
     about_centre = (positions - centre).flatten(2)
     mapped = torch.matmul(matrix[:, :3, :3], about_centre) + matrix[:, :3, 3:]
     return mapped.unflatten(2, positions.shape[2:]) + centre

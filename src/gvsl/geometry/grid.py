@@ -1,5 +1,7 @@
 """Voxel coordinates and the grid convention of the project."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -47,5 +49,14 @@ def normalised_grid(positions: Tensor, shape: tuple[int, int, int]) -> Tensor:
     >>> normalised_grid(torch.tensor([0.0, 1.0, 4.0]).view(1, 3, 1, 1, 1), (5, 5, 5)).flatten()
     tensor([ 1.0000, -0.5000, -1.0000])
     """
-    sides = positions.new_tensor([max(side - 1, 1) for side in shape]).view(1, 3, 1, 1, 1)
+    sides = constants([max(side - 1, 1) for side in shape], positions.dtype, positions.device).view(1, 3, 1, 1, 1)
     return (positions * (2 / sides) - 1).flip(1).permute(0, 2, 3, 4, 1)
+
+
+def constants(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return numbers as a tensor, (N,), without a copy from the host's memory, for which a GPU's queue is emptied.
+
+    >>> constants([1, 2.5], torch.float32, torch.device("cpu"))
+    tensor([1.0000, 2.5000])
+    """
+    return torch.stack([torch.full((), value, dtype=dtype, device=device) for value in values])

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional
 
-from gvsl.geometry.grid import spatial_shape
+from gvsl.geometry.grid import constants, spatial_shape
 from gvsl.geometry.warp import warp
 
 
@@ -24,9 +24,8 @@ def resize_dvf(dvf: Tensor, shape: tuple[int, int, int]) -> Tensor:
     if spatial_shape(dvf) == tuple(shape):
         return dvf
     factors = [new / old for new, old in zip(shape, spatial_shape(dvf), strict=True)]
-    return functional.interpolate(dvf, size=shape, mode="trilinear", align_corners=False) * dvf.new_tensor(
-        factors
-    ).view(1, 3, 1, 1, 1)
+    resized = functional.interpolate(dvf, size=shape, mode="trilinear", align_corners=False)
+    return resized * constants(factors, dvf.dtype, dvf.device).view(1, 3, 1, 1, 1)
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gvsl.geometry.grid import ALIGN_CORNERS, identity_grid, normalised_grid, spatial_shape
+from gvsl.geometry.grid import ALIGN_CORNERS, constants, identity_grid, normalised_grid, spatial_shape
 
 
 def warp(
@@ -59,7 +59,8 @@ def inside(dvf: Tensor, shape: tuple[int, int, int] | None = None) -> Tensor:
     """
     grid_shape = spatial_shape(dvf)
     positions = identity_grid(grid_shape, dtype=dvf.dtype, device=dvf.device) + dvf
-    last = positions.new_tensor([side - 1 for side in shape or grid_shape]).view(1, 3, 1, 1, 1)
+    sides = [side - 1 for side in shape or grid_shape]
+    last = constants(sides, positions.dtype, positions.device).view(1, 3, 1, 1, 1)
     return ((positions >= 0) & (positions <= last)).all(dim=1, keepdim=True)
 
 

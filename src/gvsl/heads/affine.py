@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gvsl.backbones.blocks import conv_group
-from gvsl.geometry import affine_matrix
+from gvsl.geometry import affine_matrix, constants
 
 ROTATION_LIMIT = math.radians(20)
 SCALE_LIMIT = 0.25
@@ -62,7 +62,7 @@ class PooledAffineHead(nn.Module):
         pooled = self.group(torch.cat([moving, fixed], dim=1)).mean(dim=(2, 3, 4))
         pooled = pooled.to(torch.promote_types(pooled.dtype, torch.float32))
         with torch.autocast(pooled.device.type, enabled=False):
-            sides = pooled.new_tensor(shape)
+            sides = constants(shape, pooled.dtype, pooled.device)
             return affine_matrix(
                 rotation=ROTATION_LIMIT * self.rotation(pooled).tanh(),
                 translation=TRANSLATION_LIMIT * sides * self.translation(pooled).tanh(),
@@ -150,8 +150,9 @@ def fit_affine(source: Tensor, target: Tensor, weights: Tensor, shape: tuple[int
     weights = (weights / weights.sum(dim=1, keepdim=True))[..., None]
     homogeneous = torch.cat([source, torch.ones_like(source[..., :1])], dim=2)
     scatter = RIDGE * sum(side**2 for side in shape) / 36  # a box's voxels vary by a twelfth of each squared side
-    ridge = torch.diag(source.new_tensor([scatter, scatter, scatter, 1e-5]))
+    ridge = torch.diag(constants([scatter, scatter, scatter, 1e-5], source.dtype, source.device))
     identity = torch.eye(4, dtype=source.dtype, device=source.device)
     weighted = (homogeneous * weights).transpose(1, 2)
-    solution = torch.linalg.solve(weighted @ homogeneous + ridge, weighted @ target + ridge @ identity[:, :3])
+    sides = weighted @ homogeneous + ridge, weighted @ target + ridge @ identity[:, :3]
+    solution, _ = torch.linalg.solve_ex(*sides, check_errors=source.device.type == "cpu")  # a GPU's queue would empty
     return torch.cat([solution.transpose(1, 2), identity[3:].expand(len(source), 1, 4)], dim=1)

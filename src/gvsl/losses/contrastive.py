@@ -29,14 +29,15 @@ def nt_xent(
         offset: index of this process's first row among the gathered ones.
 
     Raises:
-        ValueError: all views are of one subject, so that there are no negatives.
+        ValueError: all views are of one subject, so that there are no negatives. Only keys on a CPU are looked
+            at, since that would empty a GPU's queue; each pair of a step is of two subjects.
 
     >>> round(float(nt_xent(torch.eye(2), torch.eye(2), torch.arange(2), temperature=0.5)), 4)
     0.2395
     """
     dtype = torch.promote_types(first.dtype, torch.float32)
     all_first, all_second, all_keys = gathered or (first, second, keys)
-    if bool((all_keys == all_keys[0]).all()):
+    if all_keys.device.type == "cpu" and bool((all_keys == all_keys[0]).all()):
         raise ValueError("NT-Xent needs a batch with two subjects or more, and this one has one: raise data.batch_size")
     with torch.autocast(first.device.type, enabled=False):
         anchors = functional.normalize(torch.cat([first, second]).to(dtype), dim=1)

@@ -1,16 +1,23 @@
 """Local normalised cross-correlation (NCC, Eq. 1), with an accurate gradient where windows are nearly constant."""
 
-from typing import Any, NamedTuple
+import os
+from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from gvsl.losses.centred_ncc import CentredCorrelation, centred_moments
+from gvsl.losses.correlation_terms import Moments, correlation_terms
 
 WINDOW = 9
 """Side of the window in voxels. The paper does not state it; 9 is the published code's and the field's usual value."""
 EPS = 1e-3
 """Added to the product of the two variances, each relative to its image's: a window whose standard deviation is a
 fifth of the image's or less, such as noise, counts little."""
+FUSED = "GVSL_FUSED_NCC"
+"""Environment variable; 0 keeps Triton out, such as where it finds no C compiler."""
 
 
 def local_ncc_loss(
@@ -21,6 +28,7 @@ def local_ncc_loss(
     eps: float = EPS,
     mask: Tensor | None = None,
     balance: float | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     r"""Return one minus the mean squared local correlation of two images (Eq. 1).
 
@@ -28,9 +36,9 @@ def local_ncc_loss(
     ncc(p) = cov(fixed, warped)^2 / (var(fixed) var(warped) + eps), in [0, 1]. Both images are first divided by their
     standard deviation, to which eps is thus relative: adding a constant to an image or scaling it leaves the loss
     unchanged, flat windows included. In nearly constant windows the variances are differences of almost equal numbers,
-    and the gradient is as large as they are small. Box sums are therefore direct rather than running, and in float64
-    where the device supports it, under any autocast. Of several channels the mean counts, each compared with its own
-    counterpart.
+    and the gradient is as large as they are small. On a CPU, sums are therefore direct rather than running, and in
+    float64; elsewhere, where that is up to 32 times as slow or missing, in float32 of differences within the window.
+    Autocast changes neither. Of several channels the mean counts, each compared with its own counterpart.
 
     Args:
         fixed: (B, C, D, H, W), any intensities.
@@ -42,12 +50,15 @@ def local_ncc_loss(
         balance: if given, ncc(p) = (cov^2 + eps) / (var var + eps + balance (var - var)^2) instead. In Eq. 1 a field
             gains by raising the contrast of flat windows, so that even an image and itself are moved apart; here equal
             windows are a maximum, flat ones too, and `balance` is how far a difference in contrast counts.
+        dtype: of the arithmetic, float32 or float64; by default that of the device, or float64 for float64 images. In
+            float32 the value is within 1e-6 of float64's, and each gradient, relative to its norm, within 1e-5 for the
+            default eps and 1e-3 for one of 1e-11.
 
     Returns:
         A scalar in [0, 1]: 0 for images that are equal up to contrast in every window.
 
     Raises:
-        ValueError: the shapes differ, or the window is not a positive odd number.
+        ValueError: the shapes differ, the window is not a positive odd number, or there is no such arithmetic.
 
     >>> image = torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     >>> bool(local_ncc_loss(image, 0.5 - 2 * image, eps=1e-9) < 1e-6)
@@ -57,14 +68,15 @@ def local_ncc_loss(
         raise ValueError(f"fixed {tuple(fixed.shape)} and warped {tuple(warped.shape)} differ in shape")
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window {window} is not a positive odd number of voxels")
-    min_dtype = torch.float32 if fixed.device.type == "mps" else torch.float64
-    dtype = torch.promote_types(torch.promote_types(fixed.dtype, warped.dtype), min_dtype)
+    if dtype not in (None, torch.float32, torch.float64):
+        raise ValueError(f"dtype {dtype} is neither torch.float32 nor torch.float64")
+    dtype = dtype or torch.promote_types(torch.promote_types(fixed.dtype, warped.dtype), _arithmetic(fixed.device))
     weight = None
     if mask is not None:
         counted = mask.expand(fixed.shape).sum(dim=(1, 2, 3, 4), keepdim=True)
         weight = mask.to(dtype) / (counted.clamp(min=1) * len(fixed))
     with torch.autocast(fixed.device.type, enabled=False):
-        similarity: Tensor = _MeanSquaredCorrelation.apply(
+        similarity: Tensor = _correlation(fixed, dtype).apply(
             _standardised(fixed.to(dtype)), _standardised(warped.to(dtype)), window, eps, balance, weight
         )
     return (1 - similarity).to(torch.promote_types(warped.dtype, torch.float32))
@@ -87,11 +99,27 @@ def local_similarity(fixed: Tensor, warped: Tensor, *, window: int = WINDOW, eps
     >>> bool((local_similarity(image, 1 - image, eps=1e-9) > 0.999).all())
     True
     """
-    dtype = torch.float32 if fixed.device.type == "mps" else torch.float64
+    dtype = _arithmetic(fixed.device)
     images = _standardised(fixed.to(dtype)), _standardised(warped.to(dtype))
-    found = _moments(*images, window)
+    found = _moments(*images, window) if dtype == torch.float64 else centred_moments(*images, window)
     denominator = torch.addcmul(torch.full_like(found.covariance, eps), found.fixed_variance, found.warped_variance)
     return (found.covariance.square() / denominator).clamp_(max=1).mean(dim=1, keepdim=True).float()
+
+
+def _arithmetic(device: torch.device) -> torch.dtype:
+    """Return the type that the correlation is computed in by default."""
+    return torch.float64 if device.type == "cpu" else torch.float32
+
+
+def _correlation(images: Tensor, dtype: torch.dtype) -> Any:
+    """Return the function that computes the correlation: in float64, or in float32, fused where Triton can."""
+    if dtype == torch.float64:
+        return _MeanSquaredCorrelation
+    if images.device.type != "cuda" or os.environ.get(FUSED) == "0" or find_spec("triton") is None:
+        return CentredCorrelation
+    from gvsl.losses.ncc_kernel import MOST_VOXELS, FusedCorrelation
+
+    return FusedCorrelation if images.numel() <= MOST_VOXELS else CentredCorrelation
 
 
 class _MeanSquaredCorrelation(torch.autograd.Function):
@@ -104,30 +132,12 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
         # Centring has no effect in exact arithmetic, and keeps the squares small in floating point.
         fixed = fixed - fixed.mean(dim=(2, 3, 4), keepdim=True)
         warped = warped - warped.mean(dim=(2, 3, 4), keepdim=True)
-        fixed_mean, warped_mean, fixed_variance, warped_variance, covariance, inverse_count = _moments(
-            fixed, warped, window
-        )
-        denominator = torch.addcmul(torch.full_like(covariance, eps), fixed_variance, warped_variance)
-        numerator = covariance.square()
-        change: Tensor | None = None
-        if balance is not None:
-            change = fixed_variance - warped_variance
-            denominator.addcmul_(change, change, value=balance)
-            numerator.add_(eps)
-        correlation = numerator.div_(denominator)
-        if weight is None:
-            weight = correlation.new_full((1, 1, 1, 1, 1), 1 / correlation.numel())
-        similarity = (correlation * weight).sum()
-        # d similarity / d covariance and / d variances at each window, distributed over the window's voxels.
-        by_covariance = covariance.div_(denominator).mul_(2 * weight * inverse_count)
-        by_product = correlation.div_(denominator).mul_(-2 * weight * inverse_count)
-        if change is not None and balance is not None:
-            change.mul_(2 * balance)
-            by_fixed, by_warped = by_product * (warped_variance + change), by_product * (fixed_variance - change)
-        else:
-            by_fixed, by_warped = by_product * warped_variance, by_product * fixed_variance
+        moments = _moments(fixed, warped, window)
+        similarity, by_covariance, by_fixed, by_warped = correlation_terms(moments, eps, balance, weight)
         ctx.window = window
-        ctx.save_for_backward(fixed, warped, fixed_mean, warped_mean, by_covariance, by_fixed, by_warped)
+        ctx.save_for_backward(
+            fixed, warped, moments.fixed_mean, moments.warped_mean, by_covariance, by_fixed, by_warped
+        )
         return similarity
 
     @staticmethod
@@ -151,23 +161,11 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
         )
 
 
-class _Moments(NamedTuple):
-    """Means, variances and covariance of two images in the window about each voxel."""
-
-    fixed_mean: Tensor
-    warped_mean: Tensor
-    fixed_variance: Tensor
-    warped_variance: Tensor
-    covariance: Tensor
-    inverse_count: Tensor
-    """One over the number of voxels of each window that lie in the volume, (1, 1, D, H, W)."""
-
-
-def _moments(fixed: Tensor, warped: Tensor, window: int) -> _Moments:
+def _moments(fixed: Tensor, warped: Tensor, window: int) -> Moments:
     inverse_count = _inverse_count(fixed, window)
     fixed_mean = box_sum(fixed, window).mul_(inverse_count)
     warped_mean = box_sum(warped, window).mul_(inverse_count)
-    return _Moments(
+    return Moments(
         fixed_mean,
         warped_mean,
         _covariance(fixed, fixed, fixed_mean, fixed_mean, window, inverse_count).clamp_(min=0),
@@ -180,6 +178,8 @@ def _moments(fixed: Tensor, warped: Tensor, window: int) -> _Moments:
 def _standardised(images: Tensor) -> Tensor:
     """Return images of zero mean and unit standard deviation, each channel over its voxels; constant ones become 0."""
     centred = images - images.mean(dim=(2, 3, 4), keepdim=True)
+    if images.dtype != torch.float64:  # the first mean is rounded to the size of the offset, the second isn't
+        centred = centred - centred.mean(dim=(2, 3, 4), keepdim=True)
     variance = centred.square().mean(dim=(2, 3, 4), keepdim=True)
     return centred * torch.where(variance > 0, variance, torch.ones_like(variance)).rsqrt()
 

@@ -133,10 +133,12 @@ class DeepCluster(EncoderMethod):
         unknown = [case for case in ids if case not in self.labels]
         if unknown:
             raise ValueError(f"{unknown[0]} has no cluster: start_epoch must see every volume first")
-        assigned = torch.tensor([self.labels[case] for case in ids], device=images.device)
-        sizes = torch.bincount(torch.tensor(list(self.labels.values()), device=images.device))
-        logits = self.classify(self._augment(images, generator))
+        # Counted in the host's memory, and copied without emptying a GPU's queue.
+        assigned = torch.tensor([self.labels[case] for case in ids])
+        sizes = torch.bincount(torch.tensor(list(self.labels.values())))
         weights = sizes.sum() / (sizes.count_nonzero() * sizes[assigned])
+        assigned, weights = (part.to(images.device, non_blocking=True) for part in (assigned, weights))
+        logits = self.classify(self._augment(images, generator))
         loss = (weights * functional.cross_entropy(logits, assigned, reduction="none")).mean()
         return {"loss": loss, "accuracy": (logits.detach().argmax(dim=1) == assigned).float().mean()}
 

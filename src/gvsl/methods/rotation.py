@@ -46,6 +46,7 @@ class Rotation(EncoderMethod):
         images = move(all_volumes(batch), self.settings.spatial, generator)
         targets = draw_rotation(len(images), generator)
         logits = self.classify(rotate(images, targets))
+        targets = targets.to(images.device, non_blocking=True)
         accuracy = (logits.detach().argmax(dim=1) == targets).float().mean()
         return {"loss": functional.cross_entropy(logits, targets), "accuracy": accuracy}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gvsl.augment import ViewSettings, check_views, draw_views, make_view
 from gvsl.backbones import Backbone
-from gvsl.geometry import spatial_shape
+from gvsl.geometry import constants, spatial_shape
 from gvsl.methods.embedding_metrics import EMBEDDING_METRICS, embedding_metrics, retrieval_accuracy
 from gvsl.methods.encoder import EncoderMethod, all_ids, all_volumes, global_features, in_float32
 from gvsl.methods.method import LOSS
@@ -90,4 +90,4 @@ def subject_keys(ids: Sequence[str], device: torch.device) -> Tensor:
     True
     """
     digests = (blake2b(name.encode(), digest_size=8).digest() for name in ids)
-    return torch.tensor([int.from_bytes(digest, "big") >> 1 for digest in digests], device=device)
+    return constants([int.from_bytes(digest, "big") >> 1 for digest in digests], torch.int64, device)

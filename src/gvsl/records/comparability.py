@@ -17,6 +17,7 @@ NOT_RECORDED = "not recorded"
 EARLIER_EFFECTS: Mapping[str, str] = {
     "backbone.checkpoint_activations": "nothing",
     "data.workers": "nothing",
+    "data.on_device": "nothing",
     "trainer.device": "nothing",
     "trainer.checkpoint_every": "nothing",
     "trainer.log_every": "nothing",

@@ -31,6 +31,9 @@ class DataSettings:
     """For aligned pairs, the maximum offset of the moving crop, as a fraction of its sides."""
     workers: int = field(default=1, metadata=NOTHING)
     """Processes that read volumes; 0 reads in the training process."""
+    on_device: bool = field(default=False, metadata=NOTHING)
+    """Read each volume once, whole, and keep it on the device that trains, in the training process: for small stores.
+    Never run on a GPU."""
 
     def __post_init__(self) -> None:
         check_settings(self, "data.")

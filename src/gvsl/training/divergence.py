@@ -16,8 +16,8 @@ from gvsl.training.module import PretrainModule
 class StopOnDivergence(Callback):
     """Raise a DivergedError at the first step whose loss or weights are not finite.
 
-    On a GPU the loss is looked at a step later, so that the device doesn't wait for it; before a checkpoint, loss and
-    weights are looked at in any case.
+    On a GPU losses are looked at every `trainer.log_every` steps, when they are fetched anyway: at each step, its queue
+    would be emptied. Before a checkpoint, loss and weights are looked at in any case.
     """
 
     def __init__(self, settings: PretrainSettings) -> None:
@@ -38,7 +38,8 @@ class StopOnDivergence(Callback):
         loss, step = pl_module.latest["loss"], trainer.global_step
         self.waiting.append((step, loss))
         saves = step % self.settings.trainer.checkpoint_every == 0 or step == trainer.max_steps
-        due = self.waiting if saves or loss.device.type == "cpu" else self.waiting[:-1]
+        looks = saves or loss.device.type == "cpu" or step % self.settings.trainer.log_every == 0
+        due = self.waiting if looks else []
         for number, value in due:
             if not torch.isfinite(value).all():
                 raise self._diverged(f"the loss is {float(value)}", number)

@@ -164,7 +164,8 @@ class _Pairs(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[PairBatch]:
         """Return the loader of this process's shard of each step's pairs."""
         assert self.trainer is not None
-        return pair_loader(self.stream.shard(self.trainer.global_rank, self.trainer.world_size))
+        stream = self.stream.shard(self.trainer.global_rank, self.trainer.world_size)
+        return pair_loader(stream.kept_on(self.trainer.strategy.root_device))
 
 
 class _Compile(Callback):
