@@ -30,7 +30,6 @@ from gvsl.progress import progress
 from gvsl.propagation import Atlas
 from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, matcher_fingerprint, read_atlases
 from gvsl.propagation.templates import candidates, choose_templates
-from gvsl.propagation.vote import SHARPNESS
 from gvsl.settings.propagation import PropagateSettings as PropagateSettings
 from gvsl.store import Store, class_indices
 from gvsl.text import few
@@ -98,8 +97,8 @@ def propagate(
             how["grid"] = settings.grid
         if not settings.templates:  # a setting that ledgers of an earlier gvsl lack
             del how["templates"]
-        if settings.voting == "local" and len(atlases.atlases) + settings.templates > 1:
-            how["sharpness"] = str(SHARPNESS)  # of which results of an earlier gvsl had another
+        if settings.voting != "local" or len(atlases.atlases) + settings.templates == 1:  # it has no effect
+            del how["sharpness"]
         known = {case.id: case for case in unlabelled.images}
         ids = candidates(list(known), settings)
         if ids:

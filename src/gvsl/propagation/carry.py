@@ -120,7 +120,7 @@ def combine(
 ) -> Carried:
     """Combine labels that were warped onto an image, those of atlases first, and carry them back, as `carry` does."""
     images, labels = torch.cat([each.image for each in warped]), torch.cat([each.labels for each in warped])
-    votes, similarity = fuse(image, images, labels, settings.voting)
+    votes, similarity = fuse(image, images, labels, settings.voting, settings.sharpness)
     if teacher is not None:
         votes = (votes + teacher(image)) / 2
     carried = Carried(votes, similarity)

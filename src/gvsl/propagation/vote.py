@@ -8,8 +8,6 @@ from gvsl.settings.propagation import Voting
 
 WINDOW = 5
 """Side in voxels of the windows in which atlases are compared with the image."""
-SHARPNESS = 2
-"""Power of the local similarity that an atlas votes with, under `local`."""
 ERROR_POWER = 2
 """Power of the expected joint errors of two atlases, under `joint` (Wang et al.: beta)."""
 RIDGE = 0.1
@@ -19,7 +17,9 @@ VOXELS_AT_ONCE = 50_000
 """Voxels whose systems of equations are solved together, to bound the memory."""
 
 
-def fuse(image: Tensor, atlases: Tensor, labels: Tensor, voting: Voting = "local") -> tuple[Tensor, Tensor]:
+def fuse(
+    image: Tensor, atlases: Tensor, labels: Tensor, voting: Voting = "local", sharpness: float = 2.0
+) -> tuple[Tensor, Tensor]:
     """Combine labels that several atlases carry onto an image.
 
     `majority` gives each atlas the same weight; `local` weighs each by its local correlation with the image, so that an
@@ -33,6 +33,7 @@ def fuse(image: Tensor, atlases: Tensor, labels: Tensor, voting: Voting = "local
         atlases: the K images, each warped onto the image's grid, (K, C, D, H, W).
         labels: their class probabilities, warped alike, (K, classes, D, H, W).
         voting: the rule.
+        sharpness: power of the local similarity, under `local`.
 
     Returns:
         The votes, (1, classes, D, H, W), not negative and summing to 1; and the local similarity of image and atlases,
@@ -48,7 +49,7 @@ def fuse(image: Tensor, atlases: Tensor, labels: Tensor, voting: Voting = "local
     if len(atlases) == 1 or voting == "majority":
         weights = torch.full_like(similarity, 1 / len(atlases))
     elif voting == "local":
-        weights = similarity.clamp(min=1e-3) ** SHARPNESS
+        weights = similarity.clamp(min=1e-3) ** sharpness
         weights = weights / weights.sum(dim=0, keepdim=True)
     else:
         weights = _joint_weights(image, atlases)

@@ -39,6 +39,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "carrying.appearance": 0.0,
     "carrying.targets": "hard",
     "carrying.templates": 0,
+    "carrying.sharpness": 4.0,
     "carrying.teacher": None,
     "patience": None,
     "whiten": False,

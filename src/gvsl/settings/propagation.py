@@ -57,6 +57,8 @@ class PropagationSettings(MatchSettings):
 
     voting: Voting = "local"
     """Votes of several atlases: `local` weights by similarity, `joint` label fusion, or `majority`."""
+    sharpness: float = 2.0
+    """Power of the local similarity that an atlas votes with, under `local`."""
     templates: int = 0
     """Unlabelled volumes that labels also pass through: each gets them from the atlases, and votes like an atlas (MAGeT
     Brain, Chakravarty et al. 2013). Takes so many times longer."""
@@ -67,7 +69,7 @@ class PropagationSettings(MatchSettings):
     def check(self, prefix: str) -> None:
         """Check the ranges; messages name the settings with a prefix."""
         super().check(prefix)
-        check_settings(self, prefix, least_dice=0, templates=0)
+        check_settings(self, prefix, least_dice=0, sharpness=0, templates=0)
         if self.least_dice > 1:
             raise UserError(f"{prefix}least_dice is {self.least_dice}: give 0 to 1")
 
