@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from gvsl.errors import UserError
 from gvsl.files import FULL, whole_file
@@ -90,12 +90,19 @@ def open_remote(url: str, names: tuple[str, str], most: int) -> RemoteFolder:
         most: the most bytes of the table.
 
     Raises:
-        UserError: the protocol is unknown, its package is missing, or the files can't be read, with the URL.
+        UserError: the protocol is unknown, its package is missing, the URL holds credentials or a query, or the files
+            can't be read, with the URL.
     """
     url = url.rstrip("/")
     protocol = url.split("://")[0].lower()
     if protocol not in PROTOCOLS:
         raise UserError(f"{url} is a URL of another kind than {', '.join(PROTOCOLS)}: copy or mount it")
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parts.query or parts.fragment:  # messages and records would tell it
+        raise UserError(
+            f"{protocol}://...: a store's URL holds a user, a password or a query: leave them out, and give credentials as "
+            "the protocol's own tools take them, such as by environment variables"
+        )
     place = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:16]
     place.mkdir(parents=True, exist_ok=True)
     name = url.rsplit("/", 1)[1] or "store"
