@@ -237,6 +237,6 @@ def test_a_store_in_an_object_store_over_a_bad_network(
 
 @pytest.mark.parametrize("url", ["https://me:secret@host/store", "https://host/store?signature=secret"])
 def test_what_is_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(UserError, match="give credentials as") as told:
+    with pytest.raises(UserError, match="give credentials") as told:
         remote.open_remote(url, ("manifest.json", "cases.jsonl"), 9)
     assert "secret" not in str(told.value)
