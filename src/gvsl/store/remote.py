@@ -100,8 +100,8 @@ def open_remote(url: str, names: tuple[str, str], most: int) -> RemoteFolder:
     parts = urlsplit(url)
     if "@" in parts.netloc or parts.query or parts.fragment:  # messages and records would tell it
         raise UserError(
-            f"{protocol}://...: a store's URL holds a user, a password or a query: leave them out, and give credentials "
-            "as the protocol's own tools take them, such as by environment variables"
+            f"{protocol}://...: a store's URL holds a user, password or query: leave them out, and give credentials as "
+            "the protocol's own tools take them, such as by environment variables"
         )
     place = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:16]
     place.mkdir(parents=True, exist_ok=True)
