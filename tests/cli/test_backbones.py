@@ -25,6 +25,7 @@ def pretrained(store: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_a_pretraining_records_its_network_and_a_transfer_takes_it(
     store: Path, pretrained: Path, tmp_path: Path, complaint: Complaint
 ) -> None:
