@@ -32,6 +32,7 @@ from typing import Any
 
 import torch
 from ncc import WINDOW, images, losses
+from step import whole_step
 
 from gvsl.backbones import UNet3D
 from gvsl.cli.pretrain import pretrain_options
@@ -122,16 +123,7 @@ def time_step(method: Method, batch: PairBatch, precision: str, compiled: bool, 
         torch._dynamo.reset()  # else another size makes the shapes dynamic
         method.backbone.compile()
     optimiser = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=1e-4, fused=True)
-    generator = torch.Generator(device).manual_seed(0)
-
-    def step() -> None:
-        optimiser.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            loss = method.training_step(batch, generator)["loss"]
-        loss.backward()
-        optimiser.step()
-
-    return time_calls(step, device, repeats)
+    return time_calls(whole_step(method, optimiser, batch, precision), device, repeats)
 
 
 def time_calls(work: Callable[[], None], device: torch.device, repeats: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gvsl.backbones import BACKBONES, BackboneSettings, UNet3D, build_backbone, levels_for
 from gvsl.memory import keep_freed_memory
-from gvsl.methods import GVSL
+from gvsl.methods import GVSL, Method
 from gvsl.records import environment, utc_now
 from gvsl.settings.backbones import BackboneName
 from gvsl.training.module import channels_last
@@ -174,7 +174,15 @@ def prepared(precision: str, options: argparse.Namespace, device: torch.device) 
     method = GVSL(UNet3D(width=options.width))
     method.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(method.parameters(), lr=1e-4, fused=True)
-    batch, generator = pair(options.size, options.batch_size, device), torch.Generator(device).manual_seed(0)
+    return whole_step(method, optimiser, pair(options.size, options.batch_size, device), precision)
+
+
+def whole_step(
+    method: Method, optimiser: torch.optim.Optimizer, batch: PairBatch, precision: str
+) -> Callable[[], None]:
+    """Return a function that takes a step of a method on a batch."""
+    device = batch.moving.device
+    generator = torch.Generator(device).manual_seed(0)
 
     def step() -> None:
         optimiser.zero_grad()

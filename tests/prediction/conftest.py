@@ -3,10 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gvsl.backbones import UNet3D, UNet3DSettings
-from gvsl.data import DataSettings
+from gvsl.backbones import UNet3D
 from gvsl.store import Store
-from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings, pretrain
 from gvsl.transfer import (
     ClassificationNetwork,
     ClusterSettings,
@@ -16,6 +14,8 @@ from gvsl.transfer import (
     save_adapted,
 )
 from gvsl.transfer.weights import CLASSIFIER_CONFIG, segmenter_config
+
+from ..matcher import train_matcher
 
 
 @pytest.fixture(scope="session")
@@ -68,12 +68,4 @@ def classifier(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def matcher(phantom_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pre-training of two steps; with `start` none, its network decides nothing."""
-    out = tmp_path_factory.mktemp("matcher") / "run"
-    settings = PretrainSettings(
-        backbone=UNet3DSettings(width=8, levels=3),
-        data=DataSettings(batch_size=1, crop=(16, 16, 16), workers=0),
-        optimiser=OptimiserSettings(learning_rate=1e-3, schedule="constant", warmup_steps=0),
-        trainer=TrainerSettings(max_steps=2, device="cpu", checkpoint_every=2, log_every=1),
-    )
-    pretrain(phantom_store, out, settings)
-    return out
+    return train_matcher(phantom_store, tmp_path_factory.mktemp("matcher") / "run", levels=3, steps=2)

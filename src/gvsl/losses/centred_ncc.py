@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gvsl.losses.correlation_terms import Moments, correlation_terms
+from gvsl.losses.correlation_terms import Moments, gradients, keep_terms
 
 AXES = (4, 3, 2)
 
@@ -25,33 +25,20 @@ class CentredCorrelation(torch.autograd.Function):
     def forward(
         ctx: Any, fixed: Tensor, warped: Tensor, window: int, eps: float, balance: float | None, weight: Tensor | None
     ) -> Tensor:
-        moments = centred_moments(fixed, warped, window)
-        similarity, by_covariance, by_fixed, by_warped = correlation_terms(moments, eps, balance, weight)
-        ctx.window = window
-        ctx.save_for_backward(
-            fixed, warped, moments.fixed_mean, moments.warped_mean, by_covariance, by_fixed, by_warped
-        )
-        return similarity
+        return keep_terms(ctx, fixed, warped, centred_moments(fixed, warped, window), window, eps, balance, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
-        fixed, warped, fixed_mean, warped_mean, by_covariance, by_fixed, by_warped = ctx.saved_tensors
-
-        def towards(image: Tensor, mean: Tensor, other: Tensor, other_mean: Tensor, by_variance: Tensor) -> Tensor:
+        def towards(
+            image: Tensor, mean: Tensor, other: Tensor, other_mean: Tensor, by_covariance: Tensor, by_variance: Tensor
+        ) -> Tensor:
             pull = _Pull(by_covariance, by_variance, torch.addcmul(by_covariance * other_mean, by_variance, mean))
             for axis in AXES:
                 pull = _gathered(pull, image, other, axis, ctx.window)
             return pull.towards_means.mul_(-gradient)
 
-        return (
-            towards(fixed, fixed_mean, warped, warped_mean, by_fixed) if ctx.needs_input_grad[0] else None,
-            towards(warped, warped_mean, fixed, fixed_mean, by_warped) if ctx.needs_input_grad[1] else None,
-            None,
-            None,
-            None,
-            None,
-        )
+        return gradients(ctx, towards)
 
 
 def centred_moments(fixed: Tensor, warped: Tensor, window: int) -> Moments:

@@ -1,6 +1,7 @@
 """Weighted mean of the squared correlation, and its derivatives by each window's covariance and variances."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,3 +51,35 @@ def correlation_terms(moments: Moments, eps: float, balance: float | None, weigh
     else:
         by_fixed, by_warped = by_product * warped_variance, by_product * fixed_variance
     return CorrelationTerms(similarity, by_covariance, by_fixed, by_warped)
+
+
+def keep_terms(
+    ctx: Any,
+    fixed: Tensor,
+    warped: Tensor,
+    moments: Moments,
+    window: int,
+    eps: float,
+    balance: float | None,
+    weight: Tensor | None,
+) -> Tensor:
+    """Return the weighted mean of the squared correlation, and keep what `gradients` needs: the end of a forward."""
+    similarity, *derivatives = correlation_terms(moments, eps, balance, weight)
+    ctx.window = window
+    ctx.save_for_backward(fixed, warped, moments.fixed_mean, moments.warped_mean, *derivatives)
+    return similarity
+
+
+Towards = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Returns an image's gradient from it and its mean, the other's, and the derivatives by covariance and variance."""
+
+
+def gradients(ctx: Any, towards: Towards) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+    """Return the gradients of both images and of what `keep_terms` takes besides: the end of a backward."""
+    fixed, warped, fixed_mean, warped_mean, by_covariance, by_fixed, by_warped = ctx.saved_tensors
+    one, other = (fixed, fixed_mean), (warped, warped_mean)
+    return (
+        towards(*one, *other, by_covariance, by_fixed) if ctx.needs_input_grad[0] else None,
+        towards(*other, *one, by_covariance, by_warped) if ctx.needs_input_grad[1] else None,
+        *(None, None, None, None),
+    )

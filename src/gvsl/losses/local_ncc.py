@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gvsl.losses.centred_ncc import CentredCorrelation, centred_moments
-from gvsl.losses.correlation_terms import Moments, correlation_terms
+from gvsl.losses.correlation_terms import Moments, gradients, keep_terms
 
 WINDOW = 9
 """Side of the window in voxels. The paper does not state it; 9 is the published code's and the field's usual value."""
@@ -132,33 +132,20 @@ class _MeanSquaredCorrelation(torch.autograd.Function):
         # Centring has no effect in exact arithmetic, and keeps the squares small in floating point.
         fixed = fixed - fixed.mean(dim=(2, 3, 4), keepdim=True)
         warped = warped - warped.mean(dim=(2, 3, 4), keepdim=True)
-        moments = _moments(fixed, warped, window)
-        similarity, by_covariance, by_fixed, by_warped = correlation_terms(moments, eps, balance, weight)
-        ctx.window = window
-        ctx.save_for_backward(
-            fixed, warped, moments.fixed_mean, moments.warped_mean, by_covariance, by_fixed, by_warped
-        )
-        return similarity
+        return keep_terms(ctx, fixed, warped, _moments(fixed, warped, window), window, eps, balance, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
-        fixed, warped, fixed_mean, warped_mean, by_covariance, by_fixed, by_warped = ctx.saved_tensors
-        covariance_sum = box_sum(by_covariance, ctx.window)
-
-        def towards(image: Tensor, mean: Tensor, other: Tensor, other_mean: Tensor, by_variance: Tensor) -> Tensor:
+        def towards(
+            image: Tensor, mean: Tensor, other: Tensor, other_mean: Tensor, by_covariance: Tensor, by_variance: Tensor
+        ) -> Tensor:
             constant = box_sum(torch.addcmul(by_covariance * other_mean, by_variance, mean), ctx.window)
-            slope = torch.addcmul(other * covariance_sum, image, box_sum(by_variance, ctx.window))
+            slope = other * box_sum(by_covariance, ctx.window)
+            slope = torch.addcmul(slope, image, box_sum(by_variance, ctx.window))
             return slope.sub_(constant).mul_(gradient)
 
-        return (
-            towards(fixed, fixed_mean, warped, warped_mean, by_fixed) if ctx.needs_input_grad[0] else None,
-            towards(warped, warped_mean, fixed, fixed_mean, by_warped) if ctx.needs_input_grad[1] else None,
-            None,
-            None,
-            None,
-            None,
-        )
+        return gradients(ctx, towards)
 
 
 def _moments(fixed: Tensor, warped: Tensor, window: int) -> Moments:
