@@ -61,5 +61,6 @@ def pixel_while(page: Any, state: dict[str, str], role: str, plane: str, share_x
 
 def choose(page: Any, run: str) -> None:
     page.select_option(".viewer select", label=run)
+    page.wait_for_function("run => document.querySelector('.viewer').dataset.run === run", arg=run)
     page.wait_for_function("run => document.querySelector('.viewer select').value === run", arg=run)
     page.wait_for_selector(".viewer canvas")

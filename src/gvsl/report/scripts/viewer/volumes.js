@@ -8,6 +8,7 @@ const root = document.querySelector(".viewer");
 const entries = root ? JSON.parse(document.getElementById("volumes").textContent) : [];
 const options = { view: "fixed", grid: true, truth: true, carried: true, fill: 0.5 };
 let entry = null;
+let opening = null; // the number of the entry that was asked for last
 let arrays = {};
 let at = [0, 0, 0]; // the voxel of the cross
 let panes = [];
@@ -22,10 +23,12 @@ async function unpack(text, type) {
 async function open(number) {
   const next = entries[number];
   const loaded = {};
+  opening = number;
   for (const [name, { shape, type }] of Object.entries(next.arrays)) {
     const text = document.getElementById(`volume-${number}-${name}`).textContent;
     loaded[name] = { data: await unpack(text, type), shape };
   }
+  if (opening !== number) return; // another was chosen meanwhile
   const rgb = (hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
   next.colours = new Map(next.labels.map((label) => [label.value, rgb(label.colour)]));
   entry = next;
@@ -33,6 +36,7 @@ async function open(number) {
   at = centre();
   build(number);
   draw();
+  root.dataset.run = entry.run;
 }
 
 /** The centre of the truth, or of the volume if there is none. */
