@@ -43,7 +43,6 @@ class CarriedMaps:
         settings: PropagationSettings,
         *,
         truth: Truth | None = None,
-        templates: Sequence[Atlas] = (),
         listed: bool = False,
     ) -> None:
         """Check labels.json, if there is one.
@@ -56,14 +55,15 @@ class CarriedMaps:
             folder: to write into.
             settings: of `carry`.
             truth: returns the true labels of an id, to score the carried ones; None if there are none.
-            templates: further voters, of which none votes on itself.
             listed: the folder's ledger lists results, so that its table is an earlier call's.
 
         Raises:
             UserError: labels.json names other structures, or propagated.csv is no earlier call's.
         """
         self.method, self.atlases, self.labels, self.folder, self.settings = method, atlases, labels, folder, settings
-        self.targets, self.truth, self.templates = targets, truth, templates
+        self.targets, self.truth = targets, truth
+        self.templates: Sequence[Atlas] = ()
+        """Further voters, of which none votes on itself."""
         check_label_names(folder, labels)
         table = folder / TABLE_NAME
         if table.exists() and not listed:

@@ -115,9 +115,10 @@ def propagate(
             out,
             settings,
             truth=truth,
-            templates=_templates(method, moved, unlabelled, [known[case] for case in ids], settings),
             listed=bool(ledger.images),
         )
+        if any(not results.has(name) for image in targets.images for name in results.names(image)):
+            results.templates = _templates(method, moved, unlabelled, [known[case] for case in ids], settings)
         return Propagated(write_results(results, ledger, targets, out, tell), atlases)
 
 
