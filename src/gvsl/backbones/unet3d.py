@@ -53,15 +53,7 @@ class UNet3D(Backbone):
         )
 
     def forward(self, image: Tensor) -> Features:
-        """Compute the features of volumes of any size of at least one voxel a side.
-
-        Args:
-            image: (B, in_channels, D, H, W).
-
-        Returns:
-            `global_`, (B, global_channels, d, h, w) with d = ceil(D / 2^(levels - 1)), and `local`,
-            (B, local_channels, D, H, W).
-        """
+        """Compute the features, see `Backbone.forward`; sides of one voxel are taken too."""
         skips, bottleneck = self._encode(image)
         local = bottleneck
         for level, skip in zip(self.decoder, reversed(skips), strict=True):
@@ -70,7 +62,7 @@ class UNet3D(Backbone):
         return Features(bottleneck, local)
 
     def encode(self, image: Tensor) -> Tensor:
-        """Compute the global features only, without the decoder: (B, C, D, H, W) to (B, global_channels, d, h, w)."""
+        """Compute the global features only, see `Backbone.encode`."""
         return self._encode(image)[1]
 
     def _encode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
