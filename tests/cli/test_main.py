@@ -15,6 +15,7 @@ import gvsl
 from gvsl.cli import COMMANDS, main
 from gvsl.datasets import DATASETS
 from gvsl.datasets.tasks import TASKS
+from gvsl.errors import UserError
 from gvsl.methods import METHODS
 from gvsl.phantom.cohort import ANATOMIES
 from gvsl.settings.names import DATASET_NAMES, PHANTOM_NAMES, TASK_SUMMARIES
@@ -146,6 +147,22 @@ def test_sigterm_stops_as_ctrl_c_does(tmp_path: Path) -> None:
     assert running.communicate(timeout=60)[1].endswith("gvsl: stopped\n")
     assert running.returncode == 130
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_is_no_fault_of_the_file_that_was_being_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A library that is interrupted in C code may raise an error of its own."""
+
+    def interrupted(argv: list[str]) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise UserError("weights can't be read") from None
+
+    monkeypatch.setitem(COMMANDS, "inspect", interrupted)
+    assert main(["inspect", "store"]) == 130
+    assert capsys.readouterr().err == "gvsl: stopped\n"
 
 
 def test_a_terminal_of_ascii_and_a_closed_output_are_no_faults(tmp_path: Path) -> None:

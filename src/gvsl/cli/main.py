@@ -99,18 +99,29 @@ def _exit_code(argv: Sequence[str] | None) -> int:
 
 @contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Stop as after Ctrl-C when a scheduler ends the job; further requests don't disturb the clean-up."""
+    """Stop as after Ctrl-C when a scheduler ends the job; further requests don't disturb the clean-up.
+
+    Raises:
+        KeyboardInterrupt: SIGTERM came, also where a library took the interruption for a fault of what it read.
+    """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
 
+    stopped = threading.Event()
+
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        stopped.set()
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except Exception as error:
+        if stopped.is_set():
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
