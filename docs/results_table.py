@@ -1,6 +1,7 @@
-"""The tables of docs/results.md from run records alone: python docs/results_table.py [docs/records] [docs/results.md].
+"""The tables of the result pages from run records alone: python docs/results_table.py [docs/records] [docs].
 
-Each is written anew between two comments of its name in the page.
+Each is written anew between two comments of its name in its page: those on equal terms, from `records/rows`, in
+results.md, and those of earlier settings, from all other records, in earlier_results.md.
 """
 
 import re
@@ -24,6 +25,7 @@ from gvsl.report.table1.cell_scores import holm, p_value, scores_of
 Scores = NDArray[np.float64]
 MATCHING = ("ncc_identity", "ncc_affine", "ncc", "dice_before", "dice_after", "folded")
 ROWS = "validation DSC | test DSC | to scratch | cases ahead | p against `gvsl`"
+ROWS_FOLDER = "rows"
 OTHER_STEPS = re.compile(rf"{OURS} \((\d+) steps\)")
 """The arm of GVSL with another length of pre-training."""
 
@@ -235,33 +237,54 @@ def write_sections(page: Path, sections: Mapping[str, Sequence[str]]) -> None:
     write_text(page, text)
 
 
-def main(records: Path, page: Path) -> None:
+def main(records: Path, pages: Path) -> None:
     """Write every table."""
     runs = read_runs([records])
+    rows = [run for run in runs if ROWS_FOLDER in run.folder.parts]
+    write_sections(pages / "results.md", row_sections(rows))
+    write_sections(pages / "earlier_results.md", earlier_sections([run for run in runs if run not in rows]))
+
+
+def row_sections(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Return the tables of all methods on equal terms."""
+    linear, _ = segmentation_groups(runs)
+    return {"rows": all_methods(linear, speed=False)}
+
+
+def earlier_sections(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Return the tables of the settings of before 2026-11-27."""
     pretrained = [run for run in runs if run.record.kind == "pretrain"]
     usual = [run for run in pretrained if "settings" not in run.folder.parts]
+    linear, tuned = segmentation_groups(runs)
+    of_most_labels = [list({group.store: group for group in part}.values()) for part in (linear, tuned)]
+    few = [run for run in runs if "few" in run.folder.parts]
+    also_elsewhere = [group for group in linear if any("few" not in run.folder.parts for run in group.runs)]
+    return {
+        "matching": matching_table(run for run in usual if run.record.config["method"] == OURS),
+        "linear": labels_table(also_elsewhere, min(map(_steps, usual))),
+        "methods": all_methods(of_most_labels[0], speed=False),
+        "finetuned": all_methods(of_most_labels[1], speed=True),
+        "settings": settings_table(of_most_labels[0], pretrained),
+        "few": few_labels_table(groups(few)),
+    }
+
+
+def segmentation_groups(runs: Sequence[Run]) -> tuple[list[Group], list[Group]]:
+    """Return the groups of linear and of fine-tuned segmentation runs, by store and number of labels."""
     found = sorted(groups(runs), key=lambda group: (group.store, group.labels or 0))
     linear, tuned = (
         [group for group in found if (group.protocol, group.metric) == (protocol, "DSC")]
         for protocol in ("linear", "finetune")
     )
-    all_linear, all_tuned = ({group.store: group for group in part} for part in (linear, tuned))  # of most labels
-    methods = [line for group in all_linear.values() for line in (*methods_table(group, speed=False), "")]
-    finetuned = [line for group in all_tuned.values() for line in (*methods_table(group, speed=True), "")]
-    few = [run for run in runs if "few" in run.folder.parts]
-    also_elsewhere = [group for group in linear if any("few" not in run.folder.parts for run in group.runs)]
-    sections = {
-        "matching": matching_table(run for run in usual if run.record.config["method"] == OURS),
-        "linear": labels_table(also_elsewhere, min(map(_steps, usual))),
-        "methods": methods[:-1],
-        "finetuned": finetuned[:-1],
-        "settings": settings_table(list(all_linear.values()), pretrained),
-        "few": few_labels_table(groups(few)),
-    }
-    write_sections(page, sections)
+    return linear, tuned
+
+
+def all_methods(found: Sequence[Group], *, speed: bool) -> list[str]:
+    """Return the tables of all methods of each group, with an empty line between two."""
+    return [line for group in found for line in (*methods_table(group, speed=speed), "")][:-1]
 
 
 if __name__ == "__main__":
     here = Path(__file__).parent
     given = [Path(word) for word in sys.argv[1:]]
-    main(*given, *(here / "records", here / "results.md")[len(given) :])
+    main(*given, *(here / "records", here)[len(given) :])

@@ -152,7 +152,7 @@ def test_differences_are_those_of_the_results_page(
     mean, ahead, cases = plainly(store, name, mode, labels, 2400 if variant else 600)
     assert gap.mean == pytest.approx(mean)
     assert (gap.cases_ahead, gap.cases) == (ahead, cases)
-    page = (RECORDS.parent / "results.md").read_text(encoding="utf-8")
+    page = (RECORDS.parent / "earlier_results.md").read_text(encoding="utf-8")
     assert f"{gap.mean:+.3f} ± {gap.over_cases:.3f} | {ahead} of {cases}" in page
 
 

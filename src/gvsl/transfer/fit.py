@@ -161,7 +161,7 @@ def fit_lbfgs(
     """Train a head on frozen features by L-BFGS on all examples at once; leave it with the best weights.
 
     A linear probe compares features, not how far a learning rate gets on them: with Adam, heads on trained features
-    still improved after 2,000 steps where those on random features had converged (docs/results.md).
+    still improved after 2,000 steps where those on random features had converged (docs/earlier_results.md).
 
     Args:
         monitor: the network, whose head is standardised and may be whitened, and its validation, with the settings:
