@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,8 +15,7 @@ REACH = 2.5
 
 
 MATRIX_SIDE = 64
-"""Longest side in voxels along which a CPU smooths by a product with a matrix: there, less than half of the time of a
-convolution."""
+"""Longest side in voxels that `smoother` smooths by products with matrices, in half of the time of convolutions."""
 
 
 def gaussian_smooth(volumes: Tensor, sigma: float) -> Tensor:
@@ -36,41 +36,51 @@ def gaussian_smooth(volumes: Tensor, sigma: float) -> Tensor:
     >>> bool(gaussian_smooth(torch.ones(1, 1, 3, 3, 3), 1.0).allclose(torch.ones(1)))
     True
     """
-    return smoother(volumes, sigma)(volumes)
+    if sigma == 0:
+        return volumes
+    smoothed = volumes.to(torch.promote_types(volumes.dtype, torch.float32))
+    kernel = _kernel(smoothed, sigma)
+    with torch.autocast(smoothed.device.type, enabled=False):
+        for axis in range(3):
+            smoothed = _by_convolution(smoothed, kernel, axis)
+    return smoothed
 
 
 def smoother(like: Tensor, sigma: float) -> Callable[[Tensor], Tensor]:
-    """Return `gaussian_smooth` for volumes of one shape, type and device, for those who smooth often.
+    """Return `gaussian_smooth` for those who smooth many times; equal within rounding, by which constants vary too.
 
     Args:
-        like: (B, C, D, H, W).
+        like: (B, C, D, H, W), a volume of the shape, the type and the device of those to smooth.
         sigma: standard deviation in voxels; 0 returns the volumes as they are.
 
     Raises:
         ValueError: sigma is negative.
     """
-    if sigma < 0:
-        raise ValueError(f"sigma is {sigma:g} voxels: give 0 or more")
-    if sigma == 0:
-        return lambda volumes: volumes
-    dtype, half = torch.promote_types(like.dtype, torch.float32), math.ceil(REACH * sigma)
-    kernel = torch.exp(-torch.arange(-half, half + 1, dtype=dtype, device=like.device).square() / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
     sides = spatial_shape(like)
-    small = {side for side in sides if like.device.type == "cpu" and side <= MATRIX_SIDE}
-    matrices = {side: _matrix(side, kernel) for side in small}
+    if sigma == 0 or like.device.type != "cpu" or max(sides) > MATRIX_SIDE:
+        return partial(gaussian_smooth, sigma=sigma)
+    kernel = _kernel(like.to(torch.promote_types(like.dtype, torch.float32)), sigma)
+    by_side = {side: _matrix(side, kernel) for side in set(sides)}
+    matrices = [by_side[side] for side in sides]
 
     def smooth(volumes: Tensor) -> Tensor:
-        smoothed = volumes.to(dtype)
-        with torch.autocast(smoothed.device.type, enabled=False):
-            for axis, side in enumerate(sides):
-                if side in matrices:
-                    smoothed = _by_matrix(smoothed, matrices[side], axis)
-                else:
-                    smoothed = _by_convolution(smoothed, kernel, axis)
+        smoothed = volumes.to(kernel.dtype)
+        with torch.autocast("cpu", enabled=False):
+            for axis, matrix in enumerate(matrices):
+                smoothed = _by_matrix(smoothed, matrix, axis)
         return smoothed
 
     return smooth
+
+
+def _kernel(like: Tensor, sigma: float) -> Tensor:
+    """Return a Gaussian kernel of the type and on the device of a volume; ValueError if its width is negative."""
+    if sigma < 0:
+        raise ValueError(f"sigma is {sigma:g} voxels: give 0 or more")
+    half = math.ceil(REACH * sigma)
+    places = torch.arange(-half, half + 1, dtype=like.dtype, device=like.device)
+    kernel = torch.exp(-places.square() / (2 * sigma**2))
+    return kernel / kernel.sum()
 
 
 def _by_convolution(volumes: Tensor, kernel: Tensor, axis: int) -> Tensor:

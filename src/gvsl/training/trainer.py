@@ -14,8 +14,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
-from torch.multiprocessing import ProcessExitedException
-from torch.multiprocessing.spawn import ProcessException
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 from torch.utils.data import DataLoader
 
 from gvsl.data import PairStream, pair_loader, read_crop
