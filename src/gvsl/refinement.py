@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gvsl.geometry import compose, gaussian_smooth, resize_dvf, spatial_shape, warp
+from gvsl.geometry import compose, gaussian_smooth, resize_dvf, smoother, spatial_shape, warp
 from gvsl.losses import local_ncc_loss
 from gvsl.settings.refinement import RefinementSettings as RefinementSettings
 
@@ -81,15 +81,15 @@ def _shrink(images: Tensor, factor: int) -> Tensor:
 def _climb(change: Tensor, moving: Tensor, fixed: Tensor, steps: int, settings: RefinementSettings) -> Tensor:
     """Take the steps of one resolution."""
     mean, squares = torch.zeros_like(change), torch.zeros_like(change)
+    smooth_update, smooth_field = (smoother(change, sigma) for sigma in (settings.update_sigma, settings.field_sigma))
     for step in range(steps):
-        gradient = gaussian_smooth(_gradient(change, moving, fixed, settings), settings.update_sigma)
+        gradient = smooth_update(_gradient(change, moving, fixed, settings))
         mean.lerp_(gradient, 1 - MOMENTUM)
         squares.lerp_(gradient.square(), 1 - SECOND_MOMENTUM)
         length = (squares.sum(dim=1, keepdim=True) / (1 - SECOND_MOMENTUM ** (step + 1))).sqrt()
         direction = mean / (1 - MOMENTUM ** (step + 1)) / (length + DAMPING)
         size = settings.step * (1 - (1 - LAST_STEP) * step / steps)
-        change = compose(change, -size * gaussian_smooth(direction, settings.update_sigma))
-        change = gaussian_smooth(change, settings.field_sigma)
+        change = smooth_field(compose(change, -size * smooth_update(direction)))
     return change
 
 

@@ -10,6 +10,7 @@ from gvsl.records.comparability import (
     changes,
     deciding,
     differences,
+    drew_by_process,
     labels_of,
     without_moot,
 )
@@ -134,6 +135,24 @@ def test_a_change_names_the_setting_and_both_values() -> None:
     assert str(change) == "a.b 1, now 2"
     (change,) = changes({}, {"new": 3}, {})
     assert str(change) == f"new {NOT_RECORDED}, now 3"
+
+
+def test_a_step_may_be_shared_out_to_other_processes_where_volumes_count_alone() -> None:
+    def config(pairs: int, devices: int, nodes: int) -> dict[str, Any]:
+        return {"data": {"batch_size": pairs}, "trainer": {"devices": devices, "nodes": nodes}}
+
+    assert changes(config(1, 2, 4), config(4, 2, 1), {}, by_volume=True) == []
+    assert [change.name for change in changes(config(1, 2, 1), config(2, 1, 1), {})] == [
+        *("data.batch_size", "trainer.devices"),
+    ]
+    (change,) = changes(config(2, 4, 1), config(2, 3, 1), {}, by_volume=True)
+    assert str(change) == "trainer.devices 4, now 3"
+
+
+def test_runs_whose_processes_drew_for_themselves_are_known() -> None:
+    assert drew_by_process({"data": {"batch_size": 2}, "trainer": {"devices": 2}})
+    assert not drew_by_process({"trainer": {"devices": 1}})
+    assert not drew_by_process({"trainer": {"devices": 2, "nodes": 1}})
 
 
 def test_the_effects_of_earlier_records_are_those_of_today() -> None:

@@ -102,6 +102,12 @@ def test_a_store_by_url_is_the_store(served: tuple[Path, Network, Path], phantom
     assert verify(store).damaged == []
 
 
+def test_a_table_that_came_damaged_is_copied_again(served: tuple[Path, Network, Path], phantom_store: Store) -> None:
+    table = Store.open(served[0]).path / "cases.jsonl"
+    table.write_bytes(table.read_bytes()[:-9])
+    assert list(Store.open(served[0]).cases) == list(phantom_store.cases)
+
+
 def test_processes_that_read_copy_too(served: tuple[Path, Network, Path], phantom_store: Store) -> None:
     settings = DataSettings(batch_size=1, crop=(16, 16, 16), workers=1)
     found, expected = (
@@ -162,6 +168,43 @@ def test_what_comes_is_not_trusted(served: tuple[Path, Network, Path], phantom_s
     (folder / "cases.jsonl").write_bytes(b"{}\n")
     shutil.rmtree(store.path)
     assert "cases.jsonl is broken or was changed" in refusal(lambda: Store.open(url))
+
+
+def test_what_is_swapped_or_cut_once_is_told_and_copied_once_more(
+    served: tuple[Path, Network, Path],
+    phantom_store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    url, network, folder = served
+    store = Store.open(url)
+    first, second, third = list(store.cases)[:3]
+    plain = remote.fetch
+
+    def fetch_once(stored: bytes) -> None:
+        """Let the next file come with other bytes, as from a proxy that mixes up or cuts what it holds."""
+
+        def fetch(address: str, path: Path, most: int) -> None:
+            plain(address, path, most)
+            path.write_bytes(stored)
+            monkeypatch.setattr(remote, "fetch", plain)
+
+        monkeypatch.setattr(remote, "fetch", fetch)
+
+    fetch_once(image_path(folder, second).read_bytes())  # whole, but another's
+    assert np.array_equal(store.image(first), phantom_store.image(first))
+    told = capsys.readouterr().err
+    assert f"/images/{first}.b2nd" in told and "don't have the hash" in told and "copying it once more" in told
+    fetch_once(image_path(folder, second).read_bytes()[:-9])
+    assert np.array_equal(store.image(second), phantom_store.image(second))
+    assert f"/images/{second}.b2nd can't be read" in capsys.readouterr().err
+    shutil.copy(image_path(folder, first), image_path(folder, third))  # and stays so
+    assert "don't have the hash in the store's table" in refusal(lambda: store.image(third))
+    assert not image_path(store.path, third).exists()
+    network.asked.clear()
+    for case in (first, second):
+        store.label(case)
+    assert network.asked == []  # it came with its image, since the hash is over both
 
 
 # --- an object store --------------------------------------------------------------------------------------------------

@@ -194,10 +194,38 @@ def test_only_a_stopped_run_with_the_same_settings_is_resumed(
     begun = read_record(stopped)
     write_record(replace(begun, store={"name": "another", "hash": "0" * 64}), stopped)
     assert f"was begun with store 000000, now {phantom_store.hash[:6]}" in refusal(stopped, tiny)
+    trainer = {name: value for name, value in begun.config["trainer"].items() if name != "nodes"}
+    write_record(replace(begun, config=begun.config | {"trainer": trainer | {"devices": 2}}), stopped)
+    assert "was begun in several processes by an earlier gvsl" in refusal(stopped, tiny)
     write_record(begun, stopped)
     shutil.rmtree(stopped / "checkpoints")
     assert "to resume from; remove" in refusal(stopped, tiny)
     assert read_record(stopped).status == "failed"
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_goes_on_in_one_with_the_pairs_of_both(
+    phantom_store: Store,
+    tiny: PretrainSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    both = replace(tiny, data=replace(tiny.data, batch_size=2))
+    pretrain(phantom_store, tmp_path / "whole", both)
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setitem(METHODS, "gvsl", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(phantom_store, out, both)
+    begun = read_record(out)  # as two processes would have left it
+    shared = {"data": begun.config["data"] | {"batch_size": 1}, "trainer": begun.config["trainer"] | {"devices": 2}}
+    write_record(replace(begun, config=begun.config | shared), out)
+    with pytest.raises(UserError, match=r"trainer\.devices 2, now 1"):
+        pretrain(phantom_store, out, tiny, resume=True)
+    pretrain(phantom_store, out, both, resume=True)
+    assert "data.batch_size 1, now 2; trainer.devices 2, now 1: the same pairs a step" in capsys.readouterr().err
+    assert same(out, tmp_path / "whole")
 
 
 def test_a_run_that_fails_says_so_and_passes_the_error_on(

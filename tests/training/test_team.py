@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from safetensors.torch import load_file
 
 from gvsl.augment import SpatialSettings
@@ -22,7 +21,7 @@ from gvsl.settings.methods import PRETEXTS
 from gvsl.settings.pretrain import TrainerSettings
 from gvsl.store import Store
 from gvsl.training.metrics_logger import read_curves
-from gvsl.training.team import LOST, Team, joined, told_if_lost
+from gvsl.training.team import LOST, joined, told_if_lost
 from gvsl.types import PairBatch
 
 MOVED = SpatialSettings(rate=1.0)
@@ -36,6 +35,7 @@ SHARED: dict[str, tuple[str, object]] = {
     "boxes": ("gvsl", GVSLSettings(spatial=MOVED, damage="boxes")),
     "models-genesis": ("models-genesis", PRETEXTS["models-genesis"].settings),
     "denoising": ("denoising", PRETEXTS["denoising"].settings),
+    "inpainting": ("inpainting", PRETEXTS["inpainting"].settings),
     "rotation": ("rotation", PRETEXTS["rotation"].settings),
 }
 
@@ -45,6 +45,7 @@ def test_a_batch_has_the_same_loss_however_it_is_shared_out(name: str) -> None:
     torch.manual_seed(0)
     method, settings = SHARED[name]
     trained: Method = METHODS[method](UNet3D(width=8, levels=2, in_channels=2), settings).double()
+    assert trained.by_volume
     for parameter in trained.parameters():  # heads begin with zeros
         torch.nn.init.normal_(parameter, std=0.1)
     moving, fixed = torch.rand(2, 4, 2, 12, 12, 12, dtype=torch.float64)
@@ -82,13 +83,12 @@ def test_processes_and_settings_that_disagree_are_refused(
 
 
 def test_a_lost_process_is_told_apart_from_a_lost_reader_and_from_other_errors() -> None:
-    team = Team(LightningEnvironment(), rank=0, world=2)
-    with pytest.raises(UserError, match="another of the run's 2 processes"), told_if_lost(team):
+    with pytest.raises(UserError, match="another of the run's 2 processes"), told_if_lost(2):
         raise RuntimeError("Connection reset by peer")
     for other in ("DataLoader timed out after 300 seconds", "mat1 and mat2 shapes cannot be multiplied"):
-        with pytest.raises(RuntimeError, match=other), told_if_lost(team):
+        with pytest.raises(RuntimeError, match=other), told_if_lost(2):
             raise RuntimeError(other)
-    with pytest.raises(RuntimeError, match="reset"), told_if_lost(Team(LightningEnvironment())):
+    with pytest.raises(RuntimeError, match="reset"), told_if_lost(1):
         raise RuntimeError("Connection reset by peer")
 
 
@@ -161,6 +161,15 @@ def await_checkpoint(out: Path) -> None:
         time.sleep(0.05)
 
 
+def children(process: int) -> list[int]:
+    """Return the ids of the processes that one has started."""
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text("ascii").split()]
+
+
+def command_line(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()
+
+
 def same_runs(one: Path, other: Path) -> bool:
     first, second = (load_file(run / "weights" / "model.safetensors") for run in (one, other))
     equal = all(torch.equal(first[name], second[name]) for name in first)
@@ -222,14 +231,59 @@ def test_a_signal_to_one_node_stops_both_after_a_checkpoint(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("reached", ["the one that started them", "one of them"])
+def test_a_signal_to_one_of_the_processes_that_lightning_starts_stops_all(
+    reached: str, phantom_store: Store, tmp_path: Path
+) -> None:
+    out, words = tmp_path / "run", [sys.executable, "-m", "gvsl", *command(phantom_store, tmp_path / "run", 999)]
+    with subprocess.Popen(
+        [*words, "--trainer.devices", "2"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as running:
+        try:
+            await_checkpoint(out)
+            training = [child for child in children(running.pid) if b"spawn_main" in command_line(child)]
+            assert len(training) == 2
+            os.kill(running.pid if reached == "the one that started them" else training[1], signal.SIGTERM)
+            _, errors = running.communicate(timeout=START)
+        finally:
+            running.kill()  # else a failure would wait for all of its steps
+    assert running.returncode == 130
+    assert "SIGKILL" not in errors  # which torch sends after half a minute
+    assert [line for line in errors.splitlines() if "--resume" in line] == [
+        f"gvsl: stopped {out}: --resume continues it"
+    ]
+    assert "Traceback" not in errors
+    assert not any(Path(f"/proc/{child}").exists() for child in training)
+    assert (out / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.slow
+def test_fewer_processes_with_more_pairs_each_go_on_with_a_run(
+    undisturbed: Path, phantom_store: Store, tmp_path: Path
+) -> None:
+    out, port = tmp_path / "run", free_port()
+    both = [start(phantom_store, out, rank, port) for rank in range(2)]
+    await_checkpoint(out)
+    both[0].send_signal(signal.SIGTERM)
+    for process in both:
+        process.communicate(timeout=60)
+    alone = [sys.executable, "-m", "gvsl", *command(phantom_store, out), "--resume"]
+    refused = subprocess.run(alone, capture_output=True, text=True, timeout=START, check=False)
+    assert "was begun with trainer.nodes 2, now 1" in refused.stderr
+    done = subprocess.run([*alone, "--data.batch-size", "2"], capture_output=True, text=True, timeout=START, check=True)
+    assert "data.batch_size 1, now 2; trainer.nodes 2, now 1: the same pairs a step" in done.stderr
+    for row, expected in zip(read_curves(out / "curves.csv"), read_curves(undisturbed / "curves.csv"), strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+
+
+@pytest.mark.slow
 def test_torchrun_starts_both_again_after_one_has_died(undisturbed: Path, phantom_store: Store, tmp_path: Path) -> None:
     out = tmp_path / "run"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = [*launcher, "--max-restarts", "1", "-m", "gvsl", *command(phantom_store, out), "--trainer.devices", "2"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as running:
         await_checkpoint(out)
-        workers = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text(encoding="ascii").split()
-        os.kill(int(workers[-1]), signal.SIGKILL)
+        os.kill(children(running.pid)[-1], signal.SIGKILL)
         _, errors = running.communicate(timeout=START)
     assert running.returncode == 0, errors
     assert "started again" in errors

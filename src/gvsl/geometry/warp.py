@@ -67,10 +67,12 @@ def inside(dvf: Tensor, shape: tuple[int, int, int] | None = None) -> Tensor:
 def _sample(image: Tensor, grid: Tensor, mode: str, padding: str) -> Tensor:
     """Call `grid_sample` with the channels split over the CPU's threads; PyTorch itself only splits the batch."""
     batch, channels = image.shape[:2]
-    splits = torch.get_num_threads() if image.device.type == "cpu" else 1
+    # A compiled graph would break at the number of threads, which is no tensor.
+    threads = 1 if image.device.type != "cpu" or torch.compiler.is_compiling() else torch.get_num_threads()
+    splits = threads
     while channels % splits:
         splits -= 1
-    if splits == 1 or batch >= torch.get_num_threads():
+    if splits == 1 or batch >= threads:
         return functional.grid_sample(image, grid, mode, padding, ALIGN_CORNERS)
     split_image = image.reshape(batch * splits, channels // splits, *image.shape[2:])
     split_grid = grid.repeat_interleave(splits, dim=0)

@@ -58,6 +58,7 @@ class GVSL(Method):
         if settings.labels and not settings.labels_weight > 0:
             raise ValueError(f"labels_weight is {settings.labels_weight}: give more than 0, or no labels")
         self.labelled = settings.labels
+        self.by_volume = not settings.labels  # of which each process has a pair of its own
         if not settings.matching and not settings.restoration:
             raise ValueError("GVSL without matching and restoration has nothing to learn: switch one of them on")
         check_boxes(settings.boxes.smallest, settings.boxes.largest, settings.boxes.most_boxes)

@@ -29,6 +29,9 @@ class Method(nn.Module):
     """The parts of the backbone that the pretext trains; the others stay at their initialisation."""
     cubic: bool = False
     """True if the method requires cubic crops; the default crop is then a cube."""
+    by_volume: bool = False
+    """True if a batch's loss is a mean over its volumes or pairs, each on its own; so is then its gradient, however
+    many processes share the batch."""
     min_epoch_steps: int | None = None
     """Minimum number of steps between two calls of `start_epoch`; None if the method does not need them."""
 

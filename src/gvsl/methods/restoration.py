@@ -44,6 +44,7 @@ class Restoration(Method):
     """A backbone with a restoration head; a subclass defines the damage, and its settings have `spatial`."""
 
     logs = (LOSS, *RESTORATION_METRICS)
+    by_volume = True
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()

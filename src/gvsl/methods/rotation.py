@@ -27,6 +27,7 @@ class Rotation(EncoderMethod):
     """
 
     cubic = True
+    by_volume = True
     heads = ("classifier",)
     logs = (LOSS, LoggedMetric("accuracy", "Rotation accuracy", "higher"))
 

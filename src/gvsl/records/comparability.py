@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from math import prod
 from typing import Any, NamedTuple
 
 from gvsl.records.record import RunRecord
@@ -83,6 +84,8 @@ NETWORK = ("backbone.name", "backbone.blocks", "backbone.max_width")
 """Which network the backbone is, of pre-trainings and transfers; `ADDED_LATER` has what it was without a choice."""
 NODES = "trainer.nodes"
 """The number of machines of a pre-training."""
+SHARING = ("data.batch_size", "trainer.devices", NODES)
+"""Settings whose product is the number of pairs of a step: pairs in a process, processes on a machine, machines."""
 MATCHING = "pretext.matching"
 """A setting that all records of gvsl and its ablations have; the pretext settings of `ADDED_LATER` are theirs."""
 NOT_SETTINGS = (
@@ -106,15 +109,20 @@ class Change(NamedTuple):
         return f"{self.name} {_shorten(_text(self.earlier))}, now {_shorten(_text(self.now))}"
 
 
-def changes(earlier: Mapping[str, Any], now: Mapping[str, Any], effects: Mapping[str, str]) -> list[Change]:
+def changes(
+    earlier: Mapping[str, Any], now: Mapping[str, Any], effects: Mapping[str, str], *, by_volume: bool = False
+) -> list[Change]:
     """Return the differences between two configs that keep a run from being resumed, sorted by name.
 
     Args:
         earlier: of the run that was stopped, nested or flat.
         now: of the run that is to resume it, nested or flat.
         effects: of the settings (`gvsl.settings.effects_of`); those without effect on the result may differ.
+        by_volume: a step may be shared out to another number of processes, if it keeps its number of pairs.
     """
     before, after = (without_moot({**ADDED_LATER, **_plain(config)}) for config in (earlier, now))
+    if by_volume and _pairs_of_step(before) == _pairs_of_step(after):
+        after |= {name: before[name] for name in SHARING if name in before}
     return [
         Change(name, before.get(name, NOT_RECORDED), after.get(name, NOT_RECORDED))
         for name in sorted(before.keys() | after.keys())
@@ -159,6 +167,21 @@ def _before_they_existed(kind: str, recorded: Mapping[str, Any]) -> dict[str, An
     if MATCHING not in recorded:
         found = {name: value for name, value in found.items() if not name.startswith("pretext.")}
     return found
+
+
+def _pairs_of_step(settings: Mapping[str, Any]) -> int | None:
+    """Return the number of pairs of a step, by flat settings; None if one is no number."""
+    factors = [settings.get(name, 1) for name in SHARING]
+    return prod(factors) if all(isinstance(factor, int) for factor in factors) else None
+
+
+def drew_by_process(config: Mapping[str, Any]) -> bool:
+    """Return True for a pre-training in several processes by a gvsl of before there were nodes.
+
+    Each of its processes drew random numbers of its own.
+    """
+    found = _plain(config)
+    return NODES not in found and found.get("trainer.devices", 1) != 1
 
 
 def labels_of(record: RunRecord) -> int | None:

@@ -1,13 +1,14 @@
 """Arrays of a store: one Blosc2 file each, chunked for reading crops, with checksums."""
 
+import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,14 @@ BROKEN = (
     MemoryError,
 )
 """What Blosc2 raises for a damaged file."""
+
+
+class ArrayFile(NamedTuple):
+    """An array's file, and what it must hold."""
+
+    path: Path
+    shape: tuple[int, ...]
+    types: tuple[str, ...]
 
 
 class _DamagedError(Exception):
@@ -130,6 +139,18 @@ def read_array(
     if found.dtype == np.float16 and found.size and int((found.view(np.uint16) & 0x7FFF).max()) >= NOT_FINITE:
         raise UserError(f"{path} holds values that are not finite; prepare the store again")
     return found
+
+
+def voxel_hash(files: Iterable[ArrayFile]) -> str:
+    """Return the SHA-256, in hex, of the voxels of a case's arrays, image first, as the table of cases has it.
+
+    Raises:
+        UserError: one can't be read, as by `read_array`, which compares its checksums.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(read_array(file.path, file.shape, None, file.types).tobytes())
+    return digest.hexdigest()
 
 
 def has_checksums(path: Path) -> bool:

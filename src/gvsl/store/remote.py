@@ -1,20 +1,25 @@
-"""Stores by URL: their files are copied, whole, to a folder of this machine when they are first read."""
+"""Stores by URL: their files are copied, whole, to a folder of this machine when they are first read, and checked."""
 
 import hashlib
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gvsl.errors import UserError
 from gvsl.files import FULL, whole_file
-from gvsl.text import one_line
-
-T = TypeVar("T")
+from gvsl.io import Box
+from gvsl.store.arrays import ArrayFile, read_array, voxel_hash
+from gvsl.text import note, one_line
 
 PROTOCOLS = ("s3", "gs", "gcs", "hf", "http", "https")
 CACHE = "GVSL_CACHE"
@@ -36,6 +41,10 @@ REFUSED = (401, 403, 404, 410)
 """Answers over HTTP that say the same."""
 
 
+class DamagedCopyError(UserError):
+    """What came is not what the store's manifest says."""
+
+
 @dataclass(frozen=True)
 class RemoteFolder:
     """A folder by URL, and the folder of this machine that holds copies of its files."""
@@ -43,42 +52,67 @@ class RemoteFolder:
     url: str
     copies: Path
 
-    def fetched(self, path: Path, most: int) -> Path:
-        """Return a file of `copies`, copied now if it is not there yet.
-
-        Args:
-            path: in `copies`.
-            most: the most bytes that the file may have.
-
-        Raises:
-            UserError: it can't be read, with the URL.
-            OSError: the disk is full, or can't be written.
-        """
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as temporary:
-                fetch(self.address(path), temporary, most)
-        return path
-
     def address(self, path: Path) -> str:
         """Return the URL of a file of `copies`."""
         return "/".join([self.url, *(_quoted(self.url, part) for part in path.relative_to(self.copies).parts)])
 
-    def array(self, path: Path, shape: tuple[int, ...], size: int, read: Callable[[Path], T]) -> T:
-        """Read an array of a shape, `size` bytes a voxel; a copy that turns out to be damaged is made once more.
+    def array(self, files: Sequence[ArrayFile], mark: str, number: int, box: Box | None) -> NDArray[Any]:
+        """Read a box of one of a case's arrays, copied now if it is not there yet, or if its copy is damaged.
+
+        Args:
+            files: of the case, all of them, in `copies`.
+            mark: the hash of the case's voxels.
+            number: of the file to read.
+            box: as for `read_array`.
 
         Raises:
-            UserError: as `fetched`, or `read` refuses the second copy too.
+            UserError: as `bring`.
+            OSError: the disk is full, or can't be written.
         """
-        most = prod(shape) * size * 3 // 2 + SLACK
-        fresh = not path.is_file()
-        try:
-            return read(self.fetched(path, most))
-        except UserError as error:
-            path.unlink(missing_ok=True)
-            if fresh:
-                raise UserError(str(error).replace(str(path), self.address(path))) from None
-        return read(self.fetched(path, most))
+        path, shape, types = files[number]
+        if not self.bring(files, mark):  # copied before
+            try:
+                return read_array(path, shape, box, types)
+            except UserError:
+                path.unlink(missing_ok=True)
+            self.bring(files, mark)
+        return read_array(path, shape, box, types)
+
+    def bring(self, files: Sequence[ArrayFile], mark: str) -> bool:
+        """Copy a case's files that are missing, and check them; return True if any was.
+
+        The hash is over the voxels of image and label map, so both are copied. What is damaged is told and copied once
+        more, with what was there.
+
+        Raises:
+            UserError: they can't be read, or are damaged again, with the URL.
+        """
+        missing = [file for file in files if not file.path.is_file()]
+        if not missing:
+            return False
+        _once_more(lambda: self._copy(files, missing, mark), lambda: self._copy(files, files, mark))
+        return True
+
+    def _copy(self, files: Sequence[ArrayFile], wanted: Sequence[ArrayFile], mark: str) -> None:
+        """Copy the `wanted` ones of a case's files, and put them in their places if the case then has its hash."""
+        with ExitStack() as opened:
+            checked = []
+            for file in files:
+                path = opened.enter_context(whole_file(file.path)) if file in wanted else file.path
+                if file in wanted:
+                    size = max(np.dtype(name).itemsize for name in file.types)
+                    fetch(self.address(file.path), path, prod(file.shape) * size * 3 // 2 + SLACK)
+                checked.append(file._replace(path=path))
+            try:
+                found = voxel_hash(checked)
+            except UserError as error:
+                said = str(error)
+                for file, there in zip(files, checked, strict=True):
+                    said = said.replace(str(there.path), self.address(file.path))
+                raise DamagedCopyError(said) from None
+            if found != mark:
+                names = " and ".join(self.address(file.path) for file in files)
+                raise DamagedCopyError(f"{names}: the voxels don't have the hash in the store's table of cases")
 
 
 def open_remote(url: str, names: tuple[str, str], most: int) -> RemoteFolder:
@@ -113,8 +147,39 @@ def open_remote(url: str, names: tuple[str, str], most: int) -> RemoteFolder:
     folder.copies.mkdir(parents=True, exist_ok=True)
     with whole_file(folder.copies / names[0]) as temporary:
         temporary.write_bytes(manifest)
-    folder.fetched(folder.copies / names[1], most)
+    _bring_table(f"{url}/{names[1]}", folder.copies / names[1], most, manifest)
     return folder
+
+
+def _bring_table(url: str, path: Path, most: int, manifest: bytes) -> None:
+    """Copy a store's table unless it is there, as its manifest says; once more if it is damaged, which is told."""
+    try:
+        mark = json.loads(manifest)["cases"]["sha256"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        mark = None  # whoever reads the manifest says what is wrong with it
+
+    def copy() -> None:
+        with whole_file(path) as temporary:
+            fetch(url, temporary, most)
+            if mark is not None and _file_hash(temporary) != mark:
+                raise DamagedCopyError(f"{url} is broken or was changed by hand: copy or prepare the store again")
+
+    if not path.is_file() or (mark is not None and _file_hash(path) != mark):
+        _once_more(copy, copy)
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _once_more(work: Callable[[], None], again: Callable[[], None]) -> None:
+    """Copy something, and once more if what came is damaged, which is told."""
+    try:
+        work()
+    except DamagedCopyError as error:
+        note(f"{error}; copying it once more")
+        again()
 
 
 def cache_folder() -> Path:

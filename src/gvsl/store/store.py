@@ -16,7 +16,7 @@ from gvsl.io import Box
 from gvsl.io.volume import MAX_VOXELS
 from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing
 from gvsl.readers import parse_json
-from gvsl.store.arrays import IMAGE_TYPES, LABEL_TYPES, read_array
+from gvsl.store.arrays import IMAGE_TYPES, LABEL_TYPES, ArrayFile, read_array
 from gvsl.store.manifest import CASES_NAME, MANIFEST_NAME, MAX_TABLE_BYTES, read_manifest
 from gvsl.store.remote import RemoteFolder, open_remote
 from gvsl.store.table import CaseTable
@@ -185,7 +185,7 @@ class Store:
         Raises:
             UserError: the store has no such case, or the file is damaged.
         """
-        found = self.array(image_path(self.path, case_id), self.array_shape(self._case(case_id)), box, IMAGE_TYPES)
+        found = self._array(case_id, 0, box)
         if _outside(found):
             raise UserError(f"{image_path(self.path, case_id)} holds values outside 0 to 1; prepare the store again")
         return found.astype(np.float32)
@@ -195,9 +195,13 @@ class Store:
         found = self.image(case_id, box)
         return found if found.ndim > 3 else found[None]
 
-    def array_shape(self, case: StoredCase) -> tuple[int, ...]:
-        """Return the shape of a case's stored image: (D, H, W), or (C, D, H, W) if there are several channels."""
-        return case.shape if self.channel_count == 1 else (self.channel_count, *case.shape)
+    def files(self, case: StoredCase) -> list[ArrayFile]:
+        """Return the files of a case's image and, if it has one, of its label map."""
+        shape = case.shape if self.channel_count == 1 else (self.channel_count, *case.shape)
+        found = [ArrayFile(image_path(self.path, case.id), shape, IMAGE_TYPES)]
+        if case.label_values is not None:
+            found.append(ArrayFile(label_path(self.path, case.id), case.shape, LABEL_TYPES))
+        return found
 
     def label(self, case_id: str, box: Box | None = None) -> NDArray[Any]:
         """Read a label map or the part in `box`: (D, H, W), uint8 or int16.
@@ -207,25 +211,20 @@ class Store:
         """
         if not self.has_label(case_id):
             raise UserError(f"case {case_id} of {self.path} has no label map")
-        return self.array(label_path(self.path, case_id), self._case(case_id).shape, box, LABEL_TYPES)
-
-    def array(self, path: Path, shape: tuple[int, ...], box: Box | None, types: tuple[str, ...]) -> NDArray[Any]:
-        """Read an array of the store as `gvsl.store.arrays.read_array` does; of a store by URL, after copying its file.
-
-        Raises:
-            UserError: the file is missing, damaged or of another shape or type, or can't be reached.
-        """
-
-        def read(file: Path) -> NDArray[Any]:
-            return read_array(file, shape, box, types)
-
-        if self.remote is None:
-            return read(path)
-        return self.remote.array(path, shape, max(np.dtype(name).itemsize for name in types), read)
+        return self._array(case_id, 1, box)
 
     def has_label(self, case_id: str) -> bool:
         """Return True if a case has a label map; UserError if the store has no such case."""
         return self._case(case_id).label_values is not None
+
+    def _array(self, case_id: str, number: int, box: Box | None) -> NDArray[Any]:
+        """Read the image (0) or the label map (1) of a case; of a store by URL, after its files were copied."""
+        case = self._case(case_id)
+        files = self.files(case)
+        if self.remote is not None:
+            return self.remote.array(files, case.hash, number, box)
+        path, shape, types = files[number]
+        return read_array(path, shape, box, types)
 
     def _case(self, case_id: str) -> StoredCase:
         if case_id not in self.cases:

@@ -1,13 +1,11 @@
 """Reading every array of a store, to find damage before a run does."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from gvsl.errors import UserError
-from gvsl.store.arrays import IMAGE_TYPES, LABEL_TYPES, has_checksums
-from gvsl.store.store import Store, StoredCase, image_path, label_path
+from gvsl.store.arrays import has_checksums, voxel_hash
+from gvsl.store.store import Store, StoredCase
 
 
 @dataclass
@@ -40,15 +38,11 @@ def verify(store: Store, advance: Callable[[], object] = lambda: None) -> Verifi
 
 def _verify_case(store: Store, case: StoredCase, found: Verified) -> None:
     """Read a case's arrays; UserError if one is not as it was written."""
-    kinds: list[tuple[Path, tuple[int, ...], tuple[str, ...]]] = [
-        (image_path(store.path, case.id), store.array_shape(case), IMAGE_TYPES)
-    ]
-    if case.label_values is not None:
-        kinds.append((label_path(store.path, case.id), case.shape, LABEL_TYPES))
-    digest = hashlib.sha256()
-    for path, shape, types in kinds:
-        found.arrays += 1
-        digest.update(store.array(path, shape, None, types).tobytes())
-        found.without += not has_checksums(path)
-    if digest.hexdigest() != case.hash:
+    files = store.files(case)
+    found.arrays += len(files)
+    if store.remote is not None:
+        store.remote.bring(files, case.hash)
+    mark = voxel_hash(files)
+    found.without += sum(not has_checksums(file.path) for file in files)
+    if mark != case.hash:
         raise UserError(f"{case.id}: its voxels don't have the hash in {store.path}/cases.jsonl; prepare it again")

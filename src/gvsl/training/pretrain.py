@@ -19,7 +19,7 @@ from gvsl.files import claimed, refuse_existing, remove, whole_folder
 from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.methods import METHODS, Method
 from gvsl.records import CURVES_NAME, RECORD_NAME, RunRecord, environment, read_record, utc_now, write_record
-from gvsl.records.comparability import HASH_DIGITS, changes
+from gvsl.records.comparability import HASH_DIGITS, changes, drew_by_process
 from gvsl.settings import effects_of
 from gvsl.settings.backbones import BackboneSettings
 from gvsl.settings.pretrain import PretrainSettings
@@ -102,7 +102,7 @@ def _begin(plan: _Plan, out: Path, store: Store, method: str, resume: bool) -> _
     settings, network = plan.settings, plan.network
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
     effects = effects_of(settings)
-    checkpoint, first_step = _start(out, config, effects, store, resume)
+    checkpoint, first_step = _start(out, config, effects, store, resume, by_volume=network.by_volume)
     stream = PairStream(store, settings.data, settings.seed, first_step, network.labelled)
     config["data"]["crop"] = list(stream.crop)
     try:
@@ -226,7 +226,7 @@ def _resolve_crop(network: Method, store: Store, settings: PretrainSettings) -> 
 
 
 def _start(
-    out: Path, config: dict[str, Any], effects: Mapping[str, str], store: Store, resume: bool
+    out: Path, config: dict[str, Any], effects: Mapping[str, str], store: Store, resume: bool, *, by_volume: bool
 ) -> tuple[Path | None, int]:
     """Check that a run may start or resume; return the checkpoint that it resumes from and the step it starts at.
 
@@ -249,12 +249,21 @@ def _start(
     check_store(out, earlier, store)
     chosen = earlier.config.get("data", {}).get("crop") if config["data"]["crop"] is None else config["data"]["crop"]
     now = config | {"data": config["data"] | {"crop": chosen}}  # without a crop, the store determines it
-    changed = changes(earlier.config, now, effects)
+    if drew_by_process(earlier.config):
+        raise UserError(
+            f"{out} was begun in several processes by an earlier gvsl, whose random numbers this one does not draw: "
+            "start another run"
+        )
+    changed = changes(earlier.config, now, effects, by_volume=by_volume)
     if changed:
         raise UserError(
             f"{out} was begun with {'; '.join(map(str, changed))}: resume with the earlier value, or start another run"
         )
-    return read_checkpoint(out)
+    found = read_checkpoint(out)
+    shared = changes(earlier.config, now, effects)
+    if shared:
+        note(f"{out} was begun with {'; '.join(map(str, shared))}: the same pairs a step, so equal within rounding")
+    return found
 
 
 def check_store(run: Path, record: RunRecord, store: Store) -> None:

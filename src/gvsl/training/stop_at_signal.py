@@ -6,6 +6,10 @@ import shutil
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from multiprocessing import active_children
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,38 +22,46 @@ from torch import distributed
 from gvsl.backbones.tensor_file import all_finite
 from gvsl.text import note
 from gvsl.training.module import PretrainModule
-from gvsl.training.team import Team, told_if_lost
+from gvsl.training.team import patience, told_if_lost
 
 REQUEUE_SIGNAL = getattr(signal, "SIGUSR1", None)
 """What `sbatch --signal=USR1@SECONDS` sends before the time is over; Windows has none."""
 JOB = re.compile(r"[0-9]+(_[0-9]+)?")
+ENDING = tuple(filter(None, (signal.SIGTERM, REQUEUE_SIGNAL)))
+"""The signals that stop a run."""
+
+
+class StoppedError(Exception):
+    """The run was stopped by a signal; for processes that Lightning has started, whose KeyboardInterrupt it hides."""
 
 
 class StopAtSignal(Callback):
     """After SIGTERM or SIGUSR1, end the step, write a checkpoint and stop; after SIGUSR1 also requeue a SLURM job.
 
-    The processes of a team stop at the same step, whichever of them the signal reaches. A second SIGTERM stops at once.
+    The processes of a run stop at the same step, whichever of them the signal reaches. A second SIGTERM stops at once.
     """
 
-    def __init__(self, checkpoint: Path, team: Team) -> None:
-        self.checkpoint, self.team = checkpoint, team
+    def __init__(self, checkpoint: Path) -> None:
+        self.checkpoint, self.main = checkpoint, os.getpid()
         self.received = 0
         """The signal, 0 for none."""
         self.earlier: dict[int, Any] = {}
         """What the signals did before."""
         self.vote: tuple[torch.Tensor, Any] | None = None
         """The largest signal that a process had received after the last step, which may not have arrived yet."""
+        self.voters: Any = None
+        """The group in which the processes agree, of tensors of the host."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Listen to the signals, in the thread that receives them.
+        """Listen to the signals, in the thread that receives them, instead of Lightning.
 
-        Processes that Lightning has started are left to the one that started them, which waits for what they return.
+        Lightning's own handler of SIGTERM broadcasts from the one process that received it, which the others never
+        answer.
         """
-        started = self.team.world == 1 and trainer.world_size > 1
-        if started or threading.current_thread() is not threading.main_thread():
-            return
-        for number in filter(None, (signal.SIGTERM, REQUEUE_SIGNAL)):
-            self.earlier[number] = signal.signal(number, self._receive)
+        if trainer.world_size > 1:
+            self.voters = distributed.new_group(backend="gloo", timeout=timedelta(seconds=patience()))
+        if threading.current_thread() is threading.main_thread():
+            self.earlier = {number: signal.signal(number, self._receive) for number in ENDING}
 
     def on_train_batch_end(
         self,
@@ -61,19 +73,22 @@ class StopAtSignal(Callback):
     ) -> None:
         """Stop if a signal has come; the last step ends the run anyway."""
         assert isinstance(pl_module, PretrainModule)
-        number = self._agreed()
+        number = self._agreed(trainer.world_size)
         if not number or trainer.global_step >= int(trainer.max_steps):
             return
         if all_finite(pl_module.method.state_dict().values()):
             trainer.save_checkpoint(self.checkpoint)
-        if number == REQUEUE_SIGNAL and self.team.leads:
+        if number == REQUEUE_SIGNAL and trainer.is_global_zero:
             requeue()
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt if os.getpid() == self.main else StoppedError
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Let the signals do what they did before."""
+        """Let the signals do what they did before; in a process that Lightning has started, nothing.
+
+        Torch ends such a process by SIGTERM when another has ended first, which may cut what this one still writes.
+        """
         for number, handler in self.earlier.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler if os.getpid() == self.main else signal.SIG_IGN)
         self.earlier.clear()
 
     def on_exception(
@@ -88,19 +103,51 @@ class StopAtSignal(Callback):
             raise KeyboardInterrupt
         self.received = number
 
-    def _agreed(self) -> int:
+    def _agreed(self, processes: int) -> int:
         """Return the signal for all processes to stop at, 0 for none; of several processes, as of the step before."""
-        if self.team.world == 1:
+        if processes == 1:
             return self.received
         agreed = 0
-        with told_if_lost(self.team):
+        with told_if_lost(processes):
             if self.vote is not None:
                 largest, handle = self.vote
                 handle.wait()
                 agreed = int(largest)
             mine = torch.tensor(self.received)
-            self.vote = mine, distributed.all_reduce(mine, op=distributed.ReduceOp.MAX, async_op=True)
+            self.vote = mine, distributed.all_reduce(mine, distributed.ReduceOp.MAX, self.voters, async_op=True)
         return agreed
+
+
+@contextmanager
+def passed_on() -> Iterator[None]:
+    """Pass SIGTERM and SIGUSR1 on to the processes that are started within, which stop by StopAtSignal.
+
+    None of them outlives it, however it ends. A second SIGTERM, or one before any was started, stops at once.
+    """
+    others = active_children()
+    received: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        started = [process for process in active_children() if process not in others]
+        for process in started:
+            if process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
+        if not started or number == signal.SIGTERM in received:
+            signal.signal(number, signal.SIG_IGN)  # further ones don't disturb the clean-up
+            raise KeyboardInterrupt
+        received.append(number)
+
+    listens = threading.current_thread() is threading.main_thread()
+    earlier = {number: signal.signal(number, pass_on) for number in ENDING} if listens else {}
+    try:
+        yield
+    finally:
+        for process in active_children():
+            if process not in others:
+                process.kill()
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def requeue() -> None:

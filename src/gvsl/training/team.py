@@ -80,7 +80,7 @@ class Team:
             failed = error
         found: list[UserError | None] = [failed] * self.world
         if self.world > 1:
-            with told_if_lost(self):
+            with told_if_lost(self.world):
                 distributed.all_gather_object(found, failed)
         for error_of_one in found:
             if error_of_one is not None:
@@ -90,7 +90,7 @@ class Team:
     def _share(self, result: list[T | UserError | None]) -> None:
         """Fill in the leading process's result in all."""
         if self.world > 1:
-            with told_if_lost(self):
+            with told_if_lost(self.world):
                 distributed.broadcast_object_list(result, src=0)
 
 
@@ -120,7 +120,7 @@ def joined(settings: TrainerSettings) -> Iterator[Team]:
     team = Team(environment, rank, world, restarts(os.environ))
     begun_here = not distributed.is_initialized()
     if begun_here:
-        with told_if_lost(team):
+        with told_if_lost(world):
             _meet(environment, rank, world, find_cuda=settings.device != "cpu")
     try:
         yield team
@@ -157,8 +157,11 @@ def patience() -> float:
 
 
 @contextmanager
-def told_if_lost(team: Team) -> Iterator[None]:
+def told_if_lost(processes: int) -> Iterator[None]:
     """Turn what torch says when another process has ended into a line that names the fix.
+
+    Args:
+        processes: of the run.
 
     Raises:
         UserError: another process has ended, or did not answer.
@@ -166,9 +169,14 @@ def told_if_lost(team: Team) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # so are all of torch.distributed's
-        if team.world == 1 or LOST.search(str(error)) is None or READER in str(error):
+        if processes == 1 or LOST.search(str(error)) is None or READER in str(error):
             raise
-        raise UserError(
-            f"another of the run's {team.world} processes has ended, or did not answer for {patience():g} s: start all "
-            "of them again, with --resume if there is a checkpoint"
-        ) from None
+        raise lost(processes) from None
+
+
+def lost(processes: int) -> UserError:
+    """Return the error of a run of which another process has ended."""
+    return UserError(
+        f"another of the run's {processes} processes has ended, or did not answer for {patience():g} s: start all of "
+        "them again, with --resume if there is a checkpoint"
+    )

@@ -5,6 +5,7 @@ import re
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 from torch.utils.data import DataLoader
 
 from gvsl.data import PairStream, pair_loader, read_crop
@@ -28,8 +30,8 @@ from gvsl.training.checkpoints import CHECKPOINT, WholeCheckpoints
 from gvsl.training.divergence import StopOnDivergence
 from gvsl.training.metrics_logger import MetricsLogger, Row, read_curves
 from gvsl.training.module import Epoch, PretrainModule
-from gvsl.training.stop_at_signal import StopAtSignal
-from gvsl.training.team import Team, told_if_lost
+from gvsl.training.stop_at_signal import ENDING, StopAtSignal, StoppedError, passed_on
+from gvsl.training.team import LOST, READER, Team, lost, told_if_lost
 from gvsl.types import PairBatch
 
 LOST_READER = re.compile(r"DataLoader (timed out|worker .*(exited|killed))")
@@ -37,6 +39,8 @@ LOST_READER = re.compile(r"DataLoader (timed out|worker .*(exited|killed))")
 
 USER_ERRORS = re.compile(r"^gvsl\.errors\.(UserError|DivergedError): (.+)$", re.MULTILINE)
 """A user's error in the traceback of another process."""
+ERRORS = re.compile(r"^([\w.]+Error)(?:: (.+))?$", re.MULTILINE)
+"""Any error there."""
 
 
 def fit(
@@ -79,7 +83,7 @@ def fit(
         callbacks=[
             logger,
             StopOnDivergence(settings),
-            StopAtSignal(out / CHECKPOINT, team),
+            StopAtSignal(out / CHECKPOINT),
             *([_Compile()] if chosen.compile else []),
             ModelCheckpoint(
                 out / CHECKPOINT.parent,
@@ -99,12 +103,13 @@ def fit(
     if resume:
         team.each(lambda: check_checkpoint(resume, module, chosen.max_steps))
     on_interrupt = signal.getsignal(signal.SIGINT)
+    spawned = team.world == 1 and chosen.devices > 1
     with warnings.catch_warnings():
         # The stream itself starts at the checkpoint's step, and small crops need only one reading process.
         known = "resuming from a checkpoint|Checkpoint directory|does not have many workers|LeafSpec|Grad strides"
         warnings.filterwarnings("ignore", message=f".*({known}).*")
         try:
-            with told_if_lost(team):
+            with told_if_lost(team.world), passed_on() if spawned else nullcontext():
                 trainer.fit(
                     module,
                     datamodule=_Pairs(stream),
@@ -114,10 +119,8 @@ def fit(
         except UserError:
             raise
         except Exception as error:
-            told = USER_ERRORS.findall(str(error))
-            if told:  # by another process, with its traceback
-                kind, message = told[-1]
-                raise {"UserError": UserError, "DivergedError": DivergedError}[kind](message) from None
+            if isinstance(error, ProcessException):
+                _tell_of_started(error, chosen.devices)
             if LOST_READER.search(str(error)) is None:
                 raise
             raise UserError(
@@ -127,8 +130,29 @@ def fit(
         except SystemExit:  # Lightning turns Ctrl-C and SIGTERM into an exit, and ignores Ctrl-C from then on
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
-    spawned = team.world == 1 and chosen.devices > 1
     return read_curves(logger.path) if spawned else logger.rows  # spawned: logged in another process
+
+
+def _tell_of_started(error: ProcessException, processes: int) -> None:
+    """Raise what a process that Lightning has started ended with, as if it had happened here, where a user can mend it.
+
+    Raises:
+        UserError: that process raised it, or it was killed, or lost another.
+        KeyboardInterrupt: it was stopped.
+    """
+    if isinstance(error, ProcessExitedException):  # with 1 after Ctrl-C, or by a signal that it did not listen to yet
+        if error.exit_code == 1 or error.signal_name in {number.name for number in ENDING}:
+            raise KeyboardInterrupt from None
+        raise lost(processes) from None
+    told, errors = USER_ERRORS.findall(str(error)), ERRORS.findall(str(error))
+    if told:  # with the traceback
+        kind, message = told[-1]
+        raise {"UserError": UserError, "DivergedError": DivergedError}[kind](message) from None
+    last, message = errors[-1] if errors else ("", "")
+    if last.endswith(StoppedError.__name__):
+        raise KeyboardInterrupt from None
+    if LOST.search(message) and READER not in message:
+        raise lost(processes) from None
 
 
 def _strategy(team: Team, devices: int) -> str:
