@@ -1,3 +1,9 @@
+"""Fixtures of several folders.
+
+The process that only hands tests out to others reads this file too, before they start: what is slow to import, torch
+above all, is imported where it is used.
+"""
+
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +13,6 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-import SimpleITK as sitk  # noqa: N813 - its usual name
-import torch
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -16,13 +20,10 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from gvsl.cases import Case
 from gvsl.datasets import Dataset
 from gvsl.datasets.folder import folder
-from gvsl.hardware import computes_bf16
 from gvsl.io import Volume
-from gvsl.phantom.cohort import write_phantom
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS, Preprocessing
 from gvsl.store import Store
-from gvsl.transfer.checkpoint import Checkpoint
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -30,6 +31,10 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests that train in bfloat16 as slow where the processor emulates it, a hundred times slower."""
+    import torch
+
+    from gvsl.hardware import computes_bf16
+
     if not computes_bf16(torch.device("cpu")):
         for item in items:
             if item.get_closest_marker("bf16"):
@@ -39,6 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def phantom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Four labelled phantoms for pre-training and three for validation, 24 x 20 x 18 voxels."""
+    from gvsl.phantom.cohort import write_phantom
+
     root = tmp_path_factory.mktemp("phantoms") / "volumes"
     write_phantom(root, 7, shape=(24, 20, 18), train=2, val=3, test=0)
     return folder(root)
@@ -74,19 +81,21 @@ def write(path: Path, volume: Volume, compress: bool = True) -> Path:
     elif path.name.endswith(".hdr"):
         nib.Nifti1Pair(volume.array, volume.affine, dtype=volume.array.dtype).to_filename(path)
     elif path.suffix:
-        sitk.WriteImage(as_itk(volume), str(path), compress)
+        write_itk(path, volume, compress)
     else:
         write_series(path, volume)
     return path
 
 
-def as_itk(volume: Volume) -> Any:
+def write_itk(path: Path, volume: Volume, compress: bool) -> None:
+    import SimpleITK as sitk  # noqa: N813 - its usual name
+
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.T))
     affine = LPS @ volume.affine
     image.SetSpacing(volume.spacing)
     image.SetOrigin(affine[:3, 3].tolist())
     image.SetDirection((affine[:3, :3] / volume.spacing).ravel().tolist())
-    return image
+    sitk.WriteImage(image, str(path), compress)
 
 
 def write_series(
@@ -182,6 +191,8 @@ def build_store(tmp_path: Path) -> Callable[..., Store]:
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Raise KeyboardInterrupt right after this step of a transfer; never for None."""
+    from gvsl.transfer.checkpoint import Checkpoint
+
     save = Checkpoint.save
 
     def stop(last: int | None) -> None:

@@ -37,11 +37,12 @@ def transfer(*argv: str) -> TransferSettings:
 SHARED = ["--max-steps", "600", "--batch-size", "4", "--device", "cpu", "--precision", "bf16", "--seed", "3"]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_both_commands_are_driven_by_the_same_words(method: str, capsys: CaptureFixture) -> None:
-    before, after = pretrain("--method", method, *SHARED), transfer(*SHARED)
-    assert (before.trainer.max_steps, before.data.batch_size, before.seed) == (600, 4, 3)
-    assert (before.trainer.device, before.trainer.precision) == ("cpu", "bf16")
+def test_both_commands_are_driven_by_the_same_words(capsys: CaptureFixture) -> None:
+    for method in METHODS:
+        before = pretrain("--method", method, *SHARED)
+        assert (before.trainer.max_steps, before.data.batch_size, before.seed) == (600, 4, 3), method
+        assert (before.trainer.device, before.trainer.precision) == ("cpu", "bf16"), method
+    after = transfer(*SHARED)
     assert (after.max_steps, after.batch_size, after.device, after.precision, after.seed) == (600, 4, "cpu", "bf16", 3)
     assert capsys.readouterr().err == ""
 
@@ -151,6 +152,10 @@ def test_earlier_names_in_a_recipe_work_with_a_note(tmp_path: Path, capsys: Capt
 )
 def test_booleans_are_flags(argv: list[str], expected: bool, capsys: CaptureFixture) -> None:
     assert pretrain(*argv).pretext.mask_outside is expected
+    assert capsys.readouterr().err == ""
+
+
+def test_booleans_of_a_transfer_are_flags(capsys: CaptureFixture) -> None:
     assert transfer("--allow-leakage").allow_leakage is True
     assert transfer().allow_leakage is False
     assert capsys.readouterr().err == ""
@@ -166,6 +171,9 @@ def test_a_crop_is_one_side_or_three(argv: list[str]) -> None:
     assert pretrain("--crop", *argv, "--seed", "1").data.crop == (64, 64, 64)
     assert transfer("--crop", *argv).crop == (64, 64, 64)
     assert transfer(f"--crop={' '.join(argv)}").crop == (64, 64, 64)
+
+
+def test_a_crop_has_three_sides_or_is_left_out() -> None:
     assert pretrain("--crop", "16", "24", "20").data.crop == (16, 24, 20)
     assert pretrain("--crop", "null").data.crop is None
 

@@ -22,6 +22,7 @@ def commands(page: Path) -> list[str]:
 LINES = [(page.relative_to(ROOT), line) for page in PAGES for line in commands(page)]
 
 
+@pytest.mark.no_cover  # it is slow where coverage is measured, and reaches nothing that test_argv.py doesn't
 @pytest.mark.parametrize(("page", "line"), LINES, ids=[f"{page}: {line}" for page, line in LINES])
 def test_a_quoted_command_line_parses(page: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     argv = shlex.split(line, comments=True)[1:]

@@ -175,8 +175,12 @@ def test_a_terminal_of_ascii_and_a_closed_output_are_no_faults(tmp_path: Path) -
         assert subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, check=False).returncode == 0
 
 
-def test_one_of_several_copies_is_refused(tmp_path: Path) -> None:
-    several = {**os.environ, "TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
-    done = run_command(["pretrain", str(tmp_path), "--out", str(tmp_path / "run")], env=several)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "torchrun has started 2 processes" in done.stderr
+def test_one_of_several_copies_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["pretrain", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "torchrun has started 2 processes" in said

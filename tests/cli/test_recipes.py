@@ -40,6 +40,7 @@ def replace_spatial(pretext: Any) -> Any:
     return replace(pretext, spatial=SpatialSettings()) if hasattr(pretext, "spatial") else pretext
 
 
+@pytest.mark.no_cover  # it is slow where coverage is measured, and reaches nothing that the others don't
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_go_with_every_method(name: str, method: str) -> None:

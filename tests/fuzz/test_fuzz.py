@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 SHARES = {
     "volumes": 64,
-    "stores": 64,
+    "stores": 75,
     "journals": 28,
     "weights": 70,
     "heads": 50,
@@ -22,8 +22,8 @@ SHARES = {
     "methods": 24,
     "checkpoints": 22,
     "stopped": 52,
-    "records": 10,
-    "recipes": 18,
+    "records": 5,
+    "recipes": 12,
     "listings": 50,
     "predictions": 28,
 }
@@ -35,6 +35,7 @@ def test_every_kind_is_damaged() -> None:
     assert sum(SHARES.values()) == 500
 
 
+@pytest.mark.no_cover  # it is slow where coverage is measured, and its damage has tests of its own beside each reader
 @pytest.mark.parametrize("name", TARGETS)
 def test_mutants_are_refused_or_harmless(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

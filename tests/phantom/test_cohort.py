@@ -129,7 +129,7 @@ def test_contrast_differs_between_subjects() -> None:
     assert np.std([look["left blood"] - look["right blood"] for look in values]) > 40
 
 
-@pytest.mark.parametrize(("shape", "variation"), [((64, 64, 64), 0), ((48, 64, 80), 0), ((48, 48, 48), 0.3)])
+@pytest.mark.parametrize(("shape", "variation"), [((64, 64, 64), 0), ((24, 32, 40), 0), ((48, 48, 48), 0.3)])
 def test_the_deformation_never_folds(shape: tuple[int, int, int], variation: float) -> None:
     for index in range(12):
         points, _ = anatomical_points(11, index, shape, view_variation=variation)
@@ -170,9 +170,9 @@ def test_a_varied_field_of_view_varies_in_extent_and_keeps_most_of_the_heart() -
     whole, shown = [], []
     for index in range(16):
         # The same field of view, continued by half of it beyond either end of two axes.
-        _, label = subject(5, index, (32, 64, 64), view_variation=0.2)
+        _, label = subject(5, index, (16, 32, 32), view_variation=0.2)
         whole.append((label > 0).sum())
-        shown.append((label[:, 16:48, 16:48] > 0).sum())
+        shown.append((label[:, 8:24, 8:24] > 0).sum())
     fractions = np.divide(shown, whole)
     assert fractions.mean() > 0.97
     assert fractions.min() > 0.8

@@ -131,11 +131,9 @@ def test_no_placeholder_colour_is_left_and_both_schemes_are_there(whole: Path) -
         assert text.count(f"{variable}:") == 2, variable
 
 
-def test_same_runs_give_the_same_page(study: list[Path], whole: Path, tmp_path: Path) -> None:
-    assert undated(write_report(study, tmp_path / "again.html")) == undated(whole)
-
-
-def test_a_folder_above_the_runs_will_do(study: list[Path], whole: Path, tmp_path: Path) -> None:
+def test_same_runs_give_the_same_page_and_a_folder_above_them_will_do(
+    study: list[Path], whole: Path, tmp_path: Path
+) -> None:
     again = write_report([study[0].parent], tmp_path / "again.html")
     assert undated(again) == undated(whole)
 
@@ -359,7 +357,7 @@ def test_renders_where_torch_is_not_installed(study: list[Path], tmp_path: Path)
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     out = tmp_path / "report.html"
-    arguments = [sys.executable, "-c", code, str(out), *map(str, study)]
+    arguments = [sys.executable, "-c", code, str(out), *map(str, study[:2])]  # one of either kind
     done = subprocess.run(arguments, capture_output=True, text=True, encoding="utf-8", check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert out.stat().st_size > 100_000

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 SHAPE = (24, 20, 16)
 MOVING_SHAPE = (26, 22, 18)
+BLOCK_SHAPE = (38, 52, 34)
+BRIGHT = (slice(26, None), slice(36, None), slice(24, None))
+"""A block at the patient's right, front and top."""
 EVIL = "case_<script>alert(1)</script>&\"'</script>"
 
 

@@ -9,14 +9,16 @@ from ..conftest import write_transfer
 from .opened import EVIL, Opened, choose, made
 
 
-def test_the_page_opens_without_a_complaint(show: Callable[..., Opened], report: Path) -> None:
-    for width, scheme in ((1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")):
-        opened = show(report, width, scheme)
+def test_the_page_opens_without_a_complaint(show: Callable[..., Opened], pictured: Path) -> None:
+    for width in (1280, 360):
+        opened = show(pictured, width)
         opened.page.wait_for_selector(".viewer canvas")
-        wide = opened.page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width, f"{wide} wide on a screen of {width}"
-        paper = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (sum(map(int, paper[4:-1].split(","))) > 3 * 128) is (scheme == "light")
+        for scheme in ("light", "dark"):
+            opened.page.emulate_media(color_scheme=scheme)
+            wide = opened.page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"{wide} wide on a screen of {width}"
+            paper = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (sum(map(int, paper[4:-1].split(","))) > 3 * 128) is (scheme == "light")
         assert opened.complaints == []
 
 

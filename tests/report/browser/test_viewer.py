@@ -229,14 +229,16 @@ def test_the_3d_view_turns_the_volume_and_shows_structures_over_it(show: Callabl
 def test_without_webgl_the_3d_view_says_so(show: Callable[..., Opened], report: Path) -> None:
     opened = show(report)
     page = opened.page
-    page.add_init_script(
-        """const real = HTMLCanvasElement.prototype.getContext;
-        HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
-            return kind === "webgl2" ? null : real.call(this, kind, ...rest);
-        };"""
+    page.evaluate(
+        """() => {
+            const real = HTMLCanvasElement.prototype.getContext;
+            HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+                return kind === "webgl2" ? null : real.call(this, kind, ...rest);
+            };
+        }"""
     )
-    page.reload()
     choose(page, "linear on gvsl, seed 0")
+    assert page.get_attribute(".viewer", "data-solid") is None  # the view isn't made before it is opened
     page.locator(".viewer summary").click()
     page.wait_for_function("() => document.querySelector('.viewer').dataset.solid === 'none'")
     assert "needs WebGL 2" in page.inner_text(".viewer details")
