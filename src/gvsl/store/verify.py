@@ -51,4 +51,4 @@ def _verify_case(store: Store, case: StoredCase, found: Verified) -> None:
         digest.update(store.array(path, shape, None, types).tobytes())
         found.without += not has_checksums(path)
     if digest.hexdigest() != case.hash:
-        raise UserError(f"{case.id}: its voxels don't have the hash in {store.path}/cases.jsonl; prepare it again")
+        raise UserError(f"{case.id}: its voxels don't have the hash in {store.place}/cases.jsonl; prepare it again")

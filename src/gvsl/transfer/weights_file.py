@@ -38,7 +38,7 @@ def load_weights_file(path: Path, store: Store, allow_mismatch: bool = False) ->
     """
     layout, backbone = _read(path)
     if backbone.in_channels != store.channel_count:
-        raise UserError(f"{path} takes {backbone.in_channels} channels, but {store.path} has {store.channel_count}")
+        raise UserError(f"{path} takes {backbone.in_channels} channels, but {store.place} has {store.channel_count}")
     backbone.preprocessing = store.preprocessing
     unknown = "how the images were prepared"
     if layout.window is not None:
