@@ -191,7 +191,9 @@ def test_stock_nnunet_loads_its_own_networks_and_computes_gvsls_features(
     back = tmp_path / "back"
     export(tmp_path / "results" / NAME / "nnUNetTrainerTwoSteps__gvslPlans__3d_fullres" / "fold_0", back, "gvsl")
     assert load_backbone(back).name == name
-    assert agreement(tmp_path, nnunet, out / "model", run) >= 0.99
+    assert agreement_in_float32(tmp_path, nnunet, out / "model", run) >= 0.999
+    # In float16 more logits of plainconv's random features tie in the corners than of resenc's: 55 and 20 of 4096.
+    assert agreement(tmp_path, nnunet, out / "model", run) >= {"resenc": 0.99, "plainconv": 0.98}[name]
 
 
 @needs_nnunet
@@ -265,7 +267,7 @@ def agreement_in_float32(tmp_path: Path, nnunet: Command, model: Path, run: Path
     image = tmp_path / "source" / "images" / "s3.nii.gz"
     (tmp_path / "float32.py").write_text(IN_FLOAT32)
     nnunet("python", "float32.py", model, image)
-    assert main(["predict", str(run), str(image), "--out", str(tmp_path / "ours")]) == 0
+    assert main(["predict", str(run), str(image), "--out", str(tmp_path / "ours")]) == 0  # kept, if it is there
     theirs = np.array([0, *load_segmenter(run).labels])[np.load(tmp_path / "float32.npy")]
     ours = np.asanyarray(nib.load(tmp_path / "ours" / image.name).dataobj)
     assert len(np.unique(ours)) > 1  # else nothing is compared
