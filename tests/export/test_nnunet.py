@@ -45,6 +45,10 @@ class nnUNetTrainerTwoSteps(nnUNetTrainerGVSL):
 
     def on_train_start(self):
         super().on_train_start()
+        with torch.no_grad():  # else one class may win everywhere
+            for name, value in self.network.named_parameters():
+                if ".seg_layers." in name:
+                    value.sub_(value.mean(1, keepdim=True) if value.ndim > 1 else value.clone())
         torch.save(self.network.state_dict(), "start.pth")
 '''
 
