@@ -12,8 +12,8 @@ ARG EXTRAS=dicom,tensorboard
 
 WORKDIR /gvsl
 COPY constraints.txt ./
-RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple \
-    -c constraints.txt "$(grep '^torch==' constraints.txt)"
+# From its index alone: beside PyPI, an index that can't be reached would go unseen, and bring several GB for CUDA.
+RUN pip install --no-cache-dir --no-deps --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN pip install --no-cache-dir -c constraints.txt ".[$EXTRAS]" && gvsl --version

@@ -70,6 +70,11 @@ def url_of(path: Path) -> str | None:
     return f"{found[1]}://{str(path)[found.end() :]}" if found else None
 
 
+def shown(path: Path) -> str:
+    """Return a path for messages: as it is, or the URL that it was made of."""
+    return url_of(path) or str(path)
+
+
 def make_writable(folder: Path) -> None:
     """Create a folder if necessary and check, before any work, that it is writable; UserError if it isn't."""
     try:

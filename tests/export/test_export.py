@@ -19,7 +19,7 @@ from gvsl.export.source import plain_network
 from gvsl.preprocessing import PRESETS, parse_preprocessing
 from gvsl.preprocessing.spec import Channel
 
-from .conftest import MakeRun
+from .conftest import WINDOW, MakeRun
 
 Capture = pytest.CaptureFixture[str]
 
@@ -120,3 +120,10 @@ def test_a_failed_check_leaves_nothing(make_run: MakeRun, tmp_path: Path, monkey
     with pytest.raises(UserError, match="nothing was written"):
         export(run, tmp_path / "out", "torchscript")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("to", ["onnx", "torchscript", "monai", "nnunet"])
+def test_a_network_that_no_target_has_is_refused(to: str, make_run: MakeRun, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a genesis, which gvsl exports nowhere"):
+        export(make_run("segmentation", WINDOW, name="genesis"), tmp_path / "out", to)
+    assert not (tmp_path / "out").exists()

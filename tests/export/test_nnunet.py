@@ -45,6 +45,10 @@ class nnUNetTrainerTwoSteps(nnUNetTrainerGVSL):
 
     def on_train_start(self):
         super().on_train_start()
+        with torch.no_grad():  # else one class may win everywhere
+            for name, value in self.network.named_parameters():
+                if ".seg_layers." in name:
+                    value.sub_(value.mean(1, keepdim=True) if value.ndim > 1 else value.clone())
         torch.save(self.network.state_dict(), "start.pth")
 '''
 
@@ -137,8 +141,8 @@ def test_nnunet_prepares_as_gvsl_and_starts_from_its_weights(
     back = tmp_path / "back"
     export(result, back, "gvsl")
 
-    # Two steps leave the last layer almost random, and nnU-Net sums logits in float16, in which such ones often tie.
-    assert agreement(tmp_path, nnunet, result.parent, back) >= 0.99
+    # Two steps leave the last layer almost random: in float16, in which nnU-Net sums logits, they tie in the corners.
+    assert agreement_in_float32(tmp_path, nnunet, result.parent, back) >= 0.999
 
 
 FEATURES = """
@@ -191,7 +195,9 @@ def test_stock_nnunet_loads_its_own_networks_and_computes_gvsls_features(
     back = tmp_path / "back"
     export(tmp_path / "results" / NAME / "nnUNetTrainerTwoSteps__gvslPlans__3d_fullres" / "fold_0", back, "gvsl")
     assert load_backbone(back).name == name
-    assert agreement(tmp_path, nnunet, out / "model", run) >= 0.99
+    assert agreement_in_float32(tmp_path, nnunet, out / "model", run) >= 0.999
+    # In float16 more logits of plainconv's random features tie in the corners than of resenc's: 55 and 20 of 4096.
+    assert agreement(tmp_path, nnunet, out / "model", run) >= {"resenc": 0.99, "plainconv": 0.98}[name]
 
 
 @needs_nnunet
@@ -228,14 +234,9 @@ numpy.save("float32.npy", predictor.predict_single_npy_array(image, facts, None,
 def test_nnunet_that_sums_in_float32_predicts_what_gvsl_predicts(
     name: BackboneName, make_run: MakeRun, images: Path, nnunet: Command, tmp_path: Path
 ) -> None:
-    run, image = decide(make_run("segmentation", WINDOW, name=name, kernel=1), images), images / "s3.nii.gz"
+    run = decide(make_run("segmentation", WINDOW, name=name, kernel=1), images)
     export(run, tmp_path / "out", "nnunet")
-    (tmp_path / "float32.py").write_text(IN_FLOAT32)
-    nnunet("python", "float32.py", tmp_path / "out" / "model", image)
-    assert main(["predict", str(run), str(image), "--out", str(tmp_path / "ours")]) == 0
-    theirs = np.array([0, *load_segmenter(run).labels])[np.load(tmp_path / "float32.npy")]
-    ours = np.asanyarray(nib.load(tmp_path / "ours" / image.name).dataobj)
-    assert len(np.unique(ours)) > 1 and (theirs == ours).mean() >= 0.999
+    assert agreement_in_float32(tmp_path, nnunet, tmp_path / "out" / "model", run) >= 0.999
 
 
 @needs_nnunet
@@ -263,6 +264,18 @@ def decide(run: Path, images: Path) -> Path:
     tensors = {"weight": weight, "bias": solved[:, -1].contiguous(), "centre": torch.zeros(8), "spread": torch.ones(8)}
     save_file(tensors, run / "head.safetensors")
     return run
+
+
+def agreement_in_float32(tmp_path: Path, nnunet: Command, model: Path, run: Path) -> float:
+    """Return what `agreement` does, of an nnU-Net that sums logits in float32."""
+    image = tmp_path / "source" / "images" / "s3.nii.gz"
+    (tmp_path / "float32.py").write_text(IN_FLOAT32)
+    nnunet("python", "float32.py", model, image)
+    assert main(["predict", str(run), str(image), "--out", str(tmp_path / "ours")]) == 0  # kept, if it is there
+    theirs = np.array([0, *load_segmenter(run).labels])[np.load(tmp_path / "float32.npy")]
+    ours = np.asanyarray(nib.load(tmp_path / "ours" / image.name).dataobj)
+    assert len(np.unique(ours)) > 1  # else nothing is compared
+    return float((theirs == ours).mean())
 
 
 def agreement(tmp_path: Path, nnunet: Command, model: Path, run: Path, *, exported: bool = False) -> float:

@@ -23,6 +23,7 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 import torch
 
 from gvsl.backbones import BackboneSettings, UNet3D, UNet3DSettings, build_backbone
+from gvsl.backbones.genesis import published_name
 from gvsl.backbones.nnunet import NNUNetBackbone
 from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.cases import Dataset
@@ -300,6 +301,19 @@ def make_elsewhere(root: Path) -> None:
 def read_elsewhere(root: Path) -> str | None:
     """Read it as a start for a transfer."""
     return finite(read_weights_file(root / "elsewhere.pth"))
+
+
+def make_published(root: Path) -> None:
+    """Save a network as the weights of Models Genesis are, by a torch from before it wrote archives."""
+    torch.manual_seed(0)
+    tensors = build_backbone(BackboneSettings(name="genesis", width=8, levels=4)).state_dict()
+    named = {f"module.{published_name(name)}": value for name, value in tensors.items()}
+    torch.save({"epoch": 1, "state_dict": named}, root / "published.pt", _use_new_zipfile_serialization=False)
+
+
+def read_published(root: Path) -> str | None:
+    """Read it as a start for a transfer."""
+    return finite(read_weights_file(root / "published.pt"))
 
 
 TINY = PretrainSettings(
@@ -608,6 +622,7 @@ TARGETS: dict[str, Target] = {
     "journals": Target(make_interrupted, ("store/sources.jsonl", "other.partial/*.json*"), read_interrupted, 1),
     "weights": Target(make_weights, ("run/weights/*",), read_weights, 3),
     "elsewhere": Target(make_elsewhere, ("*.pth",), read_elsewhere, 1),
+    "published": Target(make_published, ("*.pt",), read_published, 1),
     "heads": Target(make_heads, ("*/head.*",), read_heads, 3),
     "methods": Target(make_method, ("run/record.json", "run/weights/heads.safetensors"), read_method, 1),
     "checkpoints": Target(make_checkpoint, ("last.ckpt",), read_checkpoint, 2),

@@ -19,6 +19,7 @@ SHARES = {
     "weights": 70,
     "heads": 50,
     "elsewhere": 20,
+    "published": 20,
     "methods": 24,
     "checkpoints": 22,
     "stopped": 52,
@@ -27,12 +28,12 @@ SHARES = {
     "listings": 50,
     "predictions": 28,
 }
-"""Number of mutants of each kind: 500 that take about 20 seconds; a report of damaged records alone takes 0.7."""
+"""Number of mutants of each kind: 520 that take about 20 seconds; a report of damaged records alone takes 0.7."""
 
 
 def test_every_kind_is_damaged() -> None:
     assert SHARES.keys() == TARGETS.keys()
-    assert sum(SHARES.values()) == 500
+    assert sum(SHARES.values()) == 520
 
 
 @pytest.mark.no_cover  # it is slow where coverage is measured, and its damage has tests of its own beside each reader

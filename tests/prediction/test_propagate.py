@@ -116,6 +116,35 @@ def test_images_vote_on_each_other_as_templates(matcher: Path, phantom_store: St
         propagate([path], [path], matcher, tmp_path / "none", strict, split="val")
 
 
+def test_an_image_does_not_vote_on_itself_under_another_name(
+    matcher: Path, phantom_store: Store, phantom_cohort: Dataset, tmp_path: Path
+) -> None:
+    """Of one image under two names, the only template is that image, which is no voter for either."""
+    through = PropagateSettings(**{**vars(QUICK), "templates": 1})
+    images = [tmp_path / "one.nii.gz", tmp_path / "copy.nii.gz"]
+    for path in images:
+        shutil.copy(phantom_cohort.cases[-1].image, path)
+    outcome = propagate([phantom_store.path], images, matcher, tmp_path / "through", through)
+    assert len(outcome.images.done) == 2
+    propagate([phantom_store.path], images, matcher, tmp_path / "direct", QUICK)
+    for path in images:
+        one, other = (np.asarray(nib.load(tmp_path / kind / path.name).dataobj) for kind in ("through", "direct"))
+        assert np.array_equal(one, other)
+
+
+def test_templates_are_known_by_what_they_hold(
+    matcher: Path, phantom_store: Store, phantom_cohort: Dataset, tmp_path: Path
+) -> None:
+    through = PropagateSettings(**{**vars(QUICK), "templates": 1})
+    images = [tmp_path / "one.nii.gz", tmp_path / "two.nii.gz"]
+    for path, case in zip(images, phantom_cohort.cases[-2:], strict=True):
+        shutil.copy(case.image, path)
+    propagate([phantom_store.path], images, matcher, tmp_path / "out", through)
+    shutil.copy(phantom_cohort.cases[-3].image, images[1])
+    with pytest.raises(UserError, match="holds predictions with templates_of"):
+        propagate([phantom_store.path], images, matcher, tmp_path / "out", through)
+
+
 def test_an_image_that_does_not_match_gets_no_map(
     matcher: Path, phantom_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

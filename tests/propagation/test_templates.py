@@ -10,7 +10,7 @@ from gvsl.io import UnusableFile
 from gvsl.methods import GVSL
 from gvsl.propagation import Atlas, PoolSettings, PropagationSettings, carry, fuse
 from gvsl.propagation.carry import warped_onto
-from gvsl.propagation.templates import candidates, choose_templates, drawn
+from gvsl.propagation.templates import candidates, choose_templates, drawn, other_than
 
 from .anatomy import anatomy, atlas, dice, moved
 
@@ -99,3 +99,13 @@ def test_labels_of_several_channels_are_carried_back_whole(method: GVSL) -> None
     labels = warped_onto(method, Atlas("a", both, classes, 3), both, replace(SETTINGS, refine=0)).labels
     assert labels.shape[1] == 3
     assert torch.equal(labels.argmax(dim=1, keepdim=True), classes)
+
+
+def test_no_image_votes_twice_or_beside_an_atlas_that_it_is(method: GVSL) -> None:
+    image, classes = anatomy()
+    source, other = atlas(image, classes), moved(image, 1)
+    volumes = {"atlas again": image.clone(), "one": other, "one again": other.clone()}
+    settings = replace(SETTINGS, least_dice=0)
+    found = choose_templates(method, [source], list(volumes), volumes.__getitem__, settings)
+    assert [each.id for each in found] == ["one"]
+    assert other_than(other.clone(), found) == [] and other_than(image, found) == found

@@ -153,8 +153,8 @@ def test_nothing_in_a_checkpoint_is_executed(store: Store, tmp_path: Path) -> No
     for hollow in (torch.zeros(1).expand(8, 1, 3, 3, 3), torch.empty(8, 1, 3, 3, 3, device="meta")):
         with pytest.raises(UserError, match=f"lacks values of .*{STEM}"):
             load_weights_file(save(path, changed(**{STEM: hollow})), store)
-    torch.save({"state_dict": {}}, path)
-    with pytest.raises(UserError, match="network_weights"):
+    torch.save({"weights": {}}, path)
+    with pytest.raises(UserError, match="no network_weights or state_dict"):
         load_weights_file(path, store)
 
 

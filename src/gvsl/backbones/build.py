@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from gvsl.backbones.backbone import Backbone
+from gvsl.backbones.genesis import Genesis
 from gvsl.backbones.nnunet import PlainConv, ResEnc
 from gvsl.backbones.unet3d import UNet3D
 from gvsl.errors import UserError
 from gvsl.settings.backbones import BackboneSettings, own_settings
 
-BACKBONES: dict[str, type[Backbone]] = {"unet": UNet3D, "resenc": ResEnc, "plainconv": PlainConv}
+BACKBONES: dict[str, type[Backbone]] = {"unet": UNet3D, "resenc": ResEnc, "plainconv": PlainConv, "genesis": Genesis}
 """The backbones by the names that settings have for them."""
 
 

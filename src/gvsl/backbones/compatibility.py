@@ -29,8 +29,8 @@ def check_preprocessing(
     if backbone.in_channels != store.channel_count:
         known = f" ({names_of(found)})" if found.channels else ""
         raise UserError(
-            f"{weights} takes {backbone.in_channels} channels, but {store.path} has {store.channel_count}{known}: name "
-            f"other weights, or prepare it again elsewhere{_channel_option(wanted)}"
+            f"{weights} takes {backbone.in_channels} channels, but {store.place} has {store.channel_count}{known}: "
+            f"name other weights, or prepare it again elsewhere{_channel_option(wanted)}"
         )
     differing = [name for name in VOXEL_FIELDS if getattr(wanted, name) != getattr(found, name)]
     if wanted.channels or found.channels:
@@ -39,7 +39,7 @@ def check_preprocessing(
     if differing and not allow_mismatch:
         options = prepare_options(wanted)
         raise UserError(
-            f"{weights} was trained on volumes with {_values(wanted, differing)}, but {store.path} was prepared with "
+            f"{weights} was trained on volumes with {_values(wanted, differing)}, but {store.place} was prepared with "
             f"{_values(found, differing)}: prepare it again with `gvsl prepare SOURCE NEW_STORE {options}`"
             ", or give --allow-preprocessing-mismatch"
         )

@@ -115,14 +115,8 @@ class NNUNetBackbone(Backbone):
             UnusableFile: the image leaves a single voxel at the last level.
         """
         skips = self._encode(image)
-        local = skips[-1]
         parts: tuple[Any, Any] = (self.decoder["transpconvs"], self.decoder["stages"])
-        levels = zip(*parts, reversed(skips[:-1]), strict=True)
-        for enlarge, level, skip in levels:
-            depth, height, width = skip.shape[2:]
-            local = enlarge(local)[:, :, :depth, :height, :width]
-            local = self._run(level, torch.cat([local, skip], dim=1))
-        return Features(skips[-1], local)
+        return Features(skips[-1], self._decode(*parts, skips))
 
     def encode(self, image: Tensor) -> Tensor:
         """Compute the global features only, see `Backbone.encode`; UnusableFile as `forward`."""

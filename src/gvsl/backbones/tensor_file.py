@@ -25,6 +25,9 @@ TYPES = {
 }
 """Types that gvsl writes or can load, by their names in the format."""
 
+VARIANCE = "running_var"
+"""How the name of a batch normalisation's variances ends."""
+
 
 def tensor_shapes(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file without their values, on the meta device, from its header alone.
@@ -77,8 +80,10 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 
 
 def refuse_not_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse tensors with a value that is not finite; UserError if there is one."""
+    """Refuse tensors with a value that is not finite, and variances below 0; UserError if there is one."""
     for name, tensor in tensors.items():
+        if name.endswith(VARIANCE) and (tensor < 0).any():
+            raise UserError(f"{path} has a variance below 0 in {name[:80]}: the file is damaged; copy it again")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise UserError(
                 f"{path} has NaN or infinite values in {name[:80]}: the training diverged, or the file is damaged; "

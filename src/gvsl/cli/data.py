@@ -216,11 +216,11 @@ def _verify(store: "Store") -> None:
         print(line)
     if found.damaged:
         raise UserError(
-            f"{len(found.damaged)} of {len(store.cases)} volumes of {store.path} are damaged; copy them again, or "
+            f"{len(found.damaged)} of {len(store.cases)} volumes of {store.place} are damaged; copy them again, or "
             "prepare the store again elsewhere"
         )
     older = f"; {found.without} of them, of an earlier gvsl, without checksums of their chunks" if found.without else ""
-    print(f"{store.path}: all {found.arrays} arrays of {len(store.cases)} volumes are as they were written{older}")
+    print(f"{store.place}: all {found.arrays} arrays of {len(store.cases)} volumes are as they were written{older}")
 
 
 def _describe(work: "PrepareSummary") -> str:

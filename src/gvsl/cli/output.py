@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from gvsl.errors import UserError
+from gvsl.files import shown
 from gvsl.records import RunRecord
 from gvsl.text import one_line, printable, visible
 
@@ -81,11 +82,11 @@ def report_failures(out: Path, things: str, done: int, present: int, failures: S
     count = done + present + len(failures)
     print(f"{out}: {done} of {count} {things} done{f', {present} were there already' if present else ''}")
     for name, file, reason in failures:
-        print(f"  {name} ({printable(str(file))}): {one_line(reason)}")
+        print(f"  {name} ({printable(shown(file))}): {one_line(reason)}")
     if failures:
         _, file, reason = failures[0]
         missed = f"{len(failures)} of {count} {things} were not done"
-        raise UserError(f"{missed}; the first, {file}: {reason}")
+        raise UserError(f"{missed}; the first, {shown(file)}: {reason}")
 
 
 def summary(command: Callable[..., object]) -> str:

@@ -7,6 +7,7 @@ from gvsl.arguments import add_path, add_settings, new_parser, parse, peek, prin
 from gvsl.cases import Case
 from gvsl.cli.output import report_images
 from gvsl.errors import UserError
+from gvsl.files import shown
 from gvsl.settings.predict import PredictSettings
 from gvsl.text import printable
 
@@ -23,7 +24,7 @@ def predict(argv: Sequence[str]) -> None:
     parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror]")
     if peek(argv, "--weights") is None:  # with RUN optional, options between it and IMAGE would end the positionals
         add_path(parser, "run", "RUN", "the folder of a gvsl transfer run; left out if --weights names it")
-    what = "a store; or NIfTI, NRRD, MetaImage or MGZ files, folders of them, or folders of DICOM series"
+    what = "a store, or its URL; or NIfTI, NRRD, MetaImage or MGZ files, folders of them, or folders of DICOM series"
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
     parser.add_argument("--weights", type=Path, default=None, metavar="RUN", help="the same as RUN, as elsewhere")
     add_path(parser, "--out", "DIR", "the folder to write into, created if missing")
@@ -46,7 +47,7 @@ def predict(argv: Sequence[str]) -> None:
     keep_freed_memory()
 
     def tell(image: Case, note: str) -> None:
-        print_note(printable(f"{image.id} ({image.image}): {note}"))
+        print_note(printable(f"{image.id} ({shown(image.image)}): {note}"))
 
     try:
         outcome = predict_images(

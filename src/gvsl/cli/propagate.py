@@ -6,6 +6,7 @@ from pathlib import Path
 from gvsl.arguments import add_path, add_settings, new_parser, parse, print_note, settings_of
 from gvsl.cases import Case
 from gvsl.cli.output import report_images
+from gvsl.files import shown
 from gvsl.settings.propagation import PropagateSettings
 from gvsl.text import printable
 
@@ -18,8 +19,8 @@ def propagate(argv: Sequence[str]) -> None:
     atlas gets no map and is listed with the reason; the exit code is then 2. After a stop, the same command continues.
     """
     parser = new_parser(propagate, "ATLASES IMAGE... --weights RUN --out DIR [--cases ID ...] [--SETTING VALUE ...]")
-    add_path(parser, "atlases", "ATLASES", "a store, or a folder with images/ and labels/ of the same names")
-    what = "a store; or NIfTI, NRRD or MetaImage files, folders of them, or folders of DICOM series"
+    add_path(parser, "atlases", "ATLASES", "a store, its URL, or a folder with images/ and labels/ of the same names")
+    what = "a store, or its URL; or NIfTI, NRRD or MetaImage files, folders of them, or folders of DICOM series"
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
     add_path(parser, "--weights", "RUN", "the folder of a gvsl pretrain run of a method that matches")
     add_path(parser, "--out", "DIR", "the folder to write into, created if missing")
@@ -38,7 +39,7 @@ def propagate(argv: Sequence[str]) -> None:
     keep_freed_memory()
 
     def tell(image: Case, note: str) -> None:
-        print_note(printable(f"{image.id} ({image.image}): {note}"))
+        print_note(printable(f"{image.id} ({shown(image.image)}): {note}"))
 
     try:
         outcome = propagate_labels(

@@ -105,7 +105,7 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     parser.add_argument("--task", default="segmentation", metavar="NAME", help=what)
     what = (
         "the folder of a gvsl pretrain run, its model.safetensors, a name on the Hugging Face Hub such as owner/name, "
-        "a checkpoint of nnU-Net or of nnssl (.pth), or scratch for random weights"
+        "a checkpoint of nnU-Net or nnssl (.pth) or of Models Genesis (.pt), or scratch for random weights"
     )
     parser.add_argument("--weights", required=True, metavar="RUN|scratch", help=what)
     add_path(parser, "--out", "RUN", "the new folder of this run")

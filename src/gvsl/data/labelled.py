@@ -33,7 +33,7 @@ def check_labelled(store: Store, ids: Sequence[str], option: str) -> None:
     """
     unknown = [case for case in ids if case not in store.cases]
     if unknown:
-        raise UserError(f"{option} names {few(unknown, NAMED)}, which {store.path} does not have: name cases of train")
+        raise UserError(f"{option} names {few(unknown, NAMED)}, which {store.place} does not have: name cases of train")
     held_out = [case for case in ids if set(HELD_OUT) & set(store.cases[case].splits)]
     if held_out:
         raise UserError(f"{option} names {few(held_out, NAMED)} of val or test, which is scored: name cases of train")

@@ -76,7 +76,7 @@ class PairStream(IterableDataset[PairBatch]):
         self.ids = store.split(settings.split)
         if len(self.ids) < 2:
             raise UserError(
-                f"{store.path} has one volume in the split {settings.split!r}; a pair needs two: choose another split"
+                f"{store.place} has one volume in the split {settings.split!r}; a pair needs two: choose another split"
             )
         if settings.batch_size < 1:
             raise UserError(f"data.batch_size is {settings.batch_size}; give 1 or more")

@@ -28,6 +28,8 @@ TARGETS: dict[str, Writer] = {
     "onnx": onnx.write,
     "torchscript": torchscript.write,
 }
+NETWORKS = ("unet", "resenc", "plainconv")
+"""The backbones that can be exported."""
 
 
 def export(run: Path, out: Path, to: str, settings: ExportSettings | None = None) -> list[str]:
@@ -54,6 +56,11 @@ def export(run: Path, out: Path, to: str, settings: ExportSettings | None = None
         raise UserError(f"--store and --dataset are for --to nnunet, not {to}: leave them out")
     refuse_existing(out)
     source = read_source(run)
+    if source.backbone.name not in NETWORKS:
+        raise UserError(
+            f"{run} is a {source.backbone.name}, which gvsl exports nowhere: `gvsl predict` runs it; "
+            f"{', '.join(NETWORKS)} can be exported"
+        )
     with claimed(out, "gvsl export"), whole_folder(out) as folder, naming(out), explained_memory(LESS):
         written = TARGETS[to](source, folder, settings)
         entries = {"format": FORMAT, "to": to, "gvsl": version("gvsl"), **contract(source), **written.entries}

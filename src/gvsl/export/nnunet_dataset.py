@@ -39,7 +39,7 @@ def write_cases(store: Store, folder: Path, order: Sequence[int]) -> dict[str, l
     labelled = {name: [case for case in store.split(name) if store.has_label(case)] for name in ("train", "val")}
     for name, ids in labelled.items():
         if not ids:
-            raise UserError(f"{store.path} has no label map in the split {name}, from which nnU-Net learns")
+            raise UserError(f"{store.place} has no label map in the split {name}, from which nnU-Net learns")
     test = [case for case in store.cases if "test" in store.cases[case].splits]
     values = {0: 0, **{value: place for place, value in enumerate(order, start=1)}}
     values |= dict.fromkeys(store.ignored, len(order))

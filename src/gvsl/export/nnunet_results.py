@@ -19,7 +19,7 @@ from gvsl.preprocessing import parse_preprocessing
 from gvsl.readers import check_kind, read_json
 from gvsl.settings.backbones import own_settings
 from gvsl.transfer import SegmentationNetwork, Segmenter
-from gvsl.transfer.nnunet_checkpoint import read_network_weights
+from gvsl.transfer.foreign_checkpoint import read_network_weights
 
 CHECKPOINT = "checkpoint_final.pth"
 METHOD = "nnunet"

@@ -21,6 +21,7 @@ from gvsl.prediction.volumes import Tell
 from gvsl.preprocessing.images import Channels
 from gvsl.propagation import Atlas, PropagationSettings
 from gvsl.propagation.attempt import Attempt, attempt
+from gvsl.propagation.templates import other_than
 from gvsl.text import table_cell
 
 TABLE_NAME = "propagated.csv"
@@ -85,7 +86,7 @@ class CarriedMaps:
             UnusableFile: the match failed; the row says so, and there are no maps.
         """
         ready, grid = self.targets.prepare(channels, tell), self.targets.grid(image, channels)
-        templates = [template for template in self.templates if template.id != image.id]
+        templates = other_than(torch.from_numpy(ready.array)[None].to(self.atlases[0].image.device), self.templates)
         found = attempt(self.method, self.atlases, ready.array, self.settings, templates)
         carried = found.carried
         self._write_row(image.id, found)

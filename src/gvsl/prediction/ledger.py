@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from gvsl.errors import UserError
-from gvsl.files import write_text
+from gvsl.files import url_of, write_text
 from gvsl.io import UnusableFile
 from gvsl.readers import read_json
 
@@ -49,7 +49,7 @@ class Ledger:
         """
         for name in present:
             other = self.images.get(name)
-            if other is None and self.path.with_name(name).samefile(image):
+            if other is None and image.exists() and self.path.with_name(name).samefile(image):
                 raise UnusableFile(
                     f"its result would take its own place, as {self.path.with_name(name)}; name another folder than "
                     "that of the images"
@@ -59,7 +59,7 @@ class Ledger:
                     f"its result {self.path.with_name(name)} exists already, and {self.path.name} doesn't list it; "
                     "name another folder"
                 )
-            known, same_path = self.contents.get(name), other == str(image.absolute())
+            known, same_path = self.contents.get(name), other == _place(image)
             if same_path and known not in (None, content):
                 raise UnusableFile(
                     f"its result {self.path.with_name(name)} is of what the image held before: remove it to have it "
@@ -72,7 +72,7 @@ class Ledger:
 
     def begin(self, names: Collection[str], image: Path, content: str) -> None:
         """List results before they are written."""
-        self.images |= dict.fromkeys(names, str(image.absolute()))
+        self.images |= dict.fromkeys(names, _place(image))
         self.contents |= dict.fromkeys(names, content)
         whole = {
             "format": FORMAT,
@@ -81,6 +81,10 @@ class Ledger:
             "contents": self.contents,
         }
         write_text(self.path, json.dumps(whole, indent=1) + "\n")
+
+
+def _place(image: Path) -> str:
+    return url_of(image) or str(image.absolute())
 
 
 def open_ledger(folder: Path, identity: dict[str, str]) -> Ledger:

@@ -14,7 +14,7 @@ from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.cases import Case
 from gvsl.datasets import find_volumes, label_folder, stem
 from gvsl.errors import UserError
-from gvsl.files import MAX_NAME, claimed
+from gvsl.files import MAX_NAME, claimed, url_of
 from gvsl.hardware import find_device
 from gvsl.io import UnusableFile
 from gvsl.memory import is_out_of_memory
@@ -45,6 +45,8 @@ def find_images(paths: Sequence[Path]) -> list[Case]:
             images += [*found.cases, *found.refused]
         elif path.exists():
             images.append(Case(stem(path), path))
+        elif url := url_of(path):
+            raise UserError(f"{url} is a URL, by which a store alone is read: name one store, or files and folders")
         else:
             raise UserError(f"{path} does not exist; name images, or a folder of them")
     return list(dict.fromkeys(images))

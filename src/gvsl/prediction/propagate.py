@@ -18,6 +18,7 @@ from gvsl.datasets import folder
 from gvsl.errors import UserError
 from gvsl.files import claimed, real_path
 from gvsl.hardware import find_device
+from gvsl.io import UnusableFile
 from gvsl.methods import GVSL
 from gvsl.prediction.carried import CarriedMaps, Truth
 from gvsl.prediction.ledger import open_ledger
@@ -102,7 +103,7 @@ def propagate(
         known = {case.id: case for case in unlabelled.images}
         ids = candidates(list(known), settings)
         if ids:
-            how["templates_of"] = _hash(ids)
+            how["templates_of"] = _hash(_contents(unlabelled, [known[case] for case in ids]))
         ledger = open_ledger(out, {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how})
         device = find_device(settings.device)
         method.to(device)
@@ -145,6 +146,17 @@ def _templates(
     return found
 
 
+def _contents(targets: Targets, images: Sequence[Case]) -> list[str]:
+    """Return the sorted hashes of what images hold, but for those that can't be read."""
+    found = []
+    for image in images:
+        try:
+            found.append(targets.content(image))
+        except UnusableFile:
+            continue  # which is no template, and told where its own labels are asked for
+    return sorted(found)
+
+
 def _in_store(
     store: Store,
     split: str,
@@ -163,11 +175,11 @@ def _in_store(
     for value, name in structures.items():
         if store.label_names.get(value, name) != name:
             raise UserError(
-                f"label {value} is {name} in the atlases, but {store.label_names[value]} in {store.path}: correct one"
+                f"label {value} is {name} in the atlases, but {store.label_names[value]} in {store.place}: correct one"
             )
     ids = _without(store, store.split(split), atlases)
     if not ids:
-        raise UserError(f"{store.path} has no case in the split {split!r} besides the atlases: name another split")
+        raise UserError(f"{store.place} has no case in the split {split!r} besides the atlases: name another split")
     return store_targets(store, ids, settings.grid)
 
 
@@ -248,7 +260,7 @@ def _choose(stores: Sequence[Store], cases: Sequence[str]) -> dict[Store, list[s
     missing = [case for case in cases if not any(case in store.cases for store in stores)]
     if missing:
         raise UserError(
-            f"there is no case {few(missing, NAMED)} in {few([str(store.path) for store in stores], NAMED)}; "
+            f"there is no case {few(missing, NAMED)} in {few([store.place for store in stores], NAMED)}; "
             "`gvsl inspect` lists what they hold"
         )
     return {store: [case for case in cases if case in store.cases] for store in stores}

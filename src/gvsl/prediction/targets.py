@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gvsl.cases import Case
 from gvsl.datasets.channels import put_together
+from gvsl.files import url_of
 from gvsl.io import Volume, write_like, write_nifti
 from gvsl.prediction.content import image_content
 from gvsl.prediction.volumes import Prepared, Tell, prepared
@@ -49,8 +50,8 @@ class Targets:
 
 
 def is_store(path: Path) -> bool:
-    """Return True for the folder of a prepared store."""
-    return (path / MANIFEST_NAME).is_file()
+    """Return True for the folder of a prepared store, and for a URL, which nothing else is read by."""
+    return url_of(path) is not None or (path / MANIFEST_NAME).is_file()
 
 
 def files_targets(images: Sequence[Case], preprocessing: Preprocessing) -> Targets:
@@ -79,7 +80,7 @@ def store_targets(store: Store, ids: Sequence[str], grid: Grid) -> Targets:
         return Volume(np.broadcast_to(np.uint8(0), known.source_shape), known.source_affine)
 
     return Targets(
-        [Case(each, image_path(store.path, each)) for each in ids],
+        [Case(each, Path(store.place_of(image_path(store.path, each)))) for each in ids],
         read=lambda image: tuple(Volume(each, store.cases[image.id].affine) for each in store.channels(image.id)),
         prepare=lambda channels, _: Prepared(np.stack([each.array for each in channels]), channels[0].affine),
         content=lambda image: _stored_content(store, image.id),

@@ -87,10 +87,10 @@ def read_atlases(sources: Mapping[Store, Sequence[str]]) -> AtlasSet:
     for store in sources:
         for value, name in store.label_names.items():
             if value in ignored:
-                raise UserError(f"label {value} is {name} in {store.path}, but ignored in another atlas: correct one")
+                raise UserError(f"label {value} is {name} in {store.place}, but ignored in another atlas: correct one")
             if names.setdefault(value, name) != name:
                 raise UserError(
-                    f"label {value} is {names[value]} in one atlas's labels.json, but {name} in that of {store.path}: "
+                    f"label {value} is {names[value]} in one atlas's labels.json, but {name} in that of {store.place}: "
                     "correct one"
                 )
     unlabelled = [case for store, cases in sources.items() for case in cases if not store.has_label(case)]

@@ -26,6 +26,7 @@ from gvsl.geometry import gaussian_smooth
 from gvsl.io import Box
 from gvsl.methods import GVSL
 from gvsl.propagation.carry import Atlas, Carried, Segment, Warped, combine, mean_similarity, warped_onto
+from gvsl.propagation.templates import other_than
 from gvsl.readers import read_json
 from gvsl.settings.propagation import PoolSettings
 from gvsl.store import Store
@@ -181,7 +182,7 @@ def _carry_one(
     warped = [warped_onto(method, atlas, image, settings) for atlas in atlases]
     cases = []
     if settings.images != "atlas":
-        voters = [template for template in templates if template.id != target]
+        voters = other_than(image, templates)
         votes = [*warped, *(warped_onto(method, voter, image, settings) for voter in voters)]
         fused = combine(method, atlases, votes, image, settings, teacher)
         if settings.targets == "soft":

@@ -11,6 +11,7 @@ Human Brain Mapping 34(10), 2013.
 import hashlib
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from gvsl.io import UnusableFile
@@ -50,7 +51,7 @@ def choose_templates(
         teacher: of `carry`.
 
     Returns:
-        At most `settings.templates` volumes that matched, the best first.
+        At most `settings.templates` volumes that matched, the best first; none holds the image of another or an atlas.
     """
     found: list[tuple[float, Atlas]] = []
     for case in ids:
@@ -59,6 +60,9 @@ def choose_templates(
         except UnusableFile:
             advance()
             continue  # which is told where its own labels are asked for
+        if len(other_than(image, [*atlases, *(each for _, each in found)])) < len(atlases) + len(found):
+            advance()
+            continue
         carried = carry(method, atlases, image, settings, teacher=teacher)
         worth = mean_similarity(carried) if carried.reverse_dice is None else carried.reverse_dice
         if not settings.least_dice or worth >= settings.least_dice:
@@ -66,6 +70,11 @@ def choose_templates(
             found = sorted(found, key=lambda each: -each[0])[: settings.templates]
         advance()
     return [template for _, template in found]
+
+
+def other_than(image: Tensor, voters: Sequence[Atlas]) -> list[Atlas]:
+    """Return the voters but for those that hold this image, (1, C, D, H, W), under whatever id."""
+    return [each for each in voters if each.image.shape != image.shape or not torch.equal(each.image, image)]
 
 
 def drawn(ids: Sequence[str], count: int | None) -> list[str]:

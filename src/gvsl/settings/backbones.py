@@ -7,7 +7,7 @@ from typing import Literal
 from gvsl.errors import UserError
 from gvsl.settings import NOTHING, Levels, check_settings
 
-BackboneName = Literal["unet", "resenc", "plainconv"]
+BackboneName = Literal["unet", "resenc", "plainconv", "genesis"]
 """The keys of `gvsl.backbones.BACKBONES`."""
 OF = "backbones"
 
@@ -26,7 +26,8 @@ class NetworkSettings:
     """
 
     name: BackboneName = "unet"
-    """`unet`, gvsl's own 3D U-Net, or a network of nnU-Net: `resenc`, that of its ResEnc presets, or `plainconv`."""
+    """`unet`, gvsl's own 3D U-Net; a network of nnU-Net: `resenc`, that of its ResEnc presets, or `plainconv`; or
+    `genesis`, that of Models Genesis."""
     blocks: tuple[int, ...] = field(default=(), metadata=only_of("resenc"))
     """Residual blocks of each level of `resenc`'s encoder, such as [1, 3, 4, 6, 6]; those of nnU-Net if not given."""
     max_width: int = field(default=320, metadata=only_of("resenc", "plainconv"))

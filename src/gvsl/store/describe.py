@@ -29,7 +29,7 @@ def describe(store: Store) -> str:
             notes.append(f"note      {case.id}: {WITHOUT_AIR}")
         notes += [f"note      {case.id}: {printable(note)}" for note in case.notes]
     lines = [
-        f"store     {store.remote.url if store.remote else store.path}",
+        f"store     {store.place}",
         f"source    {store.source}",
         f"volumes   {len(store.cases)}, {int(table.labelled.sum())} with labels",
         f"splits    {', '.join(splits) or 'none'}" + (f"; {without} in none" if without else ""),

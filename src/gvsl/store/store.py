@@ -74,8 +74,8 @@ class StoredCase:
 class Cases(Mapping[str, StoredCase]):
     """The cases of a store by id, sorted; each is parsed on access."""
 
-    path: Path
-    """The store's folder."""
+    path: Path | str
+    """The store's folder or URL, for messages."""
     table: CaseTable
 
     def __getitem__(self, case_id: str) -> StoredCase:
@@ -133,6 +133,13 @@ class Store:
         if url is not None:
             remote = open_remote(url, (MANIFEST_NAME, CASES_NAME), MAX_TABLE_BYTES)
             path = remote.copies
+        try:
+            return cls._open(path, remote)
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), url or str(path))) from None
+
+    @classmethod
+    def _open(cls, path: Path, remote: RemoteFolder | None) -> "Store":
         manifest, table = read_manifest(path)
         try:
             names = {int(value): str(name) for value, name in manifest["label_names"].items()}
@@ -155,9 +162,18 @@ class Store:
         return store
 
     @property
+    def place(self) -> str:
+        """Its URL if it was opened by one, else its folder; for messages."""
+        return self.remote.url if self.remote else str(self.path)
+
+    def place_of(self, file: Path) -> str:
+        """Return where a file in `path` is, for messages: its URL in a store by URL."""
+        return self.remote.address(file) if self.remote else str(file)
+
+    @property
     def cases(self) -> Cases:
         """The cases by id, sorted."""
-        return Cases(self.path, self.table)
+        return Cases(self.place, self.table)
 
     def split(self, name: str) -> list[str]:
         """Return the sorted ids of a split; UserError if the split is empty."""
@@ -165,7 +181,7 @@ class Store:
         members = table.of_split(name)
         if not members.size:
             present = ", ".join(sorted(split for split in SPLITS if table.of_split(split).size))
-            raise UserError(f"{self.path} has no case in the split {name!r}; its splits are {present or 'none'}")
+            raise UserError(f"{self.place} has no case in the split {name!r}; its splits are {present or 'none'}")
         ids = list(table.numbers)
         return [ids[member] for member in members]
 
@@ -187,7 +203,8 @@ class Store:
         """
         found = self._array(case_id, 0, box)
         if _outside(found):
-            raise UserError(f"{image_path(self.path, case_id)} holds values outside 0 to 1; prepare the store again")
+            place = self.place_of(image_path(self.path, case_id))
+            raise UserError(f"{place} holds values outside 0 to 1; prepare the store again")
         return found.astype(np.float32)
 
     def channels(self, case_id: str, box: Box | None = None) -> NDArray[np.float32]:
@@ -210,7 +227,7 @@ class Store:
             UserError: the store has no such case or label map, or the file is damaged.
         """
         if not self.has_label(case_id):
-            raise UserError(f"case {case_id} of {self.path} has no label map")
+            raise UserError(f"case {case_id} of {self.place} has no label map")
         return self._array(case_id, 1, box)
 
     def has_label(self, case_id: str) -> bool:
@@ -228,7 +245,7 @@ class Store:
 
     def _case(self, case_id: str) -> StoredCase:
         if case_id not in self.cases:
-            raise UserError(f"{self.path} has no case {case_id!r}; `gvsl inspect {self.path}` lists what it holds")
+            raise UserError(f"{self.place} has no case {case_id!r}; `gvsl inspect {self.place}` lists what it holds")
         return self.cases[case_id]
 
 
@@ -330,7 +347,7 @@ def _check_files(store: Store) -> None:
         missing = sorted(expected - _names(store.path / folder))
         if missing:
             first = f"{folder}/{missing[0]}.b2nd" + (f" and {len(missing) - 1} more" if missing[1:] else "")
-            raise UserError(f"{store.path} is incomplete: {first} is missing; copy it again, or prepare it again")
+            raise UserError(f"{store.place} is incomplete: {first} is missing; copy it again, or prepare it again")
 
 
 def _names(folder: Path) -> set[str]:

@@ -45,4 +45,4 @@ def _verify_case(store: Store, case: StoredCase, found: Verified) -> None:
     mark = voxel_hash(files)
     found.without += sum(not has_checksums(file.path) for file in files)
     if mark != case.hash:
-        raise UserError(f"{case.id}: its voxels don't have the hash in {store.path}/cases.jsonl; prepare it again")
+        raise UserError(f"{case.id}: its voxels don't have the hash in {store.place}/cases.jsonl; prepare it again")

@@ -1,6 +1,7 @@
 """The reader of pre-training checkpoints, which are untrusted: nothing is executed, and all is checked before use."""
 
 import pickle
+import struct
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +19,12 @@ from gvsl.training.module import PretrainModule
 ADAM = ("exp_avg", "exp_avg_sq")
 """Adam's tensors of a parameter, of its shape."""
 WEIGHTS, STEP, OPTIMISERS = "state_dict", "global_step", "optimizer_states"
+OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How files of torch before 1.6 begin, which are no archives."""
 BROKEN = (
     *(OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, AttributeError, IndexError, OverflowError),
     *(pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError, MemoryError, AssertionError, ImportError),
+    struct.error,
 )
 """What torch raises for a file that is no whole checkpoint."""
 
@@ -44,24 +48,36 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def unpickled(path: Path, safe: Sequence[Any] = ()) -> Any:
+def unpickled(path: Path, safe: Sequence[Any] = (), *, old: bool = False) -> Any:
     """Load what torch has saved onto the CPU: tensors, plain values and objects of the types `safe`, nothing else.
+
+    Args:
+        path: of the file.
+        safe: further types.
+        old: also take what torch has saved before 1.6, which has no checksums.
 
     Raises:
         UserError: it is a file of another kind.
         Exception: one of BROKEN, also if it is larger unpacked than on the disk.
     """
-    found = foreign(read_head(path))
+    head = read_head(path)
+    found = foreign(head)
     if found:
         raise UserError(f"{path} {found}")
+    if not (old and head.startswith(OLD)):
+        _check_archive(path)
+    with torch.serialization.safe_globals(list(safe)):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _check_archive(path: Path) -> None:
+    """Check that a zip archive is whole, and no larger unpacked than on the disk."""
     with zipfile.ZipFile(path) as archive:
         if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
             raise ValueError("it is compressed, which no checkpoint is")
         damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"{damaged} in it is damaged")
-    with torch.serialization.safe_globals(list(safe)):
-        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def check_checkpoint(path: Path, module: PretrainModule, max_steps: int) -> None:

@@ -196,7 +196,7 @@ def _resolve_channels(store: Store, settings: PretrainSettings) -> PretrainSetti
     """Return the settings with the store's number of channels; UserError if another one is given."""
     given, channels = settings.backbone.in_channels, store.channel_count
     if given not in (BackboneSettings.in_channels, channels):
-        raise UserError(f"backbone.in_channels is {given}, but {store.path} has {channels} channels: leave it out")
+        raise UserError(f"backbone.in_channels is {given}, but {store.place} has {channels} channels: leave it out")
     return replace(settings, backbone=replace(settings.backbone, in_channels=channels))
 
 
@@ -277,7 +277,7 @@ def check_store(run: Path, record: RunRecord, store: Store) -> None:
         return
     digits = [found[:HASH_DIGITS] for found in (mark, store.hash)]
     raise UserError(
-        f"{run} was begun with store {digits[0]}, now {digits[1]}: {store.path} is another than {name}, was prepared "
+        f"{run} was begun with store {digits[0]}, now {digits[1]}: {store.place} is another than {name}, was prepared "
         "otherwise, or has changed since; name the store as it was, or start another run"
     )
 

@@ -141,7 +141,7 @@ def carry_labels(
         found = carry_onto(method, moved, store, targets, folder, how, about, advance, templates, teacher)
     if not found.used:
         raise UserError(
-            f"none of the {len(targets)} volumes of {store.path} matches the labelled cases: check the matching of "
+            f"none of the {len(targets)} volumes of {store.place} matches the labelled cases: check the matching of "
             f"{run} with `gvsl inspect`, or leave out --carry"
         )
     return CarriedPool(found, run, method.backbone.cpu(), describe_leakage(method.backbone, store))
@@ -160,8 +160,8 @@ def volumes_to_label(store: Store, train: Sequence[str], settings: CarrySettings
     targets = sorted(found - set(train))
     if not targets:
         raise UserError(
-            f"{store.path} has no volume to carry labels onto: list unlabelled ones under pretrain in splits.json, and "
-            "prepare it again"
+            f"{store.place} has no volume to carry labels onto: list unlabelled ones under pretrain in splits.json, "
+            "and prepare it again"
         )
     return drawn(targets, settings.volumes)
 
@@ -219,7 +219,7 @@ def templates_of(
         )
     if not found:
         raise UserError(
-            f"none of {len(ids)} volumes of {store.path} matches the labelled cases, so that none can be a template: "
+            f"none of {len(ids)} volumes of {store.place} matches the labelled cases, so that none can be a template: "
             "check the matching with `gvsl inspect`, or leave out --carrying.templates"
         )
     return found

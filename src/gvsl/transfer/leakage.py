@@ -33,8 +33,8 @@ def check_leakage(backbone: Backbone, weights: str | Path, store: Store, allow_l
     leaked = leaked_cases(backbone, store)
     if leaked and not allow_leakage:
         raise UserError(
-            f"{weights} was trained on images that {store.path} holds out in val or test: {few(leaked, NAMED)}; remove "
-            "them from its pre-training, or from val and test, or give --allow-leakage"
+            f"{weights} was trained on images that {store.place} holds out in val or test: {few(leaked, NAMED)}; "
+            "remove them from its pre-training, or from val and test, or give --allow-leakage"
         )
 
 

@@ -42,7 +42,7 @@ def check_splits(store: Store) -> None:
     for split in ("train", "val", "test"):
         if split not in present:
             raise UserError(
-                f"{store.path} has no case in the split {split!r}: list some under {split} in splits.json, and "
+                f"{store.place} has no case in the split {split!r}: list some under {split} in splits.json, and "
                 "prepare it again"
             )
 
@@ -61,19 +61,19 @@ def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) 
     bare = [case for case in (*train, *others) if not store.has_label(case)]
     if bare:
         raise UserError(
-            f"{store.path} has no label map for {few(bare, NAMED)}: add labels, or take the cases out of train, "
+            f"{store.place} has no label map for {few(bare, NAMED)}: add labels, or take the cases out of train, "
             "val and test, and prepare it again"
         )
     labels = {value: store.label_names[value] for value in sorted(store.label_names)}
     if not labels:
-        raise UserError(f"{store.path} has no labelled voxel: add label maps, and prepare it again")
+        raise UserError(f"{store.place} has no labelled voxel: add label maps, and prepare it again")
     seen = {value for case in train for value in store.cases[case].label_values or ()}
     unseen = [f"{name} ({value})" for value, name in labels.items() if value not in seen]
     if unseen:
         rest = {value for case in store.split("train") for value in store.cases[case].label_values or ()} - seen
         more = "use more labels or another seed, or " if rest.intersection(labels) else ""
         raise UserError(
-            f"{few(unseen, NAMED)} has no voxel in the {len(train)} training cases of {store.path}: "
+            f"{few(unseen, NAMED)} has no voxel in the {len(train)} training cases of {store.place}: "
             f"{more}take it out of the label maps and their names, and prepare it again"
         )
     return labels
@@ -93,7 +93,7 @@ def check_targets(store: Store, splits: Mapping[str, Sequence[str]]) -> dict[str
     bare = [case for case, target in targets.items() if target is None]
     if bare:
         raise UserError(
-            f"{store.path} has no class for {few(bare, NAMED)}: add it to classes.json, or take the cases out of "
+            f"{store.place} has no class for {few(bare, NAMED)}: add it to classes.json, or take the cases out of "
             "train, val and test, and prepare it again"
         )
     known = {case: target for case, target in targets.items() if target is not None}
@@ -101,5 +101,5 @@ def check_targets(store: Store, splits: Mapping[str, Sequence[str]]) -> dict[str
         present = {known[case] for case in cases}
         if len(present) < 2:
             fix = "use more labels or another seed" if split == "train" else f"move a case of the other to {split}"
-            raise UserError(f"{store.path} has only class {present.pop()} in the {len(cases)} cases of {split}: {fix}")
+            raise UserError(f"{store.place} has only class {present.pop()} in the {len(cases)} cases of {split}: {fix}")
     return known

@@ -67,9 +67,9 @@ def run_task(
     Args:
         name: of the task, a key of `gvsl.datasets.tasks.TASKS`.
         store: with what the task needs for the cases of all three splits: label maps, or classes.
-        weights: the folder of a pre-training run, a name on the Hugging Face Hub, a checkpoint of nnU-Net or nnssl
-            (`gvsl.transfer.weights_file`), or None for random weights; in mode
-            `carried` the run that matches, or None for the control from no network.
+        weights: the folder of a pre-training run, a name on the Hugging Face Hub, a checkpoint of nnU-Net, nnssl
+            or Models Genesis (`gvsl.transfer.weights_file`), or None for random weights; in mode `carried` the run that
+            matches, or None for the control from no network.
         out: the new folder of this run.
         settings: the protocol; `linear` with random weights is the linear row of "Scratch" in Table 1.
         carry: the folder of a pre-training run that learnt to match, to carry the labels of the training cases onto
@@ -244,7 +244,7 @@ def _load(
     """
     assert name is not None
     if source.is_file():
-        return load_weights_file(source, store)
+        return load_weights_file(source, store, settings.allow_preprocessing_mismatch)
     backbone = load_backbone(source)
     check_preprocessing(backbone, name, store, settings.allow_preprocessing_mismatch)
     check_leakage(backbone, name, store, settings.allow_leakage)

@@ -77,7 +77,7 @@ class Segmentation:
         self.val, test = store.split("val"), store.split("test")
         self.test_cases = test if any(store.has_label(case) for case in test) else []
         self.train = draw_labelled(store.split("train"), settings.labels, settings.seed)
-        check_labels(task, store.label_names, str(store.path))
+        check_labels(task, store.label_names, store.place)
         self.labels = check_structures(store, self.train, [*self.val, *self.test_cases])
         self.loss = segmentation_loss(settings)
         self.carried: CarriedPool | None = None
