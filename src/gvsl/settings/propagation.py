@@ -10,6 +10,7 @@ Voting = Literal["local", "joint", "majority"]
 Start = Literal["affine", "field", "none"]
 Images = Literal["own", "atlas", "both"]
 Targets = Literal["hard", "soft"]
+Fields = Literal["matched", "random"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,9 @@ class PoolSettings(PropagationSettings):
     images: Images = "own"
     """Images that are trained on: the volume's `own` with the carried labels; each `atlas` itself, warped onto the
     volume as its labels are, so that both fit (Zhao et al. 2019); or `both`."""
+    fields: Fields = "matched"
+    """Fields that warp atlases: those of the match (`matched`), or as a control `random` ones of the same strength and
+    smoothness (`gvsl.propagation.random_fields`), one for each volume that matches. Carried labels are matched."""
     appearance: float = 0.0
     """Standard deviation in voxels of the Gaussian that smooths the difference between a volume and the atlas warped
     onto it, which is added to the warped image; 0 leaves it as it is."""
@@ -101,6 +105,16 @@ class PoolSettings(PropagationSettings):
             raise UserError(
                 f"{prefix}templates is {self.templates}, but {prefix}images atlas trains on the atlases' own labels: "
                 "leave it out, or choose own or both"
+            )
+        if self.fields == "random" and self.images == "own":
+            raise UserError(
+                f"{prefix}fields random warps atlases, and {prefix}images own trains on none: leave it out, or choose "
+                "atlas or both"
+            )
+        if self.fields == "random" and self.appearance:
+            raise UserError(
+                f"{prefix}appearance is {self.appearance:g}, but an atlas that a random field warps does not lie on "
+                "the volume: leave it out"
             )
 
 
