@@ -34,8 +34,7 @@ def test_it_depends_on_its_seeds_alone(dvf: Tensor) -> None:
     assert torch.equal(first, random_like(dvf, 0, "atlas", "volume"))
     others = [random_like(dvf, *seeds) for seeds in ((1, "atlas", "volume"), (0, "b", "volume"), (0, "atlas", "b"))]
     for other in others:
-        angle = (first * other).mean() / (first.square().mean() * other.square().mean()).sqrt()
-        assert abs(float(angle)) < 0.5
+        assert float((first - other).square().mean()) > 0.2 * float(first.square().mean())
     assert not random_like(torch.zeros_like(dvf), 0).any()
 
 

@@ -12,7 +12,8 @@ from torch.nn import functional
 from gvsl.geometry import spatial_shape, warp
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
-from gvsl.propagation.match import Shape, centred, match_volumes, uncentred
+from gvsl.propagation.match import Matched, Shape, centred, match_volumes, uncentred
+from gvsl.propagation.pose import turned
 from gvsl.propagation.vote import fuse
 from gvsl.settings.propagation import PropagationSettings
 
@@ -49,6 +50,8 @@ class Warped(NamedTuple):
     """Class probabilities, (1, classes, D, H, W), background outside the atlas and where the class is not known."""
     known: Tensor
     """(1, 1, D, H, W), True where the atlas has a known class."""
+    affine: Tensor | None = None
+    """(1, 3, D, H, W), in voxels about both centres: the network's affine part of the match."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,17 @@ class Carried:
     """DSC of an atlas's labels with those carried back onto it; None if nothing was carried back."""
     checked_on: str = ""
     """Id of that atlas."""
+    turned: str = ""
+    """How the image seems to lie turned against that atlas, as of `gvsl.propagation.pose`; empty if it does not."""
 
     @property
     def classes(self) -> Tensor:
         """The class with most votes at each voxel, (1, 1, D, H, W)."""
         return self.votes.argmax(dim=1, keepdim=True)
+
+    def matches(self, least_dice: float) -> bool:
+        """Return False if the labels, carried back, agree too little, or the image seems to lie turned."""
+        return not self.turned and (self.reverse_dice is None or self.reverse_dice >= least_dice)
 
     @property
     def confidence(self) -> Tensor:
@@ -88,7 +97,8 @@ def carry(
 
     Each atlas is matched with the image by the method, and refined; `gvsl.propagation.vote.fuse` combines their labels.
     Unless `least_dice` is 0, the result is carried back onto the atlas that voted most, and compared with its labels
-    (reverse classification: V. V. Valindria et al. Reverse Classification Accuracy. IEEE TMI 36(8), 2017).
+    (reverse classification: V. V. Valindria et al. Reverse Classification Accuracy. IEEE TMI 36(8), 2017); and their
+    poses are compared (`gvsl.propagation.pose`).
 
     Args:
         method: with a matching head.
@@ -131,6 +141,7 @@ def combine(
         carried,
         reverse_dice=carried_back(method, carried, image, atlases[best], settings),
         checked_on=atlases[best].id,
+        turned=turned(atlases[best].image, image, warped[best].affine),
     )
 
 
@@ -145,8 +156,13 @@ def carried_back(method: GVSL, carried: Carried, image: Tensor, atlas: Atlas, se
 
 def warped_onto(method: GVSL, atlas: Atlas, image: Tensor, settings: PropagationSettings) -> Warped:
     """Return an atlas warped onto an image."""
-    matched = match_volumes(method, atlas.image, image, settings)
-    return labels_by(matched.dvf, atlas, matched.moving, spatial_shape(image))
+    return warped_by(match_volumes(method, atlas.image, image, settings), atlas, spatial_shape(image))
+
+
+def warped_by(matched: Matched, atlas: Atlas, wanted: Shape) -> Warped:
+    """Return an atlas warped as it was matched with an image of a shape, (D, H, W)."""
+    warped = labels_by(matched.dvf, atlas, matched.moving, wanted)
+    return warped._replace(affine=uncentred(matched.affine, wanted))
 
 
 def labels_by(dvf: Tensor, atlas: Atlas, moving: Tensor, wanted: Shape) -> Warped:

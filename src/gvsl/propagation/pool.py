@@ -25,7 +25,17 @@ from gvsl.files import whole_file, write_text
 from gvsl.geometry import gaussian_smooth, spatial_shape
 from gvsl.io import Box
 from gvsl.methods import GVSL
-from gvsl.propagation.carry import Atlas, Carried, Segment, Warped, combine, labels_by, mean_similarity, warped_onto
+from gvsl.propagation.carry import (
+    Atlas,
+    Carried,
+    Segment,
+    Warped,
+    combine,
+    labels_by,
+    mean_similarity,
+    warped_by,
+    warped_onto,
+)
 from gvsl.propagation.match import match_volumes
 from gvsl.propagation.random_fields import random_like
 from gvsl.readers import read_json
@@ -36,7 +46,7 @@ ABOUT_NAME = ".about.json"
 """What the labels in a folder were carried from and by."""
 TEMPLATES_NAME = "templates.json"
 """Ids of the templates, the best match first."""
-COLUMNS = ("id", "atlas", "used", "reverse_dice", "checked_on", "similarity", "fields", "displacement")
+COLUMNS = ("id", "atlas", "used", "reverse_dice", "checked_on", "similarity", "turned", "fields", "displacement")
 LABELS, VOTES, IMAGES = "labels", "votes", "images"
 """Folders of the hard or soft targets and of the images of examples."""
 FULL = 255
@@ -63,6 +73,8 @@ class CarriedCase:
     """Id of the atlas whose warped image is trained on, or `OWN`."""
     fields: Fields = "matched"
     """What warped the atlas, or carried the labels."""
+    turned: str = ""
+    """How the volume seems to lie turned against the atlas that it was checked on; empty if it does not."""
     displacement: float | None = None
     """Root mean square over the voxels of the field that warped the atlas, in voxels."""
 
@@ -191,7 +203,7 @@ def _carry_one(
     image = torch.from_numpy(store.channels(target))[None].to(atlases[0].image.device)
     matches = [match_volumes(method, atlas.image, image, settings) for atlas in atlases]
     shape = spatial_shape(image)
-    warped = [labels_by(match.dvf, atlas, match.moving, shape) for atlas, match in zip(atlases, matches, strict=True)]
+    warped = [warped_by(match, atlas, shape) for atlas, match in zip(atlases, matches, strict=True)]
     cases = []
     if settings.images != "atlas":
         voters = [template for template in templates if template.id != target]
@@ -225,9 +237,14 @@ def _carry_one(
 
 
 def _case(target: str, carried: Carried, settings: PoolSettings, atlas: str = OWN) -> CarriedCase:
-    failed = carried.reverse_dice is not None and carried.reverse_dice < settings.least_dice
     return CarriedCase(
-        target, not failed, carried.reverse_dice, carried.checked_on, mean_similarity(carried), atlas=atlas
+        target,
+        carried.matches(settings.least_dice),
+        carried.reverse_dice,
+        carried.checked_on,
+        mean_similarity(carried),
+        atlas=atlas,
+        turned=carried.turned,
     )
 
 

@@ -61,7 +61,7 @@ def choose_templates(
             continue  # which is told where its own labels are asked for
         carried = carry(method, atlases, image, settings, teacher=teacher)
         worth = mean_similarity(carried) if carried.reverse_dice is None else carried.reverse_dice
-        if not settings.least_dice or worth >= settings.least_dice:
+        if carried.matches(settings.least_dice):
             found.append((worth, Atlas(case, image, carried.classes, atlases[0].count)))
             found = sorted(found, key=lambda each: -each[0])[: settings.templates]
         advance()
