@@ -105,8 +105,8 @@ def carry(
         atlases: one or more, of any sizes.
         image: (1, C, D, H, W), in [0, 1], of any size.
         settings: by default `PropagationSettings()`.
-        templates: further voters with labels that were carried themselves (`gvsl.propagation.templates`); on these
-            nothing is carried back.
+        templates: further voters with labels that were carried themselves (`gvsl.propagation.templates`); the check is
+            made without them.
         teacher: a segmenter whose probabilities count as much as all votes together.
 
     Raises:
@@ -128,21 +128,30 @@ def combine(
     settings: PropagationSettings,
     teacher: Segment | None = None,
 ) -> Carried:
-    """Combine labels that were warped onto an image, those of atlases first, and carry them back, as `carry` does."""
-    images, labels = torch.cat([each.image for each in warped]), torch.cat([each.labels for each in warped])
-    votes, similarity = fuse(image, images, labels, settings.voting, settings.sharpness)
-    if teacher is not None:
-        votes = (votes + teacher(image)) / 2
-    carried = Carried(votes, similarity)
+    """Combine labels that were warped onto an image, those of atlases first, and check the match, as `carry` does."""
+    probabilities = None if teacher is None else teacher(image)
+    carried = _fused(warped, image, settings, probabilities)
     if not settings.least_dice:
         return carried
-    best = max(range(len(atlases)), key=lambda number: _agreement(labels[number], carried))
+    # Templates vote, but it is the atlases' match that is checked: through templates labels lead back less exactly.
+    own = warped[: len(atlases)]
+    judged = carried if len(own) == len(warped) else _fused(own, image, settings, probabilities)
+    best = max(range(len(atlases)), key=lambda number: _agreement(own[number].labels[0], judged))
     return replace(
         carried,
-        reverse_dice=carried_back(method, carried, image, atlases[best], settings),
+        reverse_dice=carried_back(method, judged, image, atlases[best], settings),
         checked_on=atlases[best].id,
         turned=turned(atlases[best].image, image, warped[best].affine),
     )
+
+
+def _fused(
+    warped: Sequence[Warped], image: Tensor, settings: PropagationSettings, probabilities: Tensor | None
+) -> Carried:
+    """Return the votes of warped labels, and of a teacher's probabilities if there are any."""
+    images, labels = torch.cat([each.image for each in warped]), torch.cat([each.labels for each in warped])
+    votes, similarity = fuse(image, images, labels, settings.voting, settings.sharpness)
+    return Carried(votes if probabilities is None else (votes + probabilities) / 2, similarity)
 
 
 def carried_back(method: GVSL, carried: Carried, image: Tensor, atlas: Atlas, settings: PropagationSettings) -> float:

@@ -15,7 +15,7 @@ FACTOR = 4
 """Factor by which the volumes are shrunk."""
 LEAST_SIDE, LARGEST_SIDE = 8, 32
 """Sides in voxels of shrunk volumes between which the factor is another."""
-REFINEMENT = RefinementSettings(steps=12, step=0.5)
+REFINEMENT = RefinementSettings(steps=8, step=0.5)
 """Of each pose; a voxel of a shrunk volume is several of the volume's, so that steps are short."""
 WINDOW = 5
 """Side of the similarity's windows, in shrunk voxels."""
