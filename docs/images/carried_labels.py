@@ -87,7 +87,7 @@ def main(out: Path) -> None:
     FigureCanvasAgg(figure)
     columns = np.asarray(figure.subplots(2, len(images))).T
     for column, (title, (shown, true)) in zip(columns, images.items(), strict=True):
-        draw(tuple(column), title, shown, true, attempt(method, [atlas], shown, SETTINGS))
+        draw(tuple(column), title, shown, true, attempt(method, [atlas], shown[None], SETTINGS))
     columns[0][0].set_ylabel("carried labels")
     columns[0][1].set_ylabel("confidence")
     figure.savefig(out, dpi=80)

@@ -53,6 +53,10 @@ def test_a_turned_volume_is_told_from_one_that_matches(method: GVSL) -> None:
     assert turned.reverse_dice is not None
     assert good.reverse_dice > 0.85
     assert turned.reverse_dice < 0.7
+    assert not good.turned
+    assert turned.turned == "turned by 90 degrees about the back-front axis"
+    assert good.matches(0.7)
+    assert not turned.matches(0.0)
 
 
 def test_confidence_is_higher_where_labels_are_right(method: GVSL) -> None:

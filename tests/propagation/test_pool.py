@@ -114,6 +114,36 @@ def test_soft_targets_are_votes_weighed_by_confidence(method: GVSL, store: Store
     assert np.array_equal(found.votes("s1", "s0", box), warped[(slice(None), *box)])
 
 
+def test_random_fields_warp_the_same_atlases_otherwise(
+    method: GVSL, store: Store, atlas: Atlas, tmp_path: Path
+) -> None:
+    settings = replace(ALIKE, refine=10, images="both")
+    kinds = {"matched": settings, "random": replace(settings, fields="random")}
+    found = {kind: carry_onto(method, [atlas], store, ["s1"], tmp_path / kind, how, {}) for kind, how in kinds.items()}
+    own, warped = found["random"].cases
+    assert own == found["matched"].cases[0]
+    matched = found["matched"].cases[1]
+    assert (matched.fields, warped.fields) == ("matched", "random")
+    assert warped.displacement == pytest.approx(matched.displacement, rel=0.01)
+    assert replace(warped, fields="matched", displacement=matched.displacement) == matched
+    assert np.array_equal(found["matched"].classes("s1"), found["random"].classes("s1"))
+    assert not np.array_equal(found["matched"].classes("s1", "s0"), found["random"].classes("s1", "s0"))
+
+
+def test_a_random_field_warps_image_and_labels_alike(method: GVSL, store: Store, atlas: Atlas, tmp_path: Path) -> None:
+    shown = replace(atlas, image=(atlas.classes == 1).float(), classes=(atlas.classes == 1).long(), count=2)
+    settings = replace(ALIKE, refine=10, fields="random")
+    first = carry_onto(method, [shown], store, ["s1"], tmp_path, settings, {})
+    image, classes = first.image("s1", "s0")[0], first.classes("s1", "s0")
+    certain = (abs(image - 0.5) > 0.01) & (classes != IGNORED)
+    assert certain.mean() > 0.6
+    assert np.array_equal(image[certain] > 0.5, classes[certain] == 1)
+    again = carry_onto(method, [shown], store, ["s1"], tmp_path, settings, {}, seed=1)
+    assert not np.array_equal(again.image("s1", "s0")[0], image)
+    back = carry_onto(method, [shown], store, ["s1"], tmp_path, settings, {})
+    assert np.array_equal(back.image("s1", "s0")[0], image)
+
+
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(UserError, match="appearance is -1"):
         PoolSettings(appearance=-1)
@@ -121,3 +151,7 @@ def test_settings_out_of_range_are_refused() -> None:
         PoolSettings(images="all")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="targets"):
         PoolSettings(targets="fuzzy")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="images own trains on none"):
+        PoolSettings(fields="random")
+    with pytest.raises(UserError, match="appearance is 2, but an atlas that a random field warps"):
+        PoolSettings(fields="random", images="atlas", appearance=2.0)

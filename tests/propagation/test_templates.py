@@ -55,6 +55,16 @@ def test_labels_that_pass_through_templates_are_better(method: GVSL) -> None:
         assert dice(through, truth) > dice(direct, truth)
 
 
+def test_templates_do_not_change_the_check(method: GVSL) -> None:
+    image, classes = anatomy()
+    target, template = moved(image, 1), moved(image, 2)
+    source, further = atlas(image, classes), atlas(template, classes, "template")
+    alone, through = (carry(method, [source], target, SETTINGS, voters) for voters in ([], [further]))
+    assert not torch.equal(alone.votes, through.votes)
+    assert alone.reverse_dice == through.reverse_dice is not None
+    assert alone.checked_on == through.checked_on == "a"
+
+
 def test_the_best_matches_are_chosen_and_what_fails_is_left_out(method: GVSL) -> None:
     image, classes = anatomy()
     source = atlas(image, classes)

@@ -90,6 +90,11 @@ class CarriedMaps:
         found = attempt(self.method, self.atlases, ready.array, self.settings, templates)
         carried = found.carried
         self._write_row(image.id, found)
+        if carried.turned:
+            raise UnusableFile(
+                f"no match: it looks {carried.turned} against {carried.checked_on}; correct its orientation, or switch "
+                "the check off by least_dice 0"
+            )
         if found.failed:
             raise UnusableFile(
                 f"no match: the labels, carried back onto {carried.checked_on}, have a DSC of "
@@ -112,7 +117,8 @@ class CarriedMaps:
 
     def _write_row(self, name: str, found: Attempt) -> None:
         carried = found.carried
-        row = {"id": name, "status": "failed" if found.failed else "carried", "checked_on": carried.checked_on}
+        status = "turned" if carried.turned else "failed" if found.failed else "carried"
+        row = {"id": name, "status": status, "checked_on": carried.checked_on}
         row["similarity"] = f"{found.similarity:.4f}"
         row["reverse_dice"] = "" if carried.reverse_dice is None else f"{carried.reverse_dice:.4f}"
         truth = None if self.truth is None else self.truth(name)

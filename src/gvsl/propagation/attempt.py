@@ -19,7 +19,7 @@ class Attempt:
 
     carried: Carried
     failed: bool
-    """True if the labels, carried back, agree less than `least_dice`."""
+    """True if the labels, carried back, agree less than `least_dice`, or the image seems to lie turned."""
     similarity: float
     """Mean local similarity with the warped atlases, over the structures, 0 to 1."""
     seconds: float
@@ -48,5 +48,4 @@ def attempt(
     volume = torch.from_numpy(image)[None].to(atlases[0].image.device)
     carried = carry(method, atlases, volume, settings, templates, teacher)
     similarity = mean_similarity(carried)  # which waits for the device
-    failed = carried.reverse_dice is not None and carried.reverse_dice < settings.least_dice
-    return Attempt(carried, failed, similarity, time.perf_counter() - began)
+    return Attempt(carried, not carried.matches(settings.least_dice), similarity, time.perf_counter() - began)

@@ -12,7 +12,8 @@ from torch.nn import functional
 from gvsl.geometry import spatial_shape, warp
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
-from gvsl.propagation.match import Shape, centred, match_volumes, uncentred
+from gvsl.propagation.match import Matched, Shape, centred, match_volumes, uncentred
+from gvsl.propagation.pose import turned
 from gvsl.propagation.vote import fuse
 from gvsl.settings.propagation import PropagationSettings
 
@@ -49,6 +50,8 @@ class Warped(NamedTuple):
     """Class probabilities, (1, classes, D, H, W), background outside the atlas and where the class is not known."""
     known: Tensor
     """(1, 1, D, H, W), True where the atlas has a known class."""
+    affine: Tensor | None = None
+    """(1, 3, D, H, W), in voxels about both centres: the network's affine part of the match."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,17 @@ class Carried:
     """DSC of an atlas's labels with those carried back onto it; None if nothing was carried back."""
     checked_on: str = ""
     """Id of that atlas."""
+    turned: str = ""
+    """How the image seems to lie turned against that atlas, as of `gvsl.propagation.pose`; empty if it does not."""
 
     @property
     def classes(self) -> Tensor:
         """The class with most votes at each voxel, (1, 1, D, H, W)."""
         return self.votes.argmax(dim=1, keepdim=True)
+
+    def matches(self, least_dice: float) -> bool:
+        """Return False if the labels, carried back, agree too little, or the image seems to lie turned."""
+        return not self.turned and (self.reverse_dice is None or self.reverse_dice >= least_dice)
 
     @property
     def confidence(self) -> Tensor:
@@ -88,15 +97,16 @@ def carry(
 
     Each atlas is matched with the image by the method, and refined; `gvsl.propagation.vote.fuse` combines their labels.
     Unless `least_dice` is 0, the result is carried back onto the atlas that voted most, and compared with its labels
-    (reverse classification: V. V. Valindria et al. Reverse Classification Accuracy. IEEE TMI 36(8), 2017).
+    (reverse classification: V. V. Valindria et al. Reverse Classification Accuracy. IEEE TMI 36(8), 2017); and their
+    poses are compared (`gvsl.propagation.pose`).
 
     Args:
         method: with a matching head.
         atlases: one or more, of any sizes.
         image: (1, C, D, H, W), in [0, 1], of any size.
         settings: by default `PropagationSettings()`.
-        templates: further voters with labels that were carried themselves (`gvsl.propagation.templates`); on these
-            nothing is carried back.
+        templates: further voters with labels that were carried themselves (`gvsl.propagation.templates`); the check is
+            made without them.
         teacher: a segmenter whose probabilities count as much as all votes together.
 
     Raises:
@@ -118,20 +128,30 @@ def combine(
     settings: PropagationSettings,
     teacher: Segment | None = None,
 ) -> Carried:
-    """Combine labels that were warped onto an image, those of atlases first, and carry them back, as `carry` does."""
-    images, labels = torch.cat([each.image for each in warped]), torch.cat([each.labels for each in warped])
-    votes, similarity = fuse(image, images, labels, settings.voting, settings.sharpness)
-    if teacher is not None:
-        votes = (votes + teacher(image)) / 2
-    carried = Carried(votes, similarity)
+    """Combine labels that were warped onto an image, those of atlases first, and check the match, as `carry` does."""
+    probabilities = None if teacher is None else teacher(image)
+    carried = _fused(warped, image, settings, probabilities)
     if not settings.least_dice:
         return carried
-    best = max(range(len(atlases)), key=lambda number: _agreement(labels[number], carried))
+    # Templates vote, but it is the atlases' match that is checked: through templates labels lead back less exactly.
+    own = warped[: len(atlases)]
+    judged = carried if len(own) == len(warped) else _fused(own, image, settings, probabilities)
+    best = max(range(len(atlases)), key=lambda number: _agreement(own[number].labels[0], judged))
     return replace(
         carried,
-        reverse_dice=carried_back(method, carried, image, atlases[best], settings),
+        reverse_dice=carried_back(method, judged, image, atlases[best], settings),
         checked_on=atlases[best].id,
+        turned=turned(atlases[best].image, image, warped[best].affine),
     )
+
+
+def _fused(
+    warped: Sequence[Warped], image: Tensor, settings: PropagationSettings, probabilities: Tensor | None
+) -> Carried:
+    """Return the votes of warped labels, and of a teacher's probabilities if there are any."""
+    images, labels = torch.cat([each.image for each in warped]), torch.cat([each.labels for each in warped])
+    votes, similarity = fuse(image, images, labels, settings.voting, settings.sharpness)
+    return Carried(votes if probabilities is None else (votes + probabilities) / 2, similarity)
 
 
 def carried_back(method: GVSL, carried: Carried, image: Tensor, atlas: Atlas, settings: PropagationSettings) -> float:
@@ -145,8 +165,13 @@ def carried_back(method: GVSL, carried: Carried, image: Tensor, atlas: Atlas, se
 
 def warped_onto(method: GVSL, atlas: Atlas, image: Tensor, settings: PropagationSettings) -> Warped:
     """Return an atlas warped onto an image."""
-    matched = match_volumes(method, atlas.image, image, settings)
-    return labels_by(matched.dvf, atlas, matched.moving, spatial_shape(image))
+    return warped_by(match_volumes(method, atlas.image, image, settings), atlas, spatial_shape(image))
+
+
+def warped_by(matched: Matched, atlas: Atlas, wanted: Shape) -> Warped:
+    """Return an atlas warped as it was matched with an image of a shape, (D, H, W)."""
+    warped = labels_by(matched.dvf, atlas, matched.moving, wanted)
+    return warped._replace(affine=uncentred(matched.affine, wanted))
 
 
 def labels_by(dvf: Tensor, atlas: Atlas, moving: Tensor, wanted: Shape) -> Warped:

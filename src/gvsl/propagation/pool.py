@@ -9,7 +9,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,32 @@ from torch import Tensor
 from gvsl.cases import IGNORED
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
-from gvsl.geometry import gaussian_smooth
+from gvsl.geometry import gaussian_smooth, spatial_shape
 from gvsl.io import Box
 from gvsl.methods import GVSL
-from gvsl.propagation.carry import Atlas, Carried, Segment, Warped, combine, mean_similarity, warped_onto
+from gvsl.propagation.carry import (
+    Atlas,
+    Carried,
+    Segment,
+    Warped,
+    combine,
+    labels_by,
+    mean_similarity,
+    warped_by,
+    warped_onto,
+)
+from gvsl.propagation.match import match_volumes
+from gvsl.propagation.random_fields import random_like
 from gvsl.propagation.templates import other_than
 from gvsl.readers import read_json
-from gvsl.settings.propagation import PoolSettings
+from gvsl.settings.propagation import Fields, PoolSettings
 from gvsl.store import Store
 
 ABOUT_NAME = ".about.json"
 """What the labels in a folder were carried from and by."""
 TEMPLATES_NAME = "templates.json"
 """Ids of the templates, the best match first."""
-COLUMNS = ("id", "atlas", "used", "reverse_dice", "checked_on", "similarity")
+COLUMNS = ("id", "atlas", "used", "reverse_dice", "checked_on", "similarity", "turned", "fields", "displacement")
 LABELS, VOTES, IMAGES = "labels", "votes", "images"
 """Folders of the hard or soft targets and of the images of examples."""
 FULL = 255
@@ -60,6 +72,12 @@ class CarriedCase:
     """Mean local similarity with the warped atlases, over the structures, 0 to 1."""
     atlas: str = OWN
     """Id of the atlas whose warped image is trained on, or `OWN`."""
+    fields: Fields = "matched"
+    """What warped the atlas, or carried the labels."""
+    turned: str = ""
+    """How the volume seems to lie turned against the atlas that it was checked on; empty if it does not."""
+    displacement: float | None = None
+    """Root mean square over the voxels of the field that warped the atlas, in voxels."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +150,7 @@ def carry_onto(
     advance: Callable[[], object] = lambda: None,
     templates: Callable[[], Sequence[Atlas]] = tuple,
     teacher: Segment | None = None,
+    seed: int = 0,
 ) -> CarriedLabels:
     """Carry the labels of atlases onto cases of a store, and keep them in a folder.
 
@@ -149,7 +168,10 @@ def carry_onto(
         advance: called after each volume.
         templates: returns further voters; called once, if labels are carried. One does not vote on itself.
         teacher: of `carry`; `about` tells it.
+        seed: of random fields, which also depend on the atlas and the volume.
     """
+    if settings.fields == "random":
+        about = {**about, "seed": seed}
     expected = json.dumps({**about, "settings": asdict(settings)}, sort_keys=True) + "\n"
     path = folder / ABOUT_NAME
     if folder.exists() and not (path.is_file() and path.read_text(encoding="utf-8") == expected):
@@ -162,7 +184,7 @@ def carry_onto(
         write_text(folder / TEMPLATES_NAME, json.dumps([template.id for template in voters]) + "\n")
     cases = []
     for target, found in kept.items():
-        cases += found or _carry_one(method, atlases, voters, teacher, store, target, folder, settings)
+        cases += found or _carry_one(method, atlases, voters, teacher, store, target, folder, settings, seed)
         advance()
     return CarriedLabels(folder, cases, soft=settings.targets == "soft")
 
@@ -177,9 +199,12 @@ def _carry_one(
     target: str,
     folder: Path,
     settings: PoolSettings,
+    seed: int,
 ) -> list[CarriedCase]:
     image = torch.from_numpy(store.channels(target))[None].to(atlases[0].image.device)
-    warped = [warped_onto(method, atlas, image, settings) for atlas in atlases]
+    matches = [match_volumes(method, atlas.image, image, settings) for atlas in atlases]
+    shape = spatial_shape(image)
+    warped = [warped_by(match, atlas, shape) for atlas, match in zip(atlases, matches, strict=True)]
     cases = []
     if settings.images != "atlas":
         voters = other_than(image, templates)
@@ -191,9 +216,13 @@ def _carry_one(
             _keep(_path(folder, LABELS, target), fused.classes[0, 0], np.int16)
         cases.append(_case(target, fused, settings))
     if settings.images != "own":
-        for atlas, each in zip(atlases, warped, strict=True):
+        for atlas, match, each in zip(atlases, matches, warped, strict=True):
             same = cases and len(votes) == 1 and teacher is None
             alone = fused if same else combine(method, [atlas], [each], image, settings)
+            dvf = match.dvf
+            if settings.fields == "random":  # of those volumes alone that match, so that there are as many examples
+                dvf = random_like(dvf, seed, atlas.id, target)
+                each = labels_by(dvf, atlas, match.moving, shape)
             if settings.targets == "soft":
                 _keep_votes(_path(folder, VOTES, target, atlas.id), each.labels * each.known)
             else:
@@ -201,15 +230,22 @@ def _carry_one(
                 _keep(_path(folder, LABELS, target, atlas.id), classes[0, 0], np.int16)
             seen = _with_appearance(each, image, settings)
             _keep(_path(folder, IMAGES, target, atlas.id), seen[0], np.float16)
-            cases.append(_case(target, alone, settings, atlas.id))
+            strength = float(dvf.square().sum(dim=1).mean().sqrt())
+            about = _case(target, alone, settings, atlas.id)
+            cases.append(replace(about, fields=settings.fields, displacement=strength))
     write_text(folder / f"{target}.json", json.dumps([asdict(case) for case in cases]) + "\n")
     return cases
 
 
 def _case(target: str, carried: Carried, settings: PoolSettings, atlas: str = OWN) -> CarriedCase:
-    failed = carried.reverse_dice is not None and carried.reverse_dice < settings.least_dice
     return CarriedCase(
-        target, not failed, carried.reverse_dice, carried.checked_on, mean_similarity(carried), atlas=atlas
+        target,
+        carried.matches(settings.least_dice),
+        carried.reverse_dice,
+        carried.checked_on,
+        mean_similarity(carried),
+        atlas=atlas,
+        turned=carried.turned,
     )
 
 

@@ -65,7 +65,7 @@ def choose_templates(
             continue
         carried = carry(method, atlases, image, settings, teacher=teacher)
         worth = mean_similarity(carried) if carried.reverse_dice is None else carried.reverse_dice
-        if not settings.least_dice or worth >= settings.least_dice:
+        if carried.matches(settings.least_dice):
             found.append((worth, Atlas(case, image, carried.classes, atlases[0].count)))
             found = sorted(found, key=lambda each: -each[0])[: settings.templates]
         advance()

@@ -37,6 +37,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "augment.rate": 0.0,
     "carry": "none",
     "carrying.images": "own",
+    "carrying.fields": "matched",
     "carrying.appearance": 0.0,
     "carrying.targets": "hard",
     "carrying.templates": 0,

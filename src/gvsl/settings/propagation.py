@@ -10,6 +10,7 @@ Voting = Literal["local", "joint", "majority"]
 Start = Literal["affine", "field", "none"]
 Images = Literal["own", "atlas", "both"]
 Targets = Literal["hard", "soft"]
+Fields = Literal["matched", "random"]
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class PropagationSettings(MatchSettings):
     """Unlabelled volumes that labels also pass through: each gets them from the atlases, and votes like an atlas (MAGeT
     Brain, Chakravarty et al. 2013). Takes so many times longer."""
     least_dice: float = 0.7
-    """DSC of the labels carried back onto an atlas below which a match counts as failed; 0 carries nothing back and
-    trusts every match, in half the time."""
+    """DSC of the labels carried back onto an atlas below which a match counts as failed; 0 checks nothing, neither
+    this nor the pose (`gvsl.propagation.pose`), and takes less than half the time."""
 
     def check(self, prefix: str) -> None:
         """Check the ranges; messages name the settings with a prefix."""
@@ -85,6 +86,9 @@ class PoolSettings(PropagationSettings):
     images: Images = "own"
     """Images that are trained on: the volume's `own` with the carried labels; each `atlas` itself, warped onto the
     volume as its labels are, so that both fit (Zhao et al. 2019); or `both`."""
+    fields: Fields = "matched"
+    """Fields that warp atlases: those of the match (`matched`), or as a control `random` ones of the same strength and
+    smoothness (`gvsl.propagation.random_fields`), one for each volume that matches. Carried labels are matched."""
     appearance: float = 0.0
     """Standard deviation in voxels of the Gaussian that smooths the difference between a volume and the atlas warped
     onto it, which is added to the warped image; 0 leaves it as it is."""
@@ -101,6 +105,16 @@ class PoolSettings(PropagationSettings):
             raise UserError(
                 f"{prefix}templates is {self.templates}, but {prefix}images atlas trains on the atlases' own labels: "
                 "leave it out, or choose own or both"
+            )
+        if self.fields == "random" and self.images == "own":
+            raise UserError(
+                f"{prefix}fields random warps atlases, and {prefix}images own trains on none: leave it out, or choose "
+                "atlas or both"
+            )
+        if self.fields == "random" and self.appearance:
+            raise UserError(
+                f"{prefix}appearance is {self.appearance:g}, but an atlas that a random field warps does not lie on "
+                "the volume: leave it out"
             )
 
 

@@ -93,6 +93,7 @@ def carry_labels(
     *,
     allow_preprocessing_mismatch: bool = False,
     allow_leakage: bool = False,
+    seed: int = 0,
 ) -> CarriedPool:
     """Carry the labels of a run's training cases onto the store's unlabelled volumes.
 
@@ -106,6 +107,7 @@ def carry_labels(
         device: to compute on.
         allow_preprocessing_mismatch: accept a run on volumes that were prepared otherwise.
         allow_leakage: accept a run that was trained on held-out images, or on labels of other cases than `train`.
+        seed: of random fields.
 
     Raises:
         UserError: `run` can't match or does not fit the store, there is no volume to carry onto, or none matches.
@@ -138,7 +140,7 @@ def carry_labels(
         return templates_of(store, train, method, moved, how, device, teacher)
 
     with progress(len(targets), "carrying labels", unit="volumes") as advance:
-        found = carry_onto(method, moved, store, targets, folder, how, about, advance, templates, teacher)
+        found = carry_onto(method, moved, store, targets, folder, how, about, advance, templates, teacher, seed)
     if not found.used:
         raise UserError(
             f"none of the {len(targets)} volumes of {store.place} matches the labelled cases: check the matching of "

@@ -223,6 +223,7 @@ def _carry(
         device,
         allow_preprocessing_mismatch=settings.allow_preprocessing_mismatch,
         allow_leakage=settings.allow_leakage,
+        seed=settings.seed,
     )
     return task.carried
 

@@ -1,0 +1,90 @@
+"""Whether an image lies turned by right angles against an atlas, which a refined match may hide."""
+
+from itertools import permutations, product
+from math import ceil
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gvsl.geometry import constants, gaussian_smooth, identity_grid, resize_dvf, spatial_shape, warp
+from gvsl.losses import local_similarity
+from gvsl.refinement import RefinementSettings, refine
+
+FACTOR = 4
+"""Factor by which the volumes are shrunk."""
+LEAST_SIDE, LARGEST_SIDE = 8, 32
+"""Sides in voxels of shrunk volumes between which the factor is another."""
+REFINEMENT = RefinementSettings(steps=8, step=0.5)
+"""Of each pose; a voxel of a shrunk volume is several of the volume's, so that steps are short."""
+WINDOW = 5
+"""Side of the similarity's windows, in shrunk voxels."""
+MARGIN = 0.02
+"""By how much the mean local similarity of a turned start must exceed that of the others."""
+AXES = ("left-right", "back-front", "foot-head")
+"""The axes of prepared volumes."""
+
+
+@torch.no_grad()
+def turned(moving: Tensor, fixed: Tensor, affine: Tensor | None = None) -> str:
+    """Return how an image seems to lie turned against an atlas; empty if it does not.
+
+    The atlas is matched coarsely and without the network from each of the 24 poses that differ by right angles, and
+    from the network's affine part. The image counts as turned if a turned start ends clearly more similar than all
+    that are not.
+
+    Args:
+        moving: the atlas's image, (1, C, D, H, W).
+        fixed: the image, the same, of any other size.
+        affine: (1, 3, D, H, W), on the fixed image's grid, in voxels about the centres of both.
+
+    Returns:
+        Such as "turned by 90 degrees about the foot-head axis".
+    """
+    factor = _factor(spatial_shape(fixed))
+    small, target = _shrunk(moving, factor), _shrunk(fixed, factor)
+    shape = spatial_shape(target)
+    poses = _poses().to(target)
+    centre, other = (_centre(spatial_shape(each), target) for each in (target, small))
+    grid = identity_grid(shape, dtype=target.dtype, device=target.device)
+    starts = torch.einsum("bij,jxyz->bixyz", poses, (grid - centre)[0]) + other - grid
+    if affine is not None:
+        starts = torch.cat([starts, other - centre + resize_dvf(affine, shape)])
+    small, target = (each.expand(len(starts), -1, -1, -1, -1) for each in (small, target))
+    warped = warp(small, refine(starts, small, target, REFINEMENT), padding="border")
+    scores = local_similarity(target, warped, window=WINDOW).mean(dim=(1, 2, 3, 4))
+    unturned = torch.cat([scores[:1], scores[len(poses) :]]).max()
+    best = int(scores[1 : len(poses)].argmax()) + 1
+    return _name(poses[best]) if scores[best] > unturned + MARGIN else ""
+
+
+def _factor(shape: tuple[int, int, int]) -> int:
+    return max(min(FACTOR, min(shape) // LEAST_SIDE), ceil(max(shape) / LARGEST_SIDE), 1)
+
+
+def _shrunk(images: Tensor, factor: int) -> Tensor:
+    shape = tuple(max(side // factor, 1) for side in spatial_shape(images))
+    return functional.interpolate(gaussian_smooth(images.float(), factor / 2), size=shape, mode="trilinear")
+
+
+def _centre(shape: tuple[int, int, int], like: Tensor) -> Tensor:
+    return constants([(side - 1) / 2 for side in shape], like.dtype, like.device).view(1, 3, 1, 1, 1)
+
+
+def _poses() -> Tensor:
+    """Return the 24 rotations by right angles, (24, 3, 3), the identity first."""
+    found = []
+    for order in permutations(range(3)):
+        for signs in product((1.0, -1.0), repeat=3):
+            matrix = torch.diag(torch.tensor(signs))[list(order)]
+            if torch.linalg.det(matrix) > 0:
+                found.append(matrix)
+    return torch.stack(sorted(found, key=lambda matrix: -float(matrix.trace())))
+
+
+def _name(pose: Tensor) -> str:
+    """Return a rotation in words: by its axis if that is one of the volume's, else without."""
+    kept = [name for name, value in zip(AXES, pose.diagonal().tolist(), strict=True) if value == 1]
+    if not kept:
+        return "turned about several axes"
+    return f"turned by {90 if pose.trace() == 1 else 180} degrees about the {kept[0]} axis"
