@@ -47,7 +47,9 @@ def gaussian_smooth(volumes: Tensor, sigma: float) -> Tensor:
 
 
 def smoother(like: Tensor, sigma: float) -> Callable[[Tensor], Tensor]:
-    """Return `gaussian_smooth` for those who smooth many times; equal within rounding, by which constants vary too.
+    """Return `gaussian_smooth` with one sigma, faster for volumes that are smoothed many times.
+
+    On a CPU short sides are smoothed by a matrix each: equal within rounding, which constant volumes show too.
 
     Args:
         like: (B, C, D, H, W), a volume of the shape, the type and the device of those to smooth.
@@ -55,6 +57,10 @@ def smoother(like: Tensor, sigma: float) -> Callable[[Tensor], Tensor]:
 
     Raises:
         ValueError: sigma is negative.
+
+    >>> volume = torch.rand(1, 1, 8, 8, 8)
+    >>> torch.allclose(smoother(volume, 1.0)(volume), gaussian_smooth(volume, 1.0), atol=1e-6)
+    True
     """
     sides = spatial_shape(like)
     if sigma == 0 or like.device.type != "cpu" or max(sides) > MATRIX_SIDE:
