@@ -149,14 +149,15 @@ def test_sigterm_stops_as_ctrl_c_does(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sigterm_is_no_fault_of_the_file_that_was_being_read(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_no_fault_of_the_file_that_was_being_read(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A library that is interrupted in C code may raise an error of its own."""
 
     def interrupted(argv: list[str]) -> None:
         try:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
         except KeyboardInterrupt:
             raise UserError("weights can't be read") from None
 

@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _exit_code(argv: Sequence[str] | None) -> int:
     try:
-        with _sigterm_as_ctrl_c():
+        with _signals_stop():
             run(sys.argv[1:] if argv is None else argv)
             if sys.stdout is not None:  # it is None where the caller closed it
                 sys.stdout.flush()
@@ -98,24 +98,27 @@ def _exit_code(argv: Sequence[str] | None) -> int:
 
 
 @contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Stop as after Ctrl-C when a scheduler ends the job; further requests don't disturb the clean-up.
+def _signals_stop() -> Iterator[None]:
+    """Stop after SIGTERM, by which a scheduler ends a job, as after Ctrl-C; a second one doesn't disturb the clean-up.
 
     Raises:
-        KeyboardInterrupt: SIGTERM came, also where a library took the interruption for a fault of what it read.
+        KeyboardInterrupt: one of them came, also where a library took the interruption for a fault of what it read.
     """
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
+    untouched = (signal.SIG_DFL, signal.default_int_handler)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: handler for number, handler in previous.items() if handler in untouched}
+    if threading.current_thread() is not threading.main_thread():
+        previous = {}  # no other thread may set a handler
     stopped = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if number == signal.SIGTERM:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         stopped.set()
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in previous:
+        signal.signal(number, stop)
     try:
         yield
     except Exception as error:
@@ -123,7 +126,8 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _print_anything() -> None:
