@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from gvsl.geometry import compose, gaussian_smooth, resize_dvf, smoother, spatial_shape, warp
+from gvsl.geometry import compose, resize_dvf, shrink, smoother, spatial_shape, warp
 from gvsl.losses import local_ncc_loss
 from gvsl.settings.refinement import RefinementSettings as RefinementSettings
 
@@ -54,7 +53,7 @@ def refine(start: Tensor, moving: Tensor, fixed: Tensor, settings: RefinementSet
         aligned = warp(moving.float(), start, padding="border")
         change = torch.zeros_like(start)
         for factor, steps, scale in _schedule(settings.steps, spatial_shape(fixed)):
-            images = _shrink(aligned, factor), _shrink(fixed.float(), factor)
+            images = shrink(aligned, factor), shrink(fixed.float(), factor)
             change = resize_dvf(change, spatial_shape(images[1]))
             change = _climb(change, *images, steps, replace(settings, step=scale * settings.step))
         return compose(start, resize_dvf(change, spatial_shape(fixed)))
@@ -69,13 +68,6 @@ def _schedule(steps: int, shape: tuple[int, int, int]) -> list[tuple[int, int, f
             found.append((factor, number, scale))
             left -= number
     return found
-
-
-def _shrink(images: Tensor, factor: int) -> Tensor:
-    if factor == 1:
-        return images
-    shape = tuple(max(side // factor, 1) for side in spatial_shape(images))
-    return functional.interpolate(gaussian_smooth(images, factor / 2), size=shape, mode="trilinear")
 
 
 def _climb(change: Tensor, moving: Tensor, fixed: Tensor, steps: int, settings: RefinementSettings) -> Tensor:

@@ -7,7 +7,7 @@ from gvsl.backbones import UNet3D
 from gvsl.geometry import warp
 from gvsl.methods import GVSL
 from gvsl.propagation import PropagationSettings, carry
-from gvsl.propagation.match import centred, common_shape, uncentred
+from gvsl.propagation.match import Memory, centred, common_shape, match_volumes, uncentred
 
 from .anatomy import SHAPE, anatomy, atlas, dice, moved
 
@@ -79,6 +79,27 @@ def test_a_network_that_matches_nothing_carries_by_its_own_field(method: GVSL) -
     expected = warp(centred(classes, shape, edge=False), field, mode="nearest")
     agree = (uncentred(expected, SHAPE).long() == carried.classes).float().mean()
     assert float(agree) > 0.97  # they differ where a class has just half of a voxel
+
+
+def test_the_network_sees_each_volume_once(method: GVSL) -> None:
+    image, classes = anatomy()
+    voters = [atlas(moved(image, seed), moved(classes, seed, nearest=True)) for seed in (1, 2, 3)]
+    settings = replace(SETTINGS, refine=2, start="affine", least_dice=0.5)
+    seen, memory = [], Memory()
+    with method.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0]))):
+        first = carry(method, voters[:1], image, settings, voters[1:], memory=memory)
+        assert sum(seen) == 4
+        other = moved(image, 4)
+        shared = carry(method, voters[:1], other, settings, voters[1:], memory=memory)
+        assert sum(seen) == 5
+    del other, shared
+    assert len(memory.kept) == 4  # the volume and its features are gone
+    for voter in voters:
+        matched = match_volumes(method, voter.image, image, replace(settings, refine=0))
+        expected = method.match(matched.moving, matched.fixed).affine
+        torch.testing.assert_close(matched.dvf, expected, rtol=0, atol=1e-4)
+    again = carry(method, voters[:1], image, settings, voters[1:])
+    torch.testing.assert_close(first.votes, again.votes, rtol=0, atol=1e-3)
 
 
 def test_nothing_to_carry_from_is_refused(method: GVSL) -> None:

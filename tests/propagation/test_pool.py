@@ -1,3 +1,5 @@
+import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +55,24 @@ def test_what_the_atlas_does_not_show_is_not_trained_on(
     assert (classes[[0, 1, 2, 18, 19]] == IGNORED).all()
     assert np.array_equal(classes[3:18], atlas.classes[0, 0, 3:18].numpy())
     assert np.array_equal(found.classes("s1", "short", (slice(4), slice(3, 9), slice(5))), classes[:4, 3:9, :5])
+
+
+def test_volumes_that_look_turned_are_listed_and_those_kept_without_that_check_are_done_anew(
+    method: GVSL, store: Store, atlas: Atlas, tmp_path: Path
+) -> None:
+    turned = replace(atlas, image=atlas.image.rot90(2, (2, 3)), classes=atlas.classes.rot90(2, (2, 3)))
+    settings = replace(ALIKE, least_dice=1e-6, images="own")
+    found = carry_onto(method, [turned], store, ["s0"], tmp_path / "carried", settings, {})
+    assert found.failed == ["s0"]
+    found.write_table(tmp_path / "carried.csv")
+    with (tmp_path / "carried.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["used"], row["turned"]) == ("False", "turned by 180 degrees about the foot-head axis")
+    about, kept = tmp_path / "carried" / ".about.json", tmp_path / "carried" / "s0.json"
+    earlier = {key: value for key, value in json.loads(about.read_text(encoding="utf-8")).items() if key != "check"}
+    about.write_text(json.dumps(earlier, sort_keys=True) + "\n", encoding="utf-8")
+    kept.write_text(kept.read_text(encoding="utf-8").replace("foot-head", "made-up"), encoding="utf-8")
+    assert carry_onto(method, [turned], store, ["s0"], tmp_path / "carried", settings, {}).cases == found.cases
 
 
 def test_each_atlas_is_left_out_where_it_does_not_match(

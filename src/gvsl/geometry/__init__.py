@@ -12,6 +12,7 @@ from gvsl.geometry.fuse import Fusion, fuse
 from gvsl.geometry.grid import ALIGN_CORNERS, constants, identity_grid, normalised_grid, spatial_shape
 from gvsl.geometry.jacobian import jacobian_determinant, nonpositive_jacobian_fraction
 from gvsl.geometry.resize import compose, resize_dvf
+from gvsl.geometry.shrink import shrink
 from gvsl.geometry.smooth import gaussian_smooth, smoother
 from gvsl.geometry.warp import inside, warp
 
@@ -34,6 +35,7 @@ __all__ = [
     "nonpositive_jacobian_fraction",
     "normalised_grid",
     "resize_dvf",
+    "shrink",
     "smoother",
     "spatial_shape",
     "warp",

@@ -77,10 +77,19 @@ class ZMatchingHead(nn.Module):
         if self.affine is None:
             local = self.deformable(moving.local, fixed.local)
             return Matching(local, torch.zeros_like(local), local)
-        matrix = self.affine(moving.global_, fixed.global_, shape)
-        if not self.affine_gradient:
-            matrix = matrix.detach()
+        matrix = self._matrix(moving.global_, fixed.global_, shape)
         affine = affine_dvf(matrix, shape)
         aligned = warp(moving.local, affine, padding="border", exact=False)
         local = self.deformable(aligned, fixed.local)
         return Matching(fuse(matrix, local, self.fusion), affine, local)
+
+    def affine_part(self, moving: Tensor, fixed: Tensor, shape: tuple[int, int, int]) -> Tensor:
+        """Return the affine part of the field alone, (B, 3, D, H, W), from global features of volumes of a shape."""
+        if self.affine is None:
+            return fixed.new_zeros(len(fixed), 3, *shape)
+        return affine_dvf(self._matrix(moving, fixed, shape), shape)
+
+    def _matrix(self, moving: Tensor, fixed: Tensor, shape: tuple[int, int, int]) -> Tensor:
+        assert self.affine is not None
+        matrix: Tensor = self.affine(moving, fixed, shape)
+        return matrix if self.affine_gradient else matrix.detach()

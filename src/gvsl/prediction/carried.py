@@ -21,6 +21,7 @@ from gvsl.prediction.volumes import Tell
 from gvsl.preprocessing.images import Channels
 from gvsl.propagation import Atlas, PropagationSettings
 from gvsl.propagation.attempt import Attempt, attempt
+from gvsl.propagation.match import Memory
 from gvsl.propagation.templates import other_than
 from gvsl.text import table_cell
 
@@ -65,6 +66,7 @@ class CarriedMaps:
         self.targets, self.truth = targets, truth
         self.templates: Sequence[Atlas] = ()
         """Further voters, of which none votes on itself."""
+        self._memory = Memory()
         check_label_names(folder, labels)
         table = folder / TABLE_NAME
         if table.exists() and not listed:
@@ -87,7 +89,7 @@ class CarriedMaps:
         """
         ready, grid = self.targets.prepare(channels, tell), self.targets.grid(image, channels)
         templates = other_than(torch.from_numpy(ready.array)[None].to(self.atlases[0].image.device), self.templates)
-        found = attempt(self.method, self.atlases, ready.array, self.settings, templates)
+        found = attempt(self.method, self.atlases, ready.array, self.settings, templates, memory=self._memory)
         carried = found.carried
         self._write_row(image.id, found)
         if carried.turned:

@@ -30,6 +30,7 @@ from gvsl.preprocessing import Preprocessing
 from gvsl.progress import progress
 from gvsl.propagation import Atlas
 from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, matcher_fingerprint, read_atlases
+from gvsl.propagation.carry import CHECK
 from gvsl.propagation.templates import candidates, choose_templates
 from gvsl.settings.propagation import PropagateSettings as PropagateSettings
 from gvsl.store import Store, class_indices
@@ -100,6 +101,8 @@ def propagate(
             del how["templates"]
         if settings.voting != "local" or len(atlases.atlases) + settings.templates == 1:  # it has no effect
             del how["sharpness"]
+        if settings.least_dice:  # of which ledgers of an earlier gvsl don't say what is checked
+            how["check"] = CHECK
         known = {case.id: case for case in unlabelled.images}
         ids = candidates(list(known), settings)
         if ids:

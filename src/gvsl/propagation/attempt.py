@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gvsl.methods import GVSL
 from gvsl.propagation.carry import Atlas, Carried, Segment, carry, mean_similarity
+from gvsl.propagation.match import Memory
 from gvsl.settings.propagation import PropagationSettings
 
 
@@ -33,6 +34,7 @@ def attempt(
     settings: PropagationSettings,
     templates: Sequence[Atlas] = (),
     teacher: Segment | None = None,
+    memory: Memory | None = None,
 ) -> Attempt:
     """Carry the labels of atlases onto a volume.
 
@@ -43,9 +45,10 @@ def attempt(
         settings: of `carry`.
         templates: of `carry`.
         teacher: of `carry`.
+        memory: of `carry`.
     """
     began = time.perf_counter()
     volume = torch.from_numpy(image)[None].to(atlases[0].image.device)
-    carried = carry(method, atlases, volume, settings, templates, teacher)
+    carried = carry(method, atlases, volume, settings, templates, teacher, memory)
     similarity = mean_similarity(carried)  # which waits for the device
     return Attempt(carried, not carried.matches(settings.least_dice), similarity, time.perf_counter() - began)

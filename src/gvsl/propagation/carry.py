@@ -12,7 +12,7 @@ from torch.nn import functional
 from gvsl.geometry import spatial_shape, warp
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
-from gvsl.propagation.match import Matched, Shape, centred, match_volumes, uncentred
+from gvsl.propagation.match import Matched, Memory, Shape, centred, match_volumes, uncentred
 from gvsl.propagation.pose import turned
 from gvsl.propagation.vote import fuse
 from gvsl.settings.propagation import PropagationSettings
@@ -39,6 +39,10 @@ class Atlas:
         """Return the atlas on a device."""
         known = None if self.known is None else self.known.to(device)
         return replace(self, image=self.image.to(device), classes=self.classes.to(device), known=known)
+
+
+CHECK = "labels carried back by the atlases alone, and poses"
+"""What `Carried.matches` is decided by, for the identity of kept results: another text once that changes."""
 
 
 class Warped(NamedTuple):
@@ -92,6 +96,7 @@ def carry(
     settings: PropagationSettings | None = None,
     templates: Sequence[Atlas] = (),
     teacher: Segment | None = None,
+    memory: Memory | None = None,
 ) -> Carried:
     """Carry the labels of atlases onto an image.
 
@@ -108,6 +113,7 @@ def carry(
         templates: further voters with labels that were carried themselves (`gvsl.propagation.templates`); the check is
             made without them.
         teacher: a segmenter whose probabilities count as much as all votes together.
+        memory: of the same method, for calls that share atlases or templates.
 
     Raises:
         ValueError: there is no atlas, or the method has no matching head.
@@ -115,8 +121,9 @@ def carry(
     settings = settings or PropagationSettings()
     if not atlases:
         raise ValueError("there is no atlas to carry labels from")
-    warped = [warped_onto(method, each, image, settings) for each in (*atlases, *templates)]
-    return combine(method, atlases, warped, image, settings, teacher)
+    memory = memory or Memory()
+    warped = [warped_onto(method, each, image, settings, memory) for each in (*atlases, *templates)]
+    return combine(method, atlases, warped, image, settings, teacher, memory)
 
 
 @torch.no_grad()
@@ -127,6 +134,7 @@ def combine(
     image: Tensor,
     settings: PropagationSettings,
     teacher: Segment | None = None,
+    memory: Memory | None = None,
 ) -> Carried:
     """Combine labels that were warped onto an image, those of atlases first, and check the match, as `carry` does."""
     probabilities = None if teacher is None else teacher(image)
@@ -139,7 +147,7 @@ def combine(
     best = max(range(len(atlases)), key=lambda number: _agreement(own[number].labels[0], judged))
     return replace(
         carried,
-        reverse_dice=carried_back(method, judged, image, atlases[best], settings),
+        reverse_dice=carried_back(method, judged, image, atlases[best], settings, memory),
         checked_on=atlases[best].id,
         turned=turned(atlases[best].image, image, warped[best].affine),
     )
@@ -154,18 +162,27 @@ def _fused(
     return Carried(votes if probabilities is None else (votes + probabilities) / 2, similarity)
 
 
-def carried_back(method: GVSL, carried: Carried, image: Tensor, atlas: Atlas, settings: PropagationSettings) -> float:
+def carried_back(
+    method: GVSL,
+    carried: Carried,
+    image: Tensor,
+    atlas: Atlas,
+    settings: PropagationSettings,
+    memory: Memory | None = None,
+) -> float:
     """Return the DSC of an atlas's labels with those that an image, labelled by `carry`, carries back onto it."""
     labelled = Atlas("", image, carried.classes, atlas.count)
-    labels = warped_onto(method, labelled, atlas.image, settings).labels
+    labels = warped_onto(method, labelled, atlas.image, settings, memory).labels
     scores = dice_per_structure(labels.argmax(dim=1, keepdim=True), atlas.classes, atlas.count)
     present = [score for number, score in enumerate(scores, start=1) if bool((atlas.classes == number).any())]
     return float(np.mean(present)) if present else 0.0
 
 
-def warped_onto(method: GVSL, atlas: Atlas, image: Tensor, settings: PropagationSettings) -> Warped:
+def warped_onto(
+    method: GVSL, atlas: Atlas, image: Tensor, settings: PropagationSettings, memory: Memory | None = None
+) -> Warped:
     """Return an atlas warped onto an image."""
-    return warped_by(match_volumes(method, atlas.image, image, settings), atlas, spatial_shape(image))
+    return warped_by(match_volumes(method, atlas.image, image, settings, memory), atlas, spatial_shape(image))
 
 
 def warped_by(matched: Matched, atlas: Atlas, wanted: Shape) -> Warped:

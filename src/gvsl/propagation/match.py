@@ -1,11 +1,12 @@
 """Match two prepared volumes of any sizes, for `gvsl propagate` and `gvsl register` alike."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.weak import WeakIdKeyDictionary
 
 from gvsl.geometry import spatial_shape
 from gvsl.io import UnusableFile
@@ -30,8 +31,30 @@ class Matched:
     """(1, 3, D, H, W), in voxels: the part of the field that is an affine map; zeros without the network."""
 
 
+@dataclass(frozen=True)
+class Memory:
+    """The network's global features of volumes that are matched several times, forgotten with the volumes themselves.
+
+    It serves one method, whose weights stay as they are.
+    """
+
+    kept: WeakIdKeyDictionary = field(default_factory=WeakIdKeyDictionary)
+    """A volume to the features by the shape that it was padded to."""
+
+    def features(self, method: GVSL, volumes: Sequence[Tensor], shape: Shape) -> list[Tensor]:
+        """Return the features of volumes, (1, C, D, H, W), padded to a shape; unknown ones are computed together."""
+        unknown = [each for each in volumes if shape not in self.kept.setdefault(each, {})]
+        if unknown:
+            found = method.backbone(torch.cat([centred(each, shape) for each in unknown])).global_
+            for volume, features in zip(unknown, found.split(1), strict=True):
+                self.kept[volume][shape] = features
+        return [self.kept[each][shape] for each in volumes]
+
+
 @torch.no_grad()
-def match_volumes(method: GVSL, moving: Tensor, fixed: Tensor, settings: MatchSettings) -> Matched:
+def match_volumes(
+    method: GVSL, moving: Tensor, fixed: Tensor, settings: MatchSettings, memory: Memory | None = None
+) -> Matched:
     """Match a moving volume with a fixed one by a method, and refine the field on the pair.
 
     Args:
@@ -39,21 +62,29 @@ def match_volumes(method: GVSL, moving: Tensor, fixed: Tensor, settings: MatchSe
         moving: (1, C, D, H, W), in [0, 1], prepared like the method's training data.
         fixed: the same, of any other size.
         settings: start and steps of the refinement.
+        memory: of the same method, where volumes are matched several times.
 
     Raises:
-        UnusableFile: the field is not finite.
+        UnusableFile: the network's field is not finite.
+        ValueError: the method has no matching head.
     """
+    volumes = moving, fixed
     shape = common_shape([spatial_shape(moving), spatial_shape(fixed)], 2 ** (method.backbone.levels - 1))
     moving, fixed = centred(moving, shape), centred(fixed, shape)
-    if settings.start == "none":  # the control needs no pass of the network
-        start = moving.new_zeros(len(moving), 3, *shape)
-        dvf = refine(start, moving, fixed, RefinementSettings(steps=settings.refine)) if settings.refine else start
-        return Matched(moving, fixed, dvf, start)
-    found = method.match(moving, fixed, refine=settings.refine, start=settings.start)
-    dvf = found.affine if settings.start == "affine" and not settings.refine else found.dvf
-    if not bool(torch.isfinite(dvf).all()):
+    if settings.start == "field":
+        found = method.match(moving, fixed)
+        start, affine = found.dvf, found.affine
+    elif settings.start == "affine":  # which takes neither local features nor the deformable head
+        if method.matching is None:
+            raise ValueError("this method was built without matching")
+        ours, theirs = (memory or Memory()).features(method, volumes, shape)
+        start = affine = method.matching.affine_part(ours, theirs, shape)
+    else:  # the control needs no pass of the network
+        start = affine = moving.new_zeros(len(moving), 3, *shape)
+    if not bool(torch.isfinite(start).all()):
         raise UnusableFile("the network's field for it is not finite: are the weights damaged?")
-    return Matched(moving, fixed, dvf, found.affine)
+    dvf = refine(start, moving, fixed, RefinementSettings(steps=settings.refine)) if settings.refine else start
+    return Matched(moving, fixed, dvf, affine)
 
 
 def common_shape(shapes: Sequence[Shape], multiple: int) -> Shape:

@@ -26,6 +26,7 @@ from gvsl.geometry import gaussian_smooth, spatial_shape
 from gvsl.io import Box
 from gvsl.methods import GVSL
 from gvsl.propagation.carry import (
+    CHECK,
     Atlas,
     Carried,
     Segment,
@@ -36,7 +37,7 @@ from gvsl.propagation.carry import (
     warped_by,
     warped_onto,
 )
-from gvsl.propagation.match import match_volumes
+from gvsl.propagation.match import Memory, match_volumes
 from gvsl.propagation.random_fields import random_like
 from gvsl.propagation.templates import other_than
 from gvsl.readers import read_json
@@ -172,6 +173,8 @@ def carry_onto(
     """
     if settings.fields == "random":
         about = {**about, "seed": seed}
+    if settings.least_dice:
+        about = {**about, "check": CHECK}
     expected = json.dumps({**about, "settings": asdict(settings)}, sort_keys=True) + "\n"
     path = folder / ABOUT_NAME
     if folder.exists() and not (path.is_file() and path.read_text(encoding="utf-8") == expected):
@@ -182,9 +185,9 @@ def carry_onto(
     voters = () if all(kept.values()) else templates()
     if voters:
         write_text(folder / TEMPLATES_NAME, json.dumps([template.id for template in voters]) + "\n")
-    cases = []
+    cases, memory = [], Memory()
     for target, found in kept.items():
-        cases += found or _carry_one(method, atlases, voters, teacher, store, target, folder, settings, seed)
+        cases += found or _carry_one(method, atlases, voters, teacher, store, target, folder, settings, seed, memory)
         advance()
     return CarriedLabels(folder, cases, soft=settings.targets == "soft")
 
@@ -200,16 +203,17 @@ def _carry_one(
     folder: Path,
     settings: PoolSettings,
     seed: int,
+    memory: Memory,
 ) -> list[CarriedCase]:
     image = torch.from_numpy(store.channels(target))[None].to(atlases[0].image.device)
-    matches = [match_volumes(method, atlas.image, image, settings) for atlas in atlases]
+    matches = [match_volumes(method, atlas.image, image, settings, memory) for atlas in atlases]
     shape = spatial_shape(image)
     warped = [warped_by(match, atlas, shape) for atlas, match in zip(atlases, matches, strict=True)]
     cases = []
     if settings.images != "atlas":
         voters = other_than(image, templates)
-        votes = [*warped, *(warped_onto(method, voter, image, settings) for voter in voters)]
-        fused = combine(method, atlases, votes, image, settings, teacher)
+        votes = [*warped, *(warped_onto(method, voter, image, settings, memory) for voter in voters)]
+        fused = combine(method, atlases, votes, image, settings, teacher, memory)
         if settings.targets == "soft":
             _keep_votes(_path(folder, VOTES, target), fused.votes * fused.confidence)
         else:
@@ -218,7 +222,7 @@ def _carry_one(
     if settings.images != "own":
         for atlas, match, each in zip(atlases, matches, warped, strict=True):
             same = cases and len(votes) == 1 and teacher is None
-            alone = fused if same else combine(method, [atlas], [each], image, settings)
+            alone = fused if same else combine(method, [atlas], [each], image, settings, memory=memory)
             dvf = match.dvf
             if settings.fields == "random":  # of those volumes alone that match, so that there are as many examples
                 dvf = random_like(dvf, seed, atlas.id, target)

@@ -5,9 +5,8 @@ from math import ceil
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from gvsl.geometry import constants, gaussian_smooth, identity_grid, resize_dvf, spatial_shape, warp
+from gvsl.geometry import constants, identity_grid, resize_dvf, shrink, spatial_shape, warp
 from gvsl.losses import local_similarity
 from gvsl.refinement import RefinementSettings, refine
 
@@ -42,7 +41,7 @@ def turned(moving: Tensor, fixed: Tensor, affine: Tensor | None = None) -> str:
         Such as "turned by 90 degrees about the foot-head axis".
     """
     factor = _factor(spatial_shape(fixed))
-    small, target = _shrunk(moving, factor), _shrunk(fixed, factor)
+    small, target = shrink(moving.float(), factor), shrink(fixed.float(), factor)
     shape = spatial_shape(target)
     poses = _poses().to(target)
     centre, other = (_centre(spatial_shape(each), target) for each in (target, small))
@@ -60,11 +59,6 @@ def turned(moving: Tensor, fixed: Tensor, affine: Tensor | None = None) -> str:
 
 def _factor(shape: tuple[int, int, int]) -> int:
     return max(min(FACTOR, min(shape) // LEAST_SIDE), ceil(max(shape) / LARGEST_SIDE), 1)
-
-
-def _shrunk(images: Tensor, factor: int) -> Tensor:
-    shape = tuple(max(side // factor, 1) for side in spatial_shape(images))
-    return functional.interpolate(gaussian_smooth(images.float(), factor / 2), size=shape, mode="trilinear")
 
 
 def _centre(shape: tuple[int, int, int], like: Tensor) -> Tensor:

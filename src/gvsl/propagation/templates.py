@@ -17,6 +17,7 @@ from torch import Tensor
 from gvsl.io import UnusableFile
 from gvsl.methods import GVSL
 from gvsl.propagation.carry import Atlas, Segment, carry, mean_similarity
+from gvsl.propagation.match import Memory
 from gvsl.settings.propagation import PropagationSettings
 
 CANDIDATES = 3
@@ -54,6 +55,7 @@ def choose_templates(
         At most `settings.templates` volumes that matched, the best first; none holds the image of another or an atlas.
     """
     found: list[tuple[float, Atlas]] = []
+    memory = Memory()
     for case in ids:
         try:
             image = read(case)
@@ -63,7 +65,7 @@ def choose_templates(
         if len(other_than(image, [*atlases, *(each for _, each in found)])) < len(atlases) + len(found):
             advance()
             continue
-        carried = carry(method, atlases, image, settings, teacher=teacher)
+        carried = carry(method, atlases, image, settings, teacher=teacher, memory=memory)
         worth = mean_similarity(carried) if carried.reverse_dice is None else carried.reverse_dice
         if carried.matches(settings.least_dice):
             found.append((worth, Atlas(case, image, carried.classes, atlases[0].count)))

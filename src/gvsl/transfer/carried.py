@@ -14,6 +14,7 @@ from gvsl.methods import GVSL
 from gvsl.propagation import PropagationSettings
 from gvsl.propagation.atlases import check_matcher, load_matcher, read_atlases
 from gvsl.propagation.attempt import attempt
+from gvsl.propagation.match import Memory
 from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
 from gvsl.transfer.carrying import teacher_of, templates_of
@@ -72,9 +73,10 @@ def score_carried(
     cases = LabelledCases(task.store, device, task.labels)
     facts: dict[str, dict[str, float]] = {}
     failed = []
+    memory = Memory()
 
     def predict(case: str) -> Prediction:
-        found = attempt(method, moved, task.store.channels(case), how, templates, teacher)
+        found = attempt(method, moved, task.store.channels(case), how, templates, teacher, memory)
         facts[case] = {"similarity": found.similarity, "seconds": found.seconds}
         if found.carried.reverse_dice is not None:
             facts[case]["reverse_dice"] = found.carried.reverse_dice
