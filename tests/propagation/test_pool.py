@@ -150,6 +150,14 @@ def test_random_fields_warp_the_same_atlases_otherwise(
     assert not np.array_equal(found["matched"].classes("s1", "s0"), found["random"].classes("s1", "s0"))
 
 
+def test_several_atlases_give_an_example_each(method: GVSL, store: Store, tmp_path: Path) -> None:
+    two = read_atlases({store: ["s0", "s2"]}).atlases
+    found = carry_onto(method, two, store, ["s1"], tmp_path, ALIKE, {})
+    assert [(case.id, case.atlas) for case in found.cases] == [("s1", "s0"), ("s1", "s2")]
+    for each in two:
+        assert np.array_equal(found.classes("s1", each.id), each.classes[0, 0].numpy())
+
+
 def test_a_random_field_warps_image_and_labels_alike(method: GVSL, store: Store, atlas: Atlas, tmp_path: Path) -> None:
     shown = replace(atlas, image=(atlas.classes == 1).float(), classes=(atlas.classes == 1).long(), count=2)
     settings = replace(ALIKE, refine=10, fields="random")

@@ -45,3 +45,11 @@ def test_a_field_that_folds_becomes_one_that_does_not(dvf: Tensor) -> None:
     found = random_like(rough, 0)
     assert nonpositive_jacobian_fraction(found) == 0
     assert float(found.square().mean().sqrt()) == pytest.approx(float(rough.square().mean().sqrt()), rel=0.02)
+
+
+def test_a_turn_by_which_every_random_field_folds_is_weakened() -> None:
+    half_turn = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))[None]
+    turn = affine_dvf(half_turn, (16, 16, 16))
+    found = random_like(turn, 0)
+    assert nonpositive_jacobian_fraction(found) == 0
+    assert 0 < float(found.square().mean()) < float(turn.square().mean())

@@ -221,10 +221,11 @@ def _carry_one(
         cases.append(_case(target, fused, settings))
     if settings.images != "own":
         for atlas, match, each in zip(atlases, matches, warped, strict=True):
-            same = cases and len(votes) == 1 and teacher is None
+            same = settings.images != "atlas" and len(votes) == 1 and teacher is None
             alone = fused if same else combine(method, [atlas], [each], image, settings, memory=memory)
+            about = _case(target, alone, settings, atlas.id)
             dvf = match.dvf
-            if settings.fields == "random":  # of those volumes alone that match, so that there are as many examples
+            if settings.fields == "random" and about.used:
                 dvf = random_like(dvf, seed, atlas.id, target)
                 each = labels_by(dvf, atlas, match.moving, shape)
             if settings.targets == "soft":
@@ -235,7 +236,6 @@ def _carry_one(
             seen = _with_appearance(each, image, settings)
             _keep(_path(folder, IMAGES, target, atlas.id), seen[0], np.float16)
             strength = float(dvf.square().sum(dim=1).mean().sqrt())
-            about = _case(target, alone, settings, atlas.id)
             cases.append(replace(about, fields=settings.fields, displacement=strength))
     write_text(folder / f"{target}.json", json.dumps([asdict(case) for case in cases]) + "\n")
     return cases

@@ -12,6 +12,8 @@ from gvsl.geometry import compose, gaussian_smooth, nonpositive_jacobian_fractio
 
 SQUARINGS = 5
 """A field is composed of two to this power small ones, which hardly fold."""
+SMOOTHEST = 8
+"""Largest standard deviation in voxels by which a velocity is smoothed before it is weakened instead."""
 CORRECTIONS = 4
 """Rounds in which the strength is corrected: composing changes it by some 5 % of hippocampus and left-atrium MR."""
 
@@ -21,7 +23,8 @@ def random_like(dvf: Tensor, *seeds: object) -> Tensor:
 
     The signs of the other field's cosine coefficients are drawn at random. That keeps the power at every spatial
     frequency of each component, but would fold; so the result is taken for a velocity and integrated, by scaling and
-    squaring, and each component scaled to the other's root mean square. If it folds, the velocity is smoothed.
+    squaring, and each component scaled to the other's root mean square. If it folds, the velocity is smoothed, and at
+    last the field weakened: one like a turn by 90 degrees folds however smooth it is.
 
     Args:
         dvf: (1, 3, D, H, W), in voxels.
@@ -36,11 +39,12 @@ def random_like(dvf: Tensor, *seeds: object) -> Tensor:
     coefficients = dctn(dvf.detach().cpu().double().numpy(), axes=axes, norm="ortho")
     signs = 2.0 * generator.integers(0, 2, coefficients.shape) - 1
     drawn = torch.from_numpy(idctn(coefficients * signs, axes=axes, norm="ortho")).to(dvf)
-    for sigma in count():
-        found = _integrated(gaussian_smooth(drawn, sigma), _strength(dvf))
+    for attempt in count():
+        weaker = 0.5 ** max(attempt - SMOOTHEST, 0)
+        found = _integrated(gaussian_smooth(drawn, min(attempt, SMOOTHEST)), weaker * _strength(dvf))
         if not nonpositive_jacobian_fraction(found):
             return found
-    raise AssertionError  # an ever smoother field ends as a shift
+    raise AssertionError  # a field that moves nothing doesn't fold
 
 
 def _integrated(velocity: Tensor, strength: Tensor) -> Tensor:
