@@ -156,6 +156,8 @@ def test_a_truncated_journal_loses_only_its_last_case(tmp_path: Path, make_case:
         prepare(cases, tmp_path / "store", MR, source="here", progress=lambda _: stop_at_three)
     journal = tmp_path / "store.partial" / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])
+    with journal.open("ab") as file:  # a hole of 64 GiB, as a broken disk leaves it
+        file.truncate(2**36)
     _, work = run(cases, tmp_path / "store")
     assert (work.resumed, work.prepared) == (2, 2)
     run(cases, tmp_path / "undisturbed")

@@ -58,7 +58,7 @@ def test_broken_curves_are_refused_by_name(tmp_path: Path, content: bytes) -> No
 
 def test_a_record_may_travel_without_its_files(tmp_path: Path, pretrain_folder: Maker) -> None:
     folder = pretrain_folder(tmp_path / "run")
-    change(folder, clusters="clusters.json", volumes=[{"file": "v.npz", "kind": "pair", "title": "a"}])
+    change(folder, clusters=80 * "clusters", volumes=[{"file": "v.npz", "kind": "pair", "title": "a"}])
     (run,) = read_runs([folder])
     assert run.missing == ("volumes", "clusters")
     (folder / "curves.csv").unlink()

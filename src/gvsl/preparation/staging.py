@@ -31,6 +31,8 @@ from gvsl.store.store import CaseRow
 
 SPEC_NAME = "contract.json"
 JOURNAL_NAME = "journal.jsonl"
+MAX_LINE = 2**20
+"""Bytes of a line of the journal; a longer one is no case."""
 SOURCES_NAME = "sources.jsonl"
 TEXTS = (CASES_NAME, SOURCES_NAME, MANIFEST_NAME)
 """Files of a store beside its arrays; the manifest is moved last."""
@@ -210,7 +212,7 @@ def _read_journal(journal: BinaryIO) -> dict[str, Done]:
     """Read the finished cases; an incomplete last line is removed."""
     journal.seek(0)
     done, whole = {}, 0
-    for line in journal:
+    for line in iter(lambda: journal.readline(MAX_LINE), b""):
         try:
             found = parse_json(line, JournalRow)
             origin = Origin.parse(found["origin"])

@@ -190,7 +190,7 @@ def _read_run(folder: Path) -> Run:
     there: dict[str, list[tuple[Path, dict[str, str]]]] = {}
     for what, entries in named.items():
         paths = [(_side_file(folder, what, entry), entry) for entry in entries]
-        there[what] = [(path, entry) for path, entry in paths if path.exists()]
+        there[what] = [(path, entry) for path, entry in paths if _exists(path)]
     return Run(
         folder,
         "",
@@ -202,6 +202,14 @@ def _read_run(folder: Path) -> Run:
         clusters=next((read_feature_clusters(path) for path, _ in there["clusters"]), None),
         missing=tuple(what for what, entries in named.items() if len(there[what]) < len(entries)),
     )
+
+
+def _exists(path: Path) -> bool:
+    """Return True if there is such a file; a name that no file can have is one of no file."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _titled(entry: dict[str, str]) -> tuple[str, str]:
