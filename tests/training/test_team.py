@@ -305,9 +305,12 @@ def test_torchrun_starts_both_again_after_one_has_died(undisturbed: Path, phanto
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = [*launcher, "--max-restarts", "1", "-m", "gvsl", *command(phantom_store, out), "--trainer.devices", "2"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as running:
-        await_checkpoint(out)
-        os.kill(children(running.pid)[-1], signal.SIGKILL)
-        _, errors = running.communicate(timeout=START)
+        try:
+            await_checkpoint(out)
+            os.kill(children(running.pid)[-1], signal.SIGKILL)
+            _, errors = running.communicate(timeout=START)
+        finally:
+            running.terminate()  # else a failure would wait for processes that wait for each other
     assert running.returncode == 0, errors
     assert "started again" in errors
     assert same_runs(out, undisturbed)
