@@ -63,7 +63,7 @@ VARIANTS: dict[str, tuple[str, str | None]] = {
 """Precision of a step, and torch.compile's mode if it is compiled."""
 TRAINED = {
     "gvsl": ("gvsl", ()),
-    "gvsl-pooled": ("gvsl", ("--pretext.affine_head", "pooled")),
+    "gvsl-pooled": ("gvsl", ("--pretext.affine-head", "pooled")),
     "inpainting": ("inpainting", ()),
 }
 """Method and further options of each pre-training; the pooled head is the paper's."""
@@ -147,7 +147,7 @@ def timed_step(step: Callable[[], Tensor], device: torch.device, repeats: int) -
         losses[:] = [step()]  # none of an earlier step, which CUDA graphs overwrite
 
     timed = time_calls(work, device, repeats)
-    return timed if "error" in timed else timed | {"loss": float(losses[0])}
+    return timed if "error" in timed else timed | {"last_loss": float(losses[0])}
 
 
 def time_calls(work: Callable[[], None], device: torch.device, repeats: int) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def describe(row: dict[str, Any]) -> str:
     if "error" in row:
         return str(row["error"])
     spread = f"{row['median']:.4f} s ({row['min']:.4f} to {row['max']:.4f})"
-    loss = f", loss {row['loss']:.5f}" if "loss" in row else ""
+    loss = f", last loss {row['last_loss']:.5f}" if "last_loss" in row else ""
     return f"{spread}, first {row['first']:.1f} s, {row['peak_mebibytes']:.0f} MiB{loss}"
 
 
