@@ -3,7 +3,8 @@
 In this order, so that a cut leaves the first parts, each in a process of its own that writes its JSON as it goes:
 
     tests    the tests marked `gpu`
-    steps    a training step of gvsl at 64, 96 and 128 cubed in fp32, bf16 and bf16 compiled, with its peak memory
+    steps    a training step of gvsl at 64, 96 and 128 cubed in fp32, bf16 and bf16 compiled, with its peak memory and
+             last loss, and at the smallest size compiled to CUDA graphs; a failure of the compiler is a line
     ncc      the local NCC at the same sizes beside MONAI's
     train    gvsl, gvsl with the paper's affine head and in-painting on STORE, as many steps as fit, and their probes
 
@@ -33,6 +34,7 @@ from typing import Any
 import torch
 from ncc import WINDOW, images, losses
 from step import whole_step
+from torch import Tensor
 
 from gvsl.backbones import UNet3D
 from gvsl.cli.pretrain import pretrain_options
@@ -51,11 +53,17 @@ from methods import memory, pairs
 ROOT = Path(__file__).resolve().parents[1]
 FRACTIONS = {"tests": 0.2, "steps": 0.3, "ncc": 0.05, "train": 1.0}
 """Maximum fraction of the budget that a part may take; training takes what is left."""
-VARIANTS = {"fp32": ("fp32", False), "bf16": ("bf16", False), "bf16 compiled": ("bf16", True)}
-"""Precision of a step, and True if it is compiled."""
+GRAPHS = "bf16 CUDA graphs"
+VARIANTS: dict[str, tuple[str, str | None]] = {
+    "fp32": ("fp32", None),
+    "bf16": ("bf16", None),
+    "bf16 compiled": ("bf16", "default"),
+    GRAPHS: ("bf16", "reduce-overhead"),
+}
+"""Precision of a step, and torch.compile's mode if it is compiled."""
 TRAINED = {
     "gvsl": ("gvsl", ()),
-    "gvsl-pooled": ("gvsl", ("--pretext.affine_head", "pooled")),
+    "gvsl-pooled": ("gvsl", ("--pretext.affine-head", "pooled")),
     "inpainting": ("inpainting", ()),
 }
 """Method and further options of each pre-training; the pooled head is the paper's."""
@@ -96,34 +104,50 @@ def tests(options: argparse.Namespace) -> None:
 
 
 def steps(options: argparse.Namespace) -> None:
-    """Time a step of gvsl at every size, compiled ones last, since compiling takes longest."""
+    """Time a step of gvsl at every size, compiled ones last, since that takes longest; CUDA graphs at the least."""
     device = find_device(options.device)
     rows: list[dict[str, Any]] = []
-    for name, (precision, compiled) in VARIANTS.items():
+    for name, (precision, mode) in VARIANTS.items():
         if name not in options.variants:
             continue
-        for size in options.sizes:
+        for size in [min(options.sizes)] if name == GRAPHS else options.sizes:
             torch.manual_seed(0)
             method = GVSL(UNet3D(width=options.width)).to(device)
             batch = pairs(size, options.step_pairs, device)
             row: dict[str, Any] = {"variant": name, "size": size, "pairs": options.step_pairs, "width": options.width}
-            rows.append(row | time_step(method, batch, precision, compiled, options.repeats))
+            rows.append(row | time_step(method, batch, precision, mode, options.repeats))
             write(options, "steps", rows)
             print(f"  {name}, {size} cubed: {describe(rows[-1])}", flush=True)
 
 
-def time_step(method: Method, batch: PairBatch, precision: str, compiled: bool, repeats: int) -> dict[str, Any]:
-    """Return the seconds of a whole step (median, min, max), of the first, and the peak memory in MiB.
+def time_step(method: Method, batch: PairBatch, precision: str, mode: str | None, repeats: int) -> dict[str, Any]:
+    """Return the seconds of a whole step (median, min, max), of the first, the peak memory in MiB and the last loss.
 
-    Without enough memory the row has the error instead.
+    Without enough memory, or if it can't be compiled, the row has the error instead.
     """
     device = batch.moving.device
     method.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    if compiled:
-        torch._dynamo.reset()  # else another size makes the shapes dynamic
-        method.backbone.compile()
     optimiser = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=1e-4, fused=True)
-    return time_calls(whole_step(method, optimiser, batch, precision), device, repeats)
+    step = whole_step(method, optimiser, batch, precision)
+    if mode is None:
+        return timed_step(step, device, repeats)
+    try:
+        torch._dynamo.reset()  # else another size makes the shapes dynamic
+        method.compile(mode=mode)
+        return timed_step(step, device, repeats)
+    except Exception as error:  # a compiler has errors of many kinds, and what it can't do ends no other part
+        return {"error": f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"}
+
+
+def timed_step(step: Callable[[], Tensor], device: torch.device, repeats: int) -> dict[str, Any]:
+    """Return what `time_calls` does of steps, and the last loss, by which variants are compared."""
+    losses: list[Tensor] = []
+
+    def work() -> None:
+        losses[:] = [step()]  # none of an earlier step, which CUDA graphs overwrite
+
+    timed = time_calls(work, device, repeats)
+    return timed if "error" in timed else timed | {"last_loss": float(losses[0])}
 
 
 def time_calls(work: Callable[[], None], device: torch.device, repeats: int) -> dict[str, Any]:
@@ -171,7 +195,9 @@ def describe(row: dict[str, Any]) -> str:
     """Return a timed row as text."""
     if "error" in row:
         return str(row["error"])
-    return f"{row['median']:.4f} s ({row['min']:.4f} to {row['max']:.4f}), {row['peak_mebibytes']:.0f} MiB"
+    spread = f"{row['median']:.4f} s ({row['min']:.4f} to {row['max']:.4f})"
+    loss = f", last loss {row['last_loss']:.5f}" if "last_loss" in row else ""
+    return f"{spread}, first {row['first']:.1f} s, {row['peak_mebibytes']:.0f} MiB{loss}"
 
 
 # --- training ---
@@ -218,7 +244,7 @@ def plan(argv: list[str], seconds: float, options: argparse.Namespace) -> dict[s
     batch = read._replace(moving=channels_last(read.moving.to(device)), fixed=channels_last(read.fixed.to(device)))
     method = build_method(chosen.method, settings).to(device)
     trainer = resolve_precision(settings.trainer)
-    timed = time_step(method, batch, trainer.precision, trainer.compile, options.repeats)
+    timed = time_step(method, batch, trainer.precision, "default" if trainer.compile else None, options.repeats)
     if "error" in timed:
         raise UserError(str(timed["error"]))
     a_step = max(timed["median"], reading / max(settings.data.workers, 1))

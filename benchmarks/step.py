@@ -168,7 +168,7 @@ def rates(precision: str, options: argparse.Namespace, device: torch.device, sec
     return counter.get_total_flops() / max(seconds, 1e-9), 2 * GEMM_SIDE**3 / min(taken)
 
 
-def prepared(precision: str, options: argparse.Namespace, device: torch.device) -> Callable[[], None]:
+def prepared(precision: str, options: argparse.Namespace, device: torch.device) -> Callable[[], Tensor]:
     """Return a whole step, ready to be taken."""
     torch.manual_seed(0)
     method = GVSL(UNet3D(width=options.width))
@@ -179,17 +179,18 @@ def prepared(precision: str, options: argparse.Namespace, device: torch.device) 
 
 def whole_step(
     method: Method, optimiser: torch.optim.Optimizer, batch: PairBatch, precision: str
-) -> Callable[[], None]:
-    """Return a function that takes a step of a method on a batch."""
+) -> Callable[[], Tensor]:
+    """Return a function that takes a step of a method on a batch, and returns its loss."""
     device = batch.moving.device
     generator = torch.Generator(device).manual_seed(0)
 
-    def step() -> None:
+    def step() -> Tensor:
         optimiser.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            loss = method.training_step(batch, generator)["loss"]
+            loss: Tensor = method.training_step(batch, generator)["loss"]
         loss.backward()
         optimiser.step()
+        return loss.detach()
 
     return step
 

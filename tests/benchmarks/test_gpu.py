@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 from gvsl.datasets import folder
 from gvsl.errors import UserError
@@ -33,6 +34,18 @@ def test_ncc_is_timed_beside_monai(gpu: ModuleType, tmp_path: Path) -> None:
     timed = rows(tmp_path, "ncc")
     assert [(row["size"], row["loss"]) for row in timed] == [(8, "gvsl"), (8, "monai"), (12, "gvsl"), (12, "monai")]
     assert all(0 < row["min"] <= row["median"] <= row["max"] for row in timed)
+    assert all(gpu.describe(row) for row in timed)
+
+
+def test_a_step_that_cannot_be_compiled_is_a_row_with_the_error(gpu: ModuleType) -> None:
+    method = gpu.GVSL(gpu.UNet3D(width=8, levels=2))
+    batch = gpu.pairs(8, 1, torch.device("cpu"))
+    row = gpu.time_step(method, batch, "fp32", "no such mode", 1)
+    assert set(row) == {"error"}
+    assert "no such mode" in gpu.describe(row)
+    plain = gpu.time_step(method, batch, "fp32", None, 1)
+    assert plain["last_loss"] > 0
+    assert f"last loss {plain['last_loss']:.5f}" in gpu.describe(plain)
 
 
 def test_a_failed_command_is_told_by_its_last_line(gpu: ModuleType, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from itertools import product
 from typing import Any
@@ -83,6 +84,41 @@ def compiled() -> list[bool]:
     return found
 
 
+def traced() -> int:
+    """Number of kernels in the one graph of value and gradients that torch.compile makes, as it would for a GPU."""
+    import torch.utils._triton
+    import triton
+    from torch._dynamo.backends.common import aot_autograd
+    from torch._dynamo.exc import BackendCompilerFailed
+    from triton.backends.compiler import GPUTarget
+
+    from gvsl.losses.ncc_kernel import FusedCorrelation
+
+    class Driver:
+        """What a tracer asks a GPU's driver."""
+
+        def get_current_target(self) -> GPUTarget:
+            return GPUTarget("cuda", ARCHITECTURES[-1], 32)
+
+    triton.runtime.driver.set_active(Driver())
+    vars(torch.utils._triton)["has_triton"] = lambda *_: True  # else the tracer takes no kernel for one
+    found: list[int] = []
+
+    def count(joint: Any, *_: Any, **named: Any) -> Any:
+        found.append(sum("triton_kernel" in str(node.target) for node in joint.graph.nodes))
+        raise NotImplementedError("the graph could not run without a GPU")
+
+    def correlation(fixed: Tensor, warped: Tensor) -> Any:
+        return FusedCorrelation.apply(fixed, warped, 5, 1e-3, None, None)
+
+    images = [torch.rand(1, 1, 9, 9, 9).requires_grad_() for _ in range(2)]
+    backend = aot_autograd(fw_compiler=count, partition_fn=count)
+    with suppress(BackendCompilerFailed):
+        torch.compile(correlation, backend=backend, fullgraph=True)(*images)
+    (kernels,) = found
+    return kernels
+
+
 def apart(function: str, **environment: str) -> Any:
     """What a function of this file returns in a process of its own: Triton reads its environment when imported."""
     command = [sys.executable, __file__, function]
@@ -105,5 +141,9 @@ def test_kernels_compile_for_gpus_without_one(tmp_path: Any) -> None:
     assert found == [True] * 3 * len(ARCHITECTURES)
 
 
+def test_kernels_are_traced_into_one_graph() -> None:
+    assert apart("traced", TRITON_INTERPRET="0") == 3 + 2 * 3
+
+
 if __name__ == "__main__":
-    print(json.dumps({"compare": compare, "compiled": compiled}[sys.argv[1]]()))
+    print(json.dumps({"compare": compare, "compiled": compiled, "traced": traced}[sys.argv[1]]()))

@@ -363,6 +363,24 @@ def test_what_a_method_cannot_learn_from_is_refused_at_the_start(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++, by which torch.compile makes code for a CPU")
+def test_a_compiled_run_has_the_curve_of_a_plain_one(
+    phantom_store: Store, tiny: PretrainSettings, tmp_path: Path
+) -> None:
+    """Of a method without correlation, whose code takes a CPU's compiler many minutes."""
+    tiny = replace(tiny, backbone=replace(tiny.backbone, levels=2))
+    compiled = replace(tiny, trainer=replace(tiny.trainer, compile=True))
+    torch._dynamo.utils.counters.clear()
+    for name, settings in (("plain", tiny), ("compiled", compiled)):
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 0
+        pretrain(phantom_store, tmp_path / name, settings, "gvsl-no-matching")
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    rows, expected = (read_curves(tmp_path / name / "curves.csv") for name in ("compiled", "plain"))
+    for row, values in zip(rows, expected, strict=True):
+        assert row["loss"] == pytest.approx(values["loss"], rel=1e-4)
+
+
+@pytest.mark.slow
 def test_two_processes_train_one_network_on_pairs_of_their_own(
     phantom_store: Store, tiny: PretrainSettings, tmp_path: Path, finished: Path
 ) -> None:

@@ -6,11 +6,14 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch._C._distributed_c10d import HashStore
 
 from gvsl.augment import SpatialSettings
 from gvsl.augment.draw import ShareGenerator
@@ -21,7 +24,7 @@ from gvsl.settings.methods import PRETEXTS
 from gvsl.settings.pretrain import TrainerSettings
 from gvsl.store import Store
 from gvsl.training.metrics_logger import read_curves
-from gvsl.training.team import LOST, joined, told_if_lost
+from gvsl.training.team import LOST, joined, own_part, told_if_lost
 from gvsl.types import PairBatch
 
 MOVED = SpatialSettings(rate=1.0)
@@ -104,6 +107,26 @@ def test_a_lost_process_is_told_apart_from_a_lost_reader_and_from_other_errors()
 def test_what_torch_says_of_a_lost_process_is_known(message: str) -> None:
     assert LOST.search(message)
     assert not LOST.search("mat1 and mat2 shapes cannot be multiplied")
+
+
+def test_processes_that_are_started_again_find_nothing_of_the_ended_ones_in_the_launchers_store() -> None:
+    launcher = HashStore()
+    for start_again in range(3):
+        if start_again == 1:
+            launcher.set("question/1", "of a process that was killed before it had its answer")
+        with ThreadPoolExecutor(3) as pool:
+            parts = list(pool.map(lambda rank: own_part(launcher, rank, 3, timedelta(seconds=30)), range(3)))
+        assert not any(part.check(["address"]) for part in parts)
+        parts[2].set("address", str(start_again))
+        assert [part.get("address") for part in parts] == [str(start_again).encode()] * 3
+
+
+def test_a_process_that_never_comes_is_told() -> None:
+    launcher = HashStore()
+    with pytest.raises(UserError, match="another of the run's 2 processes"):
+        own_part(launcher, 0, 2, timedelta(seconds=0.2))
+    with pytest.raises(UserError, match="another of the run's 2 processes"), told_if_lost(2):
+        own_part(launcher, 1, 2, timedelta(seconds=0.2))
 
 
 # --- two processes as two nodes ---------------------------------------------------------------------------------------
@@ -282,9 +305,12 @@ def test_torchrun_starts_both_again_after_one_has_died(undisturbed: Path, phanto
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = [*launcher, "--max-restarts", "1", "-m", "gvsl", *command(phantom_store, out), "--trainer.devices", "2"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as running:
-        await_checkpoint(out)
-        os.kill(children(running.pid)[-1], signal.SIGKILL)
-        _, errors = running.communicate(timeout=START)
+        try:
+            await_checkpoint(out)
+            os.kill(children(running.pid)[-1], signal.SIGKILL)
+            _, errors = running.communicate(timeout=START)
+        finally:
+            running.terminate()  # else a failure would wait for processes that wait for each other
     assert running.returncode == 0, errors
     assert "started again" in errors
     assert same_runs(out, undisturbed)

@@ -25,6 +25,9 @@ from gvsl.settings.methods import NO_AFFINE, NO_MATCHING, NO_RESTORATION
 from gvsl.settings.methods import GVSLSettings as GVSLSettings
 from gvsl.types import Features, LabelledPair, PairBatch
 
+Labelled = tuple[Tensor, Tensor, Tensor | None]
+"""A moving and a fixed volume, labels following the image as channels, and the mask of voxels inside both scans."""
+
 
 class GVSL(Method):
     """Match two subjects' volumes, and restore a damaged one.
@@ -49,6 +52,7 @@ class GVSL(Method):
         *RESTORATION_METRICS,
         LoggedMetric("carried_labels", "Dice loss of carried labels", "lower"),
     )
+    compilable = True
 
     def __init__(self, backbone: Backbone, settings: GVSLSettings | None = None) -> None:
         super().__init__()
@@ -113,7 +117,14 @@ class GVSL(Method):
         elif seen is not None:
             seen = seen.chunk(2)[1]
         damaged, _ = self.damage(moving, generator)
+        labelled = None if batch.labelled is None else self._augment_labelled(batch.labelled, generator)
+        terms: dict[str, Tensor] = self(damaged, moving, fixed, seen, labelled)
+        return terms
 
+    def forward(
+        self, damaged: Tensor, moving: Tensor, fixed: Tensor, seen: Tensor | None, labelled: Labelled | None
+    ) -> dict[str, Tensor]:
+        """Return the loss and the metrics of volumes that are augmented and damaged: (B, C, D, H, W) each."""
         if self.matching is None:
             return self._restoration_terms(self.backbone(damaged), moving)
         if self.settings.symmetric:
@@ -123,7 +134,7 @@ class GVSL(Method):
             moving_features, fixed_features = _halves(self.backbone(torch.cat([damaged, fixed])))
         terms = self._matching_terms(self.matching(moving_features, fixed_features), moving, fixed, seen)
         restoration = self._restoration_terms(moving_features, moving)
-        labels = {} if batch.labelled is None else self._label_terms(batch.labelled, generator)
+        labels = {} if labelled is None else self._label_terms(*labelled)
         loss = terms["loss"] + restoration.get("loss", 0) + labels.get("loss", 0)
         return terms | restoration | labels | {"loss": loss}
 
@@ -238,22 +249,24 @@ class GVSL(Method):
         error = functional.mse_loss(self.restoration(features.local).float(), original.float())
         return {"loss": self.settings.restoration_weight * error, "restoration": error.detach()}
 
-    def _label_terms(self, pair: LabelledPair, generator: torch.Generator) -> dict[str, Tensor]:
+    def _augment_labelled(self, pair: LabelledPair, generator: torch.Generator) -> Labelled:
+        """Transform a labelled pair; return both, labels following the image as channels, which thus share its pose."""
+        generator = share_of(generator, len(pair.moving))
+        whole = PairBatch(
+            torch.cat([pair.moving, _one_hot(pair.moving_classes, pair.class_count)], dim=1),
+            torch.cat([pair.fixed, _one_hot(pair.fixed_classes, pair.class_count)], dim=1),
+            *([""], [""]),
+        )
+        return self._augment_in_space(whole, generator)
+
+    def _label_terms(self, moving: Tensor, fixed: Tensor, seen: Tensor | None) -> dict[str, Tensor]:
         """Return the Dice loss of the moving volume's labels, carried by the field, with the fixed volume's.
 
         Source: G. Balakrishnan, A. Zhao, M. R. Sabuncu, J. Guttag and A. V. Dalca. VoxelMorph: A Learning Framework for
         Deformable Medical Image Registration. IEEE TMI 38(8), 2019 (Eq. 9, auxiliary data).
         """
         assert self.matching is not None
-        channels = pair.moving.shape[1]
-        generator = share_of(generator, len(pair.moving))
-        # Image and labels as channels of one volume share their pose.
-        whole = PairBatch(
-            torch.cat([pair.moving, _one_hot(pair.moving_classes, pair.class_count)], dim=1),
-            torch.cat([pair.fixed, _one_hot(pair.fixed_classes, pair.class_count)], dim=1),
-            *([""], [""]),
-        )
-        moving, fixed, seen = self._augment_in_space(whole, generator)
+        channels = self.backbone.in_channels
         images = torch.cat([moving[:, :channels], fixed[:, :channels]])
         matching = self.matching(*_halves(self.backbone(images)))
         carried, target = warp(moving[:, channels:], matching.dvf, padding="border"), fixed[:, channels:]

@@ -32,6 +32,8 @@ class Method(nn.Module):
     by_volume: bool = False
     """True if a batch's loss is a mean over its volumes or pairs, each on its own; so is then its gradient, however
     many processes share the batch."""
+    compilable: bool = False
+    """True if `training_step` only draws, and leaves networks and losses to `forward`, which `compile` compiles."""
     min_epoch_steps: int | None = None
     """Minimum number of steps between two calls of `start_epoch`; None if the method does not need them."""
 

@@ -45,6 +45,7 @@ class Restoration(Method):
 
     logs = (LOSS, *RESTORATION_METRICS)
     by_volume = True
+    compilable = True
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -62,6 +63,11 @@ class Restoration(Method):
     def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the mean squared errors of the restored and of the damaged volumes."""
         damaged, original = self.damage(move(all_volumes(batch), self.settings.spatial, generator), generator)
+        terms: dict[str, Tensor] = self(damaged, original)
+        return terms
+
+    def forward(self, damaged: Tensor, original: Tensor) -> dict[str, Tensor]:
+        """Return the errors of damaged volumes and of their restoration: (B, C, D, H, W) both."""
         error = functional.mse_loss(self.restore(damaged).float(), original.float())
         untouched = functional.mse_loss(damaged.float(), original.float())
         return {"loss": error, "restoration": error.detach(), "restoration_identity": untouched}

@@ -49,7 +49,7 @@ class TrainerSettings:
     nodes: int = 1
     """Number of machines, on each of which torchrun or srun has started this command `devices` times."""
     compile: bool = False
-    """Compile the backbone: a slow start, but faster steps on most GPUs."""
+    """Compile networks and losses, forward and backward, by torch.compile: minutes before the first step."""
     checkpoint_every: int = field(default=1000, metadata=NOTHING)
     """Steps between two checkpoints for --resume."""
     log_every: int = field(default=50, metadata=NOTHING)

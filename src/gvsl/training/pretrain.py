@@ -221,10 +221,8 @@ def _resolve_crop(network: Method, store: Store, settings: PretrainSettings) -> 
     Raises:
         UserError: the method can't be compiled.
     """
-    if settings.trainer.compile and "decoder" not in network.pretrained:
-        raise UserError(
-            "trainer.compile is for methods that train the whole U-Net, which this one doesn't: leave it out"
-        )
+    if settings.trainer.compile and not network.compilable:
+        raise UserError("trainer.compile is for GVSL and the restorations, which this method is not: leave it out")
     if not network.cubic or settings.data.crop is not None:
         return settings
     side = min(crop_for(store, settings.data))

@@ -2,11 +2,13 @@
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
+from uuid import uuid4
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -14,6 +16,8 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from gvsl.errors import UserError
 from gvsl.processes import launcher_of, restarts
@@ -25,6 +29,8 @@ ANSWER_SECONDS = "GVSL_ANSWER_SECONDS"
 """The variable with the seconds for which a process waits for the others of a run."""
 PATIENCE = 600
 """Those seconds, if none are given: longer than a batch may take to read."""
+POLL_SECONDS = 0.05
+"""Seconds between two looks at whether the others are there."""
 LOST = re.compile(
     r"closed by (remote )?peer|connection (was )?(reset|refused|closed|aborted)|broken pipe|tim(ed|e) ?out|gloo|nccl"
     r"|socket|failed to recv|no route to host|unreachable",
@@ -137,7 +143,44 @@ def _meet(environment: ClusterEnvironment, rank: int, world: int, *, find_cuda: 
     if find_cuda and torch.cuda.is_available():
         torch.cuda.set_device(environment.local_rank() % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
-    distributed.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(seconds=patience()))
+    timeout = timedelta(seconds=patience())
+    store, *_ = next(rendezvous("env://", rank, world, timeout=timeout))
+    part = own_part(store, rank, world, timeout)
+    distributed.init_process_group(backend, store=part, rank=rank, world_size=world, timeout=timeout)
+
+
+def own_part(store: Store, rank: int, world: int, timeout: timedelta) -> Store:
+    """Return the part of a key-value store that only the processes which call this together use.
+
+    A launcher that starts processes again keeps its store, and with it the addresses of those that have ended, for
+    which their successors would wait. So the first process names a part, and tells each other one by its own question,
+    which no ended one can have asked.
+
+    Args:
+        store: of the launcher, or of the first process.
+        rank: this process's.
+        world: number of processes.
+        timeout: for which this waits for the others.
+
+    Raises:
+        UserError: another process did not call this in time; told to one that is not the first by torch's RuntimeError.
+    """
+    store.set_timeout(timeout)
+    if rank:
+        question = uuid4().hex
+        store.set(f"question/{rank}", question)
+        name = store.get(f"answer/{question}").decode()  # waits for it
+        store.set(f"{name}/{rank}", "")
+        return PrefixStore(name, store)
+    name, until = uuid4().hex, time.monotonic() + timeout.total_seconds()
+    while waiting := [other for other in range(1, world) if not store.check([f"{name}/{other}"])]:
+        for other in waiting:
+            if store.check([f"question/{other}"]):
+                store.set(f"answer/{store.get(f'question/{other}').decode()}", name)
+        if time.monotonic() > until:
+            raise lost(world)
+        time.sleep(POLL_SECONDS)
+    return PrefixStore(name, store)
 
 
 def patience() -> float:

@@ -193,9 +193,9 @@ class _Pairs(lightning.LightningDataModule):
 
 
 class _Compile(Callback):
-    """Compile the backbone in the process that trains: a compiled module can't be pickled."""
+    """Compile the method in the process that trains: a compiled module can't be pickled."""
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Compile once, before training."""
         assert isinstance(pl_module, PretrainModule)
-        pl_module.method.backbone.compile()
+        pl_module.method.compile()
