@@ -17,14 +17,14 @@ from torch._C._distributed_c10d import HashStore
 
 from gvsl.augment import SpatialSettings
 from gvsl.augment.draw import ShareGenerator
-from gvsl.backbones import UNet3D
+from gvsl.backbones import BackboneSettings, UNet3D, build_backbone
 from gvsl.errors import UserError
 from gvsl.methods import METHODS, GVSLSettings, Method
 from gvsl.settings.methods import PRETEXTS
 from gvsl.settings.pretrain import TrainerSettings
 from gvsl.store import Store
 from gvsl.training.metrics_logger import read_curves
-from gvsl.training.team import LOST, joined, own_part, told_if_lost
+from gvsl.training.team import by_volume, joined, own_part, tells_of_loss, told_if_lost
 from gvsl.types import PairBatch
 
 MOVED = SpatialSettings(rate=1.0)
@@ -43,12 +43,17 @@ SHARED: dict[str, tuple[str, object]] = {
 }
 
 
+def test_batch_norm_in_the_backbone_depends_on_who_shares_a_process() -> None:
+    backbone = build_backbone(BackboneSettings(name="genesis", width=8, levels=2))
+    assert not by_volume(METHODS["inpainting"](backbone, PRETEXTS["inpainting"].settings))
+
+
 @pytest.mark.parametrize("name", SHARED)
 def test_a_batch_has_the_same_loss_however_it_is_shared_out(name: str) -> None:
     torch.manual_seed(0)
     method, settings = SHARED[name]
     trained: Method = METHODS[method](UNet3D(width=8, levels=2, in_channels=2), settings).double()
-    assert trained.by_volume
+    assert by_volume(trained)
     for parameter in trained.parameters():  # heads begin with zeros
         torch.nn.init.normal_(parameter, std=0.1)
     moving, fixed = torch.rand(2, 4, 2, 12, 12, 12, dtype=torch.float64)
@@ -105,8 +110,8 @@ def test_a_lost_process_is_told_apart_from_a_lost_reader_and_from_other_errors()
     ],
 )
 def test_what_torch_says_of_a_lost_process_is_known(message: str) -> None:
-    assert LOST.search(message)
-    assert not LOST.search("mat1 and mat2 shapes cannot be multiplied")
+    assert tells_of_loss(message)
+    assert not tells_of_loss("mat1 and mat2 shapes cannot be multiplied")
 
 
 def test_processes_that_are_started_again_find_nothing_of_the_ended_ones_in_the_launchers_store() -> None:

@@ -9,7 +9,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from torch import nn
 
 from gvsl.backbones import build_backbone, levels_for
 from gvsl.backbones.provenance import LABELS, image_hashes, short_hash
@@ -29,7 +28,7 @@ from gvsl.text import note, one_of
 from gvsl.training.checkpoints import CHECKPOINT, has_checkpoint, read_checkpoint, remove_previous
 from gvsl.training.loggers import FOLDERS, open_loggers, resolve_loggers
 from gvsl.training.metrics_logger import Row
-from gvsl.training.team import Team, joined
+from gvsl.training.team import Team, by_volume, joined
 from gvsl.training.trainer import fit
 
 LAST_STEPS = 100
@@ -98,17 +97,12 @@ def _plan(store: Store, settings: PretrainSettings, method: str) -> _Plan:
     return _Plan(_resolve_crop(network, store, settings), network, loggers)
 
 
-def _by_volume(network: Method) -> bool:
-    """Return True if a step's loss does not depend on which volumes share a process."""
-    return network.by_volume and not any(isinstance(part, nn.BatchNorm3d) for part in network.backbone.modules())
-
-
 def _begin(plan: _Plan, out: Path, store: Store, method: str, resume: bool) -> _Begun:
     """Check that the run may start or resume, and write its record."""
     settings, network = plan.settings, plan.network
     config = {"method": method, **asdict(settings), "pretext": asdict(network.settings)}
     effects = effects_of(settings)
-    checkpoint, first_step = _start(out, config, effects, store, resume, by_volume=_by_volume(network))
+    checkpoint, first_step = _start(out, config, effects, store, resume, by_volume=by_volume(network))
     stream = PairStream(store, settings.data, settings.seed, first_step, network.labelled)
     config["data"]["crop"] = list(stream.crop)
     try:

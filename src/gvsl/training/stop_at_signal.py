@@ -38,7 +38,8 @@ class StoppedError(Exception):
 class StopAtSignal(Callback):
     """After SIGTERM or SIGUSR1, end the step, write a checkpoint and stop; after SIGUSR1 also requeue a SLURM job.
 
-    The processes of a run stop at the same step, whichever of them the signal reaches. A second SIGTERM stops at once.
+    The processes of a run stop at the same step, whichever of them the signal reaches. A second SIGTERM stops at once,
+    but for processes that Lightning has started: one that is sent to all of a run's reaches them twice (`passed_on`).
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -98,7 +99,7 @@ class StopAtSignal(Callback):
         self.on_train_end(trainer, pl_module)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTERM == self.received:
+        if number == signal.SIGTERM == self.received and os.getpid() == self.main:
             signal.signal(number, signal.SIG_IGN)  # further ones don't disturb the clean-up
             raise KeyboardInterrupt
         self.received = number

@@ -15,11 +15,12 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from torch import distributed
+from torch import distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from gvsl.errors import UserError
+from gvsl.methods import Method
 from gvsl.processes import launcher_of, restarts
 from gvsl.settings.pretrain import TrainerSettings
 
@@ -212,9 +213,19 @@ def told_if_lost(processes: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # so are all of torch.distributed's
-        if processes == 1 or LOST.search(str(error)) is None or READER in str(error):
+        if processes == 1 or not tells_of_loss(str(error)):
             raise
         raise lost(processes) from None
+
+
+def tells_of_loss(message: str) -> bool:
+    """Return True for what torch says where another process of the team has ended."""
+    return LOST.search(message) is not None and READER not in message
+
+
+def by_volume(method: Method) -> bool:
+    """Return True if a step's loss doesn't depend on which of its volumes share a process."""
+    return method.by_volume and not any(isinstance(part, nn.BatchNorm3d) for part in method.backbone.modules())
 
 
 def lost(processes: int) -> UserError:

@@ -31,7 +31,7 @@ from gvsl.training.divergence import StopOnDivergence
 from gvsl.training.metrics_logger import MetricsLogger, Row, read_curves
 from gvsl.training.module import Epoch, PretrainModule
 from gvsl.training.stop_at_signal import ENDING, StopAtSignal, StoppedError, passed_on
-from gvsl.training.team import LOST, READER, Team, lost, told_if_lost
+from gvsl.training.team import Team, lost, tells_of_loss, told_if_lost
 from gvsl.types import PairBatch
 
 LOST_READER = re.compile(r"DataLoader (timed out|worker .*(exited|killed))")
@@ -140,8 +140,8 @@ def _tell_of_started(error: ProcessException, processes: int) -> None:
         UserError: that process raised it, or it was killed, or lost another.
         KeyboardInterrupt: it was stopped.
     """
-    if isinstance(error, ProcessExitedException):  # with 1 after Ctrl-C, or by a signal that it did not listen to yet
-        if error.exit_code == 1 or error.signal_name in {number.name for number in ENDING}:
+    if isinstance(error, ProcessExitedException):
+        if error.signal_name in {number.name for number in ENDING}:  # which it did not listen to yet
             raise KeyboardInterrupt from None
         raise lost(processes) from None
     told, errors = USER_ERRORS.findall(str(error)), ERRORS.findall(str(error))
@@ -151,7 +151,7 @@ def _tell_of_started(error: ProcessException, processes: int) -> None:
     last, message = errors[-1] if errors else ("", "")
     if last.endswith(StoppedError.__name__):
         raise KeyboardInterrupt from None
-    if LOST.search(message) and READER not in message:
+    if tells_of_loss(message):
         raise lost(processes) from None
 
 
