@@ -7,8 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,45 +18,10 @@ from gvsl.errors import UserError
 from gvsl.store import Store, describe, remote, verify
 from gvsl.store.store import image_path
 
+from ..web import Network, serving
+
 pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
-
-
-class Web(SimpleHTTPRequestHandler):
-    """A server of a folder whose network can be bad."""
-
-    def __init__(self, *arguments: Any, network: "Network", **named: Any) -> None:
-        self.network = network
-        super().__init__(*arguments, **named)
-
-    def do_GET(self) -> None:
-        self.network.asked.append(self.path)
-        if self.network.failures:
-            self.network.failures -= 1
-            self.send_error(503)
-            return
-        super().do_GET()
-
-    def copyfile(self, source: Any, outputfile: Any) -> None:
-        if self.network.cut:
-            self.network.cut -= 1
-            outputfile.write(source.read(10))  # of as many as the header says
-            return
-        while piece := source.read(self.network.piece):
-            time.sleep(self.network.pause)
-            outputfile.write(piece)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-class Network:
-    """What is wrong with the network, and what was asked for."""
-
-    def __init__(self) -> None:
-        self.failures = self.cut = 0
-        self.piece, self.pause = 2**20, 0.0
-        self.asked: list[str] = []
 
 
 @pytest.fixture
@@ -68,13 +31,10 @@ def served(
     """A store's URL, its network, and its folder on the server."""
     monkeypatch.setenv(remote.CACHE, str(tmp_path / "cache"))
     monkeypatch.setattr(remote, "FIRST_WAIT", 0.01)
-    folder, network = tmp_path / "served" / "phantoms", Network()
+    folder = tmp_path / "served" / "phantoms"
     shutil.copytree(phantom_store.path, folder)
-    handler = partial(Web, network=network, directory=str(folder.parent))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Path(f"http://127.0.0.1:{server.server_port}/phantoms"), network, folder
-        server.shutdown()
+    with serving(folder.parent) as (url, network):
+        yield Path(f"{url}/phantoms"), network, folder
 
 
 def refusal(work: Any) -> str:
@@ -173,29 +133,20 @@ def test_what_comes_is_not_trusted(served: tuple[Path, Network, Path], phantom_s
 def test_what_is_swapped_or_cut_once_is_told_and_copied_once_more(
     served: tuple[Path, Network, Path],
     phantom_store: Store,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     url, network, folder = served
     store = Store.open(url)
     first, second, third = list(store.cases)[:3]
-    plain = remote.fetch
-
-    def fetch_once(stored: bytes) -> None:
-        """Let the next file come with other bytes, as from a proxy that mixes up or cuts what it holds."""
-
-        def fetch(address: str, path: Path, most: int) -> None:
-            plain(address, path, most)
-            path.write_bytes(stored)
-            monkeypatch.setattr(remote, "fetch", plain)
-
-        monkeypatch.setattr(remote, "fetch", fetch)
-
-    fetch_once(image_path(folder, second).read_bytes())  # whole, but another's
+    asked = {case: f"/phantoms/images/{case}.b2nd" for case in (first, second)}
+    network.instead[asked[first]] = image_path(folder, second)  # whole, but another's
     assert np.array_equal(store.image(first), phantom_store.image(first))
     told = capsys.readouterr().err
     assert f"/images/{first}.b2nd" in told and "don't have the hash" in told and "copying it once more" in told
-    fetch_once(image_path(folder, second).read_bytes()[:-9])
+    cut = tmp_path / "cut.b2nd"
+    cut.write_bytes(image_path(folder, second).read_bytes()[:-9])
+    network.instead[asked[second]] = cut
     assert np.array_equal(store.image(second), phantom_store.image(second))
     assert f"/images/{second}.b2nd can't be read" in capsys.readouterr().err
     shutil.copy(image_path(folder, first), image_path(folder, third))  # and stays so
