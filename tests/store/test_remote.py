@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gvsl.cli import main
 from gvsl.data import DataSettings, PairStream, pair_loader
 from gvsl.errors import UserError
+from gvsl.files import url_of
 from gvsl.store import Store, describe, remote, verify
 from gvsl.store.store import image_path
 
@@ -75,6 +77,23 @@ def test_processes_that_read_copy_too(served: tuple[Path, Network, Path], phanto
     )
     assert found.moving_ids == expected.moving_ids
     assert np.array_equal(found.moving, expected.moving)
+
+
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_what_a_process_that_reads_has_met_is_told_in_one_line(
+    served: tuple[Path, Network, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], devices: int
+) -> None:
+    url, _, folder = served
+    first, *others = Store.open(url).split("pretrain")
+    for other in others:
+        shutil.copy(image_path(folder, first), image_path(folder, other))
+    words = ["--out", str(tmp_path / "run"), "--width", "8", "--levels", "2", "--crop", "16", "--data.workers", "1"]
+    words += ["--trainer.max-steps", "1", "--trainer.device", "cpu", "--trainer.devices", str(devices)]
+    assert main(["pretrain", url_of(url) or "", *words]) == 2
+    said = capfd.readouterr().err
+    last = said.splitlines()[-1]
+    assert re.fullmatch(rf"gvsl: error: http://\S+/({'|'.join(others)})\.b2nd and \S+: the voxels don't .+", last)
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("trouble", ["failures", "cut"])
