@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 import socket
@@ -22,6 +23,7 @@ from gvsl.store.store import image_path
 
 from ..web import Network, serving
 
+resource = pytest.importorskip("resource")
 pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
 
@@ -175,6 +177,40 @@ def test_what_is_swapped_or_cut_once_is_told_and_copied_once_more(
     for case in (first, second):
         store.label(case)
     assert network.asked == []  # it came with its image, since the hash is over both
+
+
+def test_a_copy_is_replaced_for_damage_alone_and_when_another_has_come(
+    served: tuple[Path, Network, Path], phantom_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, network, _ = served
+    store = Store.open(url)
+    case = next(iter(store.cases))
+    store.image(case)
+    copy = image_path(store.path, case)
+    whole = copy.read_bytes()
+    network.asked.clear()
+    files = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                files.append(os.dup(0))
+        message = refusal(lambda: store.image(case))
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "Too many open files" in message
+    assert (copy.read_bytes(), network.asked) == (whole, [])  # nothing is wrong with it
+    copy.write_bytes(whole[:-1])
+    network.failures = 99
+    assert "after 5 tries" in refusal(lambda: store.image(case))
+    assert copy.read_bytes() == whole[:-1]
+    network.failures = 0
+    assert np.array_equal(store.image(case), phantom_store.image(case))
+    assert copy.read_bytes() == whole
+    assert f"/images/{case}.b2nd" in capsys.readouterr().err
 
 
 # --- an object store --------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gvsl.errors import UserError
 from gvsl.files import FULL, whole_file
 from gvsl.io import Box
-from gvsl.store.arrays import ArrayFile, read_array, voxel_hash
+from gvsl.store.arrays import ArrayFile, DamagedArrayError, read_array, voxel_hash
 from gvsl.text import note, one_line
 
 PROTOCOLS = ("s3", "gs", "gcs", "hf", "http", "https")
@@ -73,9 +73,8 @@ class RemoteFolder:
         if not self.bring(files, mark):  # copied before
             try:
                 return read_array(path, shape, box, types)
-            except UserError:
-                path.unlink(missing_ok=True)
-            self.bring(files, mark)
+            except DamagedArrayError:
+                self._renew(files, mark)
         return read_array(path, shape, box, types)
 
     def bring(self, files: Sequence[ArrayFile], mark: str) -> bool:
@@ -90,8 +89,17 @@ class RemoteFolder:
         missing = [file for file in files if not file.path.is_file()]
         if not missing:
             return False
-        _once_more(lambda: self._copy(files, missing, mark), lambda: self._copy(files, files, mark))
+        self._bring(files, missing, mark)
         return True
+
+    def _renew(self, files: Sequence[ArrayFile], mark: str) -> None:
+        """Copy a case's files again for damaged copies, which is told; those stay until the new ones have come."""
+        names = " or ".join(self.address(file.path) for file in files)
+        note(f"the copy of {names} on this machine is damaged; copying it once more")
+        self._bring(files, files, mark)
+
+    def _bring(self, files: Sequence[ArrayFile], wanted: Sequence[ArrayFile], mark: str) -> None:
+        _once_more(lambda: self._copy(files, wanted, mark), lambda: self._copy(files, files, mark))
 
     def _copy(self, files: Sequence[ArrayFile], wanted: Sequence[ArrayFile], mark: str) -> None:
         """Copy the `wanted` ones of a case's files, and put them in their places if the case then has its hash."""
@@ -103,16 +111,24 @@ class RemoteFolder:
                     size = max(np.dtype(name).itemsize for name in file.types)
                     fetch(self.address(file.path), path, prod(file.shape) * size * 3 // 2 + SLACK)
                 checked.append(file._replace(path=path))
-            try:
-                found = voxel_hash(checked)
-            except UserError as error:
-                said = str(error)
-                for file, there in zip(files, checked, strict=True):
-                    said = said.replace(str(there.path), self.address(file.path))
-                raise DamagedCopyError(said) from None
-            if found != mark:
+            if self._hash(files, checked) != mark:
                 names = " and ".join(self.address(file.path) for file in files)
                 raise DamagedCopyError(f"{names}: the voxels don't have the hash in the store's table of cases")
+
+    def _hash(self, files: Sequence[ArrayFile], copies: Sequence[ArrayFile]) -> str:
+        """Return the hash of copies of a case's files, as `voxel_hash`; errors name the URLs."""
+
+        def named(text: str) -> str:
+            for file, copy in zip(files, copies, strict=True):
+                text = text.replace(str(copy.path), self.address(file.path))
+            return text
+
+        try:
+            return voxel_hash(copies)
+        except DamagedArrayError as error:
+            raise DamagedCopyError(named(error.cause)) from None
+        except UserError as error:
+            raise UserError(named(str(error))) from None
 
 
 def open_remote(url: str, names: tuple[str, str], most: int) -> RemoteFolder:
