@@ -213,6 +213,32 @@ def test_a_copy_is_replaced_for_damage_alone_and_when_another_has_come(
     assert f"/images/{case}.b2nd" in capsys.readouterr().err
 
 
+def test_verify_mends_copies_and_calls_damaged_what_is_so_at_the_url(
+    served: tuple[Path, Network, Path], phantom_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, _, folder = served
+    store = Store.open(url)
+    first, second, third, *_ = store.cases
+    assert verify(store).damaged == []
+    cut, other = image_path(store.path, first), image_path(store.path, second)
+    cut.write_bytes(cut.read_bytes()[:-1])
+    shutil.copy(image_path(store.path, third), other)  # whole, as copied by an earlier gvsl, which didn't compare it
+    capsys.readouterr()
+    assert verify(store).damaged == []
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert all(
+        f"/{case}.b2nd on this machine is damaged" in line for case, line in zip((first, second), told, strict=True)
+    )
+    for case, copy in ((first, cut), (second, other)):
+        assert copy.read_bytes() == image_path(phantom_store.path, case).read_bytes()
+    for copy in (other, image_path(folder, second)):
+        shutil.copy(image_path(phantom_store.path, third), copy)
+    (damaged,) = verify(store).damaged
+    assert "http://" in damaged and f"/images/{second}.b2nd" in damaged and str(store.path) not in damaged
+    assert not other.exists()  # nor would it be read
+
+
 # --- an object store --------------------------------------------------------------------------------------------------
 
 

@@ -92,10 +92,27 @@ class RemoteFolder:
         self._bring(files, missing, mark)
         return True
 
+    def check(self, files: Sequence[ArrayFile], mark: str) -> None:
+        """Compare a case's copies with its hash; copy them if they are missing, and once more if damaged or another's.
+
+        Raises:
+            UserError: as `bring`; or this machine can't read its copies now.
+        """
+        if self.bring(files, mark):  # which compares them
+            return
+        try:
+            same = self._hash(files, files) == mark
+        except DamagedCopyError:
+            same = False
+        if not same:
+            for file in files:  # which would be read if no others came
+                file.path.unlink(missing_ok=True)
+            self._renew(files, mark)
+
     def _renew(self, files: Sequence[ArrayFile], mark: str) -> None:
         """Copy a case's files again for damaged copies, which is told; those stay until the new ones have come."""
         names = " or ".join(self.address(file.path) for file in files)
-        note(f"the copy of {names} on this machine is damaged; copying it once more")
+        note(f"the copy of {names} on this machine is damaged or another's; copying it once more")
         self._bring(files, files, mark)
 
     def _bring(self, files: Sequence[ArrayFile], wanted: Sequence[ArrayFile], mark: str) -> None:
