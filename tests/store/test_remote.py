@@ -315,3 +315,15 @@ def test_what_is_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(UserError, match="give credentials") as told:
         remote.open_remote(url, ("manifest.json", "cases.jsonl"), 9)
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("given", ["http://[x/store", "http://me:secret@[x/store?signature=secret", "s3://[x]/store"])
+def test_a_url_with_a_malformed_host_is_named(given: str) -> None:
+    message = refusal(lambda: Store.open(Path(given)))
+    assert given.split("?")[0].replace("me:secret@", "") in message and "its host is no name" in message
+    assert "secret" not in message
+
+
+def test_a_malformed_url_is_a_users_error_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "http://[x/store", "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.startswith("gvsl: error: http://[x/store can't be read as a URL")

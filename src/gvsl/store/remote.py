@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -157,14 +158,18 @@ def open_remote(url: str, names: tuple[str, str], most: int) -> RemoteFolder:
         most: the most bytes of the table.
 
     Raises:
-        UserError: the protocol is unknown, its package is missing, the URL holds credentials or a query, or the files
-            can't be read, with the URL.
+        UserError: the protocol is unknown, its package is missing, the URL is malformed or holds credentials or a
+            query, or the files can't be read, with the URL.
     """
     url = url.rstrip("/")
     protocol = url.split("://")[0].lower()
     if protocol not in PROTOCOLS:
         raise UserError(f"{url} is a URL of another kind than {', '.join(PROTOCOLS)}: copy or mount it")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that are no address of IPv6, for one
+        shown = re.split("[?#]", re.sub("//.*@", "//", url))[0]  # without what may be secret
+        raise UserError(f"{shown} can't be read as a URL, since its host is no name or address: correct it") from None
     if "@" in parts.netloc or parts.query or parts.fragment:  # messages and records would tell it
         raise UserError(
             f"{protocol}://...: a store's URL holds a user, password or query: leave them out, and give credentials as "
