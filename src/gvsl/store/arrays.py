@@ -178,7 +178,7 @@ def voxel_hash(files: Iterable[ArrayFile]) -> str:
     """
     digest = hashlib.sha256()
     for file in files:
-        digest.update(np.ascontiguousarray(read_array(file.path, file.shape, None, file.types)))
+        digest.update(np.ascontiguousarray(read_array(file.path, file.shape, None, file.types)).data)
     return digest.hexdigest()
 
 
