@@ -169,9 +169,13 @@ def test_what_is_swapped_or_cut_once_is_told_and_copied_once_more(
     cut.write_bytes(image_path(folder, second).read_bytes()[:-9])
     network.instead[asked[second]] = cut
     assert np.array_equal(store.image(second), phantom_store.image(second))
-    assert f"/images/{second}.b2nd can't be read" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"/images/{second}.b2nd can't be read" in told and "copying it once more" in told
+    assert "prepare" not in told  # what to do if that doesn't help is told if it doesn't
     shutil.copy(image_path(folder, first), image_path(folder, third))  # and stays so
-    assert "don't have the hash in the store's table" in refusal(lambda: store.image(third))
+    message = refusal(lambda: store.image(third))
+    assert "don't have the hash in the store's table" in message and message.endswith("or prepare it again")
+    assert "prepare" not in capsys.readouterr().err
     assert not image_path(store.path, third).exists()
     network.asked.clear()
     for case in (first, second):

@@ -200,7 +200,7 @@ def _bring_table(url: str, path: Path, most: int, manifest: bytes) -> None:
         with whole_file(path) as temporary:
             fetch(url, temporary, most)
             if mark is not None and _file_hash(temporary) != mark:
-                raise DamagedCopyError(f"{url} is broken or was changed by hand: copy or prepare the store again")
+                raise DamagedCopyError(f"{url} is broken or was changed by hand")
 
     if not path.is_file() or (mark is not None and _file_hash(path) != mark):
         _once_more(copy, copy)
@@ -212,12 +212,21 @@ def _file_hash(path: Path) -> str:
 
 
 def _once_more(work: Callable[[], None], again: Callable[[], None]) -> None:
-    """Copy something, and once more if what came is damaged, which is told."""
+    """Copy something, and once more if what came is damaged, which is told.
+
+    Raises:
+        DamagedCopyError: it is damaged again; with the fix.
+    """
     try:
         work()
     except DamagedCopyError as error:
         note(f"{error}; copying it once more")
+    else:
+        return
+    try:
         again()
+    except DamagedCopyError as error:
+        raise DamagedCopyError(f"{error}; copy the store there again, or prepare it again") from None
 
 
 def cache_folder() -> Path:
