@@ -1,9 +1,6 @@
 """Stores by URL get results as stores in folders do, and messages name the URL."""
 
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +10,8 @@ import pytest
 from gvsl.cli import main
 from gvsl.store import Store, remote
 
+from ..web import serving
+
 pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
 
@@ -21,21 +20,13 @@ TEST = ("--split", "test", "--device", "cpu")
 Url = str
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Url]]:
     """A folder, and the URL that it is served by."""
     monkeypatch.setenv(remote.CACHE, str(tmp_path / "cache"))
     (tmp_path / "web").mkdir()
-    handler = partial(Quiet, directory=str(tmp_path / "web"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield tmp_path / "web", f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(tmp_path / "web") as (url, _):
+        yield tmp_path / "web", url
 
 
 def same_maps(one: Path, other: Path) -> bool:

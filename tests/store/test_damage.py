@@ -1,5 +1,8 @@
 """Arrays that are not as they were written."""
 
+import errno
+import hashlib
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.store import Store, verify
-from gvsl.store.arrays import has_checksums, read_array, write_array
+from gvsl.store.arrays import ArrayFile, DamagedArrayError, has_checksums, read_array, voxel_hash, write_array
 from gvsl.store.store import image_path, label_path
 
 FLIPS = 400
@@ -92,6 +95,8 @@ def test_an_array_of_an_earlier_gvsl_is_read(tmp_path: Path) -> None:
     ("array", "reason"),
     [
         (np.full((4, 4, 4), np.nan, np.float16), "not finite"),
+        (np.full((4, 4, 4), -np.nan, np.float16), "not finite"),
+        (np.full((4, 4, 4), np.inf, np.float16), "not finite"),
         (np.full((4, 4, 4), -np.inf, np.float16), "not finite"),
         (np.ones((4, 4, 4), np.float32), "holds float32, not float16"),
         (np.ones((4, 4, 4), np.uint8), "holds uint8, not float16"),
@@ -103,6 +108,36 @@ def test_nan_and_other_types_are_refused(
     write(tmp_path / "a.b2nd", array)
     with pytest.raises(UserError, match=reason):
         read_array(tmp_path / "a.b2nd", (4, 4, 4), None, ("float16",))
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.float16])
+def test_the_hash_of_a_volume_takes_the_memory_of_its_voxels_once(tmp_path: Path, kind: type[np.generic]) -> None:
+    voxels = np.random.default_rng(0).integers(0, 9, (96, 80, 72)).astype(kind)
+    write_array(tmp_path / "a.b2nd", voxels)
+    files = [ArrayFile(tmp_path / "a.b2nd", voxels.shape, (str(voxels.dtype),))]
+    expected = hashlib.sha256(voxels.tobytes()).hexdigest()
+    assert voxel_hash(files) == expected  # imports what it needs
+    tracemalloc.start()
+    try:
+        voxel_hash(files)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert voxels.nbytes <= peak < 1.3 * voxels.nbytes
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+def test_a_fault_of_this_machine_is_not_taken_for_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    write_array(tmp_path / "a.b2nd", np.ones((4, 4, 4), np.float16))
+    monkeypatch.setattr(blosc2, "open", fail)
+    with pytest.raises(UserError, match=r"MemoryError|Too many") as told:
+        read_array(tmp_path / "a.b2nd", (4, 4, 4), None)
+    assert not isinstance(told.value, DamagedArrayError)
 
 
 def test_verify_reads_stores_old_and_new_and_names_what_is_damaged(

@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 import socket
@@ -7,58 +8,24 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gvsl.cli import main
 from gvsl.data import DataSettings, PairStream, pair_loader
 from gvsl.errors import UserError
+from gvsl.files import url_of
 from gvsl.store import Store, describe, remote, verify
 from gvsl.store.store import image_path
 
+from ..web import Network, serving
+
+resource = pytest.importorskip("resource")
 pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
-
-
-class Web(SimpleHTTPRequestHandler):
-    """A server of a folder whose network can be bad."""
-
-    def __init__(self, *arguments: Any, network: "Network", **named: Any) -> None:
-        self.network = network
-        super().__init__(*arguments, **named)
-
-    def do_GET(self) -> None:
-        self.network.asked.append(self.path)
-        if self.network.failures:
-            self.network.failures -= 1
-            self.send_error(503)
-            return
-        super().do_GET()
-
-    def copyfile(self, source: Any, outputfile: Any) -> None:
-        if self.network.cut:
-            self.network.cut -= 1
-            outputfile.write(source.read(10))  # of as many as the header says
-            return
-        while piece := source.read(self.network.piece):
-            time.sleep(self.network.pause)
-            outputfile.write(piece)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-class Network:
-    """What is wrong with the network, and what was asked for."""
-
-    def __init__(self) -> None:
-        self.failures = self.cut = 0
-        self.piece, self.pause = 2**20, 0.0
-        self.asked: list[str] = []
 
 
 @pytest.fixture
@@ -68,13 +35,10 @@ def served(
     """A store's URL, its network, and its folder on the server."""
     monkeypatch.setenv(remote.CACHE, str(tmp_path / "cache"))
     monkeypatch.setattr(remote, "FIRST_WAIT", 0.01)
-    folder, network = tmp_path / "served" / "phantoms", Network()
+    folder = tmp_path / "served" / "phantoms"
     shutil.copytree(phantom_store.path, folder)
-    handler = partial(Web, network=network, directory=str(folder.parent))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Path(f"http://127.0.0.1:{server.server_port}/phantoms"), network, folder
-        server.shutdown()
+    with serving(folder.parent) as (url, network):
+        yield Path(f"{url}/phantoms"), network, folder
 
 
 def refusal(work: Any) -> str:
@@ -115,6 +79,23 @@ def test_processes_that_read_copy_too(served: tuple[Path, Network, Path], phanto
     )
     assert found.moving_ids == expected.moving_ids
     assert np.array_equal(found.moving, expected.moving)
+
+
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_what_a_process_that_reads_has_met_is_told_in_one_line(
+    served: tuple[Path, Network, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], devices: int
+) -> None:
+    url, _, folder = served
+    first, *others = Store.open(url).split("pretrain")
+    for other in others:
+        shutil.copy(image_path(folder, first), image_path(folder, other))
+    words = ["--out", str(tmp_path / "run"), "--width", "8", "--levels", "2", "--crop", "16", "--data.workers", "1"]
+    words += ["--trainer.max-steps", "1", "--trainer.device", "cpu", "--trainer.devices", str(devices)]
+    assert main(["pretrain", url_of(url) or "", *words]) == 2
+    said = capfd.readouterr().err
+    last = said.splitlines()[-1]
+    assert re.fullmatch(rf"gvsl: error: http://\S+/({'|'.join(others)})\.b2nd and \S+: the voxels don't .+", last)
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("trouble", ["failures", "cut"])
@@ -173,38 +154,93 @@ def test_what_comes_is_not_trusted(served: tuple[Path, Network, Path], phantom_s
 def test_what_is_swapped_or_cut_once_is_told_and_copied_once_more(
     served: tuple[Path, Network, Path],
     phantom_store: Store,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     url, network, folder = served
     store = Store.open(url)
     first, second, third = list(store.cases)[:3]
-    plain = remote.fetch
-
-    def fetch_once(stored: bytes) -> None:
-        """Let the next file come with other bytes, as from a proxy that mixes up or cuts what it holds."""
-
-        def fetch(address: str, path: Path, most: int) -> None:
-            plain(address, path, most)
-            path.write_bytes(stored)
-            monkeypatch.setattr(remote, "fetch", plain)
-
-        monkeypatch.setattr(remote, "fetch", fetch)
-
-    fetch_once(image_path(folder, second).read_bytes())  # whole, but another's
+    asked = {case: f"/phantoms/images/{case}.b2nd" for case in (first, second)}
+    network.instead[asked[first]] = image_path(folder, second)  # whole, but another's
     assert np.array_equal(store.image(first), phantom_store.image(first))
     told = capsys.readouterr().err
     assert f"/images/{first}.b2nd" in told and "don't have the hash" in told and "copying it once more" in told
-    fetch_once(image_path(folder, second).read_bytes()[:-9])
+    cut = tmp_path / "cut.b2nd"
+    cut.write_bytes(image_path(folder, second).read_bytes()[:-9])
+    network.instead[asked[second]] = cut
     assert np.array_equal(store.image(second), phantom_store.image(second))
-    assert f"/images/{second}.b2nd can't be read" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"/images/{second}.b2nd can't be read" in told and "copying it once more" in told
+    assert "prepare" not in told  # what to do if that doesn't help is told if it doesn't
     shutil.copy(image_path(folder, first), image_path(folder, third))  # and stays so
-    assert "don't have the hash in the store's table" in refusal(lambda: store.image(third))
+    message = refusal(lambda: store.image(third))
+    assert "don't have the hash in the store's table" in message and message.endswith("or prepare it again")
+    assert "prepare" not in capsys.readouterr().err
     assert not image_path(store.path, third).exists()
     network.asked.clear()
     for case in (first, second):
         store.label(case)
     assert network.asked == []  # it came with its image, since the hash is over both
+
+
+def test_a_copy_is_replaced_for_damage_alone_and_when_another_has_come(
+    served: tuple[Path, Network, Path], phantom_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, network, _ = served
+    store = Store.open(url)
+    case = next(iter(store.cases))
+    store.image(case)
+    copy = image_path(store.path, case)
+    whole = copy.read_bytes()
+    network.asked.clear()
+    files = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                files.append(os.dup(0))
+        message = refusal(lambda: store.image(case))
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "Too many open files" in message
+    assert (copy.read_bytes(), network.asked) == (whole, [])  # nothing is wrong with it
+    copy.write_bytes(whole[:-1])
+    network.failures = 99
+    assert "after 5 tries" in refusal(lambda: store.image(case))
+    assert copy.read_bytes() == whole[:-1]
+    network.failures = 0
+    assert np.array_equal(store.image(case), phantom_store.image(case))
+    assert copy.read_bytes() == whole
+    assert f"/images/{case}.b2nd" in capsys.readouterr().err
+
+
+def test_verify_mends_copies_and_calls_damaged_what_is_so_at_the_url(
+    served: tuple[Path, Network, Path], phantom_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, _, folder = served
+    store = Store.open(url)
+    first, second, third, *_ = store.cases
+    assert verify(store).damaged == []
+    cut, other = image_path(store.path, first), image_path(store.path, second)
+    cut.write_bytes(cut.read_bytes()[:-1])
+    shutil.copy(image_path(store.path, third), other)  # whole, as copied by an earlier gvsl, which didn't compare it
+    capsys.readouterr()
+    assert verify(store).damaged == []
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert all(
+        f"/{case}.b2nd on this machine is damaged" in line for case, line in zip((first, second), told, strict=True)
+    )
+    for case, copy in ((first, cut), (second, other)):
+        assert copy.read_bytes() == image_path(phantom_store.path, case).read_bytes()
+    for copy in (other, image_path(folder, second)):
+        shutil.copy(image_path(phantom_store.path, third), copy)
+    (damaged,) = verify(store).damaged
+    assert "http://" in damaged and f"/images/{second}.b2nd" in damaged and str(store.path) not in damaged
+    assert not other.exists()  # nor would it be read
 
 
 # --- an object store --------------------------------------------------------------------------------------------------
@@ -283,3 +319,15 @@ def test_what_is_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(UserError, match="give credentials") as told:
         remote.open_remote(url, ("manifest.json", "cases.jsonl"), 9)
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("given", ["http://[x/store", "http://me:secret@[x/store?signature=secret", "s3://[x]/store"])
+def test_a_url_with_a_malformed_host_is_named(given: str) -> None:
+    message = refusal(lambda: Store.open(Path(given)))
+    assert given.split("?")[0].replace("me:secret@", "") in message and "its host is no name" in message
+    assert "secret" not in message
+
+
+def test_a_malformed_url_is_a_users_error_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "http://[x/store", "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.startswith("gvsl: error: http://[x/store can't be read as a URL")

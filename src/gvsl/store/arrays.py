@@ -1,5 +1,6 @@
 """Arrays of a store: one Blosc2 file each, chunked for reading crops, with checksums."""
 
+import errno
 import hashlib
 import os
 import struct
@@ -33,8 +34,9 @@ MAGIC = b"gvsl:crc"
 HEADER_BYTES = 47
 """Beginning of a Blosc2 frame up to the size of its chunks."""
 MAX_HEADER = 2**24
-NOT_FINITE = 0x7C00
-"""Bits of infinity in float16; NaN has larger ones."""
+INFINITE, MINUS_INFINITE = 0x7C00, 0xFC00
+"""Bits of the infinities in float16; NaN has larger ones."""
+PREPARE = "prepare the store again"
 BROKEN = (
     OSError,
     RuntimeError,
@@ -56,6 +58,14 @@ class ArrayFile(NamedTuple):
     path: Path
     shape: tuple[int, ...]
     types: tuple[str, ...]
+
+
+class DamagedArrayError(UserError):
+    """An array's file is not as it was written, or not what it should hold; another copy of it may be."""
+
+    def __init__(self, cause: str, fix: str = "") -> None:
+        super().__init__(f"{cause}; {fix}" if fix else cause)
+        self.cause = cause
 
 
 class _DamagedError(Exception):
@@ -109,7 +119,8 @@ def read_array(
     Of an array of several channels, (C, D, H, W), the box is read of each.
 
     Raises:
-        UserError: the file is missing or damaged, or has another shape, a type not in `types`, or NaN.
+        DamagedArrayError: the file is damaged, or has another shape, a type not in `types`, or NaN.
+        UserError: it is missing, or this machine can't read it now, as where memory is short.
     """
     import blosc2  # as in `pack_array`
 
@@ -119,9 +130,9 @@ def read_array(
         # one thread: loaders read in many processes at once
         stored = blosc2.open(str(path), mode="r", dparams=blosc2.DParams(nthreads=1))
         if stored.shape != shape:
-            raise UserError(f"{path} has shape {stored.shape}, but {shape} in the manifest; prepare the store again")
+            raise DamagedArrayError(f"{path} has shape {stored.shape}, but {shape} in the manifest", PREPARE)
         if str(stored.dtype) not in types:
-            raise UserError(f"{path} holds {stored.dtype}, not {' or '.join(types)}; prepare the store again")
+            raise DamagedArrayError(f"{path} holds {stored.dtype}, not {' or '.join(types)}", PREPARE)
         if max(*stored.chunks, *stored.blocks) > MAX_CHUNK:  # each is allocated whole
             raise ValueError(f"its chunks have {stored.chunks} voxels")
         if sums is not None:
@@ -130,15 +141,33 @@ def read_array(
             raise _DamagedError
         found = np.asarray(stored[_whole(shape, box)])
     except _DamagedError:
-        raise UserError(
-            f"{path} can't be read: it is damaged, its bytes don't have their checksum; copy it again, or prepare "
-            "the store again"
+        raise DamagedArrayError(
+            f"{path} can't be read: it is damaged, its bytes don't have their checksum", f"copy it again, or {PREPARE}"
         ) from None
     except BROKEN as error:
-        raise UserError(f"{path} can't be read ({error}); prepare the store again") from None
-    if found.dtype == np.float16 and found.size and int((found.view(np.uint16) & 0x7FFF).max()) >= NOT_FINITE:
-        raise UserError(f"{path} holds values that are not finite; prepare the store again")
+        if _of_this_machine(error):
+            reason = str(error) or type(error).__name__
+            raise UserError(f"{path} can't be read ({reason}); mend that, or {PREPARE}") from None
+        raise DamagedArrayError(f"{path} can't be read ({error})", PREPARE) from None
+    if found.dtype == np.float16 and _has_non_finite(found):
+        raise DamagedArrayError(f"{path} holds values that are not finite", PREPARE)
     return found
+
+
+def _of_this_machine(error: BaseException) -> bool:
+    """Return True if a file may be whole although it can't be read: memory or open files are short, or it isn't there.
+
+    Blosc2's own errors have no number, and a disk that fails to read damages what it holds.
+    """
+    if isinstance(error, OSError):
+        return error.errno not in (None, errno.EIO)
+    return isinstance(error, MemoryError)
+
+
+def _has_non_finite(array: NDArray[np.float16]) -> bool:
+    """Return True if a value is infinite or NaN; by the bits, without a second array."""
+    positive, any_sign = array.view(np.int16), array.view(np.uint16)
+    return bool(positive.max(initial=0) >= INFINITE or any_sign.max(initial=0) >= MINUS_INFINITE)
 
 
 def voxel_hash(files: Iterable[ArrayFile]) -> str:
@@ -149,7 +178,7 @@ def voxel_hash(files: Iterable[ArrayFile]) -> str:
     """
     digest = hashlib.sha256()
     for file in files:
-        digest.update(read_array(file.path, file.shape, None, file.types).tobytes())
+        digest.update(np.ascontiguousarray(read_array(file.path, file.shape, None, file.types)).data)
     return digest.hexdigest()
 
 

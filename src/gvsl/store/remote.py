@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from gvsl.errors import UserError
 from gvsl.files import FULL, whole_file
 from gvsl.io import Box
-from gvsl.store.arrays import ArrayFile, read_array, voxel_hash
+from gvsl.store.arrays import ArrayFile, DamagedArrayError, read_array, voxel_hash
 from gvsl.text import note, one_line
 
 PROTOCOLS = ("s3", "gs", "gcs", "hf", "http", "https")
@@ -73,9 +74,8 @@ class RemoteFolder:
         if not self.bring(files, mark):  # copied before
             try:
                 return read_array(path, shape, box, types)
-            except UserError:
-                path.unlink(missing_ok=True)
-            self.bring(files, mark)
+            except DamagedArrayError:
+                self._renew(files, mark)
         return read_array(path, shape, box, types)
 
     def bring(self, files: Sequence[ArrayFile], mark: str) -> bool:
@@ -90,8 +90,34 @@ class RemoteFolder:
         missing = [file for file in files if not file.path.is_file()]
         if not missing:
             return False
-        _once_more(lambda: self._copy(files, missing, mark), lambda: self._copy(files, files, mark))
+        self._bring(files, missing, mark)
         return True
+
+    def check(self, files: Sequence[ArrayFile], mark: str) -> None:
+        """Compare a case's copies with its hash; copy them if they are missing, and once more if damaged or another's.
+
+        Raises:
+            UserError: as `bring`; or this machine can't read its copies now.
+        """
+        if self.bring(files, mark):  # which compares them
+            return
+        try:
+            same = self._hash(files, files) == mark
+        except DamagedCopyError:
+            same = False
+        if not same:
+            for file in files:  # which would be read if no others came
+                file.path.unlink(missing_ok=True)
+            self._renew(files, mark)
+
+    def _renew(self, files: Sequence[ArrayFile], mark: str) -> None:
+        """Copy a case's files again for damaged copies, which is told; those stay until the new ones have come."""
+        names = " or ".join(self.address(file.path) for file in files)
+        note(f"the copy of {names} on this machine is damaged or another's; copying it once more")
+        self._bring(files, files, mark)
+
+    def _bring(self, files: Sequence[ArrayFile], wanted: Sequence[ArrayFile], mark: str) -> None:
+        _once_more(lambda: self._copy(files, wanted, mark), lambda: self._copy(files, files, mark))
 
     def _copy(self, files: Sequence[ArrayFile], wanted: Sequence[ArrayFile], mark: str) -> None:
         """Copy the `wanted` ones of a case's files, and put them in their places if the case then has its hash."""
@@ -103,16 +129,24 @@ class RemoteFolder:
                     size = max(np.dtype(name).itemsize for name in file.types)
                     fetch(self.address(file.path), path, prod(file.shape) * size * 3 // 2 + SLACK)
                 checked.append(file._replace(path=path))
-            try:
-                found = voxel_hash(checked)
-            except UserError as error:
-                said = str(error)
-                for file, there in zip(files, checked, strict=True):
-                    said = said.replace(str(there.path), self.address(file.path))
-                raise DamagedCopyError(said) from None
-            if found != mark:
+            if self._hash(files, checked) != mark:
                 names = " and ".join(self.address(file.path) for file in files)
                 raise DamagedCopyError(f"{names}: the voxels don't have the hash in the store's table of cases")
+
+    def _hash(self, files: Sequence[ArrayFile], copies: Sequence[ArrayFile]) -> str:
+        """Return the hash of copies of a case's files, as `voxel_hash`; errors name the URLs."""
+
+        def named(text: str) -> str:
+            for file, copy in zip(files, copies, strict=True):
+                text = text.replace(str(copy.path), self.address(file.path))
+            return text
+
+        try:
+            return voxel_hash(copies)
+        except DamagedArrayError as error:
+            raise DamagedCopyError(named(error.cause)) from None
+        except UserError as error:
+            raise UserError(named(str(error))) from None
 
 
 def open_remote(url: str, names: tuple[str, str], most: int) -> RemoteFolder:
@@ -124,14 +158,18 @@ def open_remote(url: str, names: tuple[str, str], most: int) -> RemoteFolder:
         most: the most bytes of the table.
 
     Raises:
-        UserError: the protocol is unknown, its package is missing, the URL holds credentials or a query, or the files
-            can't be read, with the URL.
+        UserError: the protocol is unknown, its package is missing, the URL is malformed or holds credentials or a
+            query, or the files can't be read, with the URL.
     """
     url = url.rstrip("/")
     protocol = url.split("://")[0].lower()
     if protocol not in PROTOCOLS:
         raise UserError(f"{url} is a URL of another kind than {', '.join(PROTOCOLS)}: copy or mount it")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that are no address of IPv6, for one
+        shown = re.split("[?#]", re.sub("//.*@", "//", url))[0]  # without what may be secret
+        raise UserError(f"{shown} can't be read as a URL, since its host is no name or address: correct it") from None
     if "@" in parts.netloc or parts.query or parts.fragment:  # messages and records would tell it
         raise UserError(
             f"{protocol}://...: a store's URL holds a user, password or query: leave them out, and give credentials as "
@@ -162,7 +200,7 @@ def _bring_table(url: str, path: Path, most: int, manifest: bytes) -> None:
         with whole_file(path) as temporary:
             fetch(url, temporary, most)
             if mark is not None and _file_hash(temporary) != mark:
-                raise DamagedCopyError(f"{url} is broken or was changed by hand: copy or prepare the store again")
+                raise DamagedCopyError(f"{url} is broken or was changed by hand")
 
     if not path.is_file() or (mark is not None and _file_hash(path) != mark):
         _once_more(copy, copy)
@@ -174,12 +212,21 @@ def _file_hash(path: Path) -> str:
 
 
 def _once_more(work: Callable[[], None], again: Callable[[], None]) -> None:
-    """Copy something, and once more if what came is damaged, which is told."""
+    """Copy something, and once more if what came is damaged, which is told.
+
+    Raises:
+        DamagedCopyError: it is damaged again; with the fix.
+    """
     try:
         work()
     except DamagedCopyError as error:
         note(f"{error}; copying it once more")
+    else:
+        return
+    try:
         again()
+    except DamagedCopyError as error:
+        raise DamagedCopyError(f"{error}; copy the store there again, or prepare it again") from None
 
 
 def cache_folder() -> Path:

@@ -136,7 +136,9 @@ class Store:
         try:
             return cls._open(path, remote)
         except UserError as error:
-            raise UserError(str(error).replace(str(path), url or str(path))) from None
+            if url is None:
+                raise
+            raise UserError(str(error).replace(str(path), url)) from None
 
     @classmethod
     def _open(cls, path: Path, remote: RemoteFolder | None) -> "Store":

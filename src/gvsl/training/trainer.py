@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from gvsl.data import PairStream, pair_loader, read_crop
 from gvsl.data.pairs import READ_SECONDS
-from gvsl.errors import DivergedError, UserError
+from gvsl.errors import UserError, told_in
 from gvsl.hardware import find_device
 from gvsl.methods import Method
 from gvsl.processes import end_with_parent
@@ -37,10 +37,8 @@ from gvsl.types import PairBatch
 LOST_READER = re.compile(r"DataLoader (timed out|worker .*(exited|killed))")
 """What torch says of a reading process that has ended, or doesn't answer."""
 
-USER_ERRORS = re.compile(r"^gvsl\.errors\.(UserError|DivergedError): (.+)$", re.MULTILINE)
-"""A user's error in the traceback of another process."""
 ERRORS = re.compile(r"^([\w.]+Error)(?:: (.+))?$", re.MULTILINE)
-"""Any error there."""
+"""An error in the traceback of another process."""
 
 
 def fit(
@@ -116,8 +114,11 @@ def fit(
                     ckpt_path=resume,
                     weights_only=True if resume else None,
                 )
-        except UserError:
-            raise
+        except UserError as error:
+            told = told_in(str(error))  # torch tells a reading process's with its traceback
+            if told is None:
+                raise
+            raise told from None
         except Exception as error:
             if isinstance(error, ProcessException):
                 _tell_of_started(error, chosen.devices)
@@ -144,10 +145,9 @@ def _tell_of_started(error: ProcessException, processes: int) -> None:
         if error.signal_name in {number.name for number in ENDING}:  # which it did not listen to yet
             raise KeyboardInterrupt from None
         raise lost(processes) from None
-    told, errors = USER_ERRORS.findall(str(error)), ERRORS.findall(str(error))
-    if told:  # with the traceback
-        kind, message = told[-1]
-        raise {"UserError": UserError, "DivergedError": DivergedError}[kind](message) from None
+    told, errors = told_in(str(error)), ERRORS.findall(str(error))
+    if told is not None:
+        raise told from None
     last, message = errors[-1] if errors else ("", "")
     if last.endswith(StoppedError.__name__):
         raise KeyboardInterrupt from None

@@ -1,0 +1,32 @@
+import traceback
+
+import pytest
+
+from gvsl.errors import DivergedError, UserError, told_in
+from gvsl.io import UnusableFile
+from gvsl.store.remote import DamagedCopyError
+
+
+def traceback_of(error: Exception, cause: Exception | None = None) -> str:
+    try:
+        raise error from cause
+    except Exception as raised:
+        return "".join(traceback.format_exception(raised))
+
+
+@pytest.mark.parametrize("kind", [UserError, DivergedError, DamagedCopyError, UnusableFile])
+def test_a_users_error_is_found_in_a_traceback_as_it_was_raised(kind: type[UserError]) -> None:
+    text = f"\n\n-- Process 1 terminated with the following error:\n{traceback_of(kind('a is b: do c'))}"
+    told = told_in(text)
+    assert (type(told), str(told)) == (kind, "a is b: do c")
+
+
+def test_of_several_the_innermost_is_found() -> None:
+    read = traceback_of(UserError("what is told"), DamagedCopyError("its cause"))
+    again = traceback_of(UserError(f"Caught UserError in DataLoader worker process 0.\nOriginal {read}"))
+    assert str(told_in(again)) == "what is told"
+
+
+def test_other_errors_are_none() -> None:
+    assert told_in(traceback_of(RuntimeError("gvsl.errors.UserError"))) is None
+    assert told_in("http://host/a.b2nd can't be read: copy it again") is None
