@@ -105,7 +105,13 @@ def test_ctrl_c_is_one_line_and_130(capsys: pytest.CaptureFixture[str], monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setitem(COMMANDS, "inspect", interrupted)
-    assert main(["inspect", "store"]) == 130
+    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, usual)  # a shell has what it starts in the background ignore Ctrl-C
+    try:
+        assert main(["inspect", "store"]) == 130
+        assert signal.getsignal(number) == usual
+    finally:
+        signal.signal(number, before)
     assert capsys.readouterr().err == "gvsl: stopped\n"
 
 
@@ -162,7 +168,13 @@ def test_a_signal_is_no_fault_of_the_file_that_was_being_read(
             raise UserError("weights can't be read") from None
 
     monkeypatch.setitem(COMMANDS, "inspect", interrupted)
-    assert main(["inspect", "store"]) == 130
+    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, usual)  # a shell has what it starts in the background ignore Ctrl-C
+    try:
+        assert main(["inspect", "store"]) == 130
+        assert signal.getsignal(number) == usual
+    finally:
+        signal.signal(number, before)
     assert capsys.readouterr().err == "gvsl: stopped\n"
 
 
