@@ -4,7 +4,7 @@ The process that only hands tests out to others reads this file too, before they
 above all, is imported where it is used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("bf16"):
                 item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the Hub's client know that it is offline; below version 1 its sessions, which it keeps, know the mode."""
+    import huggingface_hub
+
+    forget_sessions = getattr(huggingface_hub.utils, "reset_sessions", lambda: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    forget_sessions()
+    yield
+    forget_sessions()
 
 
 @pytest.fixture(scope="session")

@@ -126,13 +126,14 @@ def test_the_file_itself_names_its_folder(run: Path) -> None:
     assert "with its config.json beside it" in refusal(run / "weights" / "model.safetensors")
 
 
-def test_names_on_the_hub_say_so_offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+@pytest.mark.usefixtures("offline")
+def test_names_on_the_hub_say_so_offline() -> None:
     for name in ("someone/no-such-weights", "someone/no-such-weights@v1"):
         said = refusal(Path(name))
         assert name in said and "Hugging Face Hub" in said and "\n" not in said
 
 
+@pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("snapshot", ["", "weights"])
 def test_what_was_downloaded_from_the_hub_is_loaded(
     run: Path, snapshot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -143,7 +144,6 @@ def test_what_was_downloaded_from_the_hub_is_loaded(
     (place / "refs").mkdir(parents=True)
     (place / "refs" / "main").write_text(commit, encoding="utf-8")
     shutil.copytree(run / "weights", place / "snapshots" / commit / snapshot, dirs_exist_ok=True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     assert load_backbone("someone/heart").provenance == load_backbone(run).provenance
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import huggingface_hub.utils
 import nibabel as nib
 import numpy as np
 import pytest
@@ -167,13 +166,11 @@ def test_without_a_network_the_folder_is_the_way(
         patch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
         said = complain(adapted, "someone/heart")
         assert "can't be reached" in said and "--out FOLDER" in said
-    forget_sessions = getattr(huggingface_hub.utils, "reset_sessions", lambda: None)  # before 1.0 they know the mode
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    forget_sessions()
-    try:
-        assert "can't be reached" in complain(adapted, "someone/heart")
-    finally:
-        forget_sessions()
+
+
+@pytest.mark.usefixtures("offline")
+def test_offline_the_folder_is_the_way(adapted: Path, hub: Hub, complain: Complain) -> None:
+    assert "can't be reached" in complain(adapted, "someone/heart")
 
 
 def test_without_huggingface_hub_its_extra_is_named(
