@@ -44,9 +44,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the Hub's client know that it is offline; below version 1 its sessions, which it keeps, know the mode."""
-    import huggingface_hub
+    from huggingface_hub import utils  # the package loads its parts when they are asked for
 
-    forget_sessions = getattr(huggingface_hub.utils, "reset_sessions", lambda: None)
+    forget_sessions = getattr(utils, "reset_sessions", lambda: None)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     forget_sessions()
     yield

@@ -1,7 +1,7 @@
 """What every backbone is: an encoder and a decoder that compute global and local features."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -101,21 +101,35 @@ class Backbone(nn.Module):
         """Check that it takes images of this many voxels along each axis; ValueError if not."""
         return
 
-    def _decode(self, enlarge: Iterable[nn.Module], levels: Iterable[nn.Module], skips: Sequence[Tensor]) -> Tensor:
-        """Return the local features by transposed convolutions, each cut to the size of the skip that it joins.
-
-        Args:
-            enlarge: the transposed convolutions, from the deepest on.
-            levels: of the decoder, which take (enlarged, skip).
-            skips: the encoder's features of each level, from the finest on.
-        """
-        local = skips[-1]
-        for larger, level, skip in zip(enlarge, levels, reversed(skips[:-1]), strict=True):
-            depth, height, width = skip.shape[2:]
-            local = self._run(level, torch.cat([larger(local)[:, :, :depth, :height, :width], skip], dim=1))
-        return local
-
     def _run(self, level: nn.Module, features: Tensor) -> Tensor:
         if self.checkpoint_activations and self.training and torch.is_grad_enabled():
             return checkpoint(level, features, use_reentrant=False)
         return level(features)
+
+
+class TransposedUNet(Backbone):
+    """Base of the U-Nets whose decoder has transposed convolutions, `transpconvs`, and levels, `stages`."""
+
+    decoder: nn.ModuleDict
+
+    def forward(self, image: Tensor) -> Features:
+        """Compute the features, see `Backbone.forward`; UnusableFile for an image that `check` refuses."""
+        skips = self._encode(image)
+        return Features(skips[-1], self._decode(skips))
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Compute the global features only, see `Backbone.encode`; UnusableFile as `forward`."""
+        return self._encode(image)[-1]
+
+    @abstractmethod
+    def _encode(self, image: Tensor) -> list[Tensor]:
+        """Return the encoder's features of each level, from the finest on."""
+
+    def _decode(self, skips: Sequence[Tensor]) -> Tensor:
+        """Return the local features, each enlarged one cut to the size of the skip that it joins."""
+        parts: tuple[Any, Any] = (self.decoder["transpconvs"], self.decoder["stages"])
+        local = skips[-1]
+        for larger, level, skip in zip(*parts, reversed(skips[:-1]), strict=True):
+            depth, height, width = skip.shape[2:]
+            local = self._run(level, torch.cat([larger(local)[:, :, :depth, :height, :width], skip], dim=1))
+        return local

@@ -4,15 +4,13 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gvsl.backbones.backbone import Backbone
+from gvsl.backbones.backbone import TransposedUNet
 from gvsl.backbones.blocks import Convolution
 from gvsl.io import UnusableFile, format_sizes
-from gvsl.types import Features
 
 PUBLISHED_WIDTH, PUBLISHED_LEVELS = 64, 4
 LAST_LAYER = "out_tr."
@@ -24,7 +22,7 @@ OWN_UP = re.compile(r"decoder\.stages\.(?P<level>\d)\.(?P<block>\d)\.(?P<part>\d
 OWN_TRANSPOSED = re.compile(r"decoder\.transpconvs\.(?P<level>\d)\.(?P<tensor>\w+)")
 
 
-class Genesis(Backbone):
+class Genesis(TransposedUNet):
     """3D U-Net with batch normalisation: 64-128-256-512 channels and back, 19.1 M parameters as published.
 
     Two 3x3x3 convolutions a level, each with batch normalisation and ReLU; in the encoder the second of them doubles
@@ -45,7 +43,6 @@ class Genesis(Backbone):
     title = "the U-Net of Models Genesis"
     stem_key = "encoder.0.0.0.weight"
     encoder: nn.ModuleList
-    decoder: nn.ModuleDict
 
     def __init__(
         self, in_channels: int = 1, width: int = 32, levels: int = 5, checkpoint_activations: bool = False
@@ -75,16 +72,6 @@ class Genesis(Backbone):
                 ),
             }
         )
-
-    def forward(self, image: Tensor) -> Features:
-        """Compute the features, see `Backbone.forward`; UnusableFile in training as `check`."""
-        skips = self._encode(image)
-        parts: tuple[Any, Any] = (self.decoder["transpconvs"], self.decoder["stages"])
-        return Features(skips[-1], self._decode(*parts, skips))
-
-    def encode(self, image: Tensor) -> Tensor:
-        """Compute the global features only, see `Backbone.encode`; UnusableFile in training as `check`."""
-        return self._encode(image)[-1]
 
     def check(self, shape: Sequence[int]) -> None:
         """Check that more than one voxel is left at the last level, as training with batch normalisation needs."""

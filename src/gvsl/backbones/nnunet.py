@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gvsl.backbones.backbone import Backbone
+from gvsl.backbones.backbone import TransposedUNet
 from gvsl.backbones.blocks import SoundConv3d
 from gvsl.errors import UserError
 from gvsl.io import UnusableFile, format_sizes
-from gvsl.types import Features
 
 PACKAGE = "dynamic_network_architectures"
 BLOCKS = (1, 3, 4, 6, 6)
@@ -24,7 +23,7 @@ LAST_LAYERS = ".seg_layers."
 """Part of the names of its segmentation layers, which are no part of a backbone."""
 
 
-class NNUNetBackbone(Backbone):
+class NNUNetBackbone(TransposedUNet):
     """Base of nnU-Net's networks, without their segmentation layers, and with each tensor under one name.
 
     Odd sides are halved rounding up, and what the transposed convolutions make too large is cut to the skip's size;
@@ -37,7 +36,6 @@ class NNUNetBackbone(Backbone):
     architecture: ClassVar[str]
     """The class of PACKAGE, as nnU-Net's plans name it."""
     encoder: Any
-    decoder: nn.ModuleDict
 
     def __init__(
         self,
@@ -107,20 +105,6 @@ class NNUNetBackbone(Backbone):
             names = self.stock(1).state_dict()
         own = self.state_dict()
         return {name: own[own_name(name)] for name in names if LAST_LAYERS not in name}
-
-    def forward(self, image: Tensor) -> Features:
-        """Compute the features, see `Backbone.forward`.
-
-        Raises:
-            UnusableFile: the image leaves a single voxel at the last level.
-        """
-        skips = self._encode(image)
-        parts: tuple[Any, Any] = (self.decoder["transpconvs"], self.decoder["stages"])
-        return Features(skips[-1], self._decode(*parts, skips))
-
-    def encode(self, image: Tensor) -> Tensor:
-        """Compute the global features only, see `Backbone.encode`; UnusableFile as `forward`."""
-        return self._encode(image)[-1]
 
     def check(self, shape: Sequence[int]) -> None:
         """Check that more than one voxel is left at the last level, which instance normalisation needs."""
