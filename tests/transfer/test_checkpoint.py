@@ -64,20 +64,21 @@ def run(
     return fit(cast(Task, Thresholds(network)), network, STORE, settings, checkpoint), network
 
 
-@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize(("frozen", "ema_decay"), [(True, 0.0), (False, 0.0), (False, 0.9)])
 def test_a_run_stopped_twice_ends_where_an_unbroken_one_does(
-    tmp_path: Path, frozen: bool, stop_after: StopAfter
+    tmp_path: Path, frozen: bool, ema_decay: float, stop_after: StopAfter
 ) -> None:
-    whole, expected = run(Checkpoint(tmp_path / "none.part", IDENTITY, 0), frozen)
+    settings = replace(SETTINGS, mode="linear" if frozen else "scratch", ema_decay=ema_decay)
+    whole, expected = run(Checkpoint(tmp_path / "none.part", IDENTITY, 0), frozen, settings)
     folder = tmp_path / "run.part"
     for first, stop in ((True, 9), (False, 21)):
         stop_after(stop)
         with pytest.raises(KeyboardInterrupt):
-            run(Checkpoint(folder, IDENTITY, 6, resume=not first), frozen)
+            run(Checkpoint(folder, IDENTITY, 6, resume=not first), frozen, settings)
     stop_after(None)
     resumed = Checkpoint(folder, IDENTITY, 6, resume=True)
     assert resumed.done == 18
-    result, network = run(resumed, frozen)
+    result, network = run(resumed, frozen, settings)
     assert result == whole
     assert result.best_step > 0
     found = network.state_dict()

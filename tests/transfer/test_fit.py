@@ -107,6 +107,56 @@ def test_the_weights_that_scored_best_are_left_and_the_first_of_equals(frozen: b
     assert not network.training
 
 
+def test_the_average_of_the_weights_is_validated_and_kept_and_changes_no_step() -> None:
+    decay, steps = 0.8, 60
+    weights: list[Tensor] = []
+    network, represent = build()
+    run(network, represent, advance=lambda: weights.append(network.head.weight.detach().clone()), max_steps=steps)
+    network, represent = build()
+    start = network.head.weight.detach().clone()
+    latest: list[Tensor] = []
+    seen: list[Tensor] = []
+    run(
+        network,
+        represent,
+        scripted([0.1, 0.3, 0.2], network, seen),
+        advance=lambda: latest.append(network.head.weight.detach().clone()),
+        max_steps=steps,
+        validate_every=20,
+        ema_decay=decay,
+    )
+    assert all(torch.equal(*both) for both in zip(latest, weights, strict=True))
+    average, expected = start.double(), []
+    for step, each in enumerate(weights, start=1):
+        kept = min(decay, step / (step + 9))
+        average = kept * average + (1 - kept) * each.double()
+        expected.append(average)
+    for found, step in zip(seen, (20, 40, 60), strict=True):
+        torch.testing.assert_close(found.double(), expected[step - 1], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(seen[1], weights[39], rtol=1e-3)
+    assert torch.equal(network.head.weight, seen[1])
+
+
+def test_an_average_keeps_counters_and_is_not_for_lbfgs() -> None:
+    network, represent = build(frozen=False)
+    network.register_buffer("steps_seen", torch.zeros((), dtype=torch.long))
+    counts: list[int] = []
+
+    def count() -> float:
+        counts.append(int(network.state_dict()["steps_seen"]))
+        return 0.0
+
+    def advance() -> None:
+        network.state_dict()["steps_seen"].add_(1)
+
+    run(network, represent, count, advance=advance, max_steps=4, validate_every=2, ema_decay=0.9)
+    assert counts == [1, 3]  # the step that is validated is announced after it
+    with pytest.raises(UserError, match=r"ema_decay is 0\.9, but lbfgs"):
+        TransferSettings(optimiser="lbfgs", ema_decay=0.9)
+    with pytest.raises(UserError, match=r"ema_decay is 1\.0: give 0 or more and less than 1"):
+        TransferSettings(ema_decay=1.0)
+
+
 def test_the_last_step_is_validated_too() -> None:
     network, represent = build()
     seen: list[Tensor] = []

@@ -44,6 +44,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "carrying.sharpness": 4.0,
     "carrying.teacher": None,
     "patience": None,
+    "ema_decay": 0.0,
     "whiten": False,
     "data.order": "independent",
     "data.pairing": "whole",

@@ -117,6 +117,9 @@ class TransferSettings:
     """Optimise the head of `lbfgs` on whitened inputs: the same optimum in fewer steps."""
     learning_rate: float | tuple[float, ...] = 1e-4
     """Learning rate of Adam; of several, such as [3e-4, 1e-3], each is trained and the best on validation is kept."""
+    ema_decay: float = 0.0
+    """Decay per step of the exponential moving average of the weights, which is then what is validated, kept and
+    tested, such as 0.99; 0 takes the weights of the step itself (the paper). Not for `lbfgs`."""
     max_steps: int = 40_000
     """Maximum number of optimiser steps; a step of `lbfgs` uses every training window."""
     patience: int | None = None
@@ -162,6 +165,10 @@ class TransferSettings:
             raise UserError(f"kernel is {self.kernel}: give an odd number")
         if self.optimiser == "lbfgs" and self.mode != "linear":
             raise UserError(f"optimiser lbfgs trains a head on frozen features, not mode {self.mode}: give adam")
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"ema_decay is {self.ema_decay}: give 0 or more and less than 1")
+        if self.ema_decay and self.optimiser == "lbfgs":
+            raise UserError(f"ema_decay is {self.ema_decay}, but lbfgs walks to an optimum: give 0, or optimiser adam")
         if not self.learning_rates or not all(rate > 0 for rate in self.learning_rates):
             raise UserError(f"learning_rate is {self.learning_rate}: give more than 0")
         if min(self.crop) < 1:

@@ -20,6 +20,8 @@ from gvsl.records.comparability import changes
 
 FORMAT = 1
 STATE_NAME = "state.json"
+WEIGHTS = ("network", "best", "average")
+"""Groups of tensors that have the names and shapes of the network's."""
 ADAM = ("exp_avg", "exp_avg_sq")
 """Adam's tensors of a parameter, of its shape."""
 TENSOR = "tensor"
@@ -215,8 +217,9 @@ def _check_tensors(path: Path, training: Stateful, optimiser: torch.optim.Optimi
     """
     found = tensor_shapes(path)
     current, _ = training.export_state()
-    wanted = {f"{group}/{key}": value for group in ("network", "best") for key, value in current[group].items()}
-    own = {name: value for name, value in found.items() if name.startswith(("network/", "best/"))}
+    groups = [group for group in WEIGHTS if group in current]
+    wanted = {f"{group}/{key}": value for group in groups for key, value in current[group].items()}
+    own = {name: value for name, value in found.items() if name.startswith(tuple(f"{group}/" for group in groups))}
     report = compare_keys(wanted, own)
     if not report.complete:
         raise UserError(f"{path} does not fit the run ({report}): remove {path.parent} and start over")

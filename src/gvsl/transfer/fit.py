@@ -215,6 +215,7 @@ def _run_steps(
         if monitor.settled:
             break
         take_step(step)
+        monitor.update_average(step)
         if monitor.validates(step) or step % log_every == 0:
             monitor.log(step)
         if checkpoint is not None:

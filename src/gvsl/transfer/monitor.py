@@ -1,7 +1,8 @@
 """Validation during training: the loss curve, the best weights so far, and their state for a checkpoint."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from gvsl.transfer.networks import AdaptedNetwork
 
 MIN_GAIN = 1e-4
 """Gain of the validation score that counts as improvement for `patience`."""
+EMA_WARMUP = 9
+"""After n steps the moving average reaches back n / EMA_WARMUP steps at most, so that it forgets the random start."""
 TensorGroups = dict[str, dict[str, Tensor]]
 """Tensors by group and name, as a checkpoint stores them."""
 
@@ -81,6 +84,8 @@ class TrainingMonitor:
         self.trained = network.trained
         self.result = FitResult()
         self.best: dict[str, Tensor] = deepcopy(self.trained.state_dict())
+        self.average: dict[str, Tensor] | None = deepcopy(self.trained.state_dict()) if settings.ema_decay else None
+        """The exponential moving average of the weights, if the settings ask for one."""
         self.losses: list[Tensor] = []
         """Losses since the last row, scalars."""
 
@@ -99,6 +104,31 @@ class TrainingMonitor:
             reference = score if still == 0 else reference
         return still >= self.settings.patience
 
+    @torch.no_grad()
+    def update_average(self, step: int) -> None:
+        """Move the average towards the weights after a step, counted from 1."""
+        if self.average is None:
+            return
+        decay = min(self.settings.ema_decay, step / (step + EMA_WARMUP))
+        for name, value in self.trained.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:  # a counter
+                self.average[name].copy_(value)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[Mapping[str, Tensor]]:
+        """Give the network the averaged weights for a while, if there are any; yields those that it has."""
+        if self.average is None:
+            yield self.trained.state_dict()
+            return
+        latest = deepcopy(self.trained.state_dict())
+        self.trained.load_state_dict(self.average)
+        try:
+            yield self.average
+        finally:
+            self.trained.load_state_dict(latest)
+
     def log(self, step: int) -> None:
         """Add a row with the mean loss since the last one, and the validation score if due.
 
@@ -111,15 +141,16 @@ class TrainingMonitor:
             raise DivergedError(f"the loss is no longer a number at step {step}: give a lower learning_rate")
         row = {"step": float(step), "loss": loss}
         if self.validates(step):
-            if not all_finite(self.trained.state_dict().values()):
-                raise DivergedError(f"the weights are no longer numbers at step {step}: give a lower learning_rate")
-            self.network.eval()
-            with torch.no_grad():
-                row[self.column] = score = self.validate()
-            self.network.train()
-            if score > self.result.best_score:
-                self.result.best_step, self.result.best_score = step, score
-                self.best = deepcopy(self.trained.state_dict())
+            with self._averaged() as weights:
+                if not all_finite(weights.values()):
+                    raise DivergedError(f"the weights are no longer numbers at step {step}: give a lower learning_rate")
+                self.network.eval()
+                with torch.no_grad():
+                    row[self.column] = score = self.validate()
+                self.network.train()
+                if score > self.result.best_score:
+                    self.result.best_step, self.result.best_score = step, score
+                    self.best = deepcopy(dict(weights))
         self.result.rows.append(row)
 
     def finish(self) -> FitResult:
@@ -133,6 +164,8 @@ class TrainingMonitor:
     def export_state(self) -> tuple[TensorGroups, dict[str, Any]]:
         """Return the state that training depends on: tensors, and JSON values."""
         tensors: TensorGroups = {"network": self.trained.state_dict(), "best": self.best}
+        if self.average is not None:
+            tensors["average"] = self.average
         if self.losses:
             tensors["since"] = {"losses": torch.stack(self.losses)}
         best = self.result.best_score
@@ -150,8 +183,10 @@ class TrainingMonitor:
             KeyError, RuntimeError, TypeError, ValueError, AttributeError: it does not fit the network.
         """
         self.trained.load_state_dict(tensors["network"])
-        self.best = {key: value.to(self.best[key].device) for key, value in tensors["best"].items()}
         device = next(self.network.parameters()).device
+        self.best = {key: value.to(device) for key, value in tensors["best"].items()}
+        if self.average is not None:
+            self.average = {key: value.to(device) for key, value in tensors["average"].items()}
         self.losses = list(tensors["since"]["losses"].to(device).unbind()) if "since" in tensors else []
         best = values["best_score"]
         self.result.best_score = -math.inf if best is None else float(best)
