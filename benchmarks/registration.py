@@ -40,6 +40,7 @@ from gvsl.refinement import RefinementSettings, refine
 from gvsl.store import Store
 from gvsl.training.load_method import load_method
 from gvsl.training.matched_pairs import label_crop
+from gvsl.transfer.augmentation import warp_classes
 
 QUICK_VOXELS = 100_000
 """`data.most_voxels` of the recipe `quick`."""
@@ -53,7 +54,7 @@ ANTS: dict[str, dict[str, Any]] = {
 """Arguments of `ants.registration` by row. With CC: SyN's default iterations, and last ANTs' own preset, with many more
 (a minute or more a pair)."""
 
-NUMBERS = ("dsc", "dsc_sd", "folded", "seconds", "refinement_seconds")
+NUMBERS = ("dsc", "dsc_sd", "dsc_interpolated", "folded", "seconds", "refinement_seconds")
 """Values of a row that are averaged over its seeds."""
 NETWORK_PARTS = {"affine part": "affine", "field": "dvf"}
 """Fields of a `Matching` by the name of their row."""
@@ -122,11 +123,21 @@ def read_pairs(store: Store, split: str, crop: Shape) -> list[Pair]:
 
 
 def score(pair: Pair, found: Found, classes: int) -> dict[str, Any]:
-    """Return a pair's metrics: the mean Dice of its structures, labels warped by nearest neighbour, and the rest."""
-    warped = warp(pair.label.float(), found.dvf, mode="nearest").to(pair.label.dtype)
+    """Return a pair's metrics.
+
+    `dsc` is the mean Dice of its structures with labels warped by nearest neighbour, as registration is usually scored;
+    `dsc_interpolated` that with each class interpolated and the largest share taken, as `gvsl propagate` carries them.
+    """
+    nearest = warp(pair.label.float(), found.dvf, mode="nearest").to(pair.label.dtype)
+    interpolated = warp_classes(pair.label.long(), found.dvf).clamp(min=0)
+
+    def dsc(warped: Tensor) -> float:
+        return float(np.mean(dice_per_structure(warped, pair.truth, classes)))
+
     return {
         "id": pair.name,
-        "dsc": float(np.mean(dice_per_structure(warped, pair.truth, classes))),
+        "dsc": dsc(nearest),
+        "dsc_interpolated": dsc(interpolated),
         "folded": float(nonpositive_jacobian_fraction(found.dvf)),
         "seconds": found.seconds,
         "refinement_seconds": found.refinement,
@@ -143,6 +154,7 @@ def measure(row: Row, pairs: Sequence[Pair], classes: int) -> dict[str, Any]:
         "seed": row.seed,
         "dsc": statistics.fmean(scores),
         "dsc_sd": statistics.stdev(scores),
+        "dsc_interpolated": statistics.fmean(case["dsc_interpolated"] for case in cases),
         "folded": statistics.fmean(case["folded"] for case in cases),
         "seconds": statistics.median(case["seconds"] for case in cases),
         "refinement_seconds": statistics.median(case["refinement_seconds"] for case in cases),
@@ -289,8 +301,8 @@ def refined_rows(
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return a Markdown table with a line for each row's name, averaged over the seeds of its runs."""
     lines = [
-        "| | label DSC | sd over pairs | folded | s a pair | s of refinement | DSC by seed |",
-        "|---|---|---|---|---|---|---|",
+        "| | label DSC | sd over pairs | labels interpolated | folded | s a pair | s of refinement | DSC by seed |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(row["name"] for row in rows):
         same = [row for row in rows if row["name"] == name]
@@ -298,7 +310,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         seeds = ", ".join(f"{row['dsc']:.3f} ({row['seed']})" for row in same if row["seed"] is not None)
         refinement = f"{mean['refinement_seconds']:.2f}" if mean["refinement_seconds"] else ""
         lines.append(
-            f"| {name} | {mean['dsc']:.3f} | {mean['dsc_sd']:.3f} | {mean['folded']:.2%} | {mean['seconds']:.2f} | "
+            f"| {name} | {mean['dsc']:.3f} | {mean['dsc_sd']:.3f} | "
+            f"{mean['dsc_interpolated']:.3f} | {mean['folded']:.2%} | {mean['seconds']:.2f} | "
             f"{refinement} | {seeds} |"
         )
     return "\n".join(lines) + "\n"

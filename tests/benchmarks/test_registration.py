@@ -60,6 +60,7 @@ def test_rows_agree_with_the_evaluation_of_each_run(
     assert [row["name"] for row in rows] == ["no warp", "no warp, 3 steps", *of_a_run * 2]
     for row in rows:
         assert (row["refinement_seconds"] > 0) == row["name"].endswith("steps")
+    assert rows[0]["dsc_interpolated"] == pytest.approx(rows[0]["dsc"])  # nothing moves
     fields = [row for row in rows if row["name"] == "gvsl field"]
     assert [row["seed"] for row in fields] == [0, 1]
     for run, row in zip(runs, fields, strict=True):
