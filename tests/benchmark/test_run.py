@@ -199,6 +199,11 @@ def test_carried_labels_and_students_are_arms_of_every_draw(hearts: Path, recipe
     before = written(out)
     assert main(few) == 0
     assert written(out) == before
+    student = next(run.name for run in runs if run.carry is not None)
+    shutil.rmtree(out / "runs" / student)
+    (out / "runs" / f"{student}.part" / "carried").mkdir(parents=True)  # stopped while labels were carried
+    assert main(few) == 0
+    assert read_record(out / "runs" / student).metrics == records[student].metrics
 
 
 def test_a_run_goes_on_where_it_was_stopped(hearts: Path, recipe: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from gvsl.preprocessing import PRESETS, Preprocessing
 from gvsl.publication.contract import published_provenance
 from gvsl.store import Store
 from gvsl.transfer import load_segmenter
-from gvsl.transfer.leakage import check_labels_seen
+from gvsl.transfer.leakage import check_labels_seen, contents_of
 from gvsl.transfer.origin import pretraining_of
 
 from .conftest import CROP, MakeRun, spread
@@ -82,9 +82,10 @@ def test_labels_that_the_pre_training_saw_come_back(fold: Fold, store: Store, tm
     contract = plans["gvsl"]
     train = store.split("train")
     seen = {case: store.cases[case].content[:16] for case in train[:2]}
+    first, last = ({case: seen[case]} for case in reversed(seen))
     told = {
         "none": {"provenance": {"steps": 3}},
-        ", ".join(seen): {"provenance": {"mode": "finetune", "weights": {"labels": seen}}},
+        ", ".join(seen): {"provenance": {"mode": "finetune", "labels": last, "weights": {"labels": first}}},
         "not known": {},
     }
     del contract["provenance"]  # as an earlier gvsl wrote them
@@ -92,19 +93,19 @@ def test_labels_that_the_pre_training_saw_come_back(fold: Fold, store: Store, tm
         plans["gvsl"] = contract | entries
         (folder.parent / "plans.json").write_text(json.dumps(plans))
         back = tmp_path / expected.replace(", ", "-")
-        assert export(folder, back, "gvsl")[-1] == f"labels seen in pre-training: {expected}"
+        assert export(folder, back, "gvsl")[-1] == f"labels seen in training: {expected}"
         assert json.loads((back / "export.json").read_text())["labels_seen"] == expected
         backbone = load_backbone(back)
         found = pretraining_of(backbone).get("labels")
         assert found == {"none": None, "not known": "not known"}.get(expected, list(seen))
         again = export(back, tmp_path / f"again-{back.name}", "torchscript")
-        assert again[-1] == f"labels seen in pre-training: {expected}"
+        assert again[-1] == f"labels seen in training: {expected}"
         published = published_provenance(backbone.provenance)
         assert len(labels_seen(published) or ()) == (2 if found == list(seen) else 0)
         assert (labels_seen(published) is None) == (expected == "not known")
-        check_labels_seen(backbone, back, store, train)
-    with pytest.raises(UserError, match=f"saw the labels of {train[1]}, not among the 1 labelled cases drawn here"):
-        check_labels_seen(load_backbone(tmp_path / "-".join(seen)), back, store, train[:1])
+        check_labels_seen(backbone, back, contents_of(store, train))
+    with pytest.raises(UserError, match=f"saw the labels of {train[1]}, not among the 1 cases labelled here"):
+        check_labels_seen(load_backbone(tmp_path / "-".join(seen)), back, contents_of(store, train[:1]))
 
 
 class Executed:

@@ -14,6 +14,7 @@ from gvsl.backbones.weights import save_weights
 from gvsl.cases import Dataset
 from gvsl.cli import main
 from gvsl.errors import UserError
+from gvsl.methods import GVSL
 from gvsl.methods.gvsl import gvsl_no_matching
 from gvsl.prediction.propagate import PropagateSettings, propagate
 from gvsl.records import RunRecord, write_record
@@ -195,6 +196,48 @@ def test_images_are_told_apart_by_their_voxels_and_structures_by_their_names(
     outcome = propagate([phantom_store.path], [phantom_store.path], matcher, tmp_path / "b", QUICK, cases=[first])
     assert first not in [case.id for case in outcome.images.done]
     assert second in [case.id for case in outcome.images.done]
+
+
+def test_held_out_cases_that_were_trained_on_are_not_scored_unless_asked_for(
+    phantom_store: Store, tmp_path: Path
+) -> None:
+    """As in `gvsl transfer --mode carried`, whose figures these would be."""
+    torch.manual_seed(0)
+    method = GVSL(UNet3D(width=8, levels=2))
+    atlas, held_out = phantom_store.split("train")[0], phantom_store.split("val")[0]
+    other = phantom_store.split("train")[1]
+    hashes = {case: phantom_store.cases[case].content[:16] for case in (atlas, held_out, other)}
+    path = [phantom_store.path]
+
+    def matcher(name: str, images: list[str], labels: list[str]) -> Path:
+        run = tmp_path / name
+        run.mkdir()
+        write_record(
+            RunRecord(kind="pretrain", name=name, seed=0, config={"pretext": asdict(method.settings)}, store={}), run
+        )
+        heads = {key: value for key, value in method.state_dict().items() if not key.startswith("backbone.")}
+        save_weights(
+            run,
+            method.backbone,
+            heads=heads,
+            method="gvsl",
+            preprocessing=phantom_store.preprocessing,
+            provenance={"labels": {case: hashes[case] for case in labels}},
+            learnt_from=frozenset(hashes[case] for case in images),
+        )
+        return run
+
+    for number, (images, labels, message) in enumerate(
+        [([held_out], [], "holds out in val or test"), ([atlas], [other], f"saw the labels of {other}")]
+    ):
+        run = matcher(f"run{number}", images, labels)
+        with pytest.raises(UserError, match=message):
+            propagate(path, path, run, tmp_path / f"refused{number}", QUICK, cases=[atlas], split="val")
+        allowed = replace(QUICK, allow_leakage=True)
+        outcome = propagate(path, path, run, tmp_path / f"allowed{number}", allowed, cases=[atlas], split="val")
+        assert outcome.images.done
+    # What is not held out may have been trained on: that is what it is for.
+    propagate(path, path, matcher("own", [atlas, other], [atlas]), tmp_path / "own", QUICK, cases=[atlas])
 
 
 def test_wrong_inputs_are_told(matcher: Path, phantom_store: Store, store: Store, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_run_starts_from_the_file(store: Store, tmp_path: Path, capsys: pytest
     assert main([*map(str, [*words, *short])]) == 2
     assert "--lower -1000 --upper 1000" in capsys.readouterr().err
     assert main([*map(str, [*words, *short, "--allow-preprocessing-mismatch", "true"])]) == 0
-    assert "labels seen in pre-training: not known" in capsys.readouterr().out
+    assert "labels seen in training: not known" in capsys.readouterr().out
     config = read_record(tmp_path / "run").config
     assert config["backbone"]["name"] == "genesis" and "0 missing" in config["weights_keys"]
     assert (config["width"], config["levels"], config["method"]) == (WIDTH, 4, "genesis")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gvsl.backbones import UNet3D
-from gvsl.backbones.provenance import image_hashes
+from gvsl.backbones.provenance import image_hashes, labels_seen
 from gvsl.backbones.weights import load_backbone, save_weights
 from gvsl.cli import main
 from gvsl.errors import UserError
@@ -101,8 +101,34 @@ def test_weights_that_saw_labels_of_other_cases_than_those_drawn_are_refused_unl
     missing = ", ".join(case for case in contents if case != drawn)
     assert main([*words(store, weights, tmp_path / "one"), "--labels", "1"]) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert f"{weights} saw the labels of {missing}, not among the 1 labelled cases drawn here" in said
+    assert f"{weights} saw the labels of {missing}, not among the 1 cases labelled here" in said
     assert not (tmp_path / "one").exists()
     assert main(words(store, weights, tmp_path / "all")) == 0
     assert read_record(tmp_path / "all").pretraining["labels"] == ["s0", "s1"]
     assert main([*words(store, weights, tmp_path / "one"), "--labels", "1", "--allow-leakage"]) == 0
+
+
+def test_a_network_that_learnt_from_labels_is_not_taken_for_one_without(
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow = ["--width", "8", "--levels", "3"]
+    trained = tmp_path / "trained"
+    assert main([*words(store, Path("scratch"), trained, mode="scratch"), *narrow]) == 0
+    train = {case: store.cases[case].content[:16] for case in store.split("train")}
+    assert labels_seen(load_backbone(trained).provenance) == train
+    assert main([*words(store, trained, tmp_path / "one", mode="finetune"), "--labels", "1"]) == 2
+    assert f"{trained} saw the labels of" in capsys.readouterr().err
+    assert main(words(store, trained, tmp_path / "probe")) == 0
+    record = read_record(tmp_path / "probe")
+    assert (record.config["method"], record.pretraining["labels"]) == ("supervised", sorted(train))
+    assert labels_seen(load_backbone(tmp_path / "probe").provenance) == train  # by those that it began from
+    clean = pretrained(tmp_path / "clean", store, ["s0"])
+    assert main(words(store, clean, tmp_path / "frozen")) == 0
+    assert labels_seen(load_backbone(tmp_path / "frozen").provenance) == {}
+
+
+@pytest.mark.parametrize(("mode", "seen"), [("scratch", None), ("finetune", None), ("linear", {})])
+def test_labels_of_weights_of_before_they_were_recorded(mode: str, seen: dict[str, str] | None) -> None:
+    assert labels_seen({"mode": mode}) == seen
+    assert labels_seen({"weights": {"mode": mode}}) == seen
+    assert labels_seen({"mode": mode, "labels": {"a": "0"}}) == {"a": "0"}

@@ -89,7 +89,8 @@ def test_one_that_had_other_labels_is_refused(store: Store, teacher: Path, drawn
     with pytest.raises(UserError, match=f"trained on the labels of {drawn[0]}, not among the 1 labelled cases"):
         load_teacher(teacher, store, [other], NAMES, CPU)
     load_teacher(teacher, store, [other], NAMES, CPU, allow_leakage=True)
-    with pytest.raises(UserError, match="name a teacher of the same structures"):
-        load_teacher(teacher, store, drawn, {1: "spleen"}, CPU)
+    for others in ({1: "spleen"}, dict(reversed(NAMES.items()))):  # probabilities have an order, and no names
+        with pytest.raises(UserError, match="name a teacher of the same structures"):
+            load_teacher(teacher, store, drawn, others, CPU)
     with pytest.raises(UserError, match=r"teacher has no effect where carrying\.images is atlas"):
         CarrySettings(images="atlas", teacher="run")

@@ -165,7 +165,7 @@ def test_a_run_starts_from_the_file(store: Store, tmp_path: Path, capsys: pytest
     assert main([*map(str, words), "--width", "16"]) == 2
     assert "--width is for random weights" in capsys.readouterr().err
     assert main([*map(str, [*words, *short])]) == 0
-    assert "labels seen in pre-training: not known" in capsys.readouterr().out
+    assert "labels seen in training: not known" in capsys.readouterr().out
     record = read_record(tmp_path / "run")
     config = record.config
     assert record.pretraining["labels"] == "not known"

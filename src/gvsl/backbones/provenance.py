@@ -11,11 +11,16 @@ from typing import Any
 
 from gvsl.errors import UserError
 from gvsl.readers import read_bytes
+from gvsl.text import few
 
 HASHES_NAME = "learnt_from.txt"
 LABELS = "labels"
 """In the provenance of weights: the cases whose labels they were trained on, id to short hash; missing without any, and
 null where it is not known."""
+TRAINED_MODES = ("scratch", "finetune")
+"""Modes of a transfer whose backbone learns from labels."""
+NAMED = 10
+"""Number of ids that are listed."""
 NOT_KNOWN = "not known"
 """What is shown for them then."""
 DIGITS = 16
@@ -24,7 +29,7 @@ LINE = re.compile(rf"[0-9a-f]{{{DIGITS}}}")
 
 
 def labels_seen(provenance: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return the cases whose labels weights, or those they began from, were pre-trained on, id to short hash.
+    """Return the cases whose labels weights, or those they began from, were trained on, id to short hash.
 
     Args:
         provenance: of the weights; that of those they began from is its entry `weights`.
@@ -38,15 +43,17 @@ def labels_seen(provenance: Mapping[str, Any]) -> dict[str, str] | None:
         found, before = past.get(LABELS, {}), past.get("weights")
         if not isinstance(found, dict) or ("nnunet" in past and not isinstance(before, dict)):
             return None
+        if LABELS not in past and past.get("mode") in TRAINED_MODES:  # written before labels were recorded
+            return None
         seen |= {str(case): str(content) for case, content in found.items()}
         past = before
     return seen
 
 
 def describe_labels(provenance: Mapping[str, Any]) -> str:
-    """Return the ids of these cases, for a reader: `none`, or `not known`."""
+    """Return the ids of these cases for a reader, the first ones if they are many: or `none`, or `not known`."""
     seen = labels_seen(provenance)
-    return NOT_KNOWN if seen is None else ", ".join(seen) or "none"
+    return NOT_KNOWN if seen is None else few(list(seen), NAMED) or "none"
 
 
 def short_hash(content: str) -> str:

@@ -19,6 +19,7 @@ from gvsl.store import Store
 from gvsl.training import awaits_evaluation, evaluate_pretraining, pretrain
 from gvsl.training.checkpoints import has_checkpoint
 from gvsl.transfer import part_folder, run_task
+from gvsl.transfer.checkpoint import STATE_NAME
 
 
 def execute(run: Run, out: Path, threads: int | None = None) -> str | None:
@@ -71,4 +72,5 @@ def _execute(run: Run, out: Path) -> None:
         if not is_finished(needed, out):
             raise UserError(f"there are no weights: {needed.name} failed, see {out / LOGS}/{needed.name}.log")
     weights, carry = (None if needed is None else out / RUNS / needed.name for needed in (run.weights, run.carry))
-    run_task(run.column.task, store, weights, folder, run.settings, carry=carry, resume=part_folder(folder).is_dir())
+    resume = (part_folder(folder) / STATE_NAME).is_file()  # stopped while labels were carried, it has none yet
+    run_task(run.column.task, store, weights, folder, run.settings, carry=carry, resume=resume)

@@ -65,4 +65,4 @@ def export(run: Path, out: Path, to: str, settings: ExportSettings | None = None
         written = TARGETS[to](source, folder, settings)
         entries = {"format": FORMAT, "to": to, "gvsl": version("gvsl"), **contract(source), **written.entries}
         write_text(folder / CONTRACT_NAME, json.dumps(entries, indent=1, allow_nan=False) + "\n")
-    return [*written.lines, f"labels seen in pre-training: {describe_labels(source.backbone.provenance)}"]
+    return [*written.lines, f"labels seen in training: {describe_labels(source.backbone.provenance)}"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gvsl.backbones.weights import PretrainedBackbone
-from gvsl.cases import Case
+from gvsl.cases import HELD_OUT, Case
 from gvsl.datasets import folder
 from gvsl.errors import UserError
 from gvsl.files import claimed, real_path
@@ -35,10 +35,11 @@ from gvsl.propagation.templates import candidates, choose_templates
 from gvsl.settings.propagation import PropagateSettings as PropagateSettings
 from gvsl.store import Store, class_indices
 from gvsl.text import few
+from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of
 
 NAMED = 3
 """Number of names that a message lists."""
-NO_EFFECT = ("device", "allow_preprocessing_mismatch", "grid")
+NO_EFFECT = ("device", "allow_preprocessing_mismatch", "allow_leakage", "grid")
 """Settings that change no result, and that of its layout, which counts for a store alone."""
 
 
@@ -172,7 +173,8 @@ def _in_store(
     """Return the cases of a split but for the atlases.
 
     Raises:
-        UserError: there are none, or the store was prepared unlike the method's training data.
+        UserError: there are none, the store was prepared unlike the method's training data, or held-out cases would be
+            scored that the method was trained on, or with labels that it saw.
     """
     check_matcher(method, weights, store, settings.allow_preprocessing_mismatch)
     for value, name in structures.items():
@@ -183,6 +185,10 @@ def _in_store(
     ids = _without(store, store.split(split), atlases)
     if not ids:
         raise UserError(f"{store.place} has no case in the split {split!r} besides the atlases: name another split")
+    if any(store.has_label(case) and set(HELD_OUT) & set(store.cases[case].splits) for case in ids):
+        contents = [content for source, cases in atlases.items() for content in contents_of(source, cases)]
+        check_leakage(method.backbone, weights, store, settings.allow_leakage)
+        check_labels_seen(method.backbone, weights, contents, settings.allow_leakage)
     return store_targets(store, ids, settings.grid)
 
 

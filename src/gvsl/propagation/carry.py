@@ -41,7 +41,7 @@ class Atlas:
         return replace(self, image=self.image.to(device), classes=self.classes.to(device), known=known)
 
 
-CHECK = "labels carried back by the atlases alone, and poses"
+CHECK = "labels carried back by the atlases alone, and poses; features of each volume by itself"
 """What `Carried.matches` is decided by, for the identity of kept results: another text once that changes."""
 
 

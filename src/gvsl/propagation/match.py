@@ -42,12 +42,11 @@ class Memory:
     """A volume to the features by the shape that it was padded to."""
 
     def features(self, method: GVSL, volumes: Sequence[Tensor], shape: Shape) -> list[Tensor]:
-        """Return the features of volumes, (1, C, D, H, W), padded to a shape; unknown ones are computed together."""
-        unknown = [each for each in volumes if shape not in self.kept.setdefault(each, {})]
-        if unknown:
-            found = method.backbone(torch.cat([centred(each, shape) for each in unknown])).global_
-            for volume, features in zip(unknown, found.split(1), strict=True):
-                self.kept[volume][shape] = features
+        """Return the features of volumes, (1, C, D, H, W), padded to a shape."""
+        for volume in volumes:
+            known = self.kept.setdefault(volume, {})
+            if shape not in known:  # each by itself: in a batch they round otherwise, and depend on what came before
+                known[shape] = method.backbone(centred(volume, shape)).global_
         return [self.kept[each][shape] for each in volumes]
 
 

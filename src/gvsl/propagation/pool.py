@@ -46,8 +46,8 @@ from gvsl.store import Store
 
 ABOUT_NAME = ".about.json"
 """What the labels in a folder were carried from and by."""
-TEMPLATES_NAME = "templates.json"
-"""Ids of the templates, the best match first."""
+TEMPLATES_NAME = ".templates.json"
+"""Ids of the templates, the best match first; no id begins with a dot."""
 COLUMNS = ("id", "atlas", "used", "reverse_dice", "checked_on", "similarity", "turned", "fields", "displacement")
 LABELS, VOTES, IMAGES = "labels", "votes", "images"
 """Folders of the hard or soft targets and of the images of examples."""

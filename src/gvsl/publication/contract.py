@@ -53,10 +53,13 @@ def published_provenance(found: Mapping[str, Any]) -> dict[str, Any]:
         kept["pretrained"] = [part for part in PARTS if part in found["pretrained"]]
     if found.get("mode") in MODES:
         kept["mode"] = found["mode"]
-    if labels_seen(found) is None:
+    seen = labels_seen(found)  # of all that came before too, since names of one stage would stand for another's
+    if seen is None:
         kept[LABELS] = None
-    elif LABELS in found:  # how many, so that a comparison over few labels refuses them
-        kept[LABELS] = {f"case {number}": "not published" for number in range(1, 1 + len(found[LABELS]))}
+    elif seen:  # how many, so that a comparison over few labels refuses them
+        kept[LABELS] = {f"case {number}": "not published" for number in range(1, 1 + len(seen))}
+    elif LABELS in found:
+        kept[LABELS] = {}
     if isinstance(found.get("weights"), dict):
         kept["weights"] = published_provenance(found["weights"])
     return kept
@@ -71,8 +74,8 @@ def published_head(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def known_method(name: str) -> str:
-    """Return the name of a method of gvsl, or `scratch`; `unknown` for any other."""
-    return name if name in METHODS or name == "scratch" else "unknown"
+    """Return the name of a method of gvsl, `scratch` or `supervised`; `unknown` for any other."""
+    return name if name in METHODS or name in ("scratch", "supervised") else "unknown"
 
 
 def _is_of_size(name: str, value: Any) -> bool:

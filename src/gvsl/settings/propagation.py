@@ -132,3 +132,6 @@ class PropagateSettings(PropagationSettings):
     """Device to compute on; `auto` takes a GPU if there is one."""
     allow_preprocessing_mismatch: bool = False
     """Accept stores that were prepared unlike the run's training data; they are refused otherwise."""
+    allow_leakage: bool = False
+    """Score labelled cases of val and test although the run was trained on images of those splits, or on labels of
+    other cases than the atlases; it is refused otherwise."""

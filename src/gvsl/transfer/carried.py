@@ -19,7 +19,7 @@ from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
 from gvsl.transfer.carrying import teacher_of, templates_of
 from gvsl.transfer.cases import LabelledCases
-from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage
+from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of, describe_leakage
 from gvsl.transfer.origin import method_of
 from gvsl.transfer.scores import Prediction, mean_dice, score_cases
 from gvsl.transfer.segmentation import Segmentation
@@ -41,7 +41,7 @@ def load_carrier(run: Path | None, store: Store, train: Sequence[str], settings:
     method = load_matcher(run)
     check_matcher(method, run, store, settings.allow_preprocessing_mismatch)
     check_leakage(method.backbone, run, store, settings.allow_leakage)
-    check_labels_seen(method.backbone, run, store, train, settings.allow_leakage)
+    check_labels_seen(method.backbone, run, contents_of(store, train), settings.allow_leakage)
     return method
 
 

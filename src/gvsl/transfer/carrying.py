@@ -21,7 +21,7 @@ from gvsl.propagation.pool import CarriedLabels, carry_onto
 from gvsl.propagation.templates import candidates, choose_templates, drawn
 from gvsl.settings.carrying import CarrySettings
 from gvsl.store import Store
-from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage
+from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of, describe_leakage
 from gvsl.transfer.teacher import load_teacher
 from gvsl.transfer.weights import fingerprint
 
@@ -116,7 +116,7 @@ def carry_labels(
     check_matcher(method, run, store, allow_preprocessing_mismatch)
     assert isinstance(method.backbone, PretrainedBackbone)
     check_leakage(method.backbone, run, store, allow_leakage)
-    check_labels_seen(method.backbone, run, store, train, allow_leakage)
+    check_labels_seen(method.backbone, run, contents_of(store, train), allow_leakage)
     targets = volumes_to_label(store, train, settings)
     atlases = read_atlases({store: list(train)})
     assert atlases.labels == dict(labels)

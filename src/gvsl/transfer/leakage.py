@@ -39,22 +39,28 @@ def check_leakage(backbone: Backbone, weights: str | Path, store: Store, allow_l
 
 
 def check_labels_seen(
-    backbone: Backbone, weights: str | Path, store: Store, train: Sequence[str], allow_leakage: bool = False
+    backbone: Backbone, weights: str | Path, contents: Sequence[str], allow_leakage: bool = False
 ) -> None:
     """Refuse weights that saw labels of other cases than those drawn, unless allowed: a run says how many it had.
 
     Weights of which it is not known pass; the run's record says so.
 
+    Args:
+        backbone: with the weights.
+        weights: their name.
+        contents: hashes of the images of the labelled cases that were drawn.
+        allow_leakage: let them pass.
+
     Raises:
-        UserError: the weights were trained on labels of cases that are not among the training cases.
+        UserError: the weights were trained on labels of cases that are not among those drawn.
     """
-    drawn = {short_hash(store.cases[case].content) for case in train}
+    drawn = {short_hash(content) for content in contents}
     seen = labels_seen(backbone.provenance) if isinstance(backbone, PretrainedBackbone) else {}
     others = [case for case, content in (seen or {}).items() if content not in drawn]
     if others and not allow_leakage:
         raise UserError(
-            f"{weights} saw the labels of {few(others, NAMED)}, not among the {len(train)} labelled cases drawn here: "
-            "draw those too, pre-train with --pretext.labels on the drawn ones, or give --allow-leakage"
+            f"{weights} saw the labels of {few(others, NAMED)}, not among the {len(contents)} cases labelled "
+            "here: draw those too, pre-train with --pretext.labels on the drawn ones, or give --allow-leakage"
         )
 
 
@@ -64,6 +70,25 @@ def describe_leakage(backbone: Backbone, store: Store) -> str:
     if leaked is None:
         return "not checked: it isn't known which images the weights were trained on, or those of the store"
     return f"held out but trained on: {few(leaked, NAMED)}" if leaked else "no held-out image was trained on"
+
+
+def contents_of(store: Store, ids: Sequence[str]) -> list[str]:
+    """Return the hashes of what the images of cases hold."""
+    return [store.cases[case].content for case in ids]
+
+
+def labels_learnt_from(
+    network: AdaptedNetwork, store: Store, train: Sequence[str], matcher: PretrainedBackbone | None = None
+) -> dict[str, str] | None:
+    """Return the cases whose labels a run's backbone learnt from beside its initial weights, id to short hash.
+
+    They are none if it is frozen, else the training cases and what the network that carried labels saw; None if that
+    is unknown.
+    """
+    if network.frozen:
+        return {}
+    seen = {} if matcher is None else labels_seen(matcher.provenance)
+    return None if seen is None else seen | {case: short_hash(store.cases[case].content) for case in train}
 
 
 def images_learnt_from(

@@ -6,10 +6,14 @@ from gvsl.backbones import Backbone
 from gvsl.backbones.provenance import NOT_KNOWN, labels_seen
 from gvsl.backbones.weights import PretrainedBackbone
 
+SCRATCH, SUPERVISED = "scratch", "supervised"
+
 
 def method_of(backbone: Backbone) -> str:
-    """Return the method that pre-trained a backbone, or `scratch`."""
-    return backbone.method if isinstance(backbone, PretrainedBackbone) else "scratch"
+    """Return the method that pre-trained a backbone, `scratch` for random weights, `supervised` for labels alone."""
+    if not isinstance(backbone, PretrainedBackbone):
+        return SCRATCH
+    return SUPERVISED if backbone.method == SCRATCH else backbone.method
 
 
 def pretraining_of(backbone: Backbone) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 
 from gvsl.backbones import Backbone, BackboneSettings, build_backbone, levels_for
 from gvsl.backbones.compatibility import check_preprocessing
+from gvsl.backbones.provenance import LABELS
 from gvsl.backbones.weights import MODEL_NAME, PretrainedBackbone, find_weights, load_backbone, read_size
 from gvsl.data.crop import fit_crop
 from gvsl.datasets.tasks import TASKS
@@ -32,7 +33,14 @@ from gvsl.transfer.carrying import FOLDER_NAME, CarriedPool, carry_labels, check
 from gvsl.transfer.checkpoint import Checkpoint, part_folder
 from gvsl.transfer.classification import Classification
 from gvsl.transfer.fit import fit
-from gvsl.transfer.leakage import check_labels_seen, check_leakage, describe_leakage, images_learnt_from
+from gvsl.transfer.leakage import (
+    check_labels_seen,
+    check_leakage,
+    contents_of,
+    describe_leakage,
+    images_learnt_from,
+    labels_learnt_from,
+)
 from gvsl.transfer.monitor import FitResult
 from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.origin import method_of, pretraining_of
@@ -163,6 +171,7 @@ def _run(
                 "versions": record.environment,
                 "mode": settings.mode,
                 "weights": backbone.provenance if isinstance(backbone, PretrainedBackbone) else None,
+                LABELS: labels_learnt_from(network, store, task.train, None if pool is None else pool.matcher),
             },
             learnt_from=_learnt_from(network, store, task, pool),
             task=name,
@@ -249,7 +258,7 @@ def _load(
     backbone = load_backbone(source)
     check_preprocessing(backbone, name, store, settings.allow_preprocessing_mismatch)
     check_leakage(backbone, name, store, settings.allow_leakage)
-    check_labels_seen(backbone, name, store, train, settings.allow_leakage)
+    check_labels_seen(backbone, name, contents_of(store, train), settings.allow_leakage)
     return backbone
 
 

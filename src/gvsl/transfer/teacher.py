@@ -21,7 +21,7 @@ from gvsl.propagation.carry import Segment
 from gvsl.records import read_record
 from gvsl.store import Store
 from gvsl.text import few
-from gvsl.transfer.leakage import check_labels_seen, check_leakage
+from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of
 from gvsl.transfer.weights import Segmenter, load_segmenter
 
 NAMED = 3
@@ -53,7 +53,7 @@ def load_teacher(
         UserError: it is no segmentation, or does not fit the store, the labels or the labelled cases.
     """
     model = load_segmenter(run)
-    if model.labels != dict(labels):
+    if list(model.labels.items()) != list(labels.items()):  # in their order: probabilities have no names
         raise UserError(
             f"{run} segments {few(list(model.labels.values()), NAMED)}, not {few(list(labels.values()), NAMED)}: name "
             "a teacher of the same structures"
@@ -62,8 +62,8 @@ def load_teacher(
     assert isinstance(backbone, PretrainedBackbone)
     check_preprocessing(backbone, run, store, allow_preprocessing_mismatch)
     check_leakage(backbone, run, store, allow_leakage)
-    check_labels_seen(backbone, run, store, train, allow_leakage)
     _check_same_labels(run, store, train, allow_leakage)
+    check_labels_seen(backbone, run, contents_of(store, train), allow_leakage)
     model.network.to(device)
     return lambda image: probabilities(model, image)
 

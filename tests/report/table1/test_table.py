@@ -170,6 +170,13 @@ def test_features_of_more_pre_training_have_a_row_of_their_own_beside_scratch() 
     assert [table.cells[name, LINEAR].to_scratch for name in table.methods[1:]] == pytest.approx([30, 50])
 
 
+def test_two_arms_never_share_a_row() -> None:
+    random, trained = (record("scratch", 0, cases=rows([value] * 6)) for value in (0.2, 0.6))
+    trained.config["weights"] = "runs/trained"  # as written before such weights were called supervised
+    table = table1([random, trained], ORDER)
+    assert sorted(cell.mean for cell in table.cells.values()) == pytest.approx([20, 60])
+
+
 def test_stores_of_one_name_are_distinguished_by_their_hash() -> None:
     made = [
         record("gvsl", 0, cases=rows([value] * 6), store={"name": "hearts", "hash": mark})

@@ -97,8 +97,8 @@ def table1(groups: Sequence[Group]) -> Table:
         UserError: the runs of one cell have no test case in common.
     """
     columns = {_key_of(group): group for group in groups}
-    arms = {arm for group in groups for arm in (*group.arms, *group.failed)}
-    table = Table(sorted(map(_row_of, arms)), sorted(columns, key=_rank_of))
+    rows = {row for group in groups for row in _rows_of(group).values()}
+    table = Table(sorted(rows), sorted(columns, key=_rank_of))
     for column in table.columns:
         _fill(table, column, columns[column])
     return table.in_order((SCRATCH,))
@@ -109,8 +109,10 @@ def _key_of(group: Group) -> ColumnKey:
     return ColumnKey(group.protocol, group.store, group.metric, labels, group.settings)
 
 
-def _row_of(arm: str) -> str:
-    return SCRATCH if arm == RANDOM else arm
+def _rows_of(group: Group) -> dict[str, str]:
+    """Return the row of each arm: random features are the `scratch` of a probe, unless the group has one already."""
+    arms = {*group.arms, *group.failed}
+    return {arm: SCRATCH if arm == RANDOM and SCRATCH not in arms else arm for arm in arms}
 
 
 def _rank_of(column: ColumnKey) -> tuple[bool, str, str, float, str]:
@@ -118,8 +120,9 @@ def _rank_of(column: ColumnKey) -> tuple[bool, str, str, float, str]:
 
 
 def _fill(table: Table, column: ColumnKey, group: Group) -> None:
-    arms = {_row_of(arm): runs for arm, runs in group.arms.items()}
-    failed = {_row_of(arm): count for arm, count in group.failed.items()}
+    rows = _rows_of(group)
+    arms = {rows[arm]: runs for arm, runs in group.arms.items()}
+    failed = {rows[arm]: count for arm, count in group.failed.items()}
     scores = {name: scores_of(runs) for name, runs in arms.items()}
     table.failed |= {(name, column): count for name, count in failed.items() if name not in scores}
     p_values = _p_values(scores)
