@@ -153,7 +153,7 @@ def prepare(argv: Sequence[str]) -> None:
         print(f"gvsl inspect {shlex.quote(str(options.store))} lists the refused files with the reasons")
     if dataset.passed_over:
         count = sum(dataset.passed_over.values())
-        print(f"{count} files skipped, as their suffixes are not those of volumes: {describe_endings(dataset.passed_over)}")
+        print(f"{count} files skipped, not volumes by their suffix: {describe_endings(dataset.passed_over)}")
     cases = list(store.cases.values())
     airless = sum(case.without_air for case in cases)
     if airless:
