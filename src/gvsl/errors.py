@@ -3,7 +3,7 @@
 import re
 
 RAISED = re.compile(r"^(gvsl\.[\w.]+): (.+)$", re.MULTILINE)
-"""An error of gvsl's own in a traceback."""
+"""An error of gvsl in a traceback."""
 
 
 class UserError(Exception):
@@ -14,16 +14,16 @@ class UserError(Exception):
 
 
 class DivergedError(UserError):
-    """The numbers of a training are no longer finite; resuming would repeat it."""
+    """Values in training are no longer finite; resuming would repeat this."""
 
 
 def told_in(text: str) -> UserError | None:
-    """Return the user's error that a traceback of another process ends with, as it was raised there; None without one.
+    """Return the UserError at the end of another process's traceback, as it was raised there; None if there is none.
 
-    Of several the last is taken, which is the innermost where one process passes on what another has told.
+    If there are several, the last is taken: the innermost, if one process passes on the error of another.
 
     Args:
-        text: with the traceback, such as the message of what torch raises in its place.
+        text: contains the traceback, such as the message of the error that torch raises instead.
     """
     kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in _kinds(UserError)}
     told = [kinds[name](message) for name, message in RAISED.findall(text) if name in kinds]

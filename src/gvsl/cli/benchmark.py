@@ -36,9 +36,9 @@ PHANTOM_SOURCE = "shc"
 def benchmark(argv: Sequence[str]) -> None:
     """Fill the matrix of Table 1 (methods x stores x modes x seeds), and write the table and the report.
 
-    Without --stores it makes phantoms, and pre-trains on the hearts. Writes DIR/runs (one folder per run, named by
+    Without --stores, it generates phantoms and pre-trains on the hearts. Writes DIR/runs (one folder per run, named by
     everything that decides its results), DIR/failed with the reasons, DIR/table1.md, .csv and .tex, DIR/report.html,
-    and figures 6, 7 and 8 where there are runs for them. Run again, the command continues where it was stopped. If a
+    and figures 6, 7 and 8 if there are runs for them. Repeat the command to continue where it was stopped. If a
     run failed, the exit code is 2, after everything has been written.
     """
     options = benchmark_options(argv)
@@ -74,24 +74,24 @@ def benchmark_options(argv: Sequence[str]) -> Namespace:
     parser = new_parser(benchmark, usage)
     add_path(parser, "--out", "DIR", "the folder of the matrix; finished runs in it are kept")
     what = (
-        "stores with train, val and test splits, each as TASK=STORE, or STORE for segmentation or classification by "
-        "its labels; phantoms if not given"
+        "stores with train, val and test splits, each as TASK=STORE, or as STORE for segmentation or classification, "
+        "depending on its labels; phantoms if not given"
     )
     parser.add_argument("--stores", nargs="+", default=[], metavar="STORE", help=what)
     what = (
-        "the store that every method is pre-trained on, as in the paper; if not given, each column's own, and for "
-        f"phantoms that of {PHANTOM_SOURCE}"
+        "the store that every method is pre-trained on, as in the paper; if not given, each column's own store, or "
+        f"for phantoms that of {PHANTOM_SOURCE}"
     )
     parser.add_argument("--pretrain", type=Path, default=None, metavar="STORE", help=what)
     what = f"the rows besides scratch: {', '.join(PRETEXTS)}; all if not given"
     parser.add_argument("--methods", nargs="+", default=[], metavar="NAME", help=what)
     what = f"what is trained: {'; '.join(f'{name}, {text}' for name, text in MODES.items())}"
     parser.add_argument("--modes", nargs="+", default=list(TABLE_MODES), metavar="MODE", help=what)
-    what = "numbers of labelled training cases, each a column of its own; the recipe's, or all, if not given"
+    what = "numbers of labelled training cases, one column for each; the recipe's number, or all, if not given"
     parser.add_argument("--labels", nargs="+", type=int, default=[], metavar="N", help=what)
     what = (
-        "number of draws of the labelled cases, one for all of --labels or one for each; draw i has weights of the "
-        "i-th of --seeds, which repeat in turn; if not given, a draw for each seed"
+        "number of draws of the labelled cases, one for all of --labels or one for each; draw i has the weights of "
+        "the i-th of --seeds, which repeat in turn; if not given, one draw for each seed"
     )
     parser.add_argument("--draws", nargs="+", type=int, default=[], metavar="N", help=what)
     what = "seeds of the random weights and, without --draws, of all random draws"
@@ -99,8 +99,8 @@ def benchmark_options(argv: Sequence[str]) -> Namespace:
     what = "the settings of pre-training and transfer"
     parser.add_argument("--recipe", default="demo", metavar="NAME|FILE", help=what)
     what = (
-        "list the missing runs with the estimated time of each and the disk space; takes minutes, for short runs of "
-        "each kind in a temporary folder, and writes nothing to DIR except phantoms if no store is given"
+        "list the missing runs with the estimated time and disk space of each; takes minutes for short runs of each "
+        "kind in a temporary folder, and writes nothing to DIR except phantoms if no store is given"
     )
     parser.add_argument("--dry-run", action="store_true", help=what)
     parser.add_argument("--retry-failed", action="store_true", help="repeat runs that failed before")
@@ -127,7 +127,7 @@ def _draws(options: Namespace) -> dict[int | None, int] | None:
     if not options.draws:
         return None
     if not options.labels:
-        raise UserError("--draws are of labelled cases: say how many cases by --labels")
+        raise UserError("--draws needs the number of labelled cases: give it by --labels")
     if len(options.draws) not in (1, len(options.labels)):
         raise UserError(
             f"--draws has {len(options.draws)} numbers and --labels {len(options.labels)}: give one for all, or one "
@@ -253,6 +253,6 @@ def _print_estimates(matrix: "Matrix", options: Namespace) -> None:
     disk = sum(found[item.name].megabytes for item in wanted)
     print(f"{len(wanted)} of {len(matrix)} runs missing: about {minutes:.0f} minutes of one process, {disk:.0f} MB")
     if failed:
-        print(f"runs that failed before, which only --retry-failed repeats: {len(failed)}")
+        print(f"runs that failed before, repeated only with --retry-failed: {len(failed)}")
     if options.processes > 1:
         print(f"{options.processes} processes share the cores: the speed-up depends on them")

@@ -1,4 +1,4 @@
-"""gvsl phantom, prepare and inspect: synthetic volumes, and stores of prepared ones."""
+"""gvsl phantom, prepare and inspect: synthetic volumes, and stores of prepared volumes."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def phantom(argv: Sequence[str]) -> None:
     """Write synthetic subjects as NIfTI files, with labels and splits, to try every command without data.
 
-    Every subject is a function of --seed and its number alone. gvsl prepare OUT STORE reads them.
+    Every subject depends only on --seed and its number. gvsl prepare OUT STORE reads them.
     """
     usage = "OUT [--task NAME] [--count N] [--val N] [--seed N] [--size N] [--view-variation FRACTION]"
     parser = new_parser(phantom, usage)
@@ -34,10 +34,12 @@ def phantom(argv: Sequence[str]) -> None:
     what = f"the task, which decides the anatomy: {tasks}"
     parser.add_argument("--task", default="shc", metavar="NAME", help=what)
     parser.add_argument("--count", type=int, default=60, metavar="N", help="the number of subjects")
-    what = "the number of them in the split val; an eighth if not given"
+    what = "the number of subjects in the split val; an eighth if not given"
     parser.add_argument("--val", type=int, default=None, metavar="N", help=what)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the seed of the cohort")
-    parser.add_argument("--size", type=int, default=64, metavar="N", help="voxels along each side, of 1 mm")
+    parser.add_argument(
+        "--size", type=int, default=64, metavar="N", help="number of voxels along each side, of 1 mm each"
+    )
     variation = (
         "maximum offset of the anatomy along each axis as a fraction of the side, up to 0.3; "
         "the extent of the field of view and the pose vary in proportion"
@@ -66,15 +68,15 @@ def phantom(argv: Sequence[str]) -> None:
 
 
 def prepare(argv: Sequence[str]) -> None:
-    """Turn a folder of volumes or a public dataset into a store, once.
+    """Convert a folder of volumes or a public dataset into a store, once.
 
     SOURCE is a folder with images/ (and optionally labels/ with the same names, splits.json and labels.json), or a
-    folder of volumes at any depth, with label maps among them or not: NIfTI, NRRD, MetaImage or MGZ files, or DICOM
+    folder of volumes at any depth, with or without label maps among them: NIfTI, NRRD, MetaImage or MGZ files, or DICOM
     series. With --dataset it is the official release of a public dataset (docs/datasets). A file that can't be used is
     refused by name and the others are prepared; gvsl inspect lists the refused files with the reasons, and duplicate
     images.
 
-    Run again, the command continues where it was stopped. In an existing store it prepares only what is missing or
+    Repeat the command to continue where it was stopped. In an existing store, it prepares only what is missing or
     has changed, and removes nothing.
     """
     from gvsl.preprocessing.presets import PRESETS
@@ -87,22 +89,24 @@ def prepare(argv: Sequence[str]) -> None:
     )
     parser = new_parser(prepare, usage)
     add_path(parser, "source", "SOURCE", "the folder of the volumes")
-    add_path(parser, "store", "STORE", "the folder to write or to add to")
+    add_path(parser, "store", "STORE", "the folder to write, or to add to")
     how = f"the layout of SOURCE: {', '.join(DATASET_NAMES)}"
     parser.add_argument("--dataset", default="folder", metavar="NAME", help=how)
     which = "the fold of a cross-validation, from 0, if the dataset has one; its usual splits if not given"
     parser.add_argument("--fold", type=int, default=None, metavar="N", help=which)
     kinds = f"the kind of scan, which sets the defaults below: {', '.join(PRESETS)}"
     parser.add_argument("--preset", default=preset, metavar="NAME", help=kinds)
-    how_many = "processes to prepare with; if not given, one per core as far as memory allows"
+    how_many = "number of processes; if not given, one per core as far as memory allows"
     parser.add_argument("--processes", type=int, default=None, metavar="N", help=how_many)
-    where = "address of a Dask scheduler to prepare on, such as tcp://host:8786"
+    where = "address of a Dask scheduler to run on, such as tcp://host:8786"
     parser.add_argument("--dask", type=str, default=None, metavar="ADDRESS", help=where)
-    leak = "accept an image, under one name or two, or a subject in both training and held-out splits, or val and test"
+    leak = (
+        "accept an image (even under two names) or a subject in both training and held-out splits, or in val and test"
+    )
     parser.add_argument("--allow-leakage", action="store_true", help=leak)
     which = (
-        "the channels to take of images that have several, in this order: all, or names of dataset.json or endings of "
-        "file names such as T1w T2w, each also with its range, as in CT=window:-160:240 PET=percentiles:0:99.9"
+        "the channels to use of multi-channel images, in this order: all, or names in dataset.json or suffixes of "
+        "file names such as T1w T2w, each optionally with its range, as in CT=window:-160:240 PET=percentiles:0:99.9"
     )
     parser.add_argument("--channels", type=str, nargs="+", default=[], metavar="NAME", help=which)
     own = {"preset", "channels"}
@@ -149,7 +153,7 @@ def prepare(argv: Sequence[str]) -> None:
         print(f"gvsl inspect {shlex.quote(str(options.store))} lists the refused files with the reasons")
     if dataset.passed_over:
         count = sum(dataset.passed_over.values())
-        print(f"{count} files passed over, no volumes by their ending: {describe_endings(dataset.passed_over)}")
+        print(f"{count} files skipped, not volumes by their suffix: {describe_endings(dataset.passed_over)}")
     cases = list(store.cases.values())
     airless = sum(case.without_air for case in cases)
     if airless:
@@ -161,7 +165,7 @@ def prepare(argv: Sequence[str]) -> None:
         print(f"{len(odd)} volumes have notes; gvsl inspect lists them; the first, {first}")
     repeated = len(duplicates((case.id, case.splits, case.content) for case in cases))
     if repeated:
-        print(f"{repeated} images are there under more than one name; gvsl inspect lists them")
+        print(f"{repeated} images exist under more than one name; gvsl inspect lists them")
 
 
 def _arguments_of(load: Callable[..., "Dataset"], options: Namespace, channels: Sequence[str]) -> dict[str, Any]:
@@ -177,16 +181,16 @@ def _arguments_of(load: Callable[..., "Dataset"], options: Namespace, channels: 
 
 
 def inspect(argv: Sequence[str]) -> None:
-    """Show the contents of a store, or what a run shows.
+    """Show the contents of a store, or the results of a run.
 
-    Of a store: how it was prepared, and the refused files with the reasons. Of a run: its metrics, whether it matches,
-    and findings, each with the setting to change.
+    For a store: how it was prepared, and the refused files with the reasons. For a run: its metrics, whether it
+    matches, and findings, each with the setting to change.
     """
     from gvsl.records import RECORD_NAME
 
     parser = new_parser(inspect, "STORE|RUN [--verify]")
-    add_path(parser, "store", "STORE|RUN", "a folder that gvsl prepare made, or its URL, or the folder of a run")
-    what = "read every array of the store, and compare it with its checksums and hash"
+    add_path(parser, "store", "STORE|RUN", "a folder written by gvsl prepare, or its URL, or the folder of a run")
+    what = "read every array of the store, and verify its checksums and hash"
     parser.add_argument("--verify", action="store_true", help=what)
     options = parse(parser, argv)
     folder = options.store

@@ -22,11 +22,11 @@ SEEDS = (0, 1)
 def demo(argv: Sequence[str]) -> None:
     """Run every step on a phantom: store, pre-training, linear probe against random features, report.
 
-    Prints each step as you would type it, and at the end the results and the path of the report. Takes under
-    five minutes on two cores; nothing is downloaded.
+    Prints each step as you would type it, and finally the results and the path of the report. Takes under five
+    minutes on two cores, and downloads nothing.
     """
     parser = new_parser(demo, "[--out DIR] [--recipe NAME|FILE]")
-    what = "the new folder for everything"
+    what = "the new folder for all outputs"
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help=what)
     add_recipe(parser, default="demo")
     options = parse(parser, argv)
@@ -35,7 +35,7 @@ def demo(argv: Sequence[str]) -> None:
     read_recipe(recipe, "pretrain")  # a missing recipe is reported before anything is made
     cohort, store, pretrained = out / "phantom", out / "store", out / "pretrain"
     size = ("--count", CASES, "--val", VAL, "--size", SIDE)
-    _step(f"1. Make a phantom: {CASES} subjects, as NIfTI files", phantom, cohort, *size)
+    _step(f"1. Generate a phantom: {CASES} subjects, as NIfTI files", phantom, cohort, *size)
     _step("2. Prepare it, once", prepare, cohort, store, "--preset", "ct")
     _step("3. Pre-train without labels", pretrain, store, "--out", pretrained, "--recipe", recipe)
     print("\n# 4. A linear probe: one convolution, trained with labels, on frozen features", flush=True)

@@ -1,4 +1,4 @@
-"""gvsl doctor: what is wrong with a run."""
+"""gvsl doctor: find out what is wrong with a run."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from gvsl.arguments import add_path, new_parser, parse
 def doctor(argv: Sequence[str]) -> None:
     """Look for faults in a run's record and weights, and name the setting to change.
 
-    The findings are those of gvsl inspect RUN and gvsl report, and those of the weights: not finite, unchanged since
-    the start, dead, saturated, blind or collapsed. The network is run on volumes that the run keeps, and on noise.
+    Reports the findings of gvsl inspect RUN and gvsl report, and those of the weights: not finite, unchanged since
+    the start, dead, saturated, blind or collapsed. Runs the network on volumes that the run keeps, and on noise.
     Takes seconds, needs no store and writes nothing.
     """
     parser = new_parser(doctor, "RUN")

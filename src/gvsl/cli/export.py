@@ -9,9 +9,9 @@ from gvsl.arguments import add_path, new_parser, parse
 def export(argv: Sequence[str]) -> None:
     """Write a run's network for nnU-Net, MONAI, ONNX or TorchScript, checked against gvsl's own.
 
-    OUT is a new folder with export.json, which says how an input must be prepared and what was checked. torchscript and
-    onnx take every run, nnunet starts from the backbone of every run, and predicts with one of segmentation; monai
-    takes runs of segmentation.
+    OUT is a new folder with export.json, which states how to prepare an input and what was checked. torchscript and
+    onnx accept every run; nnunet trains from the backbone of every run, and predicts with segmentation runs; monai
+    accepts segmentation runs.
     """
     parser = new_parser(export, "RUN OUT --to nnunet|monai|onnx|torchscript|gvsl [--store STORE] [--dataset NAME]")
     add_path(
@@ -28,7 +28,7 @@ def export(argv: Sequence[str]) -> None:
         metavar="TARGET",
         help="nnunet, monai, onnx or torchscript, or gvsl, for a fold that nnU-Net has trained",
     )
-    what = "nnunet: a store, whose prepared volumes are exported as a dataset of nnU-Net"
+    what = "nnunet: a store, whose prepared volumes are exported as an nnU-Net dataset"
     parser.add_argument("--store", type=Path, metavar="STORE", help=what)
     what = "nnunet: the dataset's name, such as Dataset004_Hippocampus"
     parser.add_argument("--dataset", type=str, default="", metavar="NAME", help=what)

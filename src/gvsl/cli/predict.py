@@ -16,19 +16,21 @@ def predict(argv: Sequence[str]) -> None:
     """Segment or classify images with a run of gvsl transfer, each in its own geometry.
 
     IMAGE is a file, a folder, or one prepared store. Writes DIR/NAME.nii.gz for each image, on the image's grid and
-    with its header if it is NIfTI, and DIR/labels.json; a classification writes DIR/scores.csv. Of a store's cases the
-    grid is that of their sources, or with --grid store the store's own. An image that can't be used is listed with the
-    reason and the others are done; the exit code is then 2. After a stop, the same command continues with the missing
-    images.
+    with its header if it is NIfTI, and DIR/labels.json; a classification writes DIR/scores.csv. For a store's cases,
+    the grid is that of their sources, or with --grid store the store's own. An image that can't be used is listed with
+    the reason and the others are processed; the exit code is then 2. If stopped, repeat the command to continue with
+    the missing images.
     """
     parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror]")
     if peek(argv, "--weights") is None:  # with RUN optional, options between it and IMAGE would end the positionals
-        add_path(parser, "run", "RUN", "the folder of a gvsl transfer run; left out if --weights names it")
+        add_path(parser, "run", "RUN", "the folder of a gvsl transfer run; leave it out if --weights names it")
     what = "a store, or its URL; or NIfTI, NRRD, MetaImage or MGZ files, folders of them, or folders of DICOM series"
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
-    parser.add_argument("--weights", type=Path, default=None, metavar="RUN", help="the same as RUN, as elsewhere")
+    parser.add_argument(
+        "--weights", type=Path, default=None, metavar="RUN", help="the same as RUN, as in other commands"
+    )
     add_path(parser, "--out", "DIR", "the folder to write into, created if missing")
-    what = "the split of a store that is predicted; all of its cases if not given"
+    what = "the split of a store to predict; all of its cases if not given"
     parser.add_argument("--split", type=str, default=None, metavar="NAME", help=what)
     add_settings(parser, PredictSettings)
     options = parse(parser, argv)

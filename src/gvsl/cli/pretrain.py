@@ -53,7 +53,7 @@ def pretrain(argv: Sequence[str]) -> None:
     def trained_before(team: Team) -> bool:
         """Return True if the run only lacks its evaluation; go on with one that a launcher has started again."""
         if team.restarts and has_checkpoint(options.out) and not options.resume:
-            note(f"started again, for the {team.restarts}. time: resuming {options.out}")
+            note(f"restart {team.restarts}: resuming {options.out}")
             options.resume = True
         if not (options.resume and awaits_evaluation(options.out)):
             return False
@@ -83,7 +83,7 @@ def pretrain_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     method = one_of(PRETEXTS, "method", early_setting(argv, "pretrain", "method", "gvsl"))
     usage = "STORE --out RUN [--method NAME] [--recipe NAME|FILE] [--resume] [--SETTING VALUE ...]"
     parser = new_parser(pretrain, usage)
-    add_path(parser, "store", "STORE", "a folder that gvsl prepare made, or its URL")
+    add_path(parser, "store", "STORE", "a folder written by gvsl prepare, or its URL")
     add_path(parser, "--out", "RUN", "the new folder of this run")
     what = f"the method: {', '.join(PRETEXTS)}"
     parser.add_argument("--method", default=method, metavar="NAME", help=what)
@@ -98,7 +98,7 @@ def pretrain_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
 
 
 def methods(argv: Sequence[str]) -> None:
-    """List the methods of gvsl pretrain, with what each learns from."""
+    """List the methods of gvsl pretrain, and what each learns from."""
     parse(new_parser(methods, ""), argv)
     width = max(len(name) for name in PRETEXTS)
     for name, pretext in PRETEXTS.items():

@@ -1,4 +1,4 @@
-"""gvsl propagate: labels of a few labelled volumes, carried onto images by matching."""
+"""gvsl propagate: carry labels of a few labelled volumes onto images by matching."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,21 +12,22 @@ from gvsl.text import printable
 
 
 def propagate(argv: Sequence[str]) -> None:
-    """Carry the labels of a few labelled volumes onto images, by a run that learnt to match.
+    """Carry the labels of a few labelled volumes onto images, with a run that learnt to match.
 
     ATLASES is a store, or a folder with images/ and labels/. Writes DIR/NAME.nii.gz and DIR/NAME_confidence.nii.gz for
-    each image, on its own grid, and DIR/propagated.csv with the DSC to expect of each. An image that does not match any
-    atlas gets no map and is listed with the reason; the exit code is then 2. After a stop, the same command continues.
+    each image, on its own grid, and DIR/propagated.csv with the DSC of the labels carried back onto an atlas. An image
+    that does not match any atlas gets no map and is listed with the reason; the exit code is then 2. If stopped,
+    repeat the command to continue.
     """
     parser = new_parser(propagate, "ATLASES IMAGE... --weights RUN --out DIR [--cases ID ...] [--SETTING VALUE ...]")
-    add_path(parser, "atlases", "ATLASES", "a store, its URL, or a folder with images/ and labels/ of the same names")
+    add_path(parser, "atlases", "ATLASES", "a store, its URL, or a folder with images/ and labels/ with the same names")
     what = "a store, or its URL; or NIfTI, NRRD or MetaImage files, folders of them, or folders of DICOM series"
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
     add_path(parser, "--weights", "RUN", "the folder of a gvsl pretrain run of a method that matches")
     add_path(parser, "--out", "DIR", "the folder to write into, created if missing")
     what = "further stores or folders of atlases"
     parser.add_argument("--more-atlases", type=Path, nargs="+", default=[], metavar="ATLASES", help=what)
-    what = "ids of the atlases; if not given, all of a folder, and of a store the labelled cases of train"
+    what = "ids of the atlases; if not given, all cases of a folder, or the labelled cases of a store's split train"
     parser.add_argument("--cases", type=str, nargs="+", default=[], metavar="ID", help=what)
     what = "the split of a store whose images get labels"
     parser.add_argument("--split", type=str, default="pretrain", metavar="NAME", help=what)

@@ -9,11 +9,11 @@ from gvsl.files import claimed, refuse_existing, scratch_folder
 
 
 def push(argv: Sequence[str]) -> None:
-    """Publish a run's weights with a model card on the Hugging Face Hub, or write the folder alone.
+    """Publish a run's weights with a model card on the Hugging Face Hub, or only write the folder.
 
     The folder has the weights (safetensors), config.json with the preprocessing that they need, and README.md with
-    method, data, figures, limits and licence; of a gvsl transfer run also its head, for gvsl predict. It holds no
-    paths, no names of cases or stores and nothing of the machine. A new repository is private unless --public is given.
+    method, data, scores, limits and licence; for a gvsl transfer run also its head, for gvsl predict. It contains no
+    paths, no names of cases or stores and nothing about the machine. A new repository is private without --public.
     """
     usage = "RUN USER/NAME [--licence ID] [--data TEXT] [--dry-run | --out FOLDER | --public --update] [--hashes]"
     parser = new_parser(push, usage)
@@ -21,16 +21,16 @@ def push(argv: Sequence[str]) -> None:
     parser.add_argument("name", metavar="USER/NAME", type=str, help="the repository on the Hub")
     what = "the licence of the weights, by the Hub's identifier, such as apache-2.0 or cc-by-nc-4.0"
     parser.add_argument("--licence", type=str, default=None, metavar="ID", help=what)
-    what = "the data that the weights were learnt from, in your words, for the card"
+    what = "a description of the training data for the card, in your words"
     parser.add_argument("--data", type=str, default=None, metavar="TEXT", help=what)
-    what = "show the files and the card, and neither write nor send anything"
+    what = "show the files and the card, but write and upload nothing"
     parser.add_argument("--dry-run", action="store_true", help=what)
     what = "write the folder only, offline; it must not exist"
     parser.add_argument("--out", type=Path, default=None, metavar="FOLDER", help=what)
-    parser.add_argument("--public", action="store_true", help="let everybody read a new repository")
+    parser.add_argument("--public", action="store_true", help="make a new repository public")
     what = "add a commit to a repository that has files; its published files are replaced"
     parser.add_argument("--update", action="store_true", help=what)
-    what = "add hashes of the images that were trained on, by which others can tell if they test on one of them"
+    what = "add hashes of the training images, so that others can check whether they test on one of them"
     parser.add_argument("--hashes", action="store_true", help=what)
     options = parse(parser, argv)
     update = options["update"]  # .update is the method of a mapping

@@ -1,4 +1,4 @@
-"""gvsl register: pairs of images matched into transforms, warped images and labels."""
+"""gvsl register: match pairs of images, and write transforms, warped images and labels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ from gvsl.text import printable
 
 
 def register(argv: Sequence[str]) -> None:
-    """Match two images by a run that learnt to match, and write transforms that other tools read.
+    """Match two images with a run that learnt to match, and write transforms that other tools read.
 
     Writes into DIR, on the fixed image's own grid: warped.nii.gz, the displacement field as an ITK transform (field.h5)
     and as NIfTI vectors (field.nii.gz), its affine part alone (affine.tfm), jacobian.nii.gz, with --labels also
     labels.nii.gz, and registered.json and register.html. With --pairs, into DIR/MOVING_to_FIXED for each pair, with a
-    row in DIR/registered.csv; a pair that can't be used is listed with the reason, the others are done, and the exit
-    code is then 2. After a stop, the same command continues a table.
+    row in DIR/registered.csv; a pair that can't be used is listed with the reason, the others are processed, and the
+    exit code is then 2. If stopped, repeat the command to continue a table.
     """
     parser = new_parser(
         register, "MOVING FIXED --weights RUN --out DIR [--labels FILE] [--refine N] [--pairs TABLE.csv]"
@@ -27,10 +27,10 @@ def register(argv: Sequence[str]) -> None:
     parser.add_argument("moving", type=Path, nargs="?", metavar="MOVING", help=f"the image to warp: {what}")
     parser.add_argument("fixed", type=Path, nargs="?", metavar="FIXED", help="the image to warp it onto")
     add_path(parser, "--weights", "RUN", "the folder of a gvsl pretrain run of a method that matches")
-    add_path(parser, "--out", "DIR", "the folder to write into; of a single pair it must be new")
-    what = "a table with the columns moving and fixed, and perhaps moving_labels and fixed_labels, instead of one pair"
+    add_path(parser, "--out", "DIR", "the folder to write into; for a single pair it must be new")
+    what = "a table with the columns moving, fixed and optionally moving_labels, fixed_labels, instead of one pair"
     parser.add_argument("--pairs", type=Path, default=None, metavar="TABLE.csv", help=what)
-    what = "the moving image's label map, to be carried onto the fixed image"
+    what = "the moving image's label map, to carry onto the fixed image"
     parser.add_argument("--labels", type=Path, default=None, metavar="FILE", help=what)
     what = "the fixed image's own label map, to compare the carried labels with"
     parser.add_argument("--fixed-labels", type=Path, default=None, metavar="FILE", help=what)

@@ -1,4 +1,4 @@
-"""gvsl report: the results of runs as one page."""
+"""gvsl report: write the results of runs as one page."""
 
 from collections.abc import Sequence
 from pathlib import Path

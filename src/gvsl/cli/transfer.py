@@ -29,11 +29,11 @@ from gvsl.text import one_of
 
 
 def transfer(argv: Sequence[str]) -> None:
-    """Train a task on labelled cases, from pre-trained or random weights, and score the test split once.
+    """Train on labelled cases for a task, from pre-trained or random weights, and score the test split once.
 
     Writes RUN: record.json, curves.csv, pictures/, and the network with everything that gvsl predict needs. Until RUN
-    is complete, RUN.part holds the checkpoint for --resume. In mode carried nothing is trained: RUN has the scores of
-    labels that were carried by matching.
+    is complete, RUN.part holds the checkpoint for --resume. In mode carried, nothing is trained: RUN has the scores of
+    labels carried by matching.
     """
     options = transfer_options(argv)
     refuse_existing(options.out)
@@ -100,7 +100,7 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
         " [--carry RUN] [--recipe NAME|FILE] [--resume] [--SETTING VALUE ...]"
     )
     parser = new_parser(transfer, usage)
-    add_path(parser, "store", "STORE", "a folder that gvsl prepare made, with labels, or its URL")
+    add_path(parser, "store", "STORE", "a folder written by gvsl prepare, with labels, or its URL")
     what = f"the task: {'; '.join(f'{name}, {summary}' for name, summary in TASK_SUMMARIES.items())}"
     parser.add_argument("--task", default="segmentation", metavar="NAME", help=what)
     what = (
@@ -111,7 +111,7 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     add_path(parser, "--out", "RUN", "the new folder of this run")
     what = (
         "the folder of a gvsl pretrain run of a method that matches: carry the labels of the training cases onto the "
-        "unlabelled volumes of pretrain, and train on those too"
+        "unlabelled volumes of pretrain, and also train on those"
     )
     parser.add_argument("--carry", type=Path, default=None, metavar="RUN", help=what)
     add_recipe(parser)

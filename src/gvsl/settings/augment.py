@@ -8,7 +8,7 @@ class SpatialSettings:
     """Ranges of the random spatial transform."""
 
     rate: float = 1.0
-    """Probability that an example, such as a pair, is transformed; 0 switches spatial augmentation off."""
+    """Probability that an example, such as a pair, is transformed; 0 disables spatial augmentation."""
     rotation: float = 20.0
     """Maximum rotation about each axis, in degrees."""
     scale: float = 0.25
@@ -37,10 +37,10 @@ class AppearanceSettings:
 
 @dataclass(frozen=True)
 class AcquisitionSettings:
-    """Rates and ranges of the changes of intensity; a range of 0 leaves its change out."""
+    """Rates and ranges of the changes of intensity; a range of 0 disables its change."""
 
     rate: float = 0.25
-    """Probability of each change but the curve, drawn independently; 0 leaves them all out."""
+    """Probability of each change except the curve, drawn independently; 0 disables them all."""
     noise: float = 0.3
     """Maximum standard deviation of Gaussian noise, as a fraction of the image's own."""
     blur: float = 1.0
@@ -50,9 +50,9 @@ class AcquisitionSettings:
     contrast: float = 0.25
     """Maximum change of the factor that differences from the mean are multiplied by, within the image's range."""
     resolution: float = 1.0
-    """Maximum factor minus 1 by which voxels become larger: 1 means half of the resolution at least."""
+    """Maximum factor, minus 1, by which voxels become larger: 1 means down to half of the resolution."""
     gamma: float = 0.5
-    """Maximum exponent minus 1: 0.5 means 1 / 1.5 to 1.5."""
+    """Maximum exponent of the gamma curve, minus 1: 0.5 means 1 / 1.5 to 1.5."""
     curve_rate: float = 0.5
     """Probability of a random monotone curve (Appendix C)."""
 

@@ -26,12 +26,12 @@ class NetworkSettings:
     """
 
     name: BackboneName = "unet"
-    """`unet`, gvsl's own 3D U-Net; a network of nnU-Net: `resenc`, that of its ResEnc presets, or `plainconv`; or
-    `genesis`, that of Models Genesis."""
+    """`unet`: gvsl's own 3D U-Net; `resenc` (as in the ResEnc presets) or `plainconv`: networks of nnU-Net; `genesis`:
+    the network of Models Genesis."""
     blocks: tuple[int, ...] = field(default=(), metadata=only_of("resenc"))
-    """Residual blocks of each level of `resenc`'s encoder, such as [1, 3, 4, 6, 6]; those of nnU-Net if not given."""
+    """Residual blocks of each level of `resenc`'s encoder, such as [1, 3, 4, 6, 6]; as in nnU-Net if not given."""
     max_width: int = field(default=320, metadata=only_of("resenc", "plainconv"))
-    """Limit for the channels of a level of nnU-Net's networks, which `unet` doesn't have (nnU-Net: 320)."""
+    """Maximum number of channels of a level, only for nnU-Net's networks (nnU-Net: 320)."""
 
     def __post_init__(self) -> None:
         check_settings(self, "backbone.", max_width=8)
@@ -53,8 +53,8 @@ class BackboneSettings(NetworkSettings):
     width: int = 32
     """Channels of the first level, a multiple of 8; doubled at each level below (paper: 32 to 512)."""
     levels: Levels = 5
-    """Resolutions, each half of the one above (paper: 5); `auto` chooses them by the crop, so that the last one keeps
-    at least 4 voxels along the shortest side, which a crop of 32 does at 4 levels."""
+    """Number of resolutions, each half of the one above (paper: 5); `auto` chooses it from the crop so that the last
+    one keeps at least 4 voxels along the shortest side, such as 4 levels for a crop of 32."""
     checkpoint_activations: bool = field(default=False, metadata=NOTHING)
     """Recompute each level's activations in the backward pass: less memory, about a third more time."""
 

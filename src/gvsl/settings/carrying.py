@@ -9,7 +9,7 @@ from gvsl.settings.propagation import PoolSettings
 
 @dataclass(frozen=True)
 class CarrySettings(PoolSettings):
-    """How labels are carried onto unlabelled volumes and trained on; without effect unless --carry names a run.
+    """How labels are carried onto unlabelled volumes and trained on; no effect unless --carry names a run.
 
     Raises:
         UserError: a value is out of its range.
@@ -22,7 +22,7 @@ class CarrySettings(PoolSettings):
     volumes: int | None = None
     """Maximum number of volumes that get carried labels; all of the split `pretrain` if not given."""
     transductive: bool = False
-    """Carry labels onto the images of val and test too, which a comparison must tell."""
+    """Also carry labels onto the images of val and test; a comparison must report this."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -30,7 +30,7 @@ class CarrySettings(PoolSettings):
         check_settings(self, "carrying.", real_share=0, volumes=1)
         if self.teacher is not None and self.images == "atlas":
             raise UserError(
-                "carrying.teacher has no effect where carrying.images is atlas, which trains on the atlases' labels: "
+                "carrying.teacher has no effect if carrying.images is atlas, which trains on the atlases' labels: "
                 "leave it out, or choose own or both"
             )
         if self.real_share >= 1:

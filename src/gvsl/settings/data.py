@@ -32,7 +32,7 @@ class DataSettings:
     workers: int = field(default=1, metadata=NOTHING)
     """Processes that read volumes; 0 reads in the training process."""
     on_device: bool = field(default=False, metadata=NOTHING)
-    """Read each volume once, whole, and keep it on the device that trains, in the training process: for small stores.
+    """Read each volume once, whole, in the training process, and keep it on the training device; for small stores.
     Never run on a GPU."""
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ NOT_MOVED = SpatialSettings(rate=0.0)
 
 @dataclass(frozen=True)
 class BoxSettings:
-    """Boxes that another method erases; the defaults are in-painting's."""
+    """Erased boxes; the defaults are those of in-painting."""
 
     most_boxes: int = 5
     """Maximum number of boxes per volume, each after the first with probability 0.95."""
@@ -44,20 +44,20 @@ class GVSLSettings:
     restoration: bool = True
     """Learn to restore (False: Table 1, "w/o Fundament")."""
     symmetric: bool = True
-    """Damage and restore both volumes of a pair, and match them both ways (False: the moving one, and one way, as in
-    Alg. 1)."""
+    """Damage and restore both volumes of a pair, and match them in both directions (False: only the moving one, and in
+    one direction, as in Alg. 1)."""
     ncc_weight: float = 1.0
     """Weight of the NCC loss (Alg. 1: 1)."""
     affine_ncc_weight: float = 1.0
-    """Weight of a second NCC loss, of the affine part alone; without it the deformable head leaves the affine head
-    little to do (Alg. 1: 0)."""
+    """Weight of a second NCC loss, of the affine part alone; without it, the deformable head leaves little for the
+    affine head to do (Alg. 1: 0)."""
     smoothness_weight: float = 2.0
     """Weight of the smoothness loss (Alg. 1: 1)."""
     restoration_weight: float = 10.0
     """Weight of the restoration's mean squared error, which is about a hundredth of the NCC loss (Alg. 1: 1)."""
     ncc_sigma: float = 1.0
     """Standard deviation in voxels of the Gaussian that smooths both images before the NCC, so that interpolation blur
-    does not pay (paper: 0)."""
+    does not lower the loss (paper: 0)."""
     fusion: Fusion = "compose"
     """Fusion of the affine map and the local field: exact composition ("compose") or Eq. 12 ("paper")."""
     smooth_on: Literal["dvf", "local"] = "dvf"
@@ -65,7 +65,7 @@ class GVSLSettings:
     window: int = 9
     """Side of the NCC window in voxels."""
     variance_floor: float = 1e-3
-    """Epsilon added to the product of two windows' variances, relative to the images' (paper: not stated)."""
+    """Epsilon added to the product of two windows' variances, relative to that of the images (paper: not stated)."""
     mask_outside: bool = True
     """Exclude from the NCC the windows centred on voxels that spatial augmentation or the field sampled outside a
     volume, where there is nothing to match."""
@@ -78,13 +78,13 @@ class GVSLSettings:
     spatial: SpatialSettings = field(default_factory=SpatialSettings)
     """Spatial augmentation (the paper mentions none)."""
     independent_poses: bool = True
-    """Draw the spatial augmentation of a pair's two volumes independently, so that there are poses to match (False: one
-    draw for both, as in the published code)."""
+    """Draw the spatial augmentation of a pair's two volumes independently, so that there are poses to match (False: the
+    same for both, as in the published code)."""
     labels: tuple[str, ...] = ()
-    """Ids of labelled cases of the split train whose labels the matching may see, two or more; none if not given.
-    Weights that saw them are refused where fewer labelled cases are drawn."""
+    """Ids of two or more labelled cases of the split train whose labels the matching may use; none if not given.
+    Weights trained with them are refused where fewer labelled cases are drawn."""
     labels_weight: float = 1.0
-    """Weight of the Dice loss of labels carried between them."""
+    """Weight of the Dice loss of labels carried between these cases."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class DeepClusterSettings:
     clusters: int = 8
     """k (paper: 10,000 for 1.3 million images, 130 a cluster; a cohort of 130 volumes allows 16 a cluster)."""
     components: int = 16
-    """Dimensions of the whitened features (paper: 256); far fewer than volumes, or all are equidistant."""
+    """Dimensions of the whitened features (paper: 256); far fewer than the volumes, else all are equidistant."""
     least_epoch: int = 50
     """Minimum number of steps between two assignments, even if the split is seen in fewer: a fresh top layer must be
     learnt before it is useful (paper: an epoch, which is 5,000 steps of its data)."""

@@ -22,9 +22,9 @@ class PredictSettings:
     mirror: bool = False
     """Average over the eight mirror images of each window, in eight times the time."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to compute on; `auto` takes a GPU if there is one."""
+    """Device to compute on; `auto` uses a GPU if there is one."""
     allow_preprocessing_mismatch: bool = False
-    """Accept a store that was prepared unlike the run's training data; it is refused otherwise."""
+    """Accept a store with other preprocessing than the run's training data; otherwise it is refused."""
 
     def __post_init__(self) -> None:
         check_settings(self)

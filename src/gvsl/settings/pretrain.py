@@ -39,24 +39,24 @@ class TrainerSettings:
     max_steps: int = 200_000
     """Number of optimiser steps (Section 4.1: 2 x 10^5)."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    """Number format of the passes; losses, fields and weights are always float32. `auto` is bf16 where the hardware
-    computes in it, else fp32."""
+    """Number format of the forward and backward passes; losses, fields and weights are always float32. `auto` is bf16
+    if the hardware supports it, else fp32."""
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=NOTHING)
-    """Device to compute on; `auto` is the GPU if there is one, else the CPU."""
+    """Device to compute on; `auto` uses a GPU if there is one, else the CPU."""
     devices: int = 1
-    """Number of GPUs, or of processes on a CPU, of each machine; each gets `data.batch_size` pairs of its own at
-    every step."""
+    """Number of GPUs, or of processes on a CPU, per machine; each gets its own `data.batch_size` pairs at every
+    step."""
     nodes: int = 1
-    """Number of machines, on each of which torchrun or srun has started this command `devices` times."""
+    """Number of machines; torchrun or srun must have started this command `devices` times on each."""
     compile: bool = False
-    """Compile networks and losses, forward and backward, by torch.compile: minutes before the first step."""
+    """Compile networks and losses, forward and backward, with torch.compile; takes minutes before the first step."""
     checkpoint_every: int = field(default=1000, metadata=NOTHING)
     """Steps between two checkpoints for --resume."""
     log_every: int = field(default=50, metadata=NOTHING)
     """Steps between two writes of the logged values; the values of every step are kept."""
     loggers: Loggers | None = field(default=None, metadata=NOTHING)
-    """Where the logged values go, beside curves.csv, which is always written: csv (nothing else), tensorboard, wandb,
-    mlflow, or several of them; TensorBoard, if it is installed, if not given."""
+    """Where the logged values go, besides curves.csv, which is always written: csv (nothing else), tensorboard, wandb,
+    mlflow, or several of them; if not given, TensorBoard if it is installed."""
 
     def __post_init__(self) -> None:
         check_settings(self, "trainer.", max_steps=1, checkpoint_every=1, log_every=1, devices=1, nodes=1)

@@ -22,9 +22,9 @@ class MatchSettings:
     """
 
     refine: int = 40
-    """Steps of refinement on each pair (`gvsl.refinement`); 0 takes the start itself."""
+    """Number of refinement steps on each pair (`gvsl.refinement`); 0 uses the start unchanged."""
     start: Start = "affine"
-    """What is refined: the affine part of the network's field, the whole field, or nothing (`none`)."""
+    """Start of the refinement: the network's `affine` part, its whole `field`, or no network (`none`)."""
 
     def __post_init__(self) -> None:
         self.check("")
@@ -43,9 +43,9 @@ class RegisterSettings(MatchSettings):
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to compute on; `auto` takes a GPU if there is one."""
+    """Device to compute on; `auto` uses a GPU if there is one."""
     any_modality: bool = False
-    """Register images that seem to be of two modalities; they are refused otherwise."""
+    """Register images even if they seem to have different modalities; otherwise they are refused."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class PropagationSettings(MatchSettings):
     voting: Voting = "local"
     """Votes of several atlases: `local` weights by similarity, `joint` label fusion, or `majority`."""
     sharpness: float = 2.0
-    """Power of the local similarity that an atlas votes with, under `local`."""
+    """Power to which the local similarity is raised in `local` voting."""
     templates: int = 0
-    """Unlabelled volumes that labels also pass through: each gets them from the atlases, and votes like an atlas (MAGeT
-    Brain, Chakravarty et al. 2013). Takes so many times longer."""
+    """Number of unlabelled volumes that labels also pass through: each gets labels from the atlases and then votes like
+    an atlas (MAGeT Brain, Chakravarty et al. 2013). Takes this many times longer."""
     least_dice: float = 0.7
-    """DSC of the labels carried back onto an atlas below which a match counts as failed; 0 checks nothing, neither
-    this nor the pose (`gvsl.propagation.pose`), and takes less than half the time."""
+    """Minimum DSC of the labels carried back onto an atlas; below it, a match counts as failed. 0 disables this check
+    and that of the pose (`gvsl.propagation.pose`), and takes less than half the time."""
 
     def check(self, prefix: str) -> None:
         """Check the ranges; messages name the settings with a prefix."""
@@ -84,18 +84,19 @@ class PoolSettings(PropagationSettings):
     """
 
     images: Images = "own"
-    """Images that are trained on: the volume's `own` with the carried labels; each `atlas` itself, warped onto the
-    volume as its labels are, so that both fit (Zhao et al. 2019); or `both`."""
+    """Images to train on: the volume's `own` image with the carried labels; each `atlas`, warped onto the volume
+    together with its labels, so that both fit (Zhao et al. 2019); or `both`."""
     fields: Fields = "matched"
-    """Fields that warp atlases: those of the match (`matched`), or as a control `random` ones of the same strength and
-    smoothness (`gvsl.propagation.random_fields`), one for each volume that matches. Carried labels are matched."""
+    """Fields that warp atlases: those of the match (`matched`), or, as a control, `random` fields of the same strength
+    and smoothness (`gvsl.propagation.random_fields`), one for each volume that matches. Carried labels always use the
+    match."""
     appearance: float = 0.0
     """Standard deviation in voxels of the Gaussian that smooths the difference between a volume and the atlas warped
-    onto it, which is added to the warped image; 0 leaves it as it is."""
+    onto it, which is added to the warped image; 0 leaves the image unchanged."""
 
     targets: Targets = "hard"
-    """Targets of the examples: at each voxel the label with most votes (`hard`), or the shares of the votes (`soft`),
-    weighed by the confidence where the labels are carried onto another image."""
+    """Targets of the examples: at each voxel the label with the most votes (`hard`), or the fractions of the votes
+    (`soft`), weighted by the confidence if the labels are carried onto another image."""
 
     def check(self, prefix: str) -> None:
         """Check the ranges; messages name the settings with a prefix."""
@@ -113,8 +114,8 @@ class PoolSettings(PropagationSettings):
             )
         if self.fields == "random" and self.appearance:
             raise UserError(
-                f"{prefix}appearance is {self.appearance:g}, but an atlas that a random field warps does not lie on "
-                "the volume: leave it out"
+                f"{prefix}appearance is {self.appearance:g}, but an atlas warped by a random field is not aligned "
+                "with the volume: leave it out"
             )
 
 
@@ -129,9 +130,9 @@ class PropagateSettings(PropagationSettings):
     grid: Literal["store", "source"] = "store"
     """Grid of the results of a store's cases: that of the `store`'s own volumes, or of each case's `source`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to compute on; `auto` takes a GPU if there is one."""
+    """Device to compute on; `auto` uses a GPU if there is one."""
     allow_preprocessing_mismatch: bool = False
-    """Accept stores that were prepared unlike the run's training data; they are refused otherwise."""
+    """Accept stores with other preprocessing than the run's training data; otherwise they are refused."""
     allow_leakage: bool = False
     """Score labelled cases of val and test although the run was trained on images of those splits, or on labels of
-    other cases than the atlases; it is refused otherwise."""
+    other cases than the atlases; otherwise this is refused."""

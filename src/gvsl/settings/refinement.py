@@ -16,11 +16,11 @@ class RefinementSettings:
     steps: int = 40
     """Number of steps."""
     step: float = 1.2
-    """Length of the first step at full and at half resolution, in their voxels."""
+    """Length of the first step at full and at half resolution, in voxels of that resolution."""
     window: int = 5
     """Side of the NCC window in voxels."""
     variance_floor: float = 1e-4
-    """Epsilon added to the product of two windows' variances, relative to the images'."""
+    """Epsilon added to the product of two windows' variances, relative to that of the images."""
     balance: float = 0.2
     """Weight of a difference in local contrast (`gvsl.losses.local_ncc_loss`)."""
     update_sigma: float = 1.25

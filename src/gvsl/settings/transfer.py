@@ -1,4 +1,4 @@
-"""Settings of a transfer run; the defaults are the paper's (Appendix E.3), but for augmentation."""
+"""Settings of a transfer run; the defaults are the paper's (Appendix E.3), except for augmentation."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -27,7 +27,7 @@ class ClusterSettings:
     """
 
     points: int = 1000
-    """Maximum number of voxels over all structures, as many of each; 0 switches the figure off."""
+    """Maximum number of voxels over all structures, the same number of each; 0 disables the figure."""
     cases: int = 20
     """Maximum number of validation cases that voxels are sampled from."""
     neighbours: int = 10
@@ -43,22 +43,22 @@ class ClusterSettings:
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """Augmentation of the training examples; without effect on validation, testing and prediction.
+    """Augmentation of the training examples; no effect on validation, testing and prediction.
 
     Raises:
         UserError: a value is out of its range.
     """
 
     rate: float | None = None
-    """Fraction of the examples that are augmented; if not given 1, but 0 for mode `linear`, whose features are computed
-    once. 0 or `none` switches augmentation off."""
+    """Fraction of the examples that are augmented; 0 or `none` disables augmentation. If not given, 1, or 0 for mode
+    `linear`, whose features are computed once."""
     spatial: SpatialSettings = SPATIAL
     """Rotation, scaling, translation, shear and elastic deformation of image and label map together."""
     intensity: AcquisitionSettings = INTENSITY
     """Changes of the image alone, as between scanners."""
     mirror: tuple[int, ...] = ()
-    """Axes of the store's volumes, of 0, 1 and 2, along each of which half of the examples are mirrored: where the task
-    tells no sides apart, such as 0 (left and right) for a whole brain."""
+    """Axes of the store's volumes (0, 1, 2) along each of which half of the examples are mirrored. Use them if the task
+    doesn't distinguish sides, such as 0 (left and right) for a whole brain."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -91,20 +91,20 @@ class TransferSettings:
 
     mode: Literal["scratch", "linear", "finetune", "carried"] = field(default="linear", metadata=ARM)
     """What is trained: `linear`, a head on frozen features; `finetune`, the whole network from pre-trained weights;
-    `scratch`, the whole network from random weights; `carried`, nothing: the labels of the training cases are carried
-    by matching onto those that are scored, to compare with."""
+    `scratch`, the whole network from random weights; `carried`, nothing: as a comparison, the labels of the
+    training cases are carried by matching onto the cases that are scored."""
     seed: int = field(default=0, metadata=ARM)
     """Seed of the sample of labelled cases, their order, the crops and all random weights."""
     allow_preprocessing_mismatch: bool = field(default=False, metadata=NOTHING)
-    """Accept weights that were trained on volumes with other preprocessing than the store's, such as CT for MR; they
-    are refused otherwise."""
+    """Accept weights that were trained on volumes with other preprocessing than the store's, such as CT for MR;
+    otherwise they are refused."""
     allow_leakage: bool = field(default=False, metadata=NOTHING)
-    """Accept weights that were trained on images of the store's val or test split; they are refused otherwise."""
+    """Accept weights that were trained on images of the store's val or test split; otherwise they are refused."""
     kernel: int = 3
     """Side of the head's convolution, odd; 1 makes the head a classifier of single voxels (the paper has "a
     convolutional layer")."""
     labels: int | None = None
-    """Number of labelled training cases to draw, for a classification stratified by class; all if not given."""
+    """Number of labelled training cases to draw, stratified by class for a classification; all if not given."""
     optimiser: Literal["adam", "lbfgs"] = "adam"
     """`adam` (the paper), or for `linear` alone `lbfgs`: full-batch on standardised features, which reaches the head's
     optimum in tens of steps and has no learning rate to tune."""
@@ -116,14 +116,14 @@ class TransferSettings:
     whiten: bool = False
     """Optimise the head of `lbfgs` on whitened inputs: the same optimum in fewer steps."""
     learning_rate: float | tuple[float, ...] = 1e-4
-    """Learning rate of Adam; of several, such as [3e-4, 1e-3], each is trained and the best on validation is kept."""
+    """Learning rate of Adam; if several are given, such as [3e-4, 1e-3], the best on validation is kept."""
     ema_decay: float = 0.0
-    """Decay per step of the exponential moving average of the weights, which is then what is validated, kept and
-    tested, such as 0.99; 0 takes the weights of the step itself (the paper). Not for `lbfgs`."""
+    """Decay per step, such as 0.99, of an exponential moving average of the weights, which is then validated, kept and
+    tested in their place; 0 uses the weights themselves (the paper). Not for `lbfgs`."""
     max_steps: int = 40_000
     """Maximum number of optimiser steps; a step of `lbfgs` uses every training window."""
     patience: int | None = None
-    """Stop after so many validations in a row without improvement; never if not given (the paper)."""
+    """Stop after this number of consecutive validations without improvement; never if not given (the paper)."""
     batch_size: int = 1
     """Cases per step, which may differ in size; their losses are averaged."""
     validate_every: int = 200
@@ -131,19 +131,19 @@ class TransferSettings:
     crop: tuple[int, int, int] = (128, 128, 128)
     """Maximum input size in voxels, one side or three; a smaller volume is used whole."""
     overlap: float = 0.5
-    """Fraction of a window that overlaps the next one, where a volume is larger than the crop."""
+    """Fraction of a window that overlaps the next one, if a volume is larger than the crop."""
     backbone: NetworkSettings = field(default_factory=NetworkSettings)
     """Network of a randomly initialised backbone; pre-trained weights have their own."""
     width: int = 32
     """Channels of the first level of a randomly initialised backbone; pre-trained weights have their own."""
     levels: Levels = 5
-    """Resolutions of a randomly initialised backbone; `auto` chooses them by `crop` and the median training volume, as
-    for pre-training. Pre-trained weights have their own."""
+    """Number of resolutions of a randomly initialised backbone; `auto` chooses it from `crop` and the median training
+    volume, as for pre-training. Pre-trained weights have their own."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    """Number format of the backbone's passes; head and loss are always float32. `auto` is bf16 where the hardware
-    computes in it, else fp32."""
+    """Number format of the backbone's passes; head and loss are always float32. `auto` is bf16 if the hardware supports
+    it, else fp32."""
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=NOTHING)
-    """Device to compute on; `auto` is the GPU if there is one, else the CPU."""
+    """Device to compute on; `auto` uses a GPU if there is one, else the CPU."""
     cache_gigabytes: float = field(default=4.0, metadata=NOTHING)
     """Memory for frozen features (float16, on the CPU); features that do not fit are computed at each use."""
     augment: AugmentSettings = field(default_factory=AugmentSettings)
