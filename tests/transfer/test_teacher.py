@@ -92,5 +92,5 @@ def test_one_that_had_other_labels_is_refused(store: Store, teacher: Path, drawn
     for others in ({1: "spleen"}, dict(reversed(NAMES.items()))):  # probabilities have an order, and no names
         with pytest.raises(UserError, match="name a teacher of the same structures"):
             load_teacher(teacher, store, drawn, others, CPU)
-    with pytest.raises(UserError, match=r"teacher has no effect where carrying\.images is atlas"):
+    with pytest.raises(UserError, match=r"teacher has no effect if carrying\.images is atlas"):
         CarrySettings(images="atlas", teacher="run")
