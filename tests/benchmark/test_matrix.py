@@ -165,7 +165,7 @@ def test_the_methods_that_match_are_told_from_the_others() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--draws", "3"], "say how many cases by --labels"),
+        (["--draws", "3"], "--draws needs the number of labelled cases"),
         (["--labels", "1", "2", "3", "--draws", "3", "2"], "--draws has 2 numbers and --labels 3"),
         (["--labels", "1", "--draws", "0"], "--draws is 0"),
         (["--modes", "carry"], "carried"),
