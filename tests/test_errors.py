@@ -1,3 +1,4 @@
+import errno
 import traceback
 
 import pytest
@@ -25,6 +26,19 @@ def test_of_several_the_innermost_is_found() -> None:
     read = traceback_of(UserError("what is told"), DamagedCopyError("its cause"))
     again = traceback_of(UserError(f"Caught UserError in DataLoader worker process 0.\nOriginal {read}"))
     assert str(told_in(again)) == "what is told"
+
+
+@pytest.mark.parametrize("name", ["/a/b c.b2nd", "it's", None])
+def test_an_error_of_a_disk_is_found_where_a_traceback_ends_with_it(name: str | None) -> None:
+    text = traceback_of(OSError(errno.ENOSPC, "No space left on device", *([name] if name else [])))
+    told = told_in(f"Caught OSError in DataLoader worker process 0.\nOriginal {text}")
+    assert isinstance(told, OSError)
+    assert (told.errno, told.strerror, told.filename) == (errno.ENOSPC, "No space left on device", name)
+    missing = told_in(traceback_of(FileNotFoundError(errno.ENOENT, "No such file or directory", "a", None, "b")))
+    assert isinstance(missing, FileNotFoundError)
+    assert missing.filename == "a"
+    assert told_in(traceback_of(ValueError("a bug"), OSError(errno.ENOSPC, "No space left on device"))) is None
+    assert told_in(traceback_of(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))) is None
 
 
 def test_other_errors_are_none() -> None:

@@ -98,6 +98,61 @@ def test_what_a_process_that_reads_has_met_is_told_in_one_line(
     assert "Traceback" not in said
 
 
+def test_a_full_disk_is_told_alike_by_a_process_that_reads(
+    served: tuple[Path, Network, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url, _, folder = served
+    least = min(image_path(folder, case).stat().st_size for case in Store.open(url).cases)
+    words = ["pretrain", url_of(url) or "", "--width", "8", "--levels", "2", "--crop", "16", "--trainer.device", "cpu"]
+    said = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (least - 1, hard))  # of a file, which a full disk acts like
+    try:
+        for workers in ("0", "1"):
+            assert main([*words, "--out", str(tmp_path / f"run{workers}"), "--data.workers", workers]) == 2
+            said.append(capfd.readouterr().err)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    shown = [re.sub(r"\.gvsl-[^:]*", "", text.splitlines()[-1]) for text in said]
+    assert shown[0] == shown[1]
+    assert re.fullmatch(r"gvsl: error: /\S+/: File too large", shown[0])
+    assert "Traceback" not in said[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_wrong_copies_are_found_when_a_process_first_reads_them(
+    served: tuple[Path, Network, Path], phantom_store: Store, capfd: pytest.CaptureFixture[str], workers: int
+) -> None:
+    url, network, folder = served
+    before = Store.open(url)
+    settings = DataSettings(batch_size=1, crop=(16, 16, 16), workers=workers)
+    expected = PairStream(phantom_store, settings, seed=3).batch(0)
+    first, second = expected.moving_ids[0], expected.fixed_ids[0]
+    for case in before.cases:
+        before.image(case)
+    copies = [image_path(before.path, case) for case in (first, second)]
+    right = [copy.read_bytes() for copy in copies]
+    copies[0].write_bytes(right[1])  # whole, but another's
+    copies[1].write_bytes(right[1][:-9])
+    network.asked.clear()
+    found = next(iter(pair_loader(PairStream(Store.open(url), settings, seed=3))))
+    assert found.moving_ids == [first]
+    assert np.array_equal(found.moving, expected.moving)
+    assert np.array_equal(found.fixed, expected.fixed)
+    told = capfd.readouterr().err
+    for case, copy, whole in zip((first, second), copies, right, strict=True):
+        assert told.count(f"/images/{case}.b2nd") == 1
+        assert network.asked.count(f"/phantoms/images/{case}.b2nd") == 1
+        assert copy.read_bytes() == whole
+    assert told.count("\n") == 2
+    # What the URL itself has otherwise than its manifest says can't be had.
+    store = Store.open(url)
+    for place in (copies[0], image_path(folder, first)):
+        place.write_bytes(right[1])
+    message = refusal(lambda: store.image(first))
+    assert "don't have the hash in the store's table" in message and f"/images/{first}.b2nd" in message
+
+
 @pytest.mark.parametrize("trouble", ["failures", "cut"])
 def test_a_network_that_recovers_is_waited_for(served: tuple[Path, Network, Path], trouble: str) -> None:
     url, network, _ = served

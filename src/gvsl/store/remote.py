@@ -7,7 +7,8 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import FileIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ class RemoteFolder:
 
     url: str
     copies: Path
+    compared: set[str] = field(default_factory=set, compare=False, repr=False)
+    """Files of the images whose cases this process, or the one that gave it the store, has compared with their hash."""
 
     def address(self, path: Path) -> str:
         """Return the URL of a file of `copies`."""
@@ -59,6 +62,9 @@ class RemoteFolder:
 
     def array(self, files: Sequence[ArrayFile], mark: str, number: int, box: Box | None) -> NDArray[Any]:
         """Read a box of one of a case's arrays, copied now if it is not there yet, or if its copy is damaged.
+
+        At the first call for a case, copies that are there already are compared with its hash, and copied again if
+        they are wrong.
 
         Args:
             files: of the case, all of them, in `copies`.
@@ -71,7 +77,9 @@ class RemoteFolder:
             OSError: the disk is full, or can't be written.
         """
         path, shape, types = files[number]
-        if not self.bring(files, mark):  # copied before
+        if files[0].path.name not in self.compared:
+            self._compare(files, mark)
+        elif not self.bring(files, mark):  # copied before
             try:
                 return read_array(path, shape, box, types)
             except DamagedArrayError:
@@ -93,19 +101,25 @@ class RemoteFolder:
         self._bring(files, missing, mark)
         return True
 
+    def _compare(self, files: Sequence[ArrayFile], mark: str) -> None:
+        """Compare a case's copies with its hash, unless they come now, and copy them again if they are wrong."""
+        if not self.bring(files, mark) and not self._is_right(files, mark):
+            self._renew(files, mark)
+        self.compared.add(files[0].path.name)
+
+    def _is_right(self, files: Sequence[ArrayFile], mark: str) -> bool:
+        try:
+            return self._hash(files, files) == mark
+        except DamagedCopyError:
+            return False
+
     def check(self, files: Sequence[ArrayFile], mark: str) -> None:
         """Compare a case's copies with its hash; copy them if they are missing, and once more if damaged or another's.
 
         Raises:
             UserError: as `bring`; or this machine can't read its copies now.
         """
-        if self.bring(files, mark):  # which compares them
-            return
-        try:
-            same = self._hash(files, files) == mark
-        except DamagedCopyError:
-            same = False
-        if not same:
+        if not self.bring(files, mark) and not self._is_right(files, mark):
             for file in files:  # which would be read if no others came
                 file.path.unlink(missing_ok=True)
             self._renew(files, mark)
@@ -271,14 +285,25 @@ def _copy(url: str, path: Path, most: int) -> None:
     if expected is not None and expected > most:
         raise UserError(f"{url} has {expected} bytes, and {most} are the most that it may have: it is no such file")
     taken = 0
-    with files.open(name, "rb", **_whole(files)) as source, path.open("wb") as target:
+    with files.open(name, "rb", **_whole(files)) as source, path.open("wb", buffering=0) as target:
         while piece := source.read(PIECE):
             taken += len(piece)
             if taken > most:
                 raise UserError(f"{url} has more than {most} bytes, the most that it may have: it is no such file")
-            target.write(piece)
+            _write(path, target, piece)
     if expected is not None and taken != expected:
         raise OSError(f"{taken} of {expected} bytes came")
+
+
+def _write(path: Path, target: FileIO, piece: bytes) -> None:
+    """Write all of a piece; errors name the file, which tells them from the network's."""
+    left = memoryview(piece)
+    try:
+        while left:
+            left = left[target.write(left) :]
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _whole(files: Any) -> dict[str, Any]:

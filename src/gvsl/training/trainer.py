@@ -114,12 +114,10 @@ def fit(
                     ckpt_path=resume,
                     weights_only=True if resume else None,
                 )
-        except UserError as error:
-            told = told_in(str(error))  # torch tells a reading process's with its traceback
-            if told is None:
-                raise
-            raise told from None
         except Exception as error:
+            told = told_in(str(error))  # torch tells what happened in another process with its traceback
+            if told is not None:
+                raise told from (None if isinstance(told, UserError) else error)
             if isinstance(error, ProcessException):
                 _tell_of_started(error, chosen.devices)
             if LOST_READER.search(str(error)) is None:
@@ -145,9 +143,7 @@ def _tell_of_started(error: ProcessException, processes: int) -> None:
         if error.signal_name in {number.name for number in ENDING}:  # which it did not listen to yet
             raise KeyboardInterrupt from None
         raise lost(processes) from None
-    told, errors = told_in(str(error)), ERRORS.findall(str(error))
-    if told is not None:
-        raise told from None
+    errors = ERRORS.findall(str(error))
     last, message = errors[-1] if errors else ("", "")
     if last.endswith(StoppedError.__name__):
         raise KeyboardInterrupt from None
