@@ -99,19 +99,22 @@ def test_files_get_labels_in_their_own_geometry_and_a_second_call_keeps_them(
         )
 
 
-def test_a_turned_image_gets_no_map_and_folders_without_that_check_are_refused(
+def test_turned_and_mirrored_images_get_no_map_and_folders_without_that_check_are_refused(
     matcher: Path, phantom_store: Store, phantom_cohort: Dataset, tmp_path: Path
 ) -> None:
     known = nib.load(phantom_cohort.cases[0].image)
-    image, out = tmp_path / "turned.nii.gz", tmp_path / "out"
-    nib.save(nib.Nifti1Image(np.rot90(np.asarray(known.dataobj), 2, (0, 1)).copy(), known.affine), image)
+    voxels, images, out = np.asarray(known.dataobj), tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for name, moved in (("a", np.rot90(voxels, 2, (0, 1))), ("b", voxels[::-1])):
+        nib.save(nib.Nifti1Image(moved.copy(), known.affine), images / f"{name}.nii.gz")
     settings = replace(QUICK, least_dice=1e-6)
-    arguments = [phantom_store.path], [image], matcher, out, settings
+    arguments = [phantom_store.path], [images], matcher, out, settings
     outcome = propagate(*arguments, cases=[phantom_cohort.cases[0].id])
-    ((_, reason),) = outcome.images.failed
+    (_, reason), (_, other) = outcome.images.failed
     assert "it looks turned by 180 degrees about the foot-head axis against" in str(reason)
     assert "switch the check off by least_dice 0" in str(reason)
-    assert [row["status"] for row in rows(out)] == ["turned"]
+    assert "it looks mirrored along the left-right axis against" in str(other)
+    assert [row["status"] for row in rows(out)] == ["turned", "mirrored"]
     assert not list(out.glob("*.nii.gz"))
     ledger = out / "predicted.json"
     written = json.loads(ledger.read_text(encoding="utf-8"))

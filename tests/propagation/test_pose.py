@@ -40,3 +40,17 @@ def test_a_turn_that_the_network_finds_is_no_failure() -> None:
         turn[:, 0], turn[:, 2] = sign * (grid - centre)[:, 2], -sign * (grid - centre)[:, 0]
     told = [turned(image, other, turn - (grid - centre)) for turn in turns]
     assert sorted(told) == ["", "turned by 90 degrees about the back-front axis"]
+
+
+@pytest.mark.parametrize(("axis", "name"), [(2, "left-right"), (3, "back-front"), (4, "foot-head")])
+def test_a_mirror_image_is_told_by_its_axis(axis: int, name: str) -> None:
+    image, _ = anatomy()  # which is most unlike its mirror image along its first axis
+    told = turned(image.transpose(2, axis), moved(image, axis).transpose(2, axis).flip(axis))
+    assert told == f"mirrored along the {name} axis"
+
+
+def test_what_equals_its_mirror_image_is_not_told() -> None:
+    image, _ = anatomy()
+    symmetric = image + image.flip(2)
+    assert turned(symmetric, moved(symmetric, 0)) == ""
+    assert turned(symmetric, moved(symmetric, 1).flip(2)) == ""

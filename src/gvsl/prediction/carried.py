@@ -94,8 +94,8 @@ class CarriedMaps:
         self._write_row(image.id, found)
         if carried.turned:
             raise UnusableFile(
-                f"no match: it looks {carried.turned} against {carried.checked_on}; correct its orientation, or switch "
-                "the check off by least_dice 0"
+                f"no match: it looks {carried.turned} against {carried.checked_on}; correct its orientation (a part of "
+                "the other side of the body needs an atlas of that side), or switch the check off by least_dice 0"
             )
         if found.failed:
             raise UnusableFile(
@@ -119,7 +119,7 @@ class CarriedMaps:
 
     def _write_row(self, name: str, found: Attempt) -> None:
         carried = found.carried
-        status = "turned" if carried.turned else "failed" if found.failed else "carried"
+        status = carried.turned.split()[0] if carried.turned else "failed" if found.failed else "carried"
         row = {"id": name, "status": status, "checked_on": carried.checked_on}
         row["similarity"] = f"{found.similarity:.4f}"
         row["reverse_dice"] = "" if carried.reverse_dice is None else f"{carried.reverse_dice:.4f}"

@@ -20,7 +20,7 @@ class Attempt:
 
     carried: Carried
     failed: bool
-    """True if the labels, carried back, agree less than `least_dice`, or the image seems to lie turned."""
+    """True if the labels, carried back, agree less than `least_dice`, or the image seems to be turned or mirrored."""
     similarity: float
     """Mean local similarity with the warped atlases, over the structures, 0 to 1."""
     seconds: float

@@ -41,7 +41,7 @@ class Atlas:
         return replace(self, image=self.image.to(device), classes=self.classes.to(device), known=known)
 
 
-CHECK = "labels carried back by the atlases alone, and poses; features of each volume by itself"
+CHECK = "labels carried back by the atlases alone, poses, mirror images; features of each volume by itself"
 """What `Carried.matches` is decided by, for the identity of kept results: another text once that changes."""
 
 
@@ -71,7 +71,7 @@ class Carried:
     checked_on: str = ""
     """Id of that atlas."""
     turned: str = ""
-    """How the image seems to lie turned against that atlas, as of `gvsl.propagation.pose`; empty if it does not."""
+    """How the image seems to be turned or mirrored against that atlas, as of `gvsl.propagation.pose`; else empty."""
 
     @property
     def classes(self) -> Tensor:
@@ -79,7 +79,7 @@ class Carried:
         return self.votes.argmax(dim=1, keepdim=True)
 
     def matches(self, least_dice: float) -> bool:
-        """Return False if the labels, carried back, agree too little, or the image seems to lie turned."""
+        """Return False if the labels, carried back, agree too little, or the image seems to be turned or mirrored."""
         return not self.turned and (self.reverse_dice is None or self.reverse_dice >= least_dice)
 
     @property
@@ -103,7 +103,7 @@ def carry(
     Each atlas is matched with the image by the method, and refined; `gvsl.propagation.vote.fuse` combines their labels.
     Unless `least_dice` is 0, the result is carried back onto the atlas that voted most, and compared with its labels
     (reverse classification: V. V. Valindria et al. Reverse Classification Accuracy. IEEE TMI 36(8), 2017); and their
-    poses are compared (`gvsl.propagation.pose`).
+    poses are compared (`gvsl.propagation.pose`), mirror images among them.
 
     Args:
         method: with a matching head.

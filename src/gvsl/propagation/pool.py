@@ -76,7 +76,7 @@ class CarriedCase:
     fields: Fields = "matched"
     """What warped the atlas, or carried the labels."""
     turned: str = ""
-    """How the volume seems to lie turned against the atlas that it was checked on; empty if it does not."""
+    """How the volume seems to be turned or mirrored against the atlas that it was checked on; else empty."""
     displacement: float | None = None
     """Root mean square over the voxels of the field that warped the atlas, in voxels."""
 

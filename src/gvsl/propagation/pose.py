@@ -1,4 +1,4 @@
-"""Whether an image lies turned by right angles against an atlas, which a refined match may hide."""
+"""Whether an image is turned by right angles or mirrored against an atlas, which a refined match may hide."""
 
 from itertools import permutations, product
 from math import ceil
@@ -19,18 +19,20 @@ REFINEMENT = RefinementSettings(steps=8, step=0.5)
 WINDOW = 5
 """Side of the similarity's windows, in shrunk voxels."""
 MARGIN = 0.02
-"""By how much the mean local similarity of a turned start must exceed that of the others."""
+"""By how much the mean local similarity of a turned start must exceed that of those that are not."""
+MIRROR_MARGIN = 0.1
+"""The same for a mirrored start, which anatomy that is nearly symmetric lets come close."""
 AXES = ("left-right", "back-front", "foot-head")
 """The axes of prepared volumes."""
 
 
 @torch.no_grad()
 def turned(moving: Tensor, fixed: Tensor, affine: Tensor | None = None) -> str:
-    """Return how an image seems to lie turned against an atlas; empty if it does not.
+    """Return how an image seems to be turned or mirrored against an atlas; empty if it is neither.
 
-    The atlas is matched coarsely and without the network from each of the 24 poses that differ by right angles, and
-    from the network's affine part. The image counts as turned if a turned start ends clearly more similar than all
-    that are not.
+    The atlas is matched coarsely and without the network from each of the 24 poses that differ by right angles, from
+    its mirror image along each axis, and from the network's affine part. The image counts as turned or mirrored if such
+    a start ends clearly more similar than all that are neither.
 
     Args:
         moving: the atlas's image, (1, C, D, H, W).
@@ -38,12 +40,13 @@ def turned(moving: Tensor, fixed: Tensor, affine: Tensor | None = None) -> str:
         affine: (1, 3, D, H, W), on the fixed image's grid, in voxels about the centres of both.
 
     Returns:
-        Such as "turned by 90 degrees about the foot-head axis".
+        Such as "turned by 90 degrees about the foot-head axis", or "mirrored along the left-right axis".
     """
     factor = _factor(spatial_shape(fixed))
     small, target = shrink(moving.float(), factor), shrink(fixed.float(), factor)
     shape = spatial_shape(target)
-    poses = _poses().to(target)
+    rotations = _rotations()
+    poses = torch.cat([rotations, _mirrors()]).to(target)
     centre, other = (_centre(spatial_shape(each), target) for each in (target, small))
     grid = identity_grid(shape, dtype=target.dtype, device=target.device)
     starts = torch.einsum("bij,jxyz->bixyz", poses, (grid - centre)[0]) + other - grid
@@ -53,8 +56,12 @@ def turned(moving: Tensor, fixed: Tensor, affine: Tensor | None = None) -> str:
     warped = warp(small, refine(starts, small, target, REFINEMENT), padding="border")
     scores = local_similarity(target, warped, window=WINDOW).mean(dim=(1, 2, 3, 4))
     unturned = torch.cat([scores[:1], scores[len(poses) :]]).max()
-    best = int(scores[1 : len(poses)].argmax()) + 1
-    return _name(poses[best]) if scores[best] > unturned + MARGIN else ""
+    others = scores[1 : len(poses)]
+    margins = others.new_full(others.shape, MARGIN)
+    margins[len(rotations) - 1 :] = MIRROR_MARGIN
+    told = others.where(others > unturned + margins, 0)
+    best = int(told.argmax())
+    return _name(poses[1 + best]) if told[best] else ""
 
 
 def _factor(shape: tuple[int, int, int]) -> int:
@@ -65,7 +72,7 @@ def _centre(shape: tuple[int, int, int], like: Tensor) -> Tensor:
     return constants([(side - 1) / 2 for side in shape], like.dtype, like.device).view(1, 3, 1, 1, 1)
 
 
-def _poses() -> Tensor:
+def _rotations() -> Tensor:
     """Return the 24 rotations by right angles, (24, 3, 3), the identity first."""
     found = []
     for order in permutations(range(3)):
@@ -76,8 +83,15 @@ def _poses() -> Tensor:
     return torch.stack(sorted(found, key=lambda matrix: -float(matrix.trace())))
 
 
+def _mirrors() -> Tensor:
+    """Return the mirror image along each axis of a volume, (3, 3, 3)."""
+    return torch.diag_embed(1 - 2 * torch.eye(3))
+
+
 def _name(pose: Tensor) -> str:
-    """Return a rotation in words: by its axis if that is one of the volume's, else without."""
+    """Return a rotation in words, by its axis if that is one of the volume's, else without; or a mirror image."""
+    if torch.linalg.det(pose) < 0:
+        return f"mirrored along the {AXES[int(pose.diagonal().argmin())]} axis"
     kept = [name for name, value in zip(AXES, pose.diagonal().tolist(), strict=True) if value == 1]
     if not kept:
         return "turned about several axes"
