@@ -23,7 +23,7 @@ class DivergedError(UserError):
 
 
 def told_in(text: str) -> UserError | OSError | None:
-    """Return the error that a user can fix at the end of another process's traceback, as raised there; None without one.
+    """Return the error that a user can fix at the end of another process's traceback, or None if there is none.
 
     It is an error of gvsl, or of a disk or a path that the traceback ends with.
 
