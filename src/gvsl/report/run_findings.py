@@ -196,11 +196,12 @@ def _of_group(group: Group, compared: Sequence[Group]) -> Iterable[Finding]:
     if lost:
         text = f"{plural(len(lost), 'case')} left out: not scored in every run"
         yield caution(text, "cases left out: not scored in every run")
-    for method in group.methods:
-        weights = {(run.record.seed, str(run.record.config["weights"])) for run in group.arms[method]}
-        if len(weights) > len({seed for seed, _ in weights}):
-            text = f"{method}: several weights of one seed, whose mean is taken"
-            yield caution(text, "several weights of one seed, whose mean is taken")
+    for arm, runs in group.arms.items():
+        for name, things in (("weights", "weights"), ("carry_run", "networks that carried labels")):
+            used = {(run.record.seed, str(run.record.config.get(name, RANDOM))) for run in runs}
+            if len(used) > len({seed for seed, _ in used}):
+                text = f"several {things} of one seed, whose mean is taken"
+                yield caution(f"{arm}: {text}", text)
     seeds = {name: len(seeds_of(runs)) for name, runs in group.arms.items()}
     few = [name for name, count in seeds.items() if count < MIN_SEEDS]
     if few:
