@@ -247,9 +247,14 @@ def gains(rows: Sequence[dict[str, Any]]) -> str:
             ahead = sum(statistics.fmean(draw.values()) > 0 for draw in draws)
             lines.append(
                 f"| {row['name']} | {row['seed']} | {count} | {gain['gain']:+.4f} | "
-                f"{gain['gain_low']:+.4f} to {gain['gain_high']:+.4f} | {ahead} of {len(draws)} |"
+                f"{_interval(gain)} | {ahead} of {len(draws)} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _interval(gain: dict[str, float]) -> str:
+    """Return the interval of a gain; of fewer than five cases there is none."""
+    return f"{gain['gain_low']:+.4f} to {gain['gain_high']:+.4f}" if "gain_low" in gain else "too few cases"
 
 
 def _budget(row: dict[str, Any]) -> tuple[int, int]:

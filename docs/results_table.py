@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gvsl.files import write_text
 from gvsl.methods import METHODS
-from gvsl.metrics.bootstrap import mean_with_interval
+from gvsl.metrics.bootstrap import mean_with_interval, recorded_interval
 from gvsl.report.grouping import OURS, RANDOM, SCRATCH, Group, groups, pretraining_of
 from gvsl.report.runs import Run, read_runs
 from gvsl.report.scores import case_ids, of_common_seeds, scores, seeds_of
@@ -206,14 +206,23 @@ def _with_interval(table: Scores) -> str:
     """Return the mean with its 95 % interval over cases after averaging over seeds, and each seed's mean."""
     found = mean_with_interval("dice", list(table.mean(axis=0)))
     seeds = ", ".join(f"{mean:.3f}" for mean in table.mean(axis=1))
-    return f"{found['dice']:.3f} [{found['dice_low']:.3f}, {found['dice_high']:.3f}] ({seeds})"
+    ends = recorded_interval(found, "dice", table.shape[1])
+    return f"{found['dice']:.3f}{_brackets(ends)} ({seeds})"
+
+
+def _brackets(ends: Sequence[float] | None) -> str:
+    """Return the ends of an interval; empty if there is none, as of fewer than five cases."""
+    return "" if ends is None else f" [{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
 def _recorded(runs: Sequence[Run]) -> str:
     """Return the recorded test score: its mean over seeds, the mean of the seeds' intervals, and each seed's score."""
     name = "test/dice" if "test/dice" in runs[0].record.metrics else "test/auc"
-    mean, low, high = (np.mean(_metrics(runs, name + end)) for end in ("", "_low", "_high"))
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}] ({', '.join(f'{value:.3f}' for value in _metrics(runs, name))})"
+    found = [recorded_interval(run.record.metrics, name, len(run.record.cases)) for run in runs]
+    known = [ends for ends in found if ends is not None]
+    brackets = _brackets(np.mean(known, axis=0).tolist()) if len(known) == len(runs) else ""
+    values = _metrics(runs, name)
+    return f"{np.mean(values):.3f}{brackets} ({', '.join(f'{value:.3f}' for value in values)})"
 
 
 def _of_seeds(values: Sequence[float], digits: int = 3, unit: str = "") -> str:

@@ -5,8 +5,10 @@ from gvsl.metrics.bootstrap import (
     bootstrap,
     draw_counts,
     draw_indices,
+    interval_of,
     mean_with_interval,
     percentile_interval,
+    recorded_interval,
     steps_to_fraction,
     steps_to_level,
 )
@@ -21,13 +23,23 @@ def test_the_interval_of_a_mean_is_what_theory_says_of_many_cases() -> None:
     assert found["dice_high"] == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
 
 
-def test_one_case_has_an_interval_of_nothing() -> None:
-    assert mean_with_interval("x", [0.5]) == {"x": 0.5, "x_low": 0.5, "x_high": 0.5}
+@pytest.mark.parametrize("values", [[0.5], [0.1, 0.3], [0.1, 0.3, 0.8], [0.1, 0.3, 0.8, 0.8]])
+def test_fewer_than_five_cases_have_no_interval(values: list[float]) -> None:
+    assert mean_with_interval("x", values) == {"x": pytest.approx(np.mean(values))}
+    recorded = {"x": 0.5, "x_low": 0.1, "x_high": 0.8}  # by a gvsl that gave them one
+    assert recorded_interval(recorded, "x", len(values)) is None
+    assert recorded_interval(recorded, "x", 5) == (0.1, 0.8)
+    assert recorded_interval({"x": 0.5}, "x", 5) is None
+
+
+def test_a_statistic_that_no_draw_defines_has_no_interval() -> None:
+    assert interval_of(9, [np.nan, np.nan]) is None
+    assert interval_of(9, [0.25, np.nan]) == (0.25, 0.25)
 
 
 def test_runs_on_as_many_cases_share_their_draws() -> None:
-    first = mean_with_interval("x", [0.1, 0.4, 0.9])
-    second = mean_with_interval("x", [1.1, 1.4, 1.9])
+    first = mean_with_interval("x", [0.1, 0.4, 0.9, 0.2, 0.3])
+    second = mean_with_interval("x", [1.1, 1.4, 1.9, 1.2, 1.3])
     assert second["x_low"] == pytest.approx(first["x_low"] + 1)
 
 
@@ -36,6 +48,8 @@ def test_all_draws_at_once_are_those_of_one_after_the_other(count: int) -> None:
     generator = np.random.default_rng(0)
     one_by_one = [generator.integers(count, size=count) for _ in range(2000)]
     assert (draw_indices(count) == one_by_one).all()
+    if count < 5:
+        return
     values = np.random.default_rng(1).random(count)
     found = mean_with_interval("x", values.tolist())
     assert (found["x_low"], found["x_high"]) == bootstrap(count, lambda drawn: float(values[drawn].mean()))

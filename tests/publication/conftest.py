@@ -107,7 +107,7 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "test/dice/head|tail_low": 0.6,
             "test/dice/head|tail_high": 0.8,
         },
-        cases=[{"id": f"{SECRET}-{number}", "dice": 0.7 + 0.1 * number} for number in range(2)],
+        cases=[{"id": f"{SECRET}-{number}", "dice": 0.7 + 0.025 * number} for number in range(5)],
     )
     write_record(record, run)
     return run

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -86,10 +87,10 @@ def test_the_card_states_what_the_record_has(adapted: Path, pretrained: Path, tm
     card = (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
     matter = yaml.safe_load(card.split("---")[1])
     assert (matter["license"], matter["pipeline_tag"]) == ("cc-by-4.0", "image-segmentation")
-    assert "| DSC | 0.750 | 0.700 to 0.800 | 2 |" in card
-    assert r"| DSC of head\|tail | 0.700 | 0.600 to 0.800 | 2 |" in card
+    assert "| DSC | 0.750 | 0.700 to 0.800 | 5 |" in card
+    assert r"| DSC of head\|tail | 0.700 | 0.600 to 0.800 | 5 |" in card
     assert r"CT \<b\>of\</b\> hearts \# fake heading" in card
-    assert "2 labelled cases to train on, 4 to validate on, 2 to test on" in card
+    assert "2 labelled cases to train on, 4 to validate on, 5 to test on" in card
     assert "values of -100 to 400 are mapped" in card and "--spacing 1.5" in card
     assert "not known that no test image was trained on" in card
     assert 'backbone = gvsl.load_backbone("someone/heart")' in card
@@ -102,6 +103,20 @@ def test_the_card_states_what_the_record_has(adapted: Path, pretrained: Path, tm
     low, high = map(float, row[2].split(" to "))
     assert float(row[1]) == pytest.approx(np.mean(values), abs=5e-4) and min(values) <= low < np.mean(values) < high
     assert "it matches" in card
+
+
+def test_the_card_of_a_run_without_held_out_volumes_says_so(pretrained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(pretrained, run)
+    record = read_record(run)
+    record.metrics = {f"pretrain/{name.removeprefix('val/')}": value for name, value in record.metrics.items()}
+    write_record(record, run)
+    push(run, "--out", tmp_path / "folder")
+    card = (tmp_path / "folder" / "README.md").read_text(encoding="utf-8")
+    assert "On pairs or volumes that it was trained on, since nothing held out was measured: means" in card
+    assert "Not checked on any held-out case: the figures are of pairs or volumes that it was trained on" in card
+    assert "gvsl found: nothing held out was measured" in card
+    assert "Checked on held-out" not in card and "On held-out" not in card
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -45,6 +45,18 @@ def test_methods_are_compared_with_random_features_of_their_protocol() -> None:
     )
 
 
+def test_few_cases_give_no_interval() -> None:
+    runs = [run("gvsl", GOOD), run("scratch", [0.9, 0.1, 0.2, 0.8, 0, 0, 0, 0])]
+    for each in runs:
+        del each.record.cases[4:]
+        each.record.metrics.update({"test/auc": 0.75, "test/auc_low": 0.5, "test/auc_high": 1.0})
+    (shown,) = ReportData(runs).aucs
+    assert shown.outcome == "pre-training is ahead, in 4 cases, too few for an interval"
+    assert "[" not in shown.verdict
+    told = [finding.text for finding in findings(runs, [])]
+    assert len(told) == 2 and all("not known if the AUC is above chance (0.750 over 4 cases)" in text for text in told)
+
+
 def test_random_features_alone_are_not_compared() -> None:
     (alone,) = ReportData([run("scratch", MIXED)]).aucs
     assert alone.arm == RANDOM

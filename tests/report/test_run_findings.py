@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gvsl.report import write_report
 from gvsl.report.data import ReportData
 from gvsl.report.finding import Finding
 from gvsl.report.matching import verdict_lines
 from gvsl.report.runs import read_runs
+from gvsl.report.summary import summary_lines
 
 Maker = Callable[..., Path]
 GOOD = {"val/ncc": 0.3, "val/ncc_affine": 0.4, "val/ncc_identity": 0.5, "val/folded": 0.001}
@@ -76,6 +78,23 @@ def test_the_affine_part_is_told_by_its_values(
     values = "1.250 voxels of translation, 0.050 of scaling beside 1, 0.020 of shear"
     assert new.endswith(f"mean absolute values: 3.000 degrees of rotation, {values}")
     assert old.endswith(f"mean absolute values: {values}")
+
+
+def test_training_volumes_are_never_called_held_out(
+    tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]]
+) -> None:
+    """A plain folder of scans has no volume in val, so that a pre-training is measured on what it was trained on."""
+    metrics = {f"pretrain/{name}": pair_rows[0][name] for name in ("ncc", "ncc_identity", "dice_after")}
+    pretrain_folder(tmp_path, cases=pair_rows, metrics=metrics | {"pretrain/folded": 0.02})
+    texts = [finding.text for finding in of(tmp_path)]
+    assert "nothing held out was measured: all its numbers are of training" in texts
+    assert any("2.00 % of voxels folded on training pairs" in text for text in texts)
+    data = ReportData(read_runs([tmp_path]))
+    assert data.headline.startswith("On training pairs, matching beats")
+    page = write_report([tmp_path], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"{len(pair_rows)} training pairs" in page
+    said = page.replace("nothing held out was measured", "") + " ".join(summary_lines([tmp_path]))
+    assert "held-out pair" not in said and "held-out volume" not in said
 
 
 def test_few_pairs_give_no_verdict(tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]]) -> None:

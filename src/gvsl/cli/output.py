@@ -53,12 +53,14 @@ def print_record(folder: Path, record: RunRecord) -> None:
 
     Metrics of single structures are left to the record.
     """
+    from gvsl.metrics.bootstrap import recorded_interval
+
     metrics = record.metrics
     for name, value in metrics.items():
         if name.startswith("train/") or name.count("/") > 1 or name.endswith(("_low", "_high")):
             continue
-        ends = [metrics.get(f"{name}_{end}") for end in ("low", "high")]
-        interval = f" (95 % CI {ends[0]:.4g} to {ends[1]:.4g})" if None not in ends else ""
+        ends = recorded_interval(metrics, name, len(record.cases))
+        interval = "" if ends is None else f" (95 % CI {ends[0]:.4g} to {ends[1]:.4g})"
         print(f"{name:<20} {value:.4g}{interval}")
     print(f"{folder}: {record.status} in {record.seconds:.0f} s")
 

@@ -16,7 +16,7 @@ from gvsl.methods import Method
 from gvsl.report.finding import Problem
 from gvsl.report.numbers import plural
 from gvsl.report.pretext_findings import COLLAPSED_RANK, PRECISION, RATE, STEPS, untrained_part
-from gvsl.report.run_metrics import held_out
+from gvsl.report.run_metrics import measured
 from gvsl.report.runs import Run
 from gvsl.text import few
 from gvsl.training import PretrainSettings
@@ -129,7 +129,7 @@ def at_limits(run: Run) -> Iterator[Problem]:
         return
     limits = {"rotation": ROTATION_LIMIT * 180 / torch.pi, "scale": SCALE_LIMIT, "shear": SHEAR_LIMIT}
     for name, limit in limits.items():
-        value = held_out(run, f"affine_{name}")
+        value = measured(run, f"affine_{name}")
         if value is not None and value >= AT_LIMIT * limit:
             fix = f"{LESS_RATE}, or --pretext.affine-head keypoints, which has no limits"
             text = f"saturated: the affine head's {name} is at its limit"

@@ -12,14 +12,17 @@ from gvsl.backbones.compatibility import prepare_options
 from gvsl.backbones.provenance import labels_seen
 from gvsl.data import DataSettings
 from gvsl.methods import METHODS
+from gvsl.metrics.bootstrap import MIN_CASES
 from gvsl.preprocessing import Preprocessing, parse_preprocessing
 from gvsl.preprocessing.spec import format_spacing
 from gvsl.publication.figures import Figure, figures
 from gvsl.publication.statement import Statement
+from gvsl.records import RunRecord
 from gvsl.records.comparability import labels_of
 from gvsl.report.matching import matching_verdict
 from gvsl.report.numbers import number, plural
 from gvsl.report.run_findings import run_findings
+from gvsl.report.run_metrics import evaluated_split, is_held_out
 from gvsl.report.runs import Run
 from gvsl.settings.transfer import TransferSettings
 from gvsl.text import one_line
@@ -204,15 +207,26 @@ def _data(run: Run, config: Mapping[str, Any], images: int | None, statement: St
     return [*lines, *([f"Hash of the prepared store: `{mark[:HASH_DIGITS]}`."] if mark else [])]
 
 
+def _measured_on(record: RunRecord) -> str:
+    """Name what the figures are of."""
+    if record.kind == "transfer":
+        return "test cases"
+    if is_held_out(record):
+        return "held-out pairs or volumes"
+    if evaluated_split(record) is None:
+        return "pairs or volumes of which it is not recorded if they were held out"
+    return "pairs or volumes that it was trained on, since nothing held out was measured"
+
+
 def _figures(run: Run, found: Sequence[Figure]) -> list[str]:
     if not found:
         return ["Nothing held out was measured."]
-    whose = "test cases" if run.record.kind == "transfer" else "held-out pairs or volumes"
-    lines = [f"On {whose}: means with 95 % bootstrap intervals over cases, of one seed."]
+    lines = [f"On {_measured_on(run.record)}: means with 95 % bootstrap intervals over cases, of one seed."]
     lines += ["", "| | mean | 95 % interval | cases |", "|---|---|---|---|"]
     for title, value, interval, cases in found:
         digits = DIGITS if abs(value) >= SMALL else SMALL_DIGITS
-        ends = "not recorded" if interval is None else " to ".join(number(end, digits) for end in interval)
+        missing = "not recorded" if cases is None or cases >= MIN_CASES else "too few cases"
+        ends = missing if interval is None else " to ".join(number(end, digits) for end in interval)
         lines.append(
             f"| {escaped(title)} | {number(value, digits)} | {ends} | {'not recorded' if cases is None else cases} |"
         )
@@ -226,11 +240,13 @@ def _figures(run: Run, found: Sequence[Figure]) -> list[str]:
 
 
 def _limits(run: Run, head: Mapping[str, Any], measured: bool) -> Iterator[str]:
-    if measured:
+    if measured and (run.record.kind == "transfer" or is_held_out(run.record)):
         yield "Checked on held-out cases of one store, and on no other scanner, site, protocol or population."
-        yield "One run with one seed: the intervals do not include the spread over seeds."
     else:
-        yield "Not checked on any held-out case."
+        whose = f": the figures are of {_measured_on(run.record)}" if measured else ""
+        yield f"Not checked on any held-out case{whose}."
+    if measured:
+        yield "One run with one seed: the intervals do not include the spread over seeds."
     yield "Modality, region and age are those of the data above; what they lack, such as lesions, was not checked."
     if not head:
         yield "What its features are worth for a task is not measured: compare them with random weights on yours."

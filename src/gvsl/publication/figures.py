@@ -1,11 +1,11 @@
-"""The figures of a model card: a run's scores on cases that it was not trained on, with intervals."""
+"""The figures of a model card: scores on test cases, or on what a pre-training was evaluated on, with intervals."""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-from gvsl.metrics.bootstrap import Floats, draw_counts, percentile_interval
+from gvsl.metrics.bootstrap import Floats, Interval, draw_counts, interval_of, recorded_interval
 from gvsl.records.matching import MATCHING_METRICS
 from gvsl.report.run_metrics import pretext_metrics, title_of
 from gvsl.report.runs import Run
@@ -20,14 +20,14 @@ class Figure(NamedTuple):
 
     title: str
     value: float
-    interval: tuple[float, float] | None
-    """Ends of the 95 % interval over cases; None if the record doesn't have what it takes."""
+    interval: Interval | None
+    """The 95 % interval over cases; None of fewer than 5, or if the record doesn't have what it takes."""
     cases: int | None
     """The number of cases, None if unknown."""
 
 
 def figures(run: Run) -> list[Figure]:
-    """Return the figures of a run; none if nothing held out was measured."""
+    """Return the figures of a run; none if nothing was measured."""
     found = _of_pairs(run) + _of_pretext(run) if run.record.kind == "pretrain" else _of_transfer(run)
     return [figure for figure in found if math.isfinite(figure.value)]
 
@@ -40,9 +40,7 @@ def _of_transfer(run: Run) -> list[Figure]:
             continue
         score, _, structure = name.removeprefix("test/").partition("/")
         title = SCORES.get(score, score) + (f" of {structure}" if structure else "")
-        low, high = metrics.get(f"{name}_low", math.nan), metrics.get(f"{name}_high", math.nan)
-        known = math.isfinite(low) and math.isfinite(high)
-        found.append(Figure(title, value, (low, high) if known else None, count))
+        found.append(Figure(title, value, recorded_interval(metrics, name, count), count))
     return found
 
 
@@ -55,7 +53,7 @@ def _of_pairs(run: Run) -> list[Figure]:
         if count:
             if count not in draws:
                 draws[count] = draw_counts(count)
-            ends = percentile_interval(draws[count] @ values / count) if count > 1 else None
+            ends = interval_of(count, draws[count] @ values / count)
             found.append(Figure(metric.title, float(values.mean()), ends, count))
     return found
 

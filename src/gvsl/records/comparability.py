@@ -72,6 +72,8 @@ CARRY, NOT_CARRIED = "carry", "none"
 """In a record's config: the method that carried labels to train on, or that none did."""
 NO_CARRY: Mapping[str, Any] = {CARRY: NOT_CARRIED}
 """What a run without carried labels records."""
+CARRY_LABELS = "carry_labels"
+"""In a record's config: the cases whose labels the network that carried has seen; none if the record lacks it."""
 CARRYING = "carrying."
 """The group of settings that decide where labels are carried."""
 TEACHER = "carrying.teacher"
@@ -92,7 +94,7 @@ MATCHING = "pretext.matching"
 """A setting that all records of gvsl and its ablations have; the pretext settings of `ADDED_LATER` are theirs."""
 NOT_SETTINGS = (
     # of the arm that carries labels
-    *("carry_run", "carry_leakage", "carry_labels", "carried", "carry_failed", "carry_templates"),
+    *("carry_run", "carry_leakage", "carried", "carry_failed", "carry_templates"),
     *("method", "weights", "weights_keys"),  # the arm of a comparison
     *("task", "train_cases", "val_cases", "test_cases", "leakage"),  # follow from the store, the labels and the weights
     *("reason", "traceback"),  # of a run that failed
@@ -150,10 +152,29 @@ def deciding(record: RunRecord) -> dict[str, str]:
     count = labels_of(record)
     if settings.get(TEACHER) is not None:
         settings[TEACHER] = "a run of the same labels"  # each draw has its own
+    if settings.get(CARRY, NOT_CARRIED) != NOT_CARRIED:
+        settings[CARRY_LABELS] = describe_seen(record, settings.get(CARRY_LABELS))
     found = {name: _text(value) for name, value in settings.items()}
     if count is not None or LABELS in record.config:
         found[LABELS] = "all" if count is None else str(count)
     return found
+
+
+def describe_seen(record: RunRecord, seen: Any) -> str:
+    """Describe the labels that a network saw before a transfer, so that draws of other labelled cases agree.
+
+    Args:
+        record: of the transfer.
+        seen: ids of cases, or a text if they are not known; none where a record has nothing.
+    """
+    if not seen:
+        return "none"
+    if not isinstance(seen, list | tuple):
+        return str(seen)
+    ids, own = {str(case) for case in seen}, record.config.get("train_cases")
+    if isinstance(own, list) and ids <= {str(case) for case in own}:
+        return f"{len(ids)} of its own labelled cases"
+    return ", ".join(sorted(ids))
 
 
 def _before_they_existed(kind: str, recorded: Mapping[str, Any]) -> dict[str, Any]:

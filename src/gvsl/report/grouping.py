@@ -1,7 +1,8 @@
 """Groups of comparable runs and the arms in them, of which Table 1, the summary and the charts are views.
 
-Runs share a group if they agree in every setting that decides a result (`gvsl.records.comparability`). An arm of a
-group is a method; if runs of one method were pre-trained differently, each pre-training has an arm of its own.
+Runs share a group if they agree in every setting that decides a result (`gvsl.records.comparability`), and, if they
+trained on carried labels, in the pre-training of the network that carried. An arm of a group is a method; if runs of
+one method were pre-trained differently, each pre-training has an arm of its own.
 """
 
 from collections import Counter, defaultdict
@@ -9,13 +10,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from gvsl.records.comparability import CARRY, LABELS, NOT_CARRIED, NOT_RECORDED, deciding, labels_of
+from gvsl.records.comparability import (
+    CARRY,
+    LABELS,
+    NOT_CARRIED,
+    NOT_RECORDED,
+    PRETEXT_LABELS,
+    deciding,
+    describe_seen,
+    labels_of,
+)
 from gvsl.report.numbers import plural
 from gvsl.report.run_metrics import mean_of_cases
 from gvsl.report.runs import Run
 from gvsl.report.scores import Spread, case_ids, difference, of_common_seeds, scores, spread
+from gvsl.settings import flatten
 
 RANDOM = "random"
 """The arm of features that were never trained."""
@@ -41,6 +52,8 @@ CLASSIFICATIONS = ("classification", "ccc")
 WEIGHTS_FILES = ("weights", "model.safetensors")
 """The possible ends of a path to weights, after the folder of the run that made them."""
 STEPS, STORE = "trainer.max_steps", "store"
+LABELS_SEEN = "labels seen"
+"""In the settings of a pre-training: those that it or what it began from saw, which another draw has others of."""
 HASH_LENGTH = 6
 
 Settings = dict[str, str]
@@ -51,6 +64,8 @@ class Member(NamedTuple):
 
     run: Run
     arm: str
+    carrier: str = ""
+    """What differs in the pre-training of the network that carried its labels; empty for the usual one."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +174,7 @@ def groups(runs: Sequence[Run]) -> list[Group]:
                     arms=_arms(finished, (RANDOM,)),
                     labels=counts[0] if counts else None,
                     labels_vary=LABELS in settings,
-                    failed=dict(Counter(arm for run, arm in part if run.record.status == "failed")),
+                    failed=dict(Counter(member.arm for member in part if member.run.record.status == "failed")),
                 )
             )
     return sorted(
@@ -187,22 +202,23 @@ def chart_groups(
         The groups, and the runs that are in none for lack of others to compare with.
     """
     found, alone = [], []
-    usable = [Member(run, SCRATCH if arm == RANDOM else arm) for run, arm in members(list(runs)) if shown(run)]
+    known = [member for member in members(list(runs)) if shown(member.run)]
+    usable = [member._replace(arm=SCRATCH) if member.arm == RANDOM else member for member in known]
     for kind, alike in sorted(_by_kind(usable).items()):
         parts = partition(alike, vary)
-        whole = [part for part in parts if len({arm for _, arm in part[1]}) >= min_arms]
+        whole = [part for part in parts if len({member.arm for member in part[1]}) >= min_arms]
         varying = _varying([settings for settings, _ in whole])
         for settings, part in whole:
             text = ", ".join(f"{name} {settings[name]}" for name in varying)
             found.append(Group(*kind, text, _arms(part, (SCRATCH, OURS))))
         left = [part for part in parts if part not in whole]
         rest = [member for _, part in left for member in part]
-        if len({arm for _, arm in rest}) >= min_arms:
+        if len({member.arm for member in rest}) >= min_arms:
             note = f"These runs differ in more than their weights: {', '.join(_varying([one for one, _ in left]))}."
             text = "other settings" if whole else ""
             found.append(Group(*kind, text, _arms(rest, (SCRATCH, OURS)), note=note))
         else:
-            alone += [run for run, _ in rest]
+            alone += [member.run for member in rest]
     return found, alone
 
 
@@ -214,7 +230,7 @@ def partition(alike: Sequence[Member], vary: Sequence[str] = ()) -> list[tuple[S
     Returns:
         Each part with the settings that separate it from the others.
     """
-    known = [{name: value for name, value in deciding(run.record).items() if name not in vary} for run, _ in alike]
+    known = [{name: value for name, value in _settings_of(each).items() if name not in vary} for each in alike]
     parts: dict[tuple[tuple[str, str], ...], list[Member]] = {}
     incomplete = []
     for member, settings in zip(alike, separating(known), strict=True):
@@ -226,6 +242,12 @@ def partition(alike: Sequence[Member], vary: Sequence[str] = ()) -> list[tuple[S
         fitting = (key for key in sorted(parts) if all(settings[name] in (value, NOT_RECORDED) for name, value in key))
         parts.setdefault(next(fitting, tuple(settings.items())), []).append(member)
     return [(dict(key), part) for key, part in parts.items()]
+
+
+def _settings_of(member: Member) -> Settings:
+    """Return the deciding settings of a run, with what differs in the pre-training that carried its labels."""
+    found = deciding(member.run.record)
+    return found | {CARRY: f"{found.get(CARRY, NOT_RECORDED)} ({member.carrier})"} if member.carrier else found
 
 
 def separating(settings: Sequence[Mapping[str, str]]) -> list[Settings]:
@@ -240,21 +262,29 @@ def separating(settings: Sequence[Mapping[str, str]]) -> list[Settings]:
 def members(runs: Sequence[Run]) -> list[Member]:
     """Return every run with its arm: `random`, or its method and what differs in its pre-training.
 
-    Transfer runs on one store of one method are separate arms if their pre-training differed in a deciding setting or
-    in its store: `gvsl`, `gvsl (2400 steps)`. What most of them have goes unmentioned.
+    Transfer runs on one store of one method are separate arms if their pre-training differed in a deciding setting, in
+    its store or in the labels that it saw: `gvsl`, `gvsl (2400 steps)`. What most of them have goes unmentioned. What
+    differs in the pre-trainings that carried labels is told in the same way.
     """
     pretrained = [run for run in runs if run.record.kind == "pretrain"]
     stores = {run.record.store.get("hash", ""): run.store for run in runs}
-    arms = [arm_of(run) for run in runs]
+    arms, carriers = [arm_of(run) for run in runs], [""] * len(runs)
     alike: dict[tuple[str, str], list[int]] = defaultdict(list)
+    carried: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, (run, arm) in enumerate(zip(runs, arms, strict=True)):
         if run.record.kind == "transfer" and arm != RANDOM:
             alike[run.store, arm].append(index)
+        if protocol_of(run) in (STUDENT, TRANSDUCTIVE):
+            carried[run.store, str(run.record.config[CARRY])].append(index)
     for indices in alike.values():
         variants = _variants([_pretraining(runs[index], pretrained, stores) for index in indices])
         for index, variant in zip(indices, variants, strict=True):
             arms[index] += f" ({variant})" if variant else ""
-    return [Member(run, arm) for run, arm in zip(runs, arms, strict=True)]
+    for indices in carried.values():
+        variants = _variants([_carrier(runs[index], pretrained) for index in indices])
+        for index, variant in zip(indices, variants, strict=True):
+            carriers[index] = variant
+    return [Member(*each) for each in zip(runs, arms, carriers, strict=True)]
 
 
 def repeats_note(arms: Mapping[str, Sequence[Run]]) -> str:
@@ -293,14 +323,18 @@ def metric_of(run: Run) -> str:
 
 
 def pretraining_of(run: Run, pretrained: Iterable[Run]) -> Run | None:
-    """Return the run that made a transfer run's weights, or None if it is not among those given.
+    """Return the run that made a transfer run's weights, or None if it is not among those given."""
+    return _made_by(str(run.record.config["weights"]), run.record.config["method"], pretrained)
 
-    It is recognised by its method and by its folder: the one that shares the longest end with the weights' path.
+
+def _made_by(path: str, method: Any, pretrained: Iterable[Run]) -> Run | None:
+    """Return the pre-training that a path to weights or a run means, or None.
+
+    It is recognised by its method and by its folder: the one that shares the longest end with the path.
     """
-    wanted = Path(str(run.record.config["weights"])).parts
+    wanted = Path(path).parts
     while wanted and wanted[-1] in WEIGHTS_FILES:
         wanted = wanted[:-1]
-    method = run.record.config["method"]
     by_length: dict[int, list[Run]] = defaultdict(list)
     for other in pretrained:
         if other.record.config.get("method", method) == method:
@@ -315,14 +349,33 @@ def _pretraining(run: Run, pretrained: Iterable[Run], stores: Mapping[str, str])
 
     They come from the pre-training's own record, or from the transfer's if the former is not among the runs.
     """
-    found = pretraining_of(run, pretrained)
+    found, facts = pretraining_of(run, pretrained), run.record.pretraining
     if found is not None:
-        return str(found.folder), deciding(found.record) | {STORE: found.store}
-    facts = run.record.pretraining
+        seen = facts.get("labels") or flatten(found.record.config).get(PRETEXT_LABELS)
+        return str(found.folder), _settings_but_labels(found) | {LABELS_SEEN: describe_seen(run.record, seen)}
     known = {STEPS: str(facts["steps"])} if "steps" in facts else {}
     mark = str(facts.get("store", ""))
     known |= {STORE: stores.get(mark, mark[:HASH_LENGTH])} if mark else {}
+    known |= {LABELS_SEEN: describe_seen(run.record, facts.get("labels"))} if facts else {}
     return str(run.record.config["weights"]), known
+
+
+def _carrier(run: Run, pretrained: Iterable[Run]) -> tuple[str, Settings]:
+    """Return an identity and the known settings of the pre-training that carried a run's labels.
+
+    Its method, steps and the labels that it saw are among the run's own settings. The others are in its record.
+    """
+    path = str(run.record.config.get("carry_run", ""))
+    found = _made_by(path, run.record.config[CARRY], pretrained)
+    if found is None:
+        return path, {}
+    return str(found.folder), {name: value for name, value in _settings_but_labels(found).items() if name != STEPS}
+
+
+def _settings_but_labels(pretrained: Run) -> Settings:
+    """Return the deciding settings of a pre-training and its store, without the labels that it saw."""
+    settings = deciding(pretrained.record) | {STORE: pretrained.store}
+    return {name: value for name, value in settings.items() if name != PRETEXT_LABELS}
 
 
 def _variants(pretrainings: Sequence[tuple[str, Settings]]) -> list[str]:
@@ -380,7 +433,7 @@ def _by_kind(usable: Iterable[Member]) -> dict[tuple[str, str, str], list[Member
 def _arms(part: Iterable[Member], first: Sequence[str]) -> dict[str, list[Run]]:
     """Return the runs of each arm by seed, the arms named first before the others."""
     found: dict[str, list[Run]] = defaultdict(list)
-    for run, arm in sorted(part, key=lambda member: member.run.record.seed):
-        found[arm].append(run)
+    for member in sorted(part, key=lambda member: member.run.record.seed):
+        found[member.arm].append(member.run)
     names = [*(name for name in first if name in found), *sorted(found.keys() - set(first))]
     return {name: found[name] for name in names}

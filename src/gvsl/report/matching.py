@@ -1,16 +1,16 @@
-"""Whether a run's fields match its held-out pairs: its own field against the controls, with intervals over pairs."""
+"""Whether a run's fields match the evaluated pairs: its own field against the controls, with intervals over pairs."""
 
 import shlex
 from dataclasses import dataclass
 
-from gvsl.metrics.bootstrap import mean_with_interval
+from gvsl.metrics.bootstrap import MIN_CASES, Interval, mean_with_interval, recorded_interval
 from gvsl.records.matching import has_controls
 from gvsl.report.numbers import number, plural
-from gvsl.report.run_metrics import held_out
+from gvsl.report.run_metrics import measured
 from gvsl.report.runs import Run
 
-MIN_PAIRS = 5
-"""With fewer pairs, all of them gain by chance in more than one of 32 runs, and an interval means nothing."""
+MIN_PAIRS = MIN_CASES
+"""The number of pairs that a verdict needs."""
 MIN_GAIN = 1e-3
 """Mean gain in the NCC loss, from 0 to 1, below which two fields count as one. Maps that differ by a thousandth of a
 voxel may differ in the same direction for every pair."""
@@ -30,26 +30,25 @@ class Gain:
 
     control: str
     mean: float
-    low: float
-    high: float
-    """The ends of the 95 % bootstrap interval over pairs."""
+    ends: Interval | None
+    """The 95 % bootstrap interval over pairs; None if there are too few."""
     pairs: int
 
     @property
     def known(self) -> bool:
         """True if there are enough pairs for an interval."""
-        return self.pairs >= MIN_PAIRS
+        return self.ends is not None
 
     @property
     def shown(self) -> bool:
         """True if the pair's own field is better than the control."""
-        return self.known and self.low > 0 and self.mean >= MIN_GAIN
+        return self.ends is not None and self.ends[0] > 0 and self.mean >= MIN_GAIN
 
     @property
     def interval(self) -> str:
         """The gain, with its interval if there are enough pairs."""
-        mean, low, high = (number(value, 4, signed=True) for value in (self.mean, self.low, self.high))
-        return f"{mean} [{low}, {high}]" if self.known else mean
+        mean, *ends = (number(value, 4, signed=True) for value in (self.mean, *(self.ends or ())))
+        return f"{mean} [{', '.join(ends)}]" if ends else mean
 
     @property
     def limit(self) -> str:
@@ -116,7 +115,7 @@ def matching_verdict(run: Run) -> MatchingVerdict | None:
 
 
 def matches_pairs(run: Run) -> bool:
-    """Return True if the run's record has held-out pairs."""
+    """Return True if the run's record has evaluated pairs."""
     return run.record.kind == "pretrain" and any("ncc" in row for row in run.record.cases)
 
 
@@ -134,11 +133,11 @@ def unmeasured(run: Run) -> str:
 
 
 def _affine_line(run: Run) -> list[str]:
-    moved, differ = held_out(run, "affine_displacement"), held_out(run, "affine_difference")
+    moved, differ = measured(run, "affine_displacement"), measured(run, "affine_difference")
     if moved is None or differ is None:
         return []
     line = f"its affine parts move voxels by {number(moved)} and differ between pairs by {number(differ)} voxels"
-    parts = [(unit, held_out(run, f"affine_{name}")) for name, unit in AFFINE_PARTS.items()]
+    parts = [(unit, measured(run, f"affine_{name}")) for name, unit in AFFINE_PARTS.items()]
     known = [f"{number(value)} {unit}" for unit, value in parts if value is not None]  # earlier records lack them
     return [f"{line}; mean absolute values: {', '.join(known)}" if known else line]
 
@@ -158,5 +157,5 @@ def _gains(run: Run, part: str, own: str) -> Gains:
 
 def _gain(run: Run, control: str, theirs: str, own: str) -> Gain:
     values = [float(row[theirs]) - float(row[own]) for row in run.record.cases if "ncc" in row]
-    interval = mean_with_interval("mean", values)
-    return Gain(control, interval["mean"], interval["mean_low"], interval["mean_high"], len(values))
+    found = mean_with_interval("mean", values)
+    return Gain(control, found["mean"], recorded_interval(found, "mean", len(values)), len(values))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from gvsl.metrics.bootstrap import MIN_CASES, recorded_interval
 from gvsl.records.comparability import differences
 from gvsl.report.convergence import score_name, validation
 from gvsl.report.finding import SEVERITY, Finding, Level, Problem
@@ -11,7 +12,7 @@ from gvsl.report.grouping import RANDOM, Group
 from gvsl.report.matching import MIN_PAIRS, Gains, matches_pairs, matching_verdict, unmeasured
 from gvsl.report.numbers import number, percent, plural
 from gvsl.report.pretext_findings import PRECISION, PRETEXT_METRICS, RATE, STEPS, pretext_problems, untrained_part
-from gvsl.report.run_metrics import curve_end, held_out, mean_of_cases
+from gvsl.report.run_metrics import curve_end, evaluated, evaluated_split, is_held_out, mean_of_cases, measured
 from gvsl.report.runs import Run
 from gvsl.report.scores import seeds_of
 
@@ -68,20 +69,23 @@ def _curve_problems(run: Run) -> Iterator[Problem]:
 
 def _pretraining_problems(run: Run) -> Iterator[Problem]:
     yield from _matching_problems(run)
-    ends = _training_ends(run)
-    held = {name: held_out(run, name) for name in ("folded", *PRETEXT_METRICS)}
-    for where, folded in (("on held-out pairs", held["folded"]), ("at the end of training", ends.get("folded"))):
+    ends, pairs = _training_ends(run), evaluated([run], "pairs")
+    known = {name: measured(run, name) for name in ("folded", *PRETEXT_METRICS)}
+    for where, folded in (
+        (f"on {pairs}", known["folded"]),
+        ("at the end of training", ends.get("folded")),
+    ):
         if folded is not None and folded > MAX_FOLDED:
             limit, fix = percent(MAX_FOLDED, 0), "raise --pretext.smoothness-weight"
             text = f"{percent(folded)} of voxels folded {where}, above {limit}: {fix}"
             yield "caution", text, f"more than {limit} of voxels folded {where}: {fix}"
-    measured = run.record.cases or any(name.startswith("val/") for name in run.record.metrics)
-    if run.record.status == "finished" and not measured:
+    unknown = run.record.cases and evaluated_split(run.record) is None
+    if run.record.status == "finished" and not is_held_out(run.record) and not unknown:
         text = "nothing held out was measured: all {}numbers are of training"
         yield "caution", text.format("its "), text.format("")
-    for where, values in (("at the end of training", ends), ("on held-out volumes", held)):
-        known = {name: value for name, value in values.items() if value is not None}
-        yield from pretext_problems(where, known, run.record.config)
+    for where, values in (("at the end of training", ends), (f"on {evaluated([run], 'volumes')}", known)):
+        found = {name: value for name, value in values.items() if value is not None}
+        yield from pretext_problems(where, found, run.record.config)
 
 
 def _training_ends(run: Run) -> dict[str, float]:
@@ -101,13 +105,13 @@ def _matching_problems(run: Run) -> Iterator[Problem]:
         yield "caution", f"matching {unmeasured(run)}", kind
     elif not verdict.known:
         fix = f"too few for an interval: prepare a store with {MIN_PAIRS} or more volumes in val"
-        pairs = plural(verdict.field.over_swapped.pairs, "held-out pair")
+        pairs = plural(verdict.field.over_swapped.pairs, evaluated([run], "pair"))
         yield "caution", f"matching was checked on {pairs}, {fix}", f"matching was checked on few pairs, {fix}"
     else:
         yield from _failed_gains(verdict.field, "it does not match: its own field", "broken")
         if verdict.affine is not None:
             yield from _failed_gains(verdict.affine, "its affine part does not align the pair: it", "caution")
-    before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
+    before, after = measured(run, "dice_before"), measured(run, "dice_after")
     if before is not None and after is not None and after <= before:
         text, fix = "labels overlap no better after matching", "more --max-steps"
         values = f"({number(after, 4)}) than before ({number(before, 4)})"
@@ -138,10 +142,14 @@ def _transfer_problems(run: Run) -> Iterator[Problem]:
 def _no_better_than_chance(run: Run) -> Iterator[Problem]:
     """Check that the interval of the AUC is above chance, and that each structure was found in some test case."""
     metrics, fix = run.record.metrics, f"more {STEPS}, another {RATE}, or more --labels"
-    auc, low, high = (metrics.get(f"test/auc{end}") for end in ("", "_low", "_high"))
-    if auc is not None and low is not None and high is not None and low <= CHANCE_AUC:
+    auc, cases = metrics.get("test/auc"), len(run.record.cases)
+    ends = recorded_interval(metrics, "test/auc", cases)
+    if auc is not None and 0 < cases < MIN_CASES:
+        text = f"fewer than {MIN_CASES} test cases, too few for an interval: not known if the AUC is above chance"
+        yield "caution", f"{text} ({number(auc)} over {plural(cases, 'case')})", text
+    elif auc is not None and ends is not None and ends[0] <= CHANCE_AUC:
         text = f"at chance: the interval of the test AUC holds {CHANCE_AUC}"
-        values = f"{number(auc)} [{number(low)}, {number(high)}]"
+        values = f"{number(auc)} [{', '.join(map(number, ends))}]"
         yield "caution", f"{text} ({values}): {fix}", f"{text}: {fix}"
     prefix = "test/dice/"
     structures = [name for name in metrics if name.startswith(prefix) and not name.endswith(("_low", "_high"))]
@@ -188,11 +196,12 @@ def _of_group(group: Group, compared: Sequence[Group]) -> Iterable[Finding]:
     if lost:
         text = f"{plural(len(lost), 'case')} left out: not scored in every run"
         yield caution(text, "cases left out: not scored in every run")
-    for method in group.methods:
-        weights = {(run.record.seed, str(run.record.config["weights"])) for run in group.arms[method]}
-        if len(weights) > len({seed for seed, _ in weights}):
-            text = f"{method}: several weights of one seed, whose mean is taken"
-            yield caution(text, "several weights of one seed, whose mean is taken")
+    for arm, runs in group.arms.items():
+        for name, things in (("weights", "weights"), ("carry_run", "networks that carried labels")):
+            used = {(run.record.seed, str(run.record.config.get(name, RANDOM))) for run in runs}
+            if len(used) > len({seed for seed, _ in used}):
+                text = f"several {things} of one seed, whose mean is taken"
+                yield caution(f"{arm}: {text}", text)
     seeds = {name: len(seeds_of(runs)) for name, runs in group.arms.items()}
     few = [name for name, count in seeds.items() if count < MIN_SEEDS]
     if few:

@@ -1,8 +1,10 @@
-"""Metrics of single runs: recorded means, means over cases, ends of curves, and their names."""
+"""Metrics of single runs: on which volumes they were measured, means over cases, ends of curves, and their names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from gvsl.cases import HELD_OUT, SPLITS
+from gvsl.records import RunRecord
 from gvsl.records.matching import MATCHING_METRICS
 from gvsl.report.runs import Curve, Run
 
@@ -28,6 +30,36 @@ EARLIER_TITLES: Mapping[str, tuple[str, str | None]] = {
     "nmi": ("NMI with the previous assignment", None),
 }
 """Title and better direction of the metrics in records whose method doesn't declare them (before 2026-11-27)."""
+LOGGED = "train"
+"""The prefix of metrics that training logged; those of an evaluation have the name of its split."""
+
+
+def evaluated_split(record: RunRecord) -> str | None:
+    """Return the split whose volumes a pre-training was evaluated on; None if it was not, or the record doesn't tell.
+
+    It is `pretrain`, whose volumes it was trained on, where the store has none in `val`; of several, too.
+    """
+    splits = [split for split in SPLITS if split != LOGGED]  # `pretrain` is the first
+    return next((split for split in splits if any(name.startswith(f"{split}/") for name in record.metrics)), None)
+
+
+def is_held_out(record: RunRecord) -> bool:
+    """Return True if a pre-training was evaluated on volumes that it was not trained on."""
+    return evaluated_split(record) in HELD_OUT
+
+
+def evaluated(runs: Sequence[Run], things: str) -> str:
+    """Name what pre-trainings were evaluated on: "held-out pairs", "training pairs", or "pairs" if unknown.
+
+    Args:
+        runs: one, or several that share a line.
+        things: such as "pairs".
+    """
+    splits = [evaluated_split(run.record) for run in runs]
+    if None in splits:
+        return things
+    words = {"held-out" if split in HELD_OUT else "training" for split in splits}
+    return f"{' and '.join(sorted(words))} {things}"
 
 
 def curve_end(curve: Curve) -> float:
@@ -42,17 +74,18 @@ def mean_of_cases(run: Run, key: str) -> float | None:
     return fmean(values) if values else None
 
 
-def held_out(run: Run, key: str) -> float | None:
-    """Return a pre-training run's metric over its held-out pairs: the recorded mean, or else that of its rows."""
-    recorded = run.record.metrics.get(f"val/{key}")
+def measured(run: Run, key: str) -> float | None:
+    """Return a pre-training run's metric over the evaluated pairs: the recorded mean, or else that of its rows."""
+    recorded = run.record.metrics.get(f"{evaluated_split(run.record)}/{key}")
     return mean_of_cases(run, key) if recorded is None else recorded
 
 
 def pretext_metrics(run: Run) -> list[tuple[str, float]]:
-    """Return a pre-training run's metrics on held-out volumes, other than those of matching, by name."""
+    """Return a pre-training run's metrics on the evaluated volumes, other than those of matching, by name."""
     matching = {metric.name for metric in MATCHING_METRICS}
-    names = [name.removeprefix("val/") for name in run.record.metrics if name.startswith("val/")]
-    return [(name, run.record.metrics[f"val/{name}"]) for name in names if name not in matching]
+    start = f"{evaluated_split(run.record)}/"
+    found = {name.removeprefix(start): value for name, value in run.record.metrics.items() if name.startswith(start)}
+    return [(name, value) for name, value in found.items() if name not in matching]
 
 
 def title_of(run: Run, name: str) -> str:

@@ -4,7 +4,7 @@ from gvsl.report.data import Source, data_of
 from gvsl.report.finding import by_kind
 from gvsl.report.matching import verdict_lines
 from gvsl.report.numbers import number, percent, plural
-from gvsl.report.run_metrics import held_out, pretext_metrics
+from gvsl.report.run_metrics import evaluated, measured, pretext_metrics
 from gvsl.report.runs import Run, missing_files
 from gvsl.report.verdicts import verdict
 
@@ -34,14 +34,16 @@ def summary_lines(source: Source) -> list[str]:
 
 
 def _pretraining_line(run: Run) -> str:
-    if held_out(run, "ncc") is None:
+    if measured(run, "ncc") is None:
         values = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in pretext_metrics(run))
-        return f"{run.label}, held-out volumes: {values or 'no metrics'}"
-    values = ", ".join(f"{name} {number(held_out(run, name))}" for name in ("ncc", "ncc_affine", "ncc_identity"))
-    labels = [(name, held_out(run, key)) for key, name in CONTROL_LABELS.items()]
-    measured = "".join(f", {number(value)} {name}" for name, value in labels if value is not None)
+        return (
+            f"{run.label}, {evaluated([run], 'volumes')}: {values}" if values else f"{run.label}: no metrics of volumes"
+        )
+    values = ", ".join(f"{name} {number(measured(run, name))}" for name in ("ncc", "ncc_affine", "ncc_identity"))
+    labels = [(name, measured(run, key)) for key, name in CONTROL_LABELS.items()]
+    controls = "".join(f", {number(value)} {name}" for name, value in labels if value is not None)
     return (
-        f"{run.label}, {plural(len(run.record.cases), 'held-out pair')}: {values}; label DSC "
-        f"{number(held_out(run, 'dice_after'))} from {number(held_out(run, 'dice_before'))}{measured}; "
-        f"{percent(held_out(run, 'folded'))} folded"
+        f"{run.label}, {plural(len(run.record.cases), evaluated([run], 'pair'))}: {values}; label DSC "
+        f"{number(measured(run, 'dice_after'))} from {number(measured(run, 'dice_before'))}{controls}; "
+        f"{percent(measured(run, 'folded'))} folded"
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gvsl.report.grouping import CARRIED, RANDOM, SCRATCH, STUDENT, TRANSDUCTIVE, Group
 from gvsl.report.matching import matching_verdict
 from gvsl.report.numbers import capital, number, plural, plus_minus
-from gvsl.report.run_metrics import held_out
+from gvsl.report.run_metrics import evaluated, measured
 from gvsl.report.runs import Run
 from gvsl.report.scores import Spread
 from gvsl.report.table1.table import Cell, Table
@@ -48,7 +48,9 @@ class AucComparison:
             return "the two arms have no seed in common"
         if not gap > 0:
             return "pre-training is not ahead"
-        inside = self.mine.mean <= self.random.high
+        if self.random.interval is None:
+            return f"pre-training is ahead, in {plural(self.random.cases, 'case')}, too few for an interval"
+        inside = self.mine.mean <= self.random.interval[1]
         return f"pre-training is ahead{', but within the interval of random features' if inside else ''}"
 
     @property
@@ -133,14 +135,14 @@ def headline(runs: Sequence[Run], compared: Sequence[Group], aucs: Sequence[AucC
         every = [(group.protocol, gap.mean) for group, _, gap in gaps] + auc_gaps
         return f"Pre-training is ahead of a random start in {_counts(every)}"
     for run in runs:
-        after, before = held_out(run, "ncc"), held_out(run, "ncc_identity")
+        after, before = measured(run, "ncc"), measured(run, "ncc_identity")
         if run.record.kind == "pretrain" and after is not None and before is not None:
-            shown = matching_verdict(run)
+            shown, pairs = matching_verdict(run), evaluated([run], "pairs")
             ends = f"ncc {number(after)}, {number(before)} without"
             if shown is None or not shown.known:
-                return f"On held-out pairs, matching is not shown yet ({ends})"
+                return f"On {pairs}, matching is not shown yet ({ends})"
             beats = "beats another pair's field and blur" if shown.field.shown else "does not beat its controls"
-            return f"On held-out pairs, matching {beats} ({ends})"
+            return f"On {pairs}, matching {beats} ({ends})"
     return "Nothing to compare yet"
 
 
@@ -156,9 +158,14 @@ def feature_name(arm: str, protocol: str) -> str:
     return f"{PROTOCOLS.get(protocol, protocol)} {start} {method} {thing}{bracket}{variant}"
 
 
+def auc_interval(cell: Cell) -> str:
+    """Format the interval of an AUC in square brackets; empty if it has none."""
+    return "" if cell.interval is None else f"[{', '.join(number(end / 100) for end in cell.interval)}]"
+
+
 def _auc_text(cell: Cell) -> str:
-    interval = f"[{number(cell.low / 100)}, {number(cell.high / 100)}]"
-    return f"{number(cell.mean / 100)} {interval} over {plural(cell.cases, 'case')}, {plural(len(cell.seeds), 'seed')}"
+    interval = f" {auc_interval(cell)}" if cell.interval else ""
+    return f"{number(cell.mean / 100)}{interval} over {plural(cell.cases, 'case')}, {plural(len(cell.seeds), 'seed')}"
 
 
 def _counts(gaps: Sequence[tuple[str, float]]) -> str:

@@ -95,9 +95,22 @@ def test_other_labelled_cases_are_never_compared(runs: Path, write: Callable[...
 def test_the_tables_say_it(chart: LabelChart) -> None:
     gains, matching = (cells(found.code) for found in carried_tables(chart))
     student = gains[gains.index("student, trained from scratch, against trained from scratch (augment.rate 1.0)") + 1 :]
-    assert student[0].startswith("+0.040 \N{MINUS SIGN}0.020 to +0.100, ahead in 2 of 3 draws")
-    assert student[1].startswith("+0.015 ahead in 2 of 2 draws")  # too few for an interval
+    assert student[0].startswith("+0.040 range \N{MINUS SIGN}0.020 to +0.100, ahead in 2 of 3 draws")
+    assert student[1].startswith("+0.015 range +0.010 to +0.020, ahead in 2 of 2 draws")
     assert "0.50 s 3 of 9 failed, seeds 0, 1, 2" in matching
+
+
+def test_an_interval_over_draws_needs_five_and_is_student_s(
+    chart: LabelChart, runs: Path, write: Callable[..., Path]
+) -> None:
+    carrying = {"refine": 40, "voting": "local"}
+    for draw, gain in ((3, 0.0), (4, 0.08)):
+        write("scratch", 1, draw, 0.5, augment={"rate": 1.0})
+        more = {"augment": {"rate": 1.0}, "carry": "gvsl", "carry_steps": 800}
+        write("scratch", 1, draw, 0.5 + gain, **more, carrying=carrying)
+    (chart,) = label_charts(read_runs([runs]))
+    text = " ".join(cells(carried_tables(chart)[0].code))
+    assert "+0.040 95 % \N{MINUS SIGN}0.023 to +0.103, ahead in 3 of 5 draws" in text  # 0.04 -+ 2.776 * 0.0228
 
 
 def test_table_1_is_of_labels_alone_and_no_protocol_is_mixed_with_another(runs: Path) -> None:

@@ -84,7 +84,7 @@ def test_figures_say_what_the_records_do(whole: Path) -> None:
     assert cells(seventh.html.code, "gvsl")[2:] == ["0.312 ± 0.088", "0.812 ± 0.000", "0.500", "40", "2"]
     assert cells(seventh.html.code, "scratch")[2] == "−0.062 ± 0.088"
     assert cells(eighth.html.code, "gvsl-no-restoration")[2] == "0.457"
-    assert "Held-out ncc: gvsl 0." in eighth.html.code
+    assert "ncc of held-out pairs: gvsl 0." in eighth.html.code
 
 
 @pytest.mark.slow

@@ -56,7 +56,8 @@ def test_cells_equal_a_plain_recomputation(records: list[RunRecord]) -> None:
         cases = np.array([dice_of(method, seed) for seed in (0, 1)])
         cell = table.cells[method, LINEAR]
         assert cell.mean == pytest.approx(100 * cases.mean())
-        assert cell.low < cell.mean < cell.high
+        assert cell.interval is not None
+        assert cell.interval[0] < cell.mean < cell.interval[1]
         assert (cell.cases, cell.seeds, cell.failed) == (20, (0, 1), 0)
         ours = np.array([dice_of("gvsl", seed) for seed in (0, 1)])
         if method != "gvsl":
@@ -70,6 +71,22 @@ def test_cells_equal_a_plain_recomputation(records: list[RunRecord]) -> None:
         assert table.cells[method, LINEAR].p_value == pytest.approx(worst)
     assert table.cells["gvsl", LINEAR].p_value is None
     assert table.best(LINEAR) == max(ORDER, key=lambda name: table.cells[name, LINEAR].mean)
+
+
+def test_fewer_than_five_cases_have_no_interval_in_any_format() -> None:
+    four = table1([record("scratch", 0, cases=rows([0.2, 0.5, 0.6, 0.9]))], ORDER)
+    assert four.cells["scratch", LINEAR].interval is None
+    assert "| scratch | **55.0**, n 4 x 1 |" in as_markdown(four)
+    assert "no interval: 4 cases, fewer than 5" in as_markdown(four)
+    assert r"scratch & \textbf{55.0} \\" in as_latex(four)
+    (row,) = csv.DictReader(io.StringIO(as_csv(four)))
+    assert (row["mean"], row["low"], row["high"]) == ("55", "", "")
+
+
+def test_an_auc_of_few_cases_has_neither_interval_nor_p_value() -> None:
+    cases = [{"id": str(n), "target": n % 2, "score": 0.1 * n} for n in range(4)]
+    table = table1([record(method, 0, task="ccc", cases=cases) for method in ("scratch", "gvsl")], ORDER)
+    assert [(cell.interval, cell.p_value) for cell in table.cells.values()] == [(None, None)] * 2
 
 
 def test_the_order_of_records_does_not_matter(records: list[RunRecord]) -> None:
@@ -92,7 +109,8 @@ def test_an_auc_is_that_of_scikit_learn_and_its_interval_holds_it() -> None:
     for made in records:
         cell = table.cells[made.config["method"], key]
         assert cell.mean == pytest.approx(100 * roc_auc_score(targets, [row["score"] for row in made.cases]))
-        assert cell.low <= cell.mean <= cell.high
+        assert cell.interval is not None
+        assert cell.interval[0] <= cell.mean <= cell.interval[1]
     p_value = table.cells["scratch", key].p_value
     assert p_value is not None
     assert p_value < 0.05
@@ -233,7 +251,7 @@ def test_an_auc_of_one_class_is_missing() -> None:
     (key,) = table.columns
     cell = table.cells["scratch", key]
     assert (cell.to_scratch, cell.p_value, table.best(key)) == (None, None, None)
-    assert "n/a [n/a, n/a], n 6 x 1" in as_markdown(table)
+    assert "| scratch | n/a, n 6 x 1 |" in as_markdown(table)
     assert "no AUC, since all test cases are of one class" in as_markdown(table)
     assert {line["mean"] for line in csv.DictReader(io.StringIO(as_csv(table)))} == {"n/a"}
     assert "n/a" in as_latex(table)
@@ -267,7 +285,9 @@ def test_latex_has_intervals_stars_seeds_and_whole_rows(records: list[RunRecord]
     text = as_latex(table)
     cell = table.cells["scratch", LINEAR]
     assert cell.differs
-    assert rf"scratch & {cell.mean:.1f} {{\scriptsize [{cell.low:.1f}, {cell.high:.1f}]}}$^{{*}}$ \\" in text
+    assert cell.interval is not None
+    low, high = cell.interval
+    assert rf"scratch & {cell.mean:.1f} {{\scriptsize [{low:.1f}, {high:.1f}]}}$^{{*}}$ \\" in text
     best = table.best(LINEAR)
     assert best is not None
     assert rf"\textbf{{{table.cells[best, LINEAR].mean:.1f}}}" in text

@@ -5,13 +5,14 @@ from math import isfinite
 from gvsl.report.numbers import MINUS, plural
 from gvsl.report.page import Html, element, join, scrolling, section, text
 from gvsl.report.sections.names import seed_links
-from gvsl.report.table1.formats import percentage
+from gvsl.report.table1.formats import bracketed, percentage
 from gvsl.report.table1.table import Cell, ColumnKey, Table
 
 LEAD = (
-    "Mean over test cases and seeds in per cent, its 95 % interval over cases in square brackets, the difference to "
-    "training without pre-training in round ones. The best of a column is bold; a star marks a difference from gvsl "
-    "(p < 0.05, paired over cases, corrected for as many comparisons as the column has). Each seed links to its run."
+    "Mean over test cases and seeds in per cent, its 95 % interval over five or more cases in square brackets, the "
+    "difference to training without pre-training in round ones. The best of a column is bold; a star marks a "
+    "difference from gvsl (p < 0.05, paired over cases, corrected for as many comparisons as the column has). Each "
+    "seed links to its run."
 )
 
 
@@ -53,4 +54,4 @@ def _cell(table: Table, method: str, column: ColumnKey) -> Html:
 def _beside(cell: Cell) -> str:
     gap = "" if cell.to_scratch is None else f" ({percentage(cell.to_scratch, signed=True)})".replace("-", MINUS)
     failed = f", {cell.failed} failed" if cell.failed else ""
-    return f"[{percentage(cell.low)}, {percentage(cell.high)}]{gap}, n {cell.cases}{failed}"
+    return f"{bracketed(cell)}{gap}, n {cell.cases}{failed}".lstrip(" ,")

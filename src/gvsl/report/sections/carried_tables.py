@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gvsl.metrics.bootstrap import mean_with_interval
+from gvsl.metrics.bootstrap import MIN_CASES
+from gvsl.metrics.student import t_interval
 from gvsl.records.comparability import CARRY, differences, labels_of
 from gvsl.report.grouping import CARRIED, RANDOM, STUDENT, TRANSDUCTIVE
 from gvsl.report.label_charts import LabelChart, LabelCurve
@@ -17,8 +18,6 @@ from gvsl.report.runs import Run
 from gvsl.report.scores import case_ids, row_means, scores
 from gvsl.report.sections.names import seed_links
 
-MIN_DRAWS = 3
-"""Draws that an interval over them needs."""
 BASELINES = {STUDENT: "finetune", TRANSDUCTIVE: "finetune", CARRIED: CARRIED}
 """The protocol of an arm's baseline."""
 
@@ -46,8 +45,9 @@ def carried_tables(chart: LabelChart) -> list[Html]:
         [name, *(_matching(found.get(count, [])) for count in counts)] for name, found in carried.items()
     ]
     captions = (
-        "Difference in test DSC draw by draw, both arms on the same labelled cases, with the 95 % interval over draws "
-        "(bootstrap), and the draws in which the first arm is ahead.",
+        "Difference in test DSC draw by draw, both arms on the same labelled cases: the mean with its 95 % interval "
+        f"over draws (Student's t), of fewer than {MIN_CASES} draws their range instead, and the draws in which the "
+        "first arm is ahead.",
         "Seconds a volume (median), and matches that failed by their own check; those are scored all the same.",
     )
     return [table(header, rows, caption) for rows, caption in zip((gains, matched), captions, strict=True) if rows]
@@ -101,11 +101,19 @@ def _gain(pairs: Paired | None) -> Html | str:
     if pairs is None:
         return MISSING
     found = gaps(pairs)
-    mean = mean_with_interval("gain", found.tolist())
-    ends = f"{number(mean['gain_low'], signed=True)} to {number(mean['gain_high'], signed=True)}, "
     ahead = f"ahead in {int((found > 0).sum())} of {plural(found.size, 'draw')}, "
-    note = f"{ends if found.size >= MIN_DRAWS else ''}{ahead}seed{'' if found.size == 1 else 's'} "
-    return value_cell(number(mean["gain"], signed=True), note, seed_links(pairs.mine))
+    note = f"{_spread(found)}{ahead}seed{'' if found.size == 1 else 's'} "
+    return value_cell(number(float(found.mean()), signed=True), note, seed_links(pairs.mine))
+
+
+def _spread(found: Array) -> str:
+    """Return the interval over draws, or their range if they are few; empty for a single one."""
+    if found.size < 2:
+        return ""
+    interval = t_interval(found.tolist())
+    ends = interval or (float(found.min()), float(found.max()))
+    text = " to ".join(number(end, signed=True) for end in ends)
+    return f"{'range' if interval is None else '95 %'} {text}, "
 
 
 def _matching(runs: Sequence[Run]) -> Html | str:

@@ -9,12 +9,12 @@ from gvsl.report.grouping import RANDOM, Group
 from gvsl.report.matching import verdict_lines
 from gvsl.report.numbers import capital, number, percent, plural, plus_minus
 from gvsl.report.page import Html, chip, details, element, join, section, text
-from gvsl.report.run_metrics import held_out, pretext_metrics, title_of
+from gvsl.report.run_metrics import evaluated, measured, pretext_metrics, title_of
 from gvsl.report.runs import Run
 from gvsl.report.sections.dice import mean_chart
 from gvsl.report.sections.names import arm_colours, run_heading, seed_links
 from gvsl.report.table1.table import Cell
-from gvsl.report.verdicts import AucComparison, feature_name, outcome
+from gvsl.report.verdicts import AucComparison, auc_interval, feature_name, outcome
 
 MAX_CARDS = 12
 """The number of cards up to which the summary shows them unfolded."""
@@ -101,9 +101,9 @@ def _auc_comparison(shown: AucComparison) -> Html:
 
 
 def _auc(name: str, cell: Cell, colour: str) -> Html:
-    interval = f"95 % in [{number(cell.low / 100)}, {number(cell.high / 100)}]"
+    interval = [f"95 % in {auc_interval(cell)}"] if cell.interval else []
     seeds = join([text("seed "), seed_links(cell.runs)])
-    return stat(number(cell.mean / 100), name, [interval, plural(cell.cases, "case"), seeds], colour)
+    return stat(number(cell.mean / 100), name, [*interval, plural(cell.cases, "case"), seeds], colour)
 
 
 def _score(name: str, group: Group, runs: Sequence[Run]) -> Html:
@@ -122,21 +122,23 @@ def stat(value: str, name: str, notes: Sequence[Html | str], colour: str) -> Htm
 
 
 def _pretraining(run: Run) -> Html:
-    """Return how well a pre-training run matches its held-out pairs, or its other metrics on held-out volumes."""
-    if all(held_out(run, key) is None for key, _, _ in MATCHING):
+    """Return how well a pre-training run matches the evaluated pairs, or its other metrics."""
+    if all(measured(run, key) is None for key, _, _ in MATCHING):
         own = pretext_metrics(run)
         method = str(run.record.config.get("method", "the method"))
-        words = f"{method} on held-out volumes" if own else "There are no metrics of held-out volumes."
+        words = f"{method} on {evaluated([run], 'volumes')}" if own else "There are no metrics of held-out volumes."
         stats = [stat(number(value), title_of(run, name), [], SERIES[0]) for name, value in own]
         shown = [element("div", *stats, css="stats")] if stats else []
         return element("article", run_heading(run), element("p", words, css="quiet"), *shown, css="card whole")
-    bars = [bar for key, name, colour in MATCHING for bar in _bar(name, held_out(run, key), colour)]
-    before, after = held_out(run, "dice_before"), held_out(run, "dice_after")
+    bars = [bar for key, name, colour in MATCHING for bar in _bar(name, measured(run, key), colour)]
+    before, after = measured(run, "dice_before"), measured(run, "dice_after")
     facts = []
     if before is not None or after is not None:
         facts.append(stat(number(after), "label overlap (DSC)", [f"{number(before)} before matching"], SERIES[0]))
-    facts.append(stat(percent(held_out(run, "folded")), "of voxels folded", ["at most 1 % is acceptable"], MUTED))
-    pairs = element("p", f"ncc over {plural(len(run.record.cases), 'held-out pair')}, lower is better", css="quiet")
+    facts.append(stat(percent(measured(run, "folded")), "of voxels folded", ["at most 1 % is acceptable"], MUTED))
+    pairs = element(
+        "p", f"ncc over {plural(len(run.record.cases), evaluated([run], 'pair'))}, lower is better", css="quiet"
+    )
     verdict = [element("p", f"{capital(line)}.") for line in verdict_lines(run)]
     matching = element("div", run_heading(run), pairs, element("dl", *bars, css="bars"), *verdict)
     return element("article", matching, element("div", *facts, css="stats"), css="card matching")

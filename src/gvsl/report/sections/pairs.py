@@ -1,4 +1,4 @@
-"""Pairs before and after matching: charts over the held-out pairs, then the pairs themselves."""
+"""Pairs before and after matching: charts over the evaluated pairs, then the pairs themselves."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ from gvsl.report.figures.slices import grid_layer, outline_layer, window
 from gvsl.report.numbers import MINUS, number, plural
 from gvsl.report.page import Html, element, figure, legend, outline_key, section, shown_first, unfolded
 from gvsl.report.run_arrays import AXES, Array, Picture
+from gvsl.report.run_metrics import evaluated
 from gvsl.report.runs import Run
 from gvsl.report.scores import scores
 from gvsl.report.sections.names import run_heading
@@ -61,7 +62,7 @@ CHARTS = (
 
 
 def pairs(runs: Sequence[Run]) -> Html | None:
-    """Show the charts and pictures of held-out pairs of each pre-training run; None if no run has either."""
+    """Show the charts and pictures of the evaluated pairs of each pre-training run; None if no run has either."""
     drawn = [(run.label, _run_block(run)) for run in runs if run.record.kind == "pretrain"]
     blocks = unfolded([(name, block) for name, block in drawn if block is not None], RUNS_AT_ONCE)
     switch = [view_switch()] if any(run.pictures_of("pair") for run in runs) else []
@@ -84,9 +85,9 @@ def _run_block(run: Run) -> Html | None:
 
 
 def _charts(run: Run) -> list[Html]:
-    """Draw dots over the held-out pairs: the NCC loss by stage, and label overlap before and after."""
+    """Draw dots over the evaluated pairs: the NCC loss by stage, and label overlap before and after."""
     cases = [str(row["id"]) for row in run.record.cases]
-    count = plural(len(cases), "held-out pair")
+    count = plural(len(cases), evaluated([run], "pair"))
     charts = []
     for keys, names, colours, title, caption in CHARTS:
         tables = [scores([run], cases, key) for key in keys]

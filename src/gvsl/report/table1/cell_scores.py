@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
-from gvsl.metrics.bootstrap import draw_counts, percentile_interval
+from gvsl.metrics.bootstrap import MIN_CASES, Interval, draw_counts, interval_of
 from gvsl.metrics.ranking import auc_of_draws
 from gvsl.report.runs import Run
 
@@ -80,9 +80,10 @@ def scores_of(runs: Sequence[Run]) -> Scores:
     return Scores(values, targets, tuple(record.seed for record in records), tuple(ids), left_out)
 
 
-def interval(scores: Scores) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval over cases; NaN if there is no mean."""
-    return percentile_interval(scores.means_of_draws(draw_counts(scores.values.shape[1])))
+def interval(scores: Scores) -> Interval | None:
+    """Return the 95 % bootstrap interval over cases; None if there is no mean, or of fewer than 5 cases."""
+    count = scores.values.shape[1]
+    return interval_of(count, scores.means_of_draws(draw_counts(count)))
 
 
 def gap(mine: Scores, others: Scores) -> float | None:
@@ -96,7 +97,10 @@ def gap(mine: Scores, others: Scores) -> float | None:
 
 
 def p_value(mine: Scores, others: Scores) -> float | None:
-    """Return the two-sided p value of the difference over cases: Wilcoxon's signed ranks for DSC, bootstrap for AUC."""
+    """Return the two-sided p value of the difference over cases: Wilcoxon's signed ranks for DSC, bootstrap for AUC.
+
+    None if it is undefined, or by bootstrap of fewer than 5 cases.
+    """
     pair = _paired(mine, others)
     if pair is None:
         return None
@@ -106,10 +110,11 @@ def p_value(mine: Scores, others: Scores) -> float | None:
 
         first, second = left.case_means(seeds), right.case_means(seeds)
         return 1.0 if np.array_equal(first, second) else float(wilcoxon(first, second).pvalue)
-    draws = draw_counts(left.values.shape[1])
+    count = left.values.shape[1]
+    draws = draw_counts(count)
     gaps = left.means_of_draws(draws, seeds) - right.means_of_draws(draws, seeds)
     gaps = gaps[np.isfinite(gaps)]
-    if not gaps.size:
+    if count < MIN_CASES or not gaps.size:
         return None
     return float(min(1.0, 2 * (min((gaps <= 0).sum(), (gaps >= 0).sum()) + 1) / (gaps.size + 1)))
 

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 
-from gvsl.metrics.bootstrap import DRAWS
+from gvsl.metrics.bootstrap import DRAWS, MIN_CASES
 from gvsl.report.grouping import OURS, SCRATCH
 from gvsl.report.numbers import plural
 from gvsl.report.table1.table import SIGNIFICANT, Cell, ColumnKey, Table
@@ -38,7 +38,7 @@ def as_csv(table: Table) -> str:
             texts = (method, key.store, key.mode, str(key.labels or "all"), key.settings, key.metric)
             start = [table_cell(one) for one in texts]
             if cell is not None:
-                values = map(_csv_value, (cell.mean, cell.low, cell.high, cell.to_scratch, cell.p_value))
+                values = map(_csv_value, (cell.mean, *(cell.interval or (None, None)), cell.to_scratch, cell.p_value))
                 seeds = " ".join(map(str, cell.seeds))
                 writer.writerow([*start, *values, cell.cases, seeds, cell.failed, cell.left_out])
             elif (method, key) in table.failed:
@@ -89,6 +89,11 @@ def percentage(value: float, signed: bool = False) -> str:
     return f"{value:+.1f}" if signed else f"{value:.1f}"
 
 
+def bracketed(cell: Cell) -> str:
+    """Format a cell's interval in square brackets; empty if it has none."""
+    return "" if cell.interval is None else f"[{', '.join(map(percentage, cell.interval))}]"
+
+
 def _rows(
     table: Table, escape: Callable[[str], str], written: Callable[[Cell, bool], str], empty: str
 ) -> list[list[str]]:
@@ -106,7 +111,7 @@ def _rows(
 def _markdown_cell(cell: Cell, best: bool) -> str:
     mean = percentage(cell.mean)
     text = f"**{mean}**" if best else mean
-    text += f" [{percentage(cell.low)}, {percentage(cell.high)}]"
+    text += f" {bracketed(cell)}" if cell.interval else ""
     if cell.to_scratch is not None:
         text += f" ({percentage(cell.to_scratch, signed=True)})"
     if cell.differs:
@@ -117,7 +122,7 @@ def _markdown_cell(cell: Cell, best: bool) -> str:
 def _latex_cell(cell: Cell, best: bool) -> str:
     mean = percentage(cell.mean)
     text = rf"\textbf{{{mean}}}" if best else mean
-    text += rf" {{\scriptsize [{percentage(cell.low)}, {percentage(cell.high)}]}}"
+    text += rf" {{\scriptsize {bracketed(cell)}}}" if cell.interval else ""
     if cell.to_scratch is not None:
         text += f" (${percentage(cell.to_scratch, signed=True)}$)"
     return text + ("$^{*}$" if cell.differs else "")
@@ -145,9 +150,9 @@ def _legend() -> str:
     """Explain the cells."""
     return (
         "Mean over seeds and test cases in per cent; in square brackets its 95 % interval, of "
-        f"{DRAWS:,} bootstrap draws of the cases; in round brackets the difference to {SCRATCH} over the seeds and "
-        f"cases that both have. Bold: the best of a column. Star: differs from {OURS} (p < {SIGNIFICANT}, paired "
-        "over cases, corrected by Holm for as many comparisons as the column has)."
+        f"{DRAWS:,} bootstrap draws of {MIN_CASES} or more cases; in round brackets the difference to {SCRATCH} over "
+        f"the seeds and cases that both have. Bold: the best of a column. Star: differs from {OURS} (p < "
+        f"{SIGNIFICANT}, paired over cases, corrected by Holm for as many comparisons as the column has)."
     )
 
 
@@ -178,6 +183,8 @@ def _cell_notes(cell: Cell) -> list[str]:
         parts.append(f"several runs of seed {', '.join(map(str, cell.repeated))}, which count as their mean")
     if not math.isfinite(cell.mean):
         parts.append("no AUC, since all test cases are of one class")
+    elif cell.interval is None:
+        parts.append(f"no interval: {plural(cell.cases, 'case')}, fewer than {MIN_CASES}")
     return parts
 
 

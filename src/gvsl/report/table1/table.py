@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from gvsl.metrics.bootstrap import Interval
 from gvsl.report.grouping import OURS, RANDOM, SCRATCH, Group
 from gvsl.report.runs import Run
 from gvsl.report.table1.cell_scores import Scores, gap, holm, interval, p_value, scores_of
@@ -42,9 +43,8 @@ class Cell:
     """The scores of an arm in one column; in per cent, NaN for an AUC of one class."""
 
     mean: float
-    low: float
-    high: float
-    """The ends of the 95 % bootstrap interval over cases."""
+    interval: Interval | None
+    """The 95 % bootstrap interval over cases; None of fewer than 5, and of an AUC of one class."""
     cases: int
     seeds: tuple[int, ...]
     to_scratch: float | None
@@ -127,13 +127,12 @@ def _fill(table: Table, column: ColumnKey, group: Group) -> None:
     table.failed |= {(name, column): count for name, count in failed.items() if name not in scores}
     p_values = _p_values(scores)
     for name, mine in scores.items():
-        low, high = interval(mine)
+        ends = interval(mine)
         ahead = gap(mine, scores[SCRATCH]) if name != SCRATCH and SCRATCH in scores else None
         seeds = Counter(mine.seeds)
         table.cells[name, column] = Cell(
             mean=100 * mine.mean(),
-            low=100 * low,
-            high=100 * high,
+            interval=None if ends is None else (100 * ends[0], 100 * ends[1]),
             cases=mine.values.shape[1],
             seeds=tuple(sorted(seeds)),
             to_scratch=None if ahead is None else 100 * ahead,
