@@ -1,13 +1,12 @@
-"""Cases as they lie on disk, datasets of them, and the names of the splits."""
+"""Cases as they lie on disk, and datasets of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HELD_OUT = ("val", "test")
-"""The splits that are scored, and never trained on."""
-SPLITS = ("pretrain", "train", *HELD_OUT)
-"""All splits. A `train` case is usually in `pretrain` too; a `val` or `test` case never is."""
+from gvsl.splits import HELD_OUT as HELD_OUT
+from gvsl.splits import SPLITS as SPLITS
+
 IGNORE = "ignore"
 """Name of a label value whose voxels training and scores leave out; it is no structure."""
 IGNORED = -1

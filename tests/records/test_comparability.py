@@ -23,7 +23,7 @@ from gvsl.transfer.augmentation import SPATIAL, AugmentSettings
 
 NETWORK = {"backbone.name": "unet", "backbone.blocks": "[]", "backbone.max_width": "320"}
 """The network of older records."""
-ADDED = {"augment.rate", "carry", "patience", "whiten", "levels", *NETWORK}
+ADDED = {"augment.rate", "carry", "patience", "ema_decay", "whiten", "levels", *NETWORK}
 """Settings of a transfer that older records lack."""
 
 

@@ -150,7 +150,7 @@ def _check_measures(measures: dict[str, Any], where: str) -> None:
     """Check that measured values are numbers that can be averaged, and fractions; ValueError if one isn't."""
     check_kind(measures, dict[str, float], where)
     for name, value in measures.items():
-        last = name.rpartition("test/")[2].rpartition("val/")[2]
+        last = name.rpartition("test/")[2].rpartition("val/")[2].removeprefix("pretrain/")
         highest = 1.0 if FRACTION.fullmatch(last) else MAX_MEASURE
         if abs(value) > highest:
             raise ValueError(f"{where}.{name[:60]} is {value:g}, out of its range")

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from gvsl.cases import HELD_OUT, SPLITS
 from gvsl.records import RunRecord
 from gvsl.records.matching import MATCHING_METRICS
 from gvsl.report.runs import Curve, Run
+from gvsl.splits import HELD_OUT, SPLITS
 
 END_FRACTION = 0.1
 """The fraction of a curve's values, the last ones, whose mean is the curve's end."""

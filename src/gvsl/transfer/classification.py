@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from gvsl.backbones import Backbone
 from gvsl.io import Box
-from gvsl.metrics.bootstrap import bootstrap, draw_counts, percentile_interval
+from gvsl.metrics.bootstrap import MIN_CASES, bootstrap, draw_counts, percentile_interval
 from gvsl.metrics.ranking import auc_of_draws, average_precision
 from gvsl.progress import progress
 from gvsl.settings.transfer import TransferSettings
@@ -24,6 +24,9 @@ from gvsl.transfer.networks import AdaptedNetwork, ClassificationNetwork
 from gvsl.transfer.preflight import check_targets
 from gvsl.transfer.task import Example, Outcome
 from gvsl.transfer.weights import CLASSIFIER_CONFIG
+
+ENDS = ("low", "high")
+"""Suffixes of the ends of an interval."""
 
 
 class Classification:
@@ -117,8 +120,11 @@ def _metrics(truth: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str,
         return average_precision(truth[drawn], scores[drawn]) if both else np.nan
 
     areas = auc_of_draws(truth, scores[None], np.ones(1), draw_counts(truth.size))
-    metrics = {"test/auc": float(roc_auc_score(truth, scores))}
-    metrics["test/auc_low"], metrics["test/auc_high"] = percentile_interval(areas)
-    metrics["test/ap"] = float(average_precision_score(truth, scores))
-    metrics["test/ap_low"], metrics["test/ap_high"] = bootstrap(truth.size, precision_of)
+    metrics = {
+        "test/auc": float(roc_auc_score(truth, scores)),
+        "test/ap": float(average_precision_score(truth, scores)),
+    }
+    ends = {"auc": percentile_interval(areas), "ap": bootstrap(truth.size, precision_of)}
+    if truth.size >= MIN_CASES:
+        metrics |= {f"test/{name}_{end}": at for name, pair in ends.items() for end, at in zip(ENDS, pair, strict=True)}
     return metrics
