@@ -24,8 +24,10 @@ from gvsl.report.table1.cell_scores import holm, p_value, scores_of
 
 Scores = NDArray[np.float64]
 MATCHING = ("ncc_identity", "ncc_affine", "ncc", "dice_before", "dice_after", "folded")
-ROWS = "validation DSC | test DSC | to scratch | cases ahead | p against `gvsl`"
+ROWS = "validation DSC | test DSC | gain over scratch | cases ahead | p vs. `gvsl`"
 ROWS_FOLDER = "rows"
+UNCHANGED = "unchanged"
+"""Settings of the recipe, in the table of settings."""
 OTHER_STEPS = re.compile(rf"{OURS} \((\d+) steps\)")
 """The arm of GVSL with another length of pre-training."""
 
@@ -33,7 +35,7 @@ OTHER_STEPS = re.compile(rf"{OURS} \((\d+) steps\)")
 def matching_table(pretrained: Iterable[Run]) -> list[str]:
     """Return one row a pre-training run that matches: means over its held-out pairs, and the spread of the overlap."""
     lines = [
-        "| store | seed | steps | minutes | NCC loss: no warp | affine | all | DSC before | DSC after | folded |",
+        "| store | seed | steps | minutes | NCC loss: no warp | affine part | field | DSC: no warp | field | folded |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for run in pretrained:
@@ -103,7 +105,7 @@ def few_labels_table(found: Sequence[Group]) -> list[str]:
     for group in found:
         rows[group.store, group.labels or 0][group.protocol] = group
     lines = [
-        "| store | labels | linear, random | linear, GVSL | scratch | fine-tuned GVSL | to scratch "
+        "| store | labels | linear, random | linear, GVSL | scratch | fine-tuned GVSL | gain over scratch "
         "| steps to 95 %: scratch | fine-tuned |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -145,7 +147,7 @@ def settings_table(linear: Sequence[Group], pretrained: Sequence[Run]) -> list[s
         "| settings | " + " | ".join(f"{store}: linear DSC | matching DSC | folded" for store in stores) + " |",
         "|---" * (1 + 3 * len(stores)) + "|",
     ]
-    for text in sorted(rows, key=lambda text: (text != "as it is", text)):
+    for text in sorted(rows, key=lambda text: (text != UNCHANGED, text)):
         cells = []
         for store in stores:
             pairs = rows[text].get(store, [])
@@ -166,7 +168,7 @@ def _settings_text(arm: str, pretraining: Run) -> str:
     for name, value in (part.rpartition(" ")[::2] for part in settings.split(", ") if part):
         group = next((group for group in ("optimiser", "data") if name in pretraining.record.config[group]), "")
         parts.append(f"`{group}.{name}` {value}" if group else f"`{name}` {values.get(value, value)}")
-    return ", ".join(parts) or "as it is"
+    return ", ".join(parts) or UNCHANGED
 
 
 def _steps(run: Run) -> int:

@@ -17,7 +17,7 @@ Spacing = float | tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Channel(SourceChannel):
-    """One of several channels of an image, with its own range of intensities: the fields of `Preprocessing`."""
+    """One of several channels of an image, with its own intensity range: the same fields as in `Preprocessing`."""
 
     intensity: Literal["percentiles", "window"]
     lower: float
@@ -29,27 +29,27 @@ class Preprocessing:
     """Preparation of a volume for a network; UserError if a value is out of its range."""
 
     orientation: Literal["RAS"] = "RAS"
-    """Directions in which the axes grow: right, anterior, superior."""
+    """Axis directions of the prepared volume: towards right, anterior and superior."""
     spacing: Spacing = 1.0
-    """Edge of an isotropic voxel in millimetres, or three edges: to the right, anterior and superior, such as
-    0.8 0.8 3."""
+    """Voxel spacing in millimetres: one value for isotropic voxels, or one per axis (right, anterior, superior), such
+    as 0.8 0.8 3."""
     intensity: Literal["percentiles", "window"] = "percentiles"
-    """Meaning of `lower` and `upper`: percentiles of the volume's own values, or values such as HU."""
+    """Meaning of `lower` and `upper`: percentiles of each volume's own values, or intensities, such as HU."""
     lower: float = 0.5
-    """Mapped to 0; lower values are clipped."""
+    """Percentile or value that is mapped to 0; lower values are clipped."""
     upper: float = 99.5
-    """Mapped to 1; higher values are clipped."""
+    """Percentile or value that is mapped to 1; higher values are clipped."""
     crop: Literal["foreground", "lungs", "none"] = "foreground"
-    """Crop to the foreground, to the lungs of a chest CT, or not at all."""
+    """Region to crop to: the foreground, the lungs of a chest CT, or none (no cropping)."""
     margin: int = 4
-    """Voxels kept around the cropped region, on the prepared grid."""
+    """Margin around the cropped region, in voxels of the prepared grid."""
     lungs: Literal["threshold", "lungmask"] = "threshold"
-    """How a crop to the lungs finds them without a supplied mask: by intensity threshold, or by the network of the
-    package lungmask, if that is installed with its weights."""
+    """How a crop to the lungs finds them if no mask is supplied: by an intensity threshold, or with the network of the
+    package lungmask, which must be installed with its weights."""
     preset: str = field(default="", compare=False)
-    """Name of the preset that the settings are based on; it has no effect and is ignored in comparisons."""
+    """Name of the preset that the settings are based on. It has no effect and is ignored when specs are compared."""
     channels: tuple[Channel, ...] = ()
-    """The channels in order, each with its range, in place of the one above; empty if the source has one channel."""
+    """The channels in order, each with its own range instead of the one above; empty if the source has one channel."""
 
     def __post_init__(self) -> None:
         """Check every value."""
