@@ -59,21 +59,21 @@ def figures(given: argparse.Namespace) -> list[Row]:
     reduced = 2 * share * given.parameters * GRADIENT_BYTES / (given.node_gbit / 8 * 1e9 / given.per_node)
     drawn = given.pairs * given.gpus * given.side**3 * DRAWN_BYTES
     return [
-        Row("store on the disk", given.volumes * volume * given.compression / 1e9, "GB"),
-        Row("a step's arithmetic, alone", 1000 * step, "ms"),
-        Row("steps of an epoch", given.volumes / shown, ""),
-        Row("an epoch", given.volumes / shown * step, "s"),
+        Row("store on disk", given.volumes * volume * given.compression / 1e9, "GB"),
+        Row("arithmetic of a step, alone", 1000 * step, "ms"),
+        Row("steps per epoch", given.volumes / shown, ""),
+        Row("time per epoch", given.volumes / shown * step, "s"),
         Row("epochs of the run", given.steps * shown / given.volumes, ""),
-        Row("the run", given.steps * step / 3600, "hours"),
-        Row("volumes read a second", read, ""),
-        Row("cores that read, of a machine", read * given.read_ms / 1000 * given.per_node / given.gpus, ""),
-        Row("reading, all machines", traffic * 8 / 1e9, "Gbit/s"),
-        Row("reading over what the shared disk gives", traffic * 8 / 1e9 / given.shared_gbit, ""),
-        Row("files opened over what it opens", read / given.opens, ""),
-        Row("store, unpacked, over the memory of one machine of 1 TB", given.volumes * volume / 1e12, ""),
-        Row("gradients' all-reduce, if nothing hides it", 1000 * reduced, "ms"),
+        Row("time of the run", given.steps * step / 3600, "hours"),
+        Row("volumes read per second", read, ""),
+        Row("reading cores per machine", read * given.read_ms / 1000 * given.per_node / given.gpus, ""),
+        Row("reading rate, all machines", traffic * 8 / 1e9, "Gbit/s"),
+        Row("reading rate relative to the shared disk's limit", traffic * 8 / 1e9 / given.shared_gbit, ""),
+        Row("files opened relative to the shared disk's limit", read / given.opens, ""),
+        Row("store, unpacked, relative to the memory of one machine with 1 TB", given.volumes * volume / 1e12, ""),
+        Row("all-reduce of the gradients, if nothing hides it", 1000 * reduced, "ms"),
         Row("order of an epoch, in each reading process", given.volumes * EPOCH_ORDER_BYTES / 1e6, "MB"),
-        Row("noise drawn for all, in each process, at once", drawn / 1e9, "GB"),
+        Row("noise drawn for all processes, in each process, at once", drawn / 1e9, "GB"),
     ]
 
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +32,17 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a disk without room."""
 FULL_TEXT = re.compile(r"No space left on device|os error (28|122)\b|Disk quota exceeded")
 """The same in the errors of safetensors and torch."""
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_all(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of the SHA-256s of files' bytes, in their order, in hex."""
+    return hashlib.sha256(b"".join(bytes.fromhex(sha256_of(path)) for path in paths)).hexdigest()
 
 
 def refuse_existing(path: Path) -> None:

@@ -303,7 +303,7 @@ def test_a_benchmark_of_failures_is_told_in_table_and_report(
     assert main([*again, "--dry-run"]) == 0
     said = capsys.readouterr()
     assert "0 of 3 runs missing" in said.out
-    assert "which only --retry-failed repeats: 3" in said.out
+    assert "repeated only with --retry-failed: 3" in said.out
 
 
 @pytest.mark.slow

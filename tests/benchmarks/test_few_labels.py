@@ -23,7 +23,7 @@ def rows() -> list[dict[str, Any]]:
 
 def test_gains_are_means_over_draws_and_cases(few_labels: ModuleType) -> None:
     line = few_labels.gains(rows()).splitlines()[-1]
-    assert line == "| affine, 10 steps | 0 | 1 | +0.1000 | +0.0000 to +0.2000 | 2 of 2 |"
+    assert line == "| affine, 10 steps | 0 | 1 | +0.1000 | too few cases | 2 of 2 |"
 
 
 def test_the_table_has_the_mean_and_the_spread_over_draws(few_labels: ModuleType) -> None:

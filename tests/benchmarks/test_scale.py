@@ -14,6 +14,6 @@ def test_twice_the_gpus_take_half_an_epoch_and_the_same_run(scale: ModuleType) -
         {row.name: row.value for row in scale.figures(scale.assumptions().parse_args(["--gpus", gpus]))}
         for gpus in ("8", "16")
     )
-    assert many["an epoch"] * 2 == few["an epoch"]
-    assert many["the run"] == few["the run"]
-    assert many["volumes read a second"] == 2 * few["volumes read a second"]
+    assert many["time per epoch"] * 2 == few["time per epoch"]
+    assert many["time of the run"] == few["time of the run"]
+    assert many["volumes read per second"] == 2 * few["volumes read per second"]

@@ -181,5 +181,5 @@ def test_settings_out_of_range_are_refused() -> None:
         PoolSettings(targets="fuzzy")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="images own trains on none"):
         PoolSettings(fields="random")
-    with pytest.raises(UserError, match="appearance is 2, but an atlas that a random field warps"):
+    with pytest.raises(UserError, match="appearance is 2, but an atlas warped by a random field"):
         PoolSettings(fields="random", images="atlas", appearance=2.0)

@@ -196,5 +196,5 @@ def test_weights_that_saw_other_labels_are_refused(store: Store, matcher: Path, 
     config = json.loads((run / "weights" / "config.json").read_text())
     config["provenance"]["labels"] = {"s9": "0" * 16}
     (run / "weights" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="saw the labels of s9, not among the 1 labelled cases"):
+    with pytest.raises(UserError, match="saw the labels of s9, not among the 1 cases labelled here"):
         run_task("segmentation", store, run, tmp_path / "out", replace(SETTINGS, labels=1))

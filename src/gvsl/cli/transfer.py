@@ -64,7 +64,7 @@ def transfer(argv: Sequence[str]) -> None:
         print(f"{weights}: {record.config['weights_keys']}")
         print(f"{weights}: {record.config['leakage']}")
         if record.pretraining.get("labels") == NOT_KNOWN:
-            print(f"{weights}: labels seen in pre-training: {NOT_KNOWN}")
+            print(f"{weights}: labels seen in training: {NOT_KNOWN}")
     if options.carry is not None:
         failed = len(record.config["carry_failed"])
         print(f"{options.carry}: labels on {record.config['carried']} volumes, {failed} of which did not match")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gvsl.cases import Case
+from gvsl.files import sha256_of
 from gvsl.io import UnusableFile
 from gvsl.io.read import files_of
 
@@ -22,12 +23,7 @@ def image_content(image: Case) -> str:
 def file_content(path: Path, parts: Sequence[str] = ()) -> str:
     """Return the same of a volume at a path, as for `gvsl.io.read_volume`."""
     try:
-        found = [_hash(file) for file in files_of(path, parts)]
+        found = [sha256_of(file) for file in files_of(path, parts)]
     except OSError as error:
         raise UnusableFile(f"can't be read: {error.strerror or error}") from None
     return found[0] if len(found) == 1 else hashlib.sha256(" ".join(found).encode()).hexdigest()
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from gvsl.cases import Case
+from gvsl.files import sha256_of
 from gvsl.io import COMPANION_SUFFIXES
 from gvsl.readers import check_kind, parse_json
 
@@ -161,12 +162,10 @@ def _files(path: Path) -> list[Path]:
 
 
 def _hash(files: list[Path], root: Path) -> str:
+    if len(files) == 1:
+        return sha256_of(files[0])
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb") as opened:
-            content = hashlib.file_digest(opened, "sha256")
-        if len(files) == 1:
-            return content.hexdigest()
         name = file.relative_to(root if root.is_dir() else root.parent).as_posix()
-        digest.update(f"{name}\0{content.hexdigest()}\n".encode("utf-8", "surrogateescape"))
+        digest.update(f"{name}\0{sha256_of(file)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

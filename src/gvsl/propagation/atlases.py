@@ -1,6 +1,5 @@
 """Atlases from stores, and the pre-trained method that matches them."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import CONFIG_NAME, HEADS_NAME, MODEL_NAME, PretrainedBackbone, find_weights
 from gvsl.cases import IGNORED
 from gvsl.errors import UserError
+from gvsl.files import sha256_of_all
 from gvsl.methods import GVSL, GVSLSettings
 from gvsl.propagation.carry import Atlas
 from gvsl.settings.methods import PRETEXTS
@@ -57,10 +57,8 @@ def load_matcher(run: Path) -> GVSL:
 
 def matcher_fingerprint(run: Path) -> str:
     """Return the SHA-256 of all files that decide what a run matches, in hex."""
-    weights, digest = find_weights(run), hashlib.sha256()
-    for name in (MODEL_NAME, CONFIG_NAME, HEADS_NAME):
-        digest.update(hashlib.sha256((weights / name).read_bytes()).digest())
-    return digest.hexdigest()
+    weights = find_weights(run)
+    return sha256_of_all(weights / name for name in (MODEL_NAME, CONFIG_NAME, HEADS_NAME))
 
 
 def check_matcher(method: GVSL, run: Path, store: Store, allow_mismatch: bool = False) -> None:

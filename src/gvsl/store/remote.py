@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
-from gvsl.files import FULL, whole_file
+from gvsl.files import FULL, sha256_of, whole_file
 from gvsl.io import Box
 from gvsl.store.arrays import ArrayFile, DamagedArrayError, read_array, voxel_hash
 from gvsl.text import note, one_line
@@ -213,16 +213,11 @@ def _bring_table(url: str, path: Path, most: int, manifest: bytes) -> None:
     def copy() -> None:
         with whole_file(path) as temporary:
             fetch(url, temporary, most)
-            if mark is not None and _file_hash(temporary) != mark:
+            if mark is not None and sha256_of(temporary) != mark:
                 raise DamagedCopyError(f"{url} is broken or was changed by hand")
 
-    if not path.is_file() or (mark is not None and _file_hash(path) != mark):
+    if not path.is_file() or (mark is not None and sha256_of(path) != mark):
         _once_more(copy, copy)
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _once_more(work: Callable[[], None], again: Callable[[], None]) -> None:

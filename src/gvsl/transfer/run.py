@@ -1,6 +1,5 @@
 """A transfer run of any task from end to end: check, train, test once, write (Appendix E.3)."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from gvsl.backbones.weights import MODEL_NAME, PretrainedBackbone, find_weights,
 from gvsl.data.crop import fit_crop
 from gvsl.datasets.tasks import TASKS
 from gvsl.errors import DivergedError, UserError
-from gvsl.files import claimed, refuse_existing, whole_folder
+from gvsl.files import claimed, refuse_existing, sha256_of, whole_folder
 from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.metrics.bootstrap import steps_to_fraction
 from gvsl.propagation.atlases import matcher_fingerprint
@@ -124,7 +123,7 @@ def _run(
         torch.manual_seed(settings.seed)
         backbone = _scratch(settings, store) if source is None else _load(source, weights, store, task.train, settings)
         network = task.build(backbone).to(device)
-    start = "scratch" if source is None else _digest(source if source.is_file() else source / MODEL_NAME)
+    start = "scratch" if source is None else sha256_of(source if source.is_file() else source / MODEL_NAME)
     identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
     if carry is not None:
         identity["carry"] = matcher_fingerprint(carry)
@@ -260,11 +259,6 @@ def _load(
     check_leakage(backbone, name, store, settings.allow_leakage)
     check_labels_seen(backbone, name, contents_of(store, train), settings.allow_leakage)
     return backbone
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

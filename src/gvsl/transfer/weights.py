@@ -1,6 +1,5 @@
 """A trained network in a run's folder: weights/ (the backbone), head.safetensors and head.json."""
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from colorsys import hsv_to_rgb
@@ -23,7 +22,7 @@ from gvsl.backbones.weights import (
     save_weights,
 )
 from gvsl.errors import UserError
-from gvsl.files import whole_file, write_text
+from gvsl.files import sha256_of_all, whole_file, write_text
 from gvsl.preprocessing import Preprocessing
 from gvsl.readers import check_kind
 from gvsl.settings.transfer import TransferSettings
@@ -255,10 +254,8 @@ def fingerprint(folder: Path) -> str:
     Raises:
         UserError: `folder` is not a transfer run's.
     """
-    weights, digest = find_weights(folder), hashlib.sha256()
-    for path in (weights / MODEL_NAME, weights / WEIGHTS_CONFIG, folder / HEAD_NAME, folder / CONFIG_NAME):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    weights = find_weights(folder)
+    return sha256_of_all([weights / MODEL_NAME, weights / WEIGHTS_CONFIG, folder / HEAD_NAME, folder / CONFIG_NAME])
 
 
 def _windows(config: dict[str, Any]) -> tuple[tuple[int, int, int], float]:
