@@ -3,6 +3,8 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from gvsl.backbones import UNet3D, UNet3DSettings, coarsest, levels_for
 from gvsl.methods import GVSL, GVSLSettings
@@ -123,6 +125,25 @@ def test_recomputed_activations_are_not_kept() -> None:
             network(volumes(1, 1, 16, 16, 16))
         kept.append(sum(sizes))
     assert kept[1] < 0.4 * kept[0]
+
+
+def test_no_convolution_is_computed_again() -> None:
+    counts = []
+    for checkpointed in (False, True):
+        network = UNet3D(width=8, levels=3, checkpoint_activations=checkpointed)
+        with FlopCounterMode(display=False) as counter:
+            network(volumes(1, 1, 8, 8, 8)).local.sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1]
+
+
+def test_the_decoder_convolves_enlarged_features_and_skip_side_by_side() -> None:
+    network = UNet3D(width=8, levels=2).double()
+    image = volumes(1, 1, 5, 6, 7).double()
+    skip, deep = network.encoder[0](image), network.encode(image)
+    larger = functional.interpolate(deep, size=skip.shape[2:], mode="trilinear", align_corners=True)
+    expected = network.decoder[0](torch.cat([larger, skip], dim=1))
+    torch.testing.assert_close(network(image).local, expected)
 
 
 @pytest.mark.parametrize("width", [0, 4, 12, -8])

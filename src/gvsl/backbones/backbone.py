@@ -1,7 +1,7 @@
 """What every backbone is: an encoder and a decoder that compute global and local features."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -101,10 +101,11 @@ class Backbone(nn.Module):
         """Check that it takes images of this many voxels along each axis; ValueError if not."""
         return
 
-    def _run(self, level: nn.Module, features: Tensor) -> Tensor:
+    def _run(self, work: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """Apply a function; of its tensors keep the inputs and the result alone if activations are to be recomputed."""
         if self.checkpoint_activations and self.training and torch.is_grad_enabled():
-            return checkpoint(level, features, use_reentrant=False)
-        return level(features)
+            return checkpoint(work, *inputs, use_reentrant=False)
+        return work(*inputs)
 
 
 class TransposedUNet(Backbone):

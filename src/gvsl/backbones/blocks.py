@@ -32,10 +32,14 @@ class SoundConv3d(nn.Conv3d):
 
     def forward(self, features: Tensor) -> Tensor:
         """Convolve: (B, in_channels, D, H, W) to (B, out_channels, d, h, w)."""
+        return self.convolve(features, self.weight, self.bias)
+
+    def convolve(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve with other weights, such as those of a part of the channels."""
         if features.device.type == "cpu" and features.shape[2] == 2:
             with torch.autocast("cpu", enabled=False):
-                return super().forward(features.to(self.weight.dtype))
-        return super().forward(features)
+                return self._conv_forward(features.to(weight.dtype), weight, bias)
+        return self._conv_forward(features, weight, bias)
 
 
 class Convolution(SoundConv3d):

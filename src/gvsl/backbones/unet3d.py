@@ -1,13 +1,13 @@
 """The 3D U-Net that every method pre-trains (Section 4.1, Appendix D.2, Fig. 12 a)."""
 
 from itertools import pairwise
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gvsl.backbones.backbone import Backbone
-from gvsl.backbones.blocks import conv_group
+from gvsl.backbones.blocks import SoundConv3d, conv_group
 from gvsl.types import Features
 
 MIN_SIDE = 4
@@ -57,8 +57,7 @@ class UNet3D(Backbone):
         skips, bottleneck = self._encode(image)
         local = bottleneck
         for level, skip in zip(self.decoder, reversed(skips), strict=True):
-            local = functional.interpolate(local, size=skip.shape[2:], mode="trilinear", align_corners=True)
-            local = self._run(level, torch.cat([local, skip], dim=1))
+            local = self._level(level, local, skip)
         return Features(bottleneck, local)
 
     def encode(self, image: Tensor) -> Tensor:
@@ -72,8 +71,34 @@ class UNet3D(Backbone):
             if index:
                 skips.append(features)
                 features = functional.max_pool3d(features, 2, ceil_mode=True)
-            features = self._run(level, features)
+            features = self._level(level, features)
         return skips, features
+
+    def _level(self, level: Any, features: Tensor, skip: Tensor | None = None) -> Tensor:
+        """Run a level's two convolution groups on features, in the decoder enlarged and side by side with a skip.
+
+        Each piece that may be recomputed ends with a convolution. Recomputing stops at the last tensor that the
+        backward pass needs, the convolution's input, so that no convolution is computed again.
+        """
+        (first, norm, activate), (second, last_norm, last_activate) = level
+        hidden = first(features) if skip is None else self._join(first, features, skip)
+        hidden = self._run(lambda hidden: second(activate(norm(hidden))), hidden)
+        result: Tensor = last_activate(last_norm(hidden))
+        return result
+
+    def _join(self, convolution: SoundConv3d, features: Tensor, skip: Tensor) -> Tensor:
+        """Enlarge features to a skip's size and convolve both, as if side by side.
+
+        Side by side they would be copied, and the gradient of all channels at once would be the largest tensor of a
+        step.
+        """
+        deep, own = convolution.weight.split([features.shape[1], skip.shape[1]], dim=1)
+
+        def enlarge(features: Tensor) -> Tensor:
+            larger = functional.interpolate(features, size=skip.shape[2:], mode="trilinear", align_corners=True)
+            return convolution.convolve(larger, deep, None)
+
+        return self._run(enlarge, features) + convolution.convolve(skip, own, convolution.bias)
 
 
 def levels_for(crop: tuple[int, int, int]) -> int:

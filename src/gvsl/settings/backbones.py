@@ -56,7 +56,8 @@ class BackboneSettings(NetworkSettings):
     """Number of resolutions, each half of the one above (paper: 5); `auto` chooses it from the crop so that the last
     one keeps at least 4 voxels along the shortest side, such as 4 levels for a crop of 32."""
     checkpoint_activations: bool = field(default=False, metadata=NOTHING)
-    """Recompute each level's activations in the backward pass: less memory, about a third more time."""
+    """Recompute activations in the backward pass: less memory. `unet` computes no convolution again, which takes hardly
+    more time; the others recompute whole levels, which takes about a third more."""
 
 
 UNet3DSettings = BackboneSettings
