@@ -107,7 +107,7 @@ def test_the_record_tells_what_was_carried(student: Path, pool: Store, matcher: 
 
 
 def test_templates_are_unlabelled_volumes_and_chosen_once(pool: Store, matcher: Path, tmp_path: Path) -> None:
-    how = replace(CARRYING, templates=2)
+    how = replace(SETTINGS, carrying=replace(CARRYING, templates=2))
     chosen = [
         carry_labels(matcher, pool, ["s0"], NAMES, tmp_path / "labels", how, torch.device("cpu")).config()
         for _ in range(2)
@@ -119,7 +119,7 @@ def test_templates_are_unlabelled_volumes_and_chosen_once(pool: Store, matcher: 
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "labels").rglob("*") if path.suffix == ".npy"}
     carry_labels(matcher, pool, ["s0"], NAMES, tmp_path / "labels", how, torch.device("cpu"))
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
-    without = carry_labels(matcher, pool, ["s0"], NAMES, tmp_path / "without", CARRYING, torch.device("cpu"))
+    without = carry_labels(matcher, pool, ["s0"], NAMES, tmp_path / "without", SETTINGS, torch.device("cpu"))
     assert without.config()["carry_templates"] == []
     alike = [
         np.array_equal(np.load(path), np.load(tmp_path / "without" / path.relative_to(tmp_path / "labels")))
@@ -150,7 +150,7 @@ def test_carried_labels_are_the_targets(pool: Store, matcher: Path, tmp_path: Pa
     settings = replace(SETTINGS, augment=replace(SETTINGS.augment, rate=0.0))
     task = Segmentation(pool, settings, "segmentation")
     task.carried = carry_labels(
-        matcher, pool, task.train, task.labels, tmp_path / "carried", CARRYING, torch.device("cpu")
+        matcher, pool, task.train, task.labels, tmp_path / "carried", SETTINGS, torch.device("cpu")
     )
     task.start(task.build(UNet3D(width=8, levels=2)))
     box = (slice(2, 18), slice(0, 16), slice(1, 16))
@@ -164,8 +164,8 @@ def test_carried_labels_are_the_targets(pool: Store, matcher: Path, tmp_path: Pa
 
 
 def test_atlases_are_trained_on_with_their_own_labels(pool: Store, matcher: Path, tmp_path: Path) -> None:
-    task = Segmentation(pool, replace(SETTINGS, labels=2), "segmentation")
-    both = replace(CARRYING, images="both")
+    both = replace(SETTINGS, labels=2, carrying=replace(CARRYING, images="both"))
+    task = Segmentation(pool, both, "segmentation")
     task.carried = carry_labels(matcher, pool, task.train, task.labels, tmp_path / "carried", both, torch.device("cpu"))
     labels = task.carried.labels
     assert labels.examples == {case: ["", "s0", "s1"] for case in ("s2", "s3", "s4")}
@@ -183,8 +183,8 @@ def test_atlases_are_trained_on_with_their_own_labels(pool: Store, matcher: Path
 
 
 def test_soft_targets_are_trained_on_and_scores_are_by_true_labels(pool: Store, matcher: Path, tmp_path: Path) -> None:
-    soft = replace(CARRYING, targets="soft", transductive=True)
-    task = Segmentation(pool, SETTINGS, "segmentation")
+    soft = replace(SETTINGS, carrying=replace(CARRYING, targets="soft", transductive=True))
+    task = Segmentation(pool, soft, "segmentation")
     task.carried = carry_labels(matcher, pool, task.train, task.labels, tmp_path / "carried", soft, torch.device("cpu"))
     task.start(task.build(UNet3D(width=8, levels=2)))
     case = task.val[0]

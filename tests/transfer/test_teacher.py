@@ -65,9 +65,8 @@ def test_it_counts_as_much_as_all_votes(store: Store, teacher: Path, drawn: list
     image = torch.from_numpy(store.image("s3"))[None, None]
     alone, both = (carry(method, atlases, image, settings, teacher=each).votes for each in (None, segment))
     assert torch.allclose(both, (alone + segment(image)) / 2)
-    carried = carry_labels(
-        tmp_path / "matcher", store, drawn, NAMES, tmp_path / "pool", replace(HOW, teacher=str(teacher)), CPU
-    )
+    taught = replace(SETTINGS, carrying=replace(HOW, teacher=str(teacher)))
+    carried = carry_labels(tmp_path / "matcher", store, drawn, NAMES, tmp_path / "pool", taught, CPU)
     (other,) = {"s0", "s1"} - set(drawn)
     volume = torch.from_numpy(store.image(other))[None, None]
     expected = carry(method, atlases, volume, settings, teacher=segment).classes

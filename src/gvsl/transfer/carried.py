@@ -9,18 +9,15 @@ from typing import Any
 import torch
 
 from gvsl.backbones import UNet3D
-from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.methods import GVSL
 from gvsl.propagation import PropagationSettings
-from gvsl.propagation.atlases import check_matcher, load_matcher, read_atlases
+from gvsl.propagation.atlases import read_atlases
 from gvsl.propagation.attempt import attempt
 from gvsl.propagation.match import Memory
 from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
-from gvsl.transfer.carrying import teacher_of, templates_of
+from gvsl.transfer.carrying import load_checked_matcher, teacher_of, templates_of
 from gvsl.transfer.cases import LabelledCases
-from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of, describe_leakage
-from gvsl.transfer.origin import method_of
 from gvsl.transfer.scores import Prediction, mean_dice, score_cases
 from gvsl.transfer.segmentation import Segmentation
 from gvsl.transfer.task import Outcome
@@ -33,16 +30,12 @@ def load_carrier(run: Path | None, store: Store, train: Sequence[str], settings:
     """Return the method that matches: that of a pre-training or, for the control, an untrained one that isn't called.
 
     Raises:
-        UserError: `run` can't match, does not fit the store, was trained on images that the store holds out, or saw
-            labels of other cases than `train`.
+        UserError: `run` is refused by `load_checked_matcher`.
     """
-    if run is None:  # the number of levels decides how volumes are padded, with a network or without
-        return GVSL(UNet3D(width=UNTRAINED_WIDTH, levels=int(settings.levels))).eval()
-    method = load_matcher(run)
-    check_matcher(method, run, store, settings.allow_preprocessing_mismatch)
-    check_leakage(method.backbone, run, store, settings.allow_leakage)
-    check_labels_seen(method.backbone, run, contents_of(store, train), settings.allow_leakage)
-    return method
+    if run is not None:
+        return load_checked_matcher(run, store, train, settings)
+    # the number of levels decides how volumes are padded, with a network or without
+    return GVSL(UNet3D(width=UNTRAINED_WIDTH, levels=int(settings.levels))).eval()
 
 
 def score_carried(
@@ -60,15 +53,7 @@ def score_carried(
     atlases = read_atlases({task.store: task.train})
     assert atlases.labels == task.labels
     moved, how = [atlas.to(device) for atlas in atlases.atlases], propagation_settings(settings)
-    teacher = teacher_of(
-        task.store,
-        task.train,
-        task.labels,
-        settings.carrying,
-        device,
-        allow_preprocessing_mismatch=settings.allow_preprocessing_mismatch,
-        allow_leakage=settings.allow_leakage,
-    )
+    teacher = teacher_of(task.store, task.train, task.labels, settings, device)
     templates = templates_of(task.store, task.train, method, moved, how, device, teacher)
     cases = LabelledCases(task.store, device, task.labels)
     facts: dict[str, dict[str, float]] = {}
@@ -98,27 +83,12 @@ def propagation_settings(settings: TransferSettings) -> PropagationSettings:
     )
 
 
-def carried_config(
-    task: Segmentation,
-    method: GVSL,
-    weights: str | Path | None,
-    settings: TransferSettings,
-    failed: list[str],
-    templates: list[str],
-) -> dict[str, Any]:
-    """Return the settings of such a run that have an effect, with its weights and cases, for its record."""
-    backbone = method.backbone if weights is not None else None
+def carried_config(settings: TransferSettings, failed: list[str], templates: list[str]) -> dict[str, Any]:
+    """Return the settings of such a run that have an effect, for its record."""
     kept = ("mode", "seed", "labels", "device", "allow_preprocessing_mismatch", "allow_leakage")
     return {
         **{name: getattr(settings, name) for name in kept},
         "carrying": asdict(propagation_settings(settings)) | {"teacher": settings.carrying.teacher},
         "carry_failed": failed,
         "carry_templates": templates,
-        "weights": "scratch" if weights is None else str(weights),
-        "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedBackbone) else None,
-        "leakage": describe_leakage(method.backbone, task.store),
-        "method": method_of(method.backbone),
-        "train_cases": list(task.train),
-        "val_cases": len(task.val),
-        "test_cases": len(task.test_cases),
     }

@@ -20,6 +20,7 @@ from gvsl.propagation.carry import Segment
 from gvsl.propagation.pool import CarriedLabels, carry_onto
 from gvsl.propagation.templates import candidates, choose_templates, drawn
 from gvsl.settings.carrying import CarrySettings
+from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
 from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of, describe_leakage
 from gvsl.transfer.teacher import load_teacher
@@ -88,12 +89,8 @@ def carry_labels(
     train: Sequence[str],
     labels: Mapping[int, str],
     folder: Path,
-    settings: CarrySettings,
+    settings: TransferSettings,
     device: torch.device,
-    *,
-    allow_preprocessing_mismatch: bool = False,
-    allow_leakage: bool = False,
-    seed: int = 0,
 ) -> CarriedPool:
     """Carry the labels of a run's training cases onto the store's unlabelled volumes.
 
@@ -103,44 +100,32 @@ def carry_labels(
         train: ids of the atlases.
         labels: label value to name of the task's structures.
         folder: where the label maps are kept until the run is complete.
-        settings: how.
+        settings: those of the run; `carrying` says how, and `seed` is that of random fields.
         device: to compute on.
-        allow_preprocessing_mismatch: accept a run on volumes that were prepared otherwise.
-        allow_leakage: accept a run that was trained on held-out images, or on labels of other cases than `train`.
-        seed: of random fields.
 
     Raises:
-        UserError: `run` can't match or does not fit the store, there is no volume to carry onto, or none matches.
+        UserError: `run` is refused by `load_checked_matcher`, there is no volume to carry onto, or none matches.
     """
-    method = load_matcher(run)
-    check_matcher(method, run, store, allow_preprocessing_mismatch)
+    method = load_checked_matcher(run, store, train, settings)
     assert isinstance(method.backbone, PretrainedBackbone)
-    check_leakage(method.backbone, run, store, allow_leakage)
-    check_labels_seen(method.backbone, run, contents_of(store, train), allow_leakage)
-    targets = volumes_to_label(store, train, settings)
+    targets = volumes_to_label(store, train, settings.carrying)
     atlases = read_atlases({store: list(train)})
     assert atlases.labels == dict(labels)
     method.to(device)
     moved = [atlas.to(device) for atlas in atlases.atlases]
-    teacher = teacher_of(
-        store,
-        train,
-        labels,
-        settings,
-        device,
-        allow_preprocessing_mismatch=allow_preprocessing_mismatch,
-        allow_leakage=allow_leakage,
-    )
+    teacher = teacher_of(store, train, labels, settings, device)
     about: dict[str, Any] = {"matcher": matcher_fingerprint(run), "store": store.hash, "atlases": list(train)}
-    if settings.teacher is not None:
-        about["teacher"] = fingerprint(Path(settings.teacher))
-    how = PoolSettings(**{item.name: getattr(settings, item.name) for item in fields(PoolSettings)})
+    if settings.carrying.teacher is not None:
+        about["teacher"] = fingerprint(Path(settings.carrying.teacher))
+    how = PoolSettings(**{item.name: getattr(settings.carrying, item.name) for item in fields(PoolSettings)})
 
     def templates() -> list[Atlas]:
         return templates_of(store, train, method, moved, how, device, teacher)
 
     with progress(len(targets), "carrying labels", unit="volumes") as advance:
-        found = carry_onto(method, moved, store, targets, folder, how, about, advance, templates, teacher, seed)
+        found = carry_onto(
+            method, moved, store, targets, folder, how, about, advance, templates, teacher, settings.seed
+        )
     if not found.used:
         raise UserError(
             f"none of the {len(targets)} volumes of {store.place} matches the labelled cases: check the matching of "
@@ -168,27 +153,34 @@ def volumes_to_label(store: Store, train: Sequence[str], settings: CarrySettings
     return drawn(targets, settings.volumes)
 
 
+def load_checked_matcher(run: Path, store: Store, train: Sequence[str], settings: TransferSettings) -> GVSL:
+    """Return the method of a pre-training that may match a store's volumes with the labelled cases `train`.
+
+    Raises:
+        UserError: `run` can't match or does not fit the store; or, unless the settings allow it, it was trained on
+            images that the store holds out, or saw labels of other cases than `train`.
+    """
+    method = load_matcher(run)
+    check_matcher(method, run, store, settings.allow_preprocessing_mismatch)
+    check_leakage(method.backbone, run, store, settings.allow_leakage)
+    check_labels_seen(method.backbone, run, contents_of(store, train), settings.allow_leakage)
+    return method
+
+
 def teacher_of(
-    store: Store,
-    train: Sequence[str],
-    labels: Mapping[int, str],
-    settings: CarrySettings,
-    device: torch.device,
-    *,
-    allow_preprocessing_mismatch: bool,
-    allow_leakage: bool,
+    store: Store, train: Sequence[str], labels: Mapping[int, str], settings: TransferSettings, device: torch.device
 ) -> Segment | None:
     """Return the teacher that the settings name, None if they name none; see `load_teacher` for what it must be."""
-    if settings.teacher is None:
+    if settings.carrying.teacher is None:
         return None
     return load_teacher(
-        Path(settings.teacher),
+        Path(settings.carrying.teacher),
         store,
         train,
         labels,
         device,
-        allow_preprocessing_mismatch=allow_preprocessing_mismatch,
-        allow_leakage=allow_leakage,
+        allow_preprocessing_mismatch=settings.allow_preprocessing_mismatch,
+        allow_leakage=settings.allow_leakage,
     )
 
 

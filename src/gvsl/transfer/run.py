@@ -45,7 +45,7 @@ from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.origin import method_of, pretraining_of
 from gvsl.transfer.preflight import check_mode, check_splits
 from gvsl.transfer.segmentation import Segmentation
-from gvsl.transfer.task import Task
+from gvsl.transfer.task import Outcome, Task
 from gvsl.transfer.weights import fingerprint, save_adapted
 from gvsl.transfer.weights_file import is_weights_file, load_weights_file
 
@@ -137,24 +137,12 @@ def _run(
         task.start(network)
         result = fit(task, network, store, settings, checkpoint)
         tested = task.test(folder)
-        record = RunRecord(
-            kind="transfer",
-            name=out.name,
-            seed=settings.seed,
-            config=_config(name, task, network, store, weights, settings)
-            | (dict(NO_CARRY) if pool is None else pool.config()),
-            store={"name": store.path.name, "hash": store.hash},
-            status="finished",
-            created=created,
-            environment=environment(device_facts(device)),
-            pretraining=pretraining_of(backbone),
-            training=_training(result, task.score_name),
-            metrics=tested.metrics | _validation_metrics(result, task.score_name) | tested.other_metrics,
-            cases=tested.cases,
-            curves=CURVES_NAME,
-            effects=effects_of(settings),
-            **tested.fields,
-        )
+        carried = dict(NO_CARRY) if pool is None else pool.config()
+        record = _record(out, store, settings, created, device, backbone, tested)
+        record.config = _config(name, network, settings) | _origin(task, network.backbone, store, weights) | carried
+        record.training = _training(result, task.score_name)
+        record.metrics = tested.metrics | _validation_metrics(result, task.score_name) | tested.other_metrics
+        record.curves = CURVES_NAME
         write_curves(folder / CURVES_NAME, result.rows)
         save_adapted(
             folder,
@@ -197,24 +185,39 @@ def _score_carried(
     began = time.monotonic()
     with whole_folder(out) as folder:
         tested, failed, templates = score_carried(task, method, settings, folder, device)
-        record = RunRecord(
-            kind="transfer",
-            name=out.name,
-            seed=settings.seed,
-            config={"task": name, **carried_config(task, method, weights, settings, failed, templates)},
-            store={"name": store.path.name, "hash": store.hash},
-            status="finished",
-            created=created,
-            seconds=time.monotonic() - began,
-            environment=environment(device_facts(device)),
-            pretraining=pretraining_of(method.backbone),
-            metrics=tested.metrics | tested.other_metrics,
-            cases=tested.cases,
-            effects=effects_of(settings),
-            **tested.fields,
-        )
+        record = _record(out, store, settings, created, device, method.backbone, tested)
+        origin = _origin(task, method.backbone, store, weights)
+        record.config = {"task": name} | carried_config(settings, failed, templates) | origin
+        record.metrics = tested.metrics | tested.other_metrics
+        record.seconds = time.monotonic() - began
         write_record(record, folder)
     return record
+
+
+def _record(
+    out: Path,
+    store: Store,
+    settings: TransferSettings,
+    created: str,
+    device: torch.device,
+    backbone: Backbone,
+    tested: Outcome,
+) -> RunRecord:
+    """Return what the records of all modes say; what a mode adds is filled in."""
+    return RunRecord(
+        kind="transfer",
+        name=out.name,
+        seed=settings.seed,
+        config={},
+        store={"name": store.path.name, "hash": store.hash},
+        status="finished",
+        created=created,
+        environment=environment(device_facts(device)),
+        pretraining=pretraining_of(backbone),
+        cases=tested.cases,
+        effects=effects_of(settings),
+        **tested.fields,
+    )
 
 
 def _carry(
@@ -227,11 +230,8 @@ def _carry(
         task.train,
         task.labels,
         folder / FOLDER_NAME,
-        settings.carrying,
+        settings,
         device,
-        allow_preprocessing_mismatch=settings.allow_preprocessing_mismatch,
-        allow_leakage=settings.allow_leakage,
-        seed=settings.seed,
     )
     return task.carried
 
@@ -295,15 +295,8 @@ def _scratch(settings: TransferSettings, store: Store) -> Backbone:
     return build_backbone(BackboneSettings(in_channels=store.channel_count, **chosen))
 
 
-def _config(
-    name: str,
-    task: Task,
-    network: AdaptedNetwork,
-    store: Store,
-    weights: str | Path | None,
-    settings: TransferSettings,
-) -> dict[str, Any]:
-    """Return the resolved settings of a run, with its weights and cases, for its record."""
+def _config(name: str, network: AdaptedNetwork, settings: TransferSettings) -> dict[str, Any]:
+    """Return the resolved settings of a run that trained, for its record."""
     backbone = network.backbone
     return {
         **asdict(settings),
@@ -311,6 +304,12 @@ def _config(
         "backbone": asdict(settings.backbone) | backbone.network,
         "width": backbone.width,
         "levels": backbone.levels,
+    }
+
+
+def _origin(task: Task, backbone: Backbone, store: Store, weights: str | Path | None) -> dict[str, Any]:
+    """Return a run's weights and cases, for its record; without weights, a backbone was made for the occasion."""
+    return {
         "weights": "scratch" if weights is None else str(weights),
         "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedBackbone) else None,
         "leakage": describe_leakage(backbone, store),
