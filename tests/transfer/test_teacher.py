@@ -57,19 +57,23 @@ def test_probabilities_are_those_of_the_network(store: Store, teacher: Path) -> 
     assert torch.allclose(tiled.sum(dim=1), torch.ones(1, *image.shape[2:]), atol=1e-5)
 
 
-def test_it_counts_as_much_as_all_votes(store: Store, teacher: Path, drawn: list[str], tmp_path: Path) -> None:
-    segment = load_teacher(teacher, store, drawn, NAMES, CPU)
+def test_it_is_averaged_with_all_votes(store: Store, teacher: Path, drawn: list[str], tmp_path: Path) -> None:
+    even = load_teacher(teacher, store, drawn, NAMES, CPU)
     settings = PropagationSettings(refine=2, start="none", least_dice=0)
     method = load_matcher(train_matcher(store, tmp_path / "matcher"))
     atlases = read_atlases({store: drawn}).atlases
     image = torch.from_numpy(store.image("s3"))[None, None]
-    alone, both = (carry(method, atlases, image, settings, teacher=each).votes for each in (None, segment))
-    assert torch.allclose(both, (alone + segment(image)) / 2)
-    taught = replace(SETTINGS, carrying=replace(HOW, teacher=str(teacher)))
-    carried = carry_labels(tmp_path / "matcher", store, drawn, NAMES, tmp_path / "pool", taught, CPU)
+    teachers = (None, even, even._replace(share=0.75), even._replace(share=1.0))
+    alone, both, most, only = (carry(method, atlases, image, settings, teacher=each).votes for each in teachers)
+    taught = even.segment(image)
+    assert torch.allclose(both, (alone + taught) / 2)
+    assert torch.allclose(most, (alone + 3 * taught) / 4)
+    assert torch.equal(only, taught)
+    settings_of_run = replace(SETTINGS, carrying=replace(HOW, teacher=str(teacher)))
+    carried = carry_labels(tmp_path / "matcher", store, drawn, NAMES, tmp_path / "pool", settings_of_run, CPU)
     (other,) = {"s0", "s1"} - set(drawn)
     volume = torch.from_numpy(store.image(other))[None, None]
-    expected = carry(method, atlases, volume, settings, teacher=segment).classes
+    expected = carry(method, atlases, volume, settings, teacher=even).classes
     assert np.array_equal(carried.labels.classes(other), expected[0, 0].numpy())
 
 
@@ -93,3 +97,8 @@ def test_one_that_had_other_labels_is_refused(store: Store, teacher: Path, drawn
             load_teacher(teacher, store, drawn, others, CPU)
     with pytest.raises(UserError, match=r"teacher has no effect if carrying\.images is atlas"):
         CarrySettings(images="atlas", teacher="run")
+    for share in (0.0, 1.5):
+        with pytest.raises(UserError, match=f"carrying.teacher_share is {share}: give more than 0 and at most 1"):
+            CarrySettings(teacher="run", teacher_share=share)
+    with pytest.raises(UserError, match=r"teacher_share is 1\.0, but there is no teacher"):
+        CarrySettings(teacher_share=1.0)

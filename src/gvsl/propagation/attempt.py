@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from gvsl.methods import GVSL
-from gvsl.propagation.carry import Atlas, Carried, Segment, carry, mean_similarity
+from gvsl.propagation.carry import Atlas, Carried, Teacher, carry, mean_similarity
 from gvsl.propagation.match import Memory
 from gvsl.settings.propagation import PropagationSettings
 
@@ -33,7 +33,7 @@ def attempt(
     image: NDArray[Any],
     settings: PropagationSettings,
     templates: Sequence[Atlas] = (),
-    teacher: Segment | None = None,
+    teacher: Teacher | None = None,
     memory: Memory | None = None,
 ) -> Attempt:
     """Carry the labels of atlases onto a volume.

@@ -17,9 +17,6 @@ from gvsl.propagation.pose import turned
 from gvsl.propagation.vote import fuse
 from gvsl.settings.propagation import PropagationSettings
 
-Segment = Callable[[Tensor], Tensor]
-"""Returns the class probabilities, (1, classes, D, H, W), of an image, (1, C, D, H, W)."""
-
 
 @dataclass(frozen=True)
 class Atlas:
@@ -56,6 +53,15 @@ class Warped(NamedTuple):
     """(1, 1, D, H, W), True where the atlas has a known class."""
     affine: Tensor | None = None
     """(1, 3, D, H, W), in voxels about both centres: the network's affine part of the match."""
+
+
+class Teacher(NamedTuple):
+    """A segmenter whose class probabilities are averaged with the votes of atlases and templates."""
+
+    segment: Callable[[Tensor], Tensor]
+    """Returns the class probabilities, (1, classes, D, H, W), of an image, (1, C, D, H, W)."""
+    share: float = 0.5
+    """Its weight in the average, to 1."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def carry(
     image: Tensor,
     settings: PropagationSettings | None = None,
     templates: Sequence[Atlas] = (),
-    teacher: Segment | None = None,
+    teacher: Teacher | None = None,
     memory: Memory | None = None,
 ) -> Carried:
     """Carry the labels of atlases onto an image.
@@ -112,7 +118,7 @@ def carry(
         settings: by default `PropagationSettings()`.
         templates: further voters with labels that were carried themselves (`gvsl.propagation.templates`); the check is
             made without them.
-        teacher: a segmenter whose probabilities count as much as all votes together.
+        teacher: a segmenter whose probabilities are averaged with the votes.
         memory: of the same method, for calls that share atlases or templates.
 
     Raises:
@@ -133,17 +139,17 @@ def combine(
     warped: Sequence[Warped],
     image: Tensor,
     settings: PropagationSettings,
-    teacher: Segment | None = None,
+    teacher: Teacher | None = None,
     memory: Memory | None = None,
 ) -> Carried:
     """Combine labels that were warped onto an image, those of atlases first, and check the match, as `carry` does."""
-    probabilities = None if teacher is None else teacher(image)
-    carried = _fused(warped, image, settings, probabilities)
+    taught = None if teacher is None else (teacher.segment(image), teacher.share)
+    carried = _fused(warped, image, settings, taught)
     if not settings.least_dice:
         return carried
     # Templates vote, but it is the atlases' match that is checked: through templates labels lead back less exactly.
     own = warped[: len(atlases)]
-    judged = carried if len(own) == len(warped) else _fused(own, image, settings, probabilities)
+    judged = carried if len(own) == len(warped) else _fused(own, image, settings, taught)
     best = max(range(len(atlases)), key=lambda number: _agreement(own[number].labels[0], judged))
     return replace(
         carried,
@@ -154,12 +160,12 @@ def combine(
 
 
 def _fused(
-    warped: Sequence[Warped], image: Tensor, settings: PropagationSettings, probabilities: Tensor | None
+    warped: Sequence[Warped], image: Tensor, settings: PropagationSettings, taught: tuple[Tensor, float] | None
 ) -> Carried:
-    """Return the votes of warped labels, and of a teacher's probabilities if there are any."""
+    """Return the votes of warped labels, averaged with a teacher's probabilities by their share if there are any."""
     images, labels = torch.cat([each.image for each in warped]), torch.cat([each.labels for each in warped])
     votes, similarity = fuse(image, images, labels, settings.voting, settings.sharpness)
-    return Carried(votes if probabilities is None else (votes + probabilities) / 2, similarity)
+    return Carried(votes if taught is None else votes.lerp(*taught), similarity)
 
 
 def carried_back(

@@ -2,7 +2,7 @@
 
 An atlas that is warped onto a volume, its image by the same field as its labels, is a further example of the volume's
 anatomy whose labels fit: A. Zhao, G. Balakrishnan, F. Durand, J. V. Guttag and A. V. Dalca. Data Augmentation Using
-Learned Transformations for One-Shot Medical Image Segmentation. CVPR 2019. https://arxiv.org/abs/1902.09383
+Learned Transformations for One-Shot Medical Image Teacheration. CVPR 2019. https://arxiv.org/abs/1902.09383
 """
 
 import csv
@@ -29,7 +29,7 @@ from gvsl.propagation.carry import (
     CHECK,
     Atlas,
     Carried,
-    Segment,
+    Teacher,
     Warped,
     combine,
     labels_by,
@@ -150,7 +150,7 @@ def carry_onto(
     about: Mapping[str, Any],
     advance: Callable[[], object] = lambda: None,
     templates: Callable[[], Sequence[Atlas]] = tuple,
-    teacher: Segment | None = None,
+    teacher: Teacher | None = None,
     seed: int = 0,
 ) -> CarriedLabels:
     """Carry the labels of atlases onto cases of a store, and keep them in a folder.
@@ -197,7 +197,7 @@ def _carry_one(
     method: GVSL,
     atlases: Sequence[Atlas],
     templates: Sequence[Atlas],
-    teacher: Segment | None,
+    teacher: Teacher | None,
     store: Store,
     target: str,
     folder: Path,

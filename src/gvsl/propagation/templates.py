@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gvsl.io import UnusableFile
 from gvsl.methods import GVSL
-from gvsl.propagation.carry import Atlas, Segment, carry, mean_similarity
+from gvsl.propagation.carry import Atlas, Teacher, carry, mean_similarity
 from gvsl.propagation.match import Memory
 from gvsl.settings.propagation import PropagationSettings
 
@@ -36,7 +36,7 @@ def choose_templates(
     read: Callable[[str], Tensor],
     settings: PropagationSettings,
     advance: Callable[[], None] = lambda: None,
-    teacher: Segment | None = None,
+    teacher: Teacher | None = None,
 ) -> list[Atlas]:
     """Carry labels onto volumes, and return those that matched best as further atlases.
 

@@ -43,6 +43,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "carrying.templates": 0,
     "carrying.sharpness": 4.0,
     "carrying.teacher": None,
+    "carrying.teacher_share": 0.5,
     "patience": None,
     "ema_decay": 0.0,
     "whiten": False,

@@ -16,7 +16,9 @@ class CarrySettings(PoolSettings):
     """
 
     teacher: str | None = None
-    """The folder of a segmentation run on the same labelled cases, whose probabilities count as much as the votes."""
+    """The folder of a segmentation run on the same labelled cases, whose probabilities are averaged with the votes."""
+    teacher_share: float = 0.5
+    """The teacher's weight in that average; with 1 the matching decides nothing (self-training, as a control)."""
     real_share: float = 0.25
     """Minimum fraction of the examples that are drawn from the labelled cases themselves."""
     volumes: int | None = None
@@ -32,6 +34,13 @@ class CarrySettings(PoolSettings):
             raise UserError(
                 "carrying.teacher has no effect if carrying.images is atlas, which trains on the atlases' labels: "
                 "leave it out, or choose own or both"
+            )
+        if not 0 < self.teacher_share <= 1:
+            raise UserError(f"carrying.teacher_share is {self.teacher_share}: give more than 0 and at most 1")
+        if self.teacher is None and self.teacher_share != 0.5:
+            raise UserError(
+                f"carrying.teacher_share is {self.teacher_share}, but there is no teacher: leave it out, or name a run "
+                "with --carrying.teacher"
             )
         if self.real_share >= 1:
             raise UserError(f"carrying.real_share is {self.real_share}: give 0 or more and less than 1")

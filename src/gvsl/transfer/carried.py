@@ -85,10 +85,11 @@ def propagation_settings(settings: TransferSettings) -> PropagationSettings:
 
 def carried_config(settings: TransferSettings, failed: list[str], templates: list[str]) -> dict[str, Any]:
     """Return the settings of such a run that have an effect, for its record."""
+    taught = {name: getattr(settings.carrying, name) for name in ("teacher", "teacher_share")}
     kept = ("mode", "seed", "labels", "device", "allow_preprocessing_mismatch", "allow_leakage")
     return {
         **{name: getattr(settings, name) for name in kept},
-        "carrying": asdict(propagation_settings(settings)) | {"teacher": settings.carrying.teacher},
+        "carrying": asdict(propagation_settings(settings)) | taught,
         "carry_failed": failed,
         "carry_templates": templates,
     }

@@ -16,7 +16,7 @@ from gvsl.methods import GVSL
 from gvsl.progress import progress
 from gvsl.propagation import Atlas, PoolSettings, PropagationSettings
 from gvsl.propagation.atlases import check_matcher, load_matcher, matcher_fingerprint, read_atlases
-from gvsl.propagation.carry import Segment
+from gvsl.propagation.carry import Teacher
 from gvsl.propagation.pool import CarriedLabels, carry_onto
 from gvsl.propagation.templates import candidates, choose_templates, drawn
 from gvsl.settings.carrying import CarrySettings
@@ -116,7 +116,7 @@ def carry_labels(
     teacher = teacher_of(store, train, labels, settings, device)
     about: dict[str, Any] = {"matcher": matcher_fingerprint(run), "store": store.hash, "atlases": list(train)}
     if settings.carrying.teacher is not None:
-        about["teacher"] = fingerprint(Path(settings.carrying.teacher))
+        about |= {"teacher": fingerprint(Path(settings.carrying.teacher)), "share": settings.carrying.teacher_share}
     how = PoolSettings(**{item.name: getattr(settings.carrying, item.name) for item in fields(PoolSettings)})
 
     def templates() -> list[Atlas]:
@@ -169,7 +169,7 @@ def load_checked_matcher(run: Path, store: Store, train: Sequence[str], settings
 
 def teacher_of(
     store: Store, train: Sequence[str], labels: Mapping[int, str], settings: TransferSettings, device: torch.device
-) -> Segment | None:
+) -> Teacher | None:
     """Return the teacher that the settings name, None if they name none; see `load_teacher` for what it must be."""
     if settings.carrying.teacher is None:
         return None
@@ -179,6 +179,7 @@ def teacher_of(
         train,
         labels,
         device,
+        settings.carrying.teacher_share,
         allow_preprocessing_mismatch=settings.allow_preprocessing_mismatch,
         allow_leakage=settings.allow_leakage,
     )
@@ -191,7 +192,7 @@ def templates_of(
     atlases: Sequence[Atlas],
     settings: PropagationSettings,
     device: torch.device,
-    teacher: Segment | None = None,
+    teacher: Teacher | None = None,
 ) -> list[Atlas]:
     """Return the templates of a store's unlabelled volumes; none unless `settings.templates` asks for them.
 

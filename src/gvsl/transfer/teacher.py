@@ -17,7 +17,7 @@ from gvsl.errors import UserError
 from gvsl.geometry import spatial_shape
 from gvsl.inferers.sliding_window import sliding_window
 from gvsl.io import Box
-from gvsl.propagation.carry import Segment
+from gvsl.propagation.carry import Teacher
 from gvsl.records import read_record
 from gvsl.store import Store
 from gvsl.text import few
@@ -34,11 +34,12 @@ def load_teacher(
     train: Sequence[str],
     labels: Mapping[int, str],
     device: torch.device,
+    share: float = 0.5,
     *,
     allow_preprocessing_mismatch: bool = False,
     allow_leakage: bool = False,
-) -> Segment:
-    """Return the class probabilities of a segmentation run as a function of an image.
+) -> Teacher:
+    """Return a segmentation run as a teacher.
 
     Args:
         run: the folder of the run.
@@ -46,6 +47,7 @@ def load_teacher(
         train: the labelled cases that are drawn; the run may have had no others.
         labels: label value to name, which the run must share.
         device: to compute on.
+        share: its weight beside the votes, to 1.
         allow_preprocessing_mismatch: accept a run on volumes that were prepared otherwise.
         allow_leakage: accept a run that learnt from held-out images or from other labels.
 
@@ -65,7 +67,7 @@ def load_teacher(
     _check_same_labels(run, store, train, allow_leakage)
     check_labels_seen(backbone, run, contents_of(store, train), allow_leakage)
     model.network.to(device)
-    return lambda image: probabilities(model, image)
+    return Teacher(lambda image: probabilities(model, image), share)
 
 
 @torch.no_grad()
