@@ -72,7 +72,7 @@ def note(text: str) -> None:
     print(f"gvsl: note: {one_line(text)}", file=sys.stderr)
 
 
-def few(names: Sequence[str], count: int, separator: str = ", ") -> str:
+def few(names: Sequence[str], count: int = 3, separator: str = ", ") -> str:
     """Join the first `count` names, and state how many more there are."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return separator.join(names[:count]) + more

@@ -14,8 +14,6 @@ from gvsl.store import Store, class_indices
 from gvsl.text import few
 from gvsl.types import LabelledPair
 
-NAMED = 3
-"""Number of names that a message lists."""
 PAIR_STREAM = 0x6C6162656C73
 """Separates the random numbers of labelled pairs from those of other pairs."""
 
@@ -33,13 +31,13 @@ def check_labelled(store: Store, ids: Sequence[str], option: str) -> None:
     """
     unknown = [case for case in ids if case not in store.cases]
     if unknown:
-        raise UserError(f"{option} names {few(unknown, NAMED)}, which {store.place} does not have: name cases of train")
+        raise UserError(f"{option} names {few(unknown)}, which {store.place} does not have: name cases of train")
     held_out = [case for case in ids if set(HELD_OUT) & set(store.cases[case].splits)]
     if held_out:
-        raise UserError(f"{option} names {few(held_out, NAMED)} of val or test, which is scored: name cases of train")
+        raise UserError(f"{option} names {few(held_out)} of val or test, which is scored: name cases of train")
     others = [case for case in ids if "train" not in store.cases[case].splits or not store.has_label(case)]
     if others:
-        raise UserError(f"{option} names {few(others, NAMED)}, no labelled case of train: name labelled ones")
+        raise UserError(f"{option} names {few(others)}, no labelled case of train: name labelled ones")
     if len(set(ids)) != len(ids) or len(ids) == 1:
         raise UserError(f"{option} is {', '.join(ids)}: name two cases or more, each once")
 

@@ -17,8 +17,6 @@ from gvsl.errors import UserError
 from gvsl.io import LABEL_SUFFIXES, VOLUME_SUFFIXES
 from gvsl.text import few
 
-NAMED = 3
-"""Maximum number of ids in a message."""
 SPLITS_NAME, LABELS_NAME, CLASSES_NAME = "splits.json", "labels.json", "classes.json"
 
 
@@ -63,9 +61,7 @@ def folder(
     counts = passed_over([*found.rest, *(path for path in rest if path not in known)])
     notes = [numbered(cases)] if not named and not taken else []
     if found.left_out:
-        notes.append(
-            f"{found.left_out} images are none of the channels {few(list(channels), NAMED)}: they are left out"
-        )
+        notes.append(f"{found.left_out} images are none of the channels {few(list(channels))}: they are left out")
     return Dataset(
         cases,
         read_label_names(root / LABELS_NAME),
@@ -128,7 +124,7 @@ def _read_splits(
         meant = {item: matcher.resolve(item) for item in ids}
         missing = sorted(item for item, ids in meant.items() if not ids)
         if missing:
-            raise UserError(f"{path} names cases in {name} that have no image: {few(missing, NAMED)}")
+            raise UserError(f"{path} names cases in {name} that have no image: {few(missing)}")
         splits[name] = {case_id for found in meant.values() for case_id in found}
     if not allow_leakage:
         _refuse_leakage(path, splits)
@@ -147,10 +143,10 @@ def _refuse_leakage(path: Path, splits: dict[str, set[str]]) -> None:
     for name in HELD_OUT:
         both = sorted(splits.get(name, set()) & trained)
         if both:
-            raise UserError(f"{path} has cases of {name} in pretrain or train too: {few(both, NAMED)}; {fix}")
+            raise UserError(f"{path} has cases of {name} in pretrain or train too: {few(both)}; {fix}")
     both = sorted(splits.get("val", set()) & splits.get("test", set()))
     if both:
-        raise UserError(f"{path} has cases in both val and test: {few(both, NAMED)}; {fix}")
+        raise UserError(f"{path} has cases in both val and test: {few(both)}; {fix}")
 
 
 def _read_targets(path: Path, matcher: Matcher) -> dict[str, int]:
@@ -162,5 +158,5 @@ def _read_targets(path: Path, matcher: Matcher) -> dict[str, int]:
     meant = {name: matcher.resolve(name) for name in found}
     missing = sorted(name for name, cases in meant.items() if not cases)
     if missing:
-        raise UserError(f"{path} names cases that have no image: {few(missing, NAMED)}")
+        raise UserError(f"{path} names cases that have no image: {few(missing)}")
     return {case_id: found[name] for name, cases in meant.items() for case_id in cases}

@@ -13,7 +13,7 @@ from gvsl.datasets.listing import entry, inside, names_of, read_json, read_listi
 from gvsl.datasets.names import normal
 from gvsl.datasets.places import stem
 from gvsl.datasets.splits import FRACTIONS, drawn
-from gvsl.datasets.subjects import NAMED, subjects_of
+from gvsl.datasets.subjects import subjects_of
 from gvsl.errors import UserError
 from gvsl.text import few
 
@@ -132,7 +132,7 @@ def _fold(path: Path, number: int, ids: list[str], subjects: Mapping[str, str]) 
     both = {subjects.get(case_id, "") for case_id in train} & {subjects.get(case_id, "") for case_id in val} - {""}
     if both:
         raise UserError(
-            f"{path} has cases of one subject in both train and val of fold {number}: {few(sorted(both), NAMED)}; move "
+            f"{path} has cases of one subject in both train and val of fold {number}: {few(sorted(both))}; move "
             "them to one side, or give --allow-leakage"
         )
     return {**drawn(train, WITHIN_FOLD, subjects), **dict.fromkeys(val, ("test",))}

@@ -14,8 +14,6 @@ NUMBERED = re.compile(r"(?:subject|subj|sub|patient|pat|case)[-_ ]?\d+", re.IGNO
 """Folders that are one person each, as in ACDC."""
 STEM = re.compile(rf"({BIDS.pattern}|(?:subject|subj|patient|pat)[-_ ]?\d+)(?:_|$)", re.IGNORECASE)
 """File names that begin with a subject."""
-NAMED = 3
-"""Maximum number of pairs in a message."""
 Splits = Mapping[str, Sequence[str]]
 
 
@@ -74,4 +72,4 @@ def across_splits(cases: Sequence[Case], splits: Splits) -> str:
         sides = [side[0] for side in (trained, val, test) if side]
         if len(set(sides)) > 1:
             pairs.append(" and ".join(f"{name} ({', '.join(splits[name])})" for name in dict.fromkeys(sides)))
-    return few(pairs, NAMED, "; ")
+    return few(pairs, separator="; ")

@@ -22,8 +22,6 @@ LABELS_NAME, TABLE = "labels.json", "meta.csv"
 COLUMNS = ("image_id", "split")
 SPLITS_OF = {"train": ("pretrain", "train"), "val": ("val",), "test": ("test",)}
 """Splits by their name in the table."""
-NAMED = 3
-"""Maximum number of structures in a message."""
 TREE = "s0000/ct.nii.gz, s0000/segmentations/aorta.nii.gz and so on"
 
 
@@ -78,8 +76,8 @@ def _label_names(path: Path, found: Mapping[str, str]) -> dict[int, str]:
     unknown = [name for name in names.values() if name_key(name) not in found and not is_ignored(name)]
     if unknown or not names:
         raise UserError(
-            f"{path} names {few(unknown, NAMED) if unknown else 'no structure'}; of these no subject has a map in "
-            f"{MAPS}, which has {few(sorted(found), NAMED)}"
+            f"{path} names {few(unknown) if unknown else 'no structure'}; of these no subject has a map in "
+            f"{MAPS}, which has {few(sorted(found))}"
         )
     return names
 
@@ -90,7 +88,7 @@ def _lacks(names: Mapping[int, str], own: Mapping[str, str]) -> str:
     if not missing:
         return ""
     return (
-        f"lacks the map of {few(missing, NAMED)} in {MAPS}, which other subjects have: add it, empty where the image "
+        f"lacks the map of {few(missing)} in {MAPS}, which other subjects have: add it, empty where the image "
         f"has none of it, or list in {LABELS_NAME} the structures that all have"
     )
 

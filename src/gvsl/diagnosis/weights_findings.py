@@ -32,7 +32,6 @@ BLIND = 1e-3
 """The relative difference of features below which the input doesn't matter; there it is 0.05 and more."""
 AT_LIMIT = 0.95
 """The part of the pooled affine head's limit from which a mean absolute value counts as at the limit."""
-NAMED = 3
 LESS_RATE = f"lower {RATE}"
 BLIND_FIX = f"{LESS_RATE}, or more {STEPS}"
 
@@ -47,7 +46,7 @@ def not_finite(run: Path, weights: Path) -> Iterator[Problem]:
         counts = count_not_finite(path) if path.is_file() else {}
         if counts:
             values = plural(sum(counts.values()), "value")
-            text = f"{values} of {path.name} not finite, in {few(list(counts), NAMED)}"
+            text = f"{values} of {path.name} not finite, in {few(list(counts))}"
             fix = f"{LESS_RATE}, or {PRECISION}"
             yield "broken", f"{text}: {fix}", f"weights that are not finite: {fix}"
 
@@ -139,7 +138,7 @@ def at_limits(run: Run) -> Iterator[Problem]:
 def _unchanged(what: str, names: Sequence[str]) -> Problem:
     fix = f"{PRECISION}, or a higher {RATE}"
     text = "as initialised, and were not trained"
-    return "broken", f"{what} are {text} ({few(list(names), NAMED)}): {fix}", f"weights {text}: {fix}"
+    return "broken", f"{what} are {text} ({few(list(names))}): {fix}", f"weights {text}: {fix}"
 
 
 def _dead(layers: Mapping[str, Activity], trained: Sequence[str]) -> Iterator[Problem]:

@@ -37,8 +37,6 @@ from gvsl.store import Store, class_indices
 from gvsl.text import few
 from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of
 
-NAMED = 3
-"""Number of names that a message lists."""
 NO_EFFECT = ("device", "allow_preprocessing_mismatch", "allow_leakage", "grid")
 """Settings that change no result, and that of its layout, which counts for a store alone."""
 
@@ -269,7 +267,7 @@ def _choose(stores: Sequence[Store], cases: Sequence[str]) -> dict[Store, list[s
     missing = [case for case in cases if not any(case in store.cases for store in stores)]
     if missing:
         raise UserError(
-            f"there is no case {few(missing, NAMED)} in {few([store.place for store in stores], NAMED)}; "
+            f"there is no case {few(missing)} in {few([store.place for store in stores])}; "
             "`gvsl inspect` lists what they hold"
         )
     return {store: [case for case in cases if case in store.cases] for store in stores}

@@ -18,9 +18,6 @@ from gvsl.store import Store, class_indices
 from gvsl.text import few
 from gvsl.training.load_method import load_method
 
-NAMED = 3
-"""Number of names that a message lists."""
-
 
 @dataclass(frozen=True)
 class AtlasSet:
@@ -93,7 +90,7 @@ def read_atlases(sources: Mapping[Store, Sequence[str]]) -> AtlasSet:
                 )
     unlabelled = [case for store, cases in sources.items() for case in cases if not store.has_label(case)]
     if unlabelled:
-        raise UserError(f"{few(unlabelled, NAMED)} has no label map: add it to labels/, or leave out the case")
+        raise UserError(f"{few(unlabelled)} has no label map: add it to labels/, or leave out the case")
     present = {
         (store, case): {*(store.cases[case].label_values or ())} - {*store.ignored}
         for store, cases in sources.items()
@@ -103,7 +100,7 @@ def read_atlases(sources: Mapping[Store, Sequence[str]]) -> AtlasSet:
         raise UserError("there is no atlas: name a store or a folder with labelled volumes")
     labels = {value: names[value] for value in sorted(set().union(*present.values()))}
     if not labels:
-        raise UserError(f"{few([case for _, case in present], NAMED)} has no labelled voxel: correct its label map")
+        raise UserError(f"{few([case for _, case in present])} has no labelled voxel: correct its label map")
     atlases = [_read_atlas(store, case, labels) for store, case in present]
     lacking = [
         (case, name) for (_, case), values in present.items() for value, name in labels.items() if value not in values

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gvsl.report.numbers import plural
-
-NAMED = 3
-"""The number of subjects that a line about several names."""
+from gvsl.text import few
 
 Level = Literal["failed", "broken", "caution"]
 Problem = tuple[Level, str, str]
@@ -62,8 +60,7 @@ class FindingKind:
         """The text, with the names of the first subjects if there are several."""
         if not self.several:
             return self.text
-        more = f" and {len(self.subjects) - NAMED} more" if len(self.subjects) > NAMED else ""
-        return f"{self.text} ({'; '.join(self.subjects[:NAMED])}{more})"
+        return f"{self.text} ({few(self.subjects, separator='; ')})"
 
 
 def by_kind(found: Iterable[Finding]) -> list[FindingKind]:

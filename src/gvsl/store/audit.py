@@ -12,8 +12,6 @@ from gvsl.text import few
 
 SLABS = 16
 """Planes hashed at a time."""
-NAMED = 3
-"""Maximum number of pairs in a message."""
 TRAINED, HELD_OUT = {"pretrain", "train"}, {"val", "test"}
 
 Entry = tuple[str, tuple[str, ...], str]
@@ -74,8 +72,8 @@ def refuse_leakage(entries: Iterable[Entry]) -> None:
     found = [describe_pair(*pair) for pair in find_leakage(entries)]
     if found:
         raise UserError(
-            f"images are both trained on and held out, or in both val and test: {few(found, NAMED, '; ')}; take each "
-            "out of one of the splits, or give --allow-leakage"
+            f"images are both trained on and held out, or in both val and test: {few(found, separator='; ')}; take "
+            "each out of one of the splits, or give --allow-leakage"
         )
 
 
@@ -90,7 +88,7 @@ def refuse_seen(pretrained: Iterable[Entry], held_out: Iterable[Entry]) -> None:
     found = [describe_pair(seen[entry[2]], entry) for entry in leaked]
     if found:
         raise UserError(
-            f"{len(found)} images are pre-trained on and held out in another store: {few(found, NAMED, '; ')}; take "
+            f"{len(found)} images are pre-trained on and held out in another store: {few(found, separator='; ')}; take "
             "them out of pretrain, or out of the other store's val and test"
         )
 

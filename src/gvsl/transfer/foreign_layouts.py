@@ -16,7 +16,6 @@ from gvsl.text import few
 from gvsl.transfer.foreign_checkpoint import WEIGHTS
 
 PARTS = ("encoder", "decoder")
-NAMED = 3
 AXES = 5
 """Of the weights of a convolution."""
 BLOCK = re.compile(r"encoder\.stages\.(\d{1,3})\.blocks\.(\d{1,3})\.")
@@ -89,7 +88,7 @@ def _parsed(size: dict[str, Any], path: Path) -> BackboneSettings:
 
 
 def _no_network(path: Path, what: str, tensors: Mapping[str, Tensor]) -> UserError:
-    names = few([name[:80] for name in sorted(tensors)], NAMED) if tensors else "nothing"
+    names = few([name[:80] for name in sorted(tensors)]) if tensors else "nothing"
     return UserError(f"{path} has no {what}, but {names}")
 
 

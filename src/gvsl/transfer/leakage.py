@@ -11,7 +11,6 @@ from gvsl.errors import UserError
 from gvsl.store import Store
 from gvsl.text import few
 from gvsl.transfer.networks import AdaptedNetwork
-from gvsl.transfer.preflight import NAMED
 
 
 def leaked_cases(backbone: Backbone, store: Store) -> list[str] | None:
@@ -33,7 +32,7 @@ def check_leakage(backbone: Backbone, weights: str | Path, store: Store, allow_l
     leaked = leaked_cases(backbone, store)
     if leaked and not allow_leakage:
         raise UserError(
-            f"{weights} was trained on images that {store.place} holds out in val or test: {few(leaked, NAMED)}; "
+            f"{weights} was trained on images that {store.place} holds out in val or test: {few(leaked)}; "
             "remove them from its pre-training, or from val and test, or give --allow-leakage"
         )
 
@@ -59,7 +58,7 @@ def check_labels_seen(
     others = [case for case, content in (seen or {}).items() if content not in drawn]
     if others and not allow_leakage:
         raise UserError(
-            f"{weights} saw the labels of {few(others, NAMED)}, not among the {len(contents)} cases labelled "
+            f"{weights} saw the labels of {few(others)}, not among the {len(contents)} cases labelled "
             "here: draw those too, pre-train with --pretext.labels on the drawn ones, or give --allow-leakage"
         )
 
@@ -69,7 +68,7 @@ def describe_leakage(backbone: Backbone, store: Store) -> str:
     leaked = leaked_cases(backbone, store)
     if leaked is None:
         return "not checked: it isn't known which images the weights were trained on, or those of the store"
-    return f"held out but trained on: {few(leaked, NAMED)}" if leaked else "no held-out image was trained on"
+    return f"held out but trained on: {few(leaked)}" if leaked else "no held-out image was trained on"
 
 
 def contents_of(store: Store, ids: Sequence[str]) -> list[str]:

@@ -8,9 +8,6 @@ from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
 from gvsl.text import few
 
-NAMED = 3
-"""Number of names that a message lists."""
-
 
 def check_mode(weights: str | Path | None, settings: TransferSettings, *, resume: bool = False) -> None:
     """Check that the mode fits the weights.
@@ -61,7 +58,7 @@ def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) 
     bare = [case for case in (*train, *others) if not store.has_label(case)]
     if bare:
         raise UserError(
-            f"{store.place} has no label map for {few(bare, NAMED)}: add labels, or take the cases out of train, "
+            f"{store.place} has no label map for {few(bare)}: add labels, or take the cases out of train, "
             "val and test, and prepare it again"
         )
     labels = {value: store.label_names[value] for value in sorted(store.label_names)}
@@ -73,7 +70,7 @@ def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) 
         rest = {value for case in store.split("train") for value in store.cases[case].label_values or ()} - seen
         more = "use more labels or another seed, or " if rest.intersection(labels) else ""
         raise UserError(
-            f"{few(unseen, NAMED)} has no voxel in the {len(train)} training cases of {store.place}: "
+            f"{few(unseen)} has no voxel in the {len(train)} training cases of {store.place}: "
             f"{more}take it out of the label maps and their names, and prepare it again"
         )
     return labels
@@ -93,7 +90,7 @@ def check_targets(store: Store, splits: Mapping[str, Sequence[str]]) -> dict[str
     bare = [case for case, target in targets.items() if target is None]
     if bare:
         raise UserError(
-            f"{store.place} has no class for {few(bare, NAMED)}: add it to classes.json, or take the cases out of "
+            f"{store.place} has no class for {few(bare)}: add it to classes.json, or take the cases out of "
             "train, val and test, and prepare it again"
         )
     known = {case: target for case, target in targets.items() if target is not None}

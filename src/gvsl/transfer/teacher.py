@@ -24,9 +24,6 @@ from gvsl.text import few
 from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of
 from gvsl.transfer.weights import Segmenter, load_segmenter
 
-NAMED = 3
-"""Number of names that a message lists."""
-
 
 def load_teacher(
     run: Path,
@@ -57,7 +54,7 @@ def load_teacher(
     model = load_segmenter(run)
     if list(model.labels.items()) != list(labels.items()):  # in their order: probabilities have no names
         raise UserError(
-            f"{run} segments {few(list(model.labels.values()), NAMED)}, not {few(list(labels.values()), NAMED)}: name "
+            f"{run} segments {few(list(model.labels.values()))}, not {few(list(labels.values()))}: name "
             "a teacher of the same structures"
         )
     backbone = model.network.backbone
@@ -92,7 +89,7 @@ def _check_same_labels(run: Path, store: Store, train: Sequence[str], allow_leak
     if record.store.get("hash") != store.hash:
         others, where = ["cases of another store"], f"{run} was trained on {record.store.get('name')}"
     else:
-        where = f"{run} was trained on the labels of {few(others, NAMED)}"
+        where = f"{run} was trained on the labels of {few(others)}"
     if others and not allow_leakage:
         raise UserError(
             f"{where}, not among the {len(train)} labelled cases drawn here: name a teacher with the same --labels and "

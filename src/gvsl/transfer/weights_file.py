@@ -16,7 +16,7 @@ from gvsl.errors import UserError
 from gvsl.store import Store
 from gvsl.text import few, note
 from gvsl.transfer.foreign_checkpoint import read_weights
-from gvsl.transfer.foreign_layouts import LAYOUTS, NAMED, PARTS, Layout
+from gvsl.transfer.foreign_layouts import LAYOUTS, PARTS, Layout
 
 PREFIXES = ("module.", "_orig_mod.")
 """What training in parallel or a compiler puts before every name."""
@@ -96,7 +96,7 @@ def _expected(settings: BackboneSettings, path: Path) -> dict[str, Tensor]:
 
 def _tell(path: Path, others: list[str], present: list[str]) -> None:
     if others:
-        note(f"{path}: left out {few(others, NAMED)}, which are no parts of a backbone")
+        note(f"{path}: left out {few(others)}, which are no parts of a backbone")
     if "decoder" not in present:
         note(f"{path} has no decoder: its weights are random")
 
