@@ -302,3 +302,11 @@ def test_the_hash_of_a_store_is_what_it_always_was(tmp_path: Path) -> None:
     assert store.hash == "b31562db574d2eae80610e1dfc745be5f461238a5d230c7646c626a300f02f45"
     same = replace(spec, spacing=(1.0, 1.0, 1.0))
     assert prepare(cases, tmp_path / "store", same, label_names={1: "x"}, source="here").hash == store.hash
+
+
+def test_rows_keep_their_form_which_stores_hashes_depend_on(make_case: MakeCase, tmp_path: Path) -> None:
+    prepare([make_case("a")], tmp_path / "store", MR, source="here")
+    (line,) = (tmp_path / "store" / "cases.jsonl").read_text(encoding="utf-8").splitlines()
+    row = json.loads(line)
+    assert line == json.dumps(row, separators=(",", ":"))
+    assert list(row) == ["id", "splits", "shape", "labels", "labels_cropped", "geometry", "hash", "content", "source"]

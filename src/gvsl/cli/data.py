@@ -1,10 +1,11 @@
 """gvsl phantom, prepare and inspect: synthetic volumes, and stores of prepared volumes."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
@@ -79,8 +80,47 @@ def prepare(argv: Sequence[str]) -> None:
     Repeat the command to continue where it was stopped. In an existing store, it prepares only what is missing or
     has changed, and removes nothing.
     """
+    options = _prepare_options(argv)
+
+    from gvsl.datasets import DATASETS
+    from gvsl.preparation import PrepareSummary
+    from gvsl.preparation import prepare as prepare_store
+    from gvsl.preprocessing.channels import parse_channel, with_channels
+    from gvsl.preprocessing.spec import Preprocessing, describe_range
+
+    load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
+    asked = [parse_channel(text) for text in options.channels]
+    options.channels = ()
+    settings = settings_of(Preprocessing, options)
+    refuse_url(options.source, "a source")
+    dataset = load(options.source, **_arguments_of(load, options, [each.name for each in asked]))
+    settings = with_channels(settings, dataset.channels, asked)
+    done: list[PrepareSummary] = []
+    with ExitStack() as stack:
+        store = prepare_store(
+            dataset.cases,
+            options.store,
+            settings,
+            label_names=dataset.label_names,
+            label_values=dataset.label_values,
+            source=dataset.name,
+            processes=options.processes,
+            dask=options.dask,
+            allow_leakage=options.allow_leakage,
+            progress=lambda count: stack.enter_context(progress(count, "Prepare", "volumes")),
+            on_done=done.append,
+        )
+    print(f"{options.store}: {_describe(done[0])}")
+    if settings.channels:
+        print(f"Channels: {', '.join(f'{each.name} ({describe_range(each)})' for each in settings.channels)}")
+    for line in _cautions(store, dataset, options.store):
+        print(line)
+
+
+def _prepare_options(argv: Sequence[str]) -> Namespace:
+    """Return the options of `prepare`; the defaults of the settings are those of the preset."""
     from gvsl.preprocessing.presets import PRESETS
-    from gvsl.preprocessing.spec import AIR_HU, Preprocessing, describe_range
+    from gvsl.preprocessing.spec import Preprocessing
 
     preset = one_of(PRESETS, "preset", peek(argv, "--preset") or "mr")
     usage = (
@@ -112,60 +152,34 @@ def prepare(argv: Sequence[str]) -> None:
     own = {"preset", "channels"}
     defaults = {name: value for name, value in asdict(PRESETS[preset]).items() if name not in own}
     add_settings(parser, Preprocessing, default=defaults, skip=own)
-    options = parse(parser, argv)
+    return parse(parser, argv)
 
-    from gvsl.datasets import DATASETS, describe_endings
-    from gvsl.preparation import PrepareSummary
-    from gvsl.preparation import prepare as prepare_store
-    from gvsl.preprocessing.channels import parse_channel, with_channels
+
+def _cautions(store: "Store", dataset: "Dataset", folder: Path) -> Iterator[str]:
+    """Yield what a user should know about a prepared store besides the numbers, a line each."""
+    from gvsl.datasets import describe_endings
+    from gvsl.preprocessing.spec import AIR_HU
     from gvsl.store import describe_lungs, duplicates
 
-    load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
-    asked = [parse_channel(text) for text in options.channels]
-    options.channels = ()
-    settings = settings_of(Preprocessing, options)
-    refuse_url(options.source, "a source")
-    dataset = load(options.source, **_arguments_of(load, options, [each.name for each in asked]))
-    settings = with_channels(settings, dataset.channels, asked)
-    done: list[PrepareSummary] = []
-    with ExitStack() as stack:
-        store = prepare_store(
-            dataset.cases,
-            options.store,
-            settings,
-            label_names=dataset.label_names,
-            label_values=dataset.label_values,
-            source=dataset.name,
-            processes=options.processes,
-            dask=options.dask,
-            allow_leakage=options.allow_leakage,
-            progress=lambda count: stack.enter_context(progress(count, "Prepare", "volumes")),
-            on_done=done.append,
-        )
-    print(f"{options.store}: {_describe(done[0])}")
-    if settings.channels:
-        print(f"Channels: {', '.join(f'{each.name} ({describe_range(each)})' for each in settings.channels)}")
-    for line in dataset.notes:
-        print(printable(line))
-    for line in describe_lungs(store):
-        print(f"Lungs: {line}")
+    yield from map(printable, dataset.notes)
+    yield from (f"Lungs: {line}" for line in describe_lungs(store))
     if store.refused:
-        print(f"gvsl inspect {shlex.quote(str(options.store))} lists the refused files with the reasons")
+        yield f"gvsl inspect {shlex.quote(str(folder))} lists the refused files with the reasons"
     if dataset.passed_over:
         count = sum(dataset.passed_over.values())
-        print(f"{count} files skipped, not volumes by their suffix: {describe_endings(dataset.passed_over)}")
+        yield f"{count} files skipped, not volumes by their suffix: {describe_endings(dataset.passed_over)}"
     cases = list(store.cases.values())
     airless = sum(case.without_air for case in cases)
     if airless:
         offset = "their intensities may be offset by 1024; gvsl inspect lists them"
-        print(f"{airless} volumes have no voxel below {AIR_HU:g} HU: {offset}")
+        yield f"{airless} volumes have no voxel below {AIR_HU:g} HU: {offset}"
     odd = [case for case in cases if case.notes]
     if odd:
         first = printable(f"{odd[0].id}: {odd[0].notes[0]}")
-        print(f"{len(odd)} volumes have notes; gvsl inspect lists them; the first, {first}")
+        yield f"{len(odd)} volumes have notes; gvsl inspect lists them; the first, {first}"
     repeated = len(duplicates((case.id, case.splits, case.content) for case in cases))
     if repeated:
-        print(f"{repeated} images exist under more than one name; gvsl inspect lists them")
+        yield f"{repeated} images exist under more than one name; gvsl inspect lists them"
 
 
 def _arguments_of(load: Callable[..., "Dataset"], options: Namespace, channels: Sequence[str]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,70 +49,37 @@ def prepare_case(
         label_values: label value in the store by that in the files; empty if they stay the same.
         label_names: name by label value in the store; if there are any, other values are refused.
     """
-    current = main = first_file(case)
+    main = first_file(case)
     try:
-        if len(os.fsencode(f"{case.id}.b2nd")) > MAX_NAME:
-            raise UnusableFile(
-                f"its name is too long for a store, whose names end in .b2nd: give it at most {MAX_NAME - 5} bytes"
-            )
-        if case.unusable:
-            raise UnusableFile(case.unusable)
-        before = _stamps(case)
-        channels = read_image(case, preprocessing)
-        image, upright = channels[0], to_canonical(channels[0])
-        uprights = [upright, *map(to_canonical, channels[1:])]
-        content = channels_hash(uprights)
-        airless = any(map(without_air, uprights, preprocessing.contracts))
-        notes = channels_unlike_hounsfield(uprights, preprocessing, airless=False) + notes_on(channels, preprocessing)
-        label = None
-        if case.label is not None:
-            current = case.label
-            found = read_label(case.label, (), image, label_names)
-            notes += [f"its label map: {note}" for note in found.notes]
-            label = to_canonical(relabelled(found, label_values))
-            refuse_unnamed(label, label_names)
-            refuse_other_grid(label, upright)
-            label = Volume(label.array, upright.affine)  # equal but for rounding
-            current = main
-        mask = None
-        if case.mask is not None and preprocessing.crop == "lungs":
-            current = case.mask
-            mask = to_canonical(read_label(case.mask))
-            refuse_other_grid(mask, upright)
-            if not (mask.array > 0).any():
-                raise UnusableFile("is an empty lung mask; correct it, or remove it")
-            current = main
-        ignored = [value for value, name in label_names.items() if is_ignored(name)]
-        ready, ready_label, lost = preprocess_channels(uprights, label, preprocessing, mask, ignored)
-        notes += check_channels(uprights, ready, preprocessing)
-    except UnusableFile as error:
-        return case.id, None, {"file": relative(current, root), "reason": str(error)}
-    except MemoryError:
-        return case.id, None, {"file": relative(current, root), "reason": "needs more memory than is free"}
-    except UserError:  # of no file, such as a package that is missing
-        raise
-    except Exception as error:  # whatever it is, the other cases are prepared
-        reason = f"fails with {type(error).__name__}: {error}"
-        return case.id, None, {"file": relative(current, root), "reason": reason}
-    pixels = stored_array(ready)
-    digest = hashlib.sha256(pixels.tobytes())
-    sizes = [put_array(folder, "images", case.id, pixels)]
-    values = None
-    if ready_label is not None:
-        values = [int(value) for value in np.unique(ready_label.array) if value != 0]
-        digest.update(ready_label.array.tobytes())
-        sizes.append(put_array(folder, "labels", case.id, ready_label.array))
-    row = {
+        with _blaming(main):
+            _check(case)
+            before = _stamps(case)
+            channels = read_image(case, preprocessing)
+            uprights = [to_canonical(channel) for channel in channels]
+            content = channels_hash(uprights)
+            airless = any(map(without_air, uprights, preprocessing.contracts))
+            notes = channels_unlike_hounsfield(uprights, preprocessing, airless=False)
+            notes += notes_on(channels, preprocessing)
+        label, on_label = _read_label(case, channels[0], uprights[0], label_values, label_names)
+        mask = _read_mask(case.mask, uprights[0]) if preprocessing.crop == "lungs" else None
+        with _blaming(main):
+            ignored = [value for value, name in label_names.items() if is_ignored(name)]
+            ready, ready_label, lost = preprocess_channels(uprights, label, preprocessing, mask, ignored)
+            notes += [*on_label, *check_channels(uprights, ready, preprocessing)]
+    except _RefusedError as error:
+        return case.id, None, {"file": relative(error.file, root), "reason": str(error)}
+    written = _write(case.id, folder, ready, ready_label)
+    row: Row = {  # the hash of a store is of these keys in this order
         "id": case.id,
-        "shape": list(pixels.shape[-3:]),
-        "labels": values,
+        "shape": list(written.shape),
+        "labels": written.labels,
         "labels_cropped": lost,
         "geometry": {
             "affine": ready[0].affine.tolist(),
-            "source_affine": image.affine.tolist(),
-            "source_shape": list(image.array.shape),
+            "source_affine": channels[0].affine.tolist(),
+            "source_shape": list(channels[0].array.shape),
         },
-        "hash": digest.hexdigest(),
+        "hash": written.hash,
         "content": content,
     }
     if mask is not None:
@@ -124,7 +92,98 @@ def prepare_case(
         brightest = np.maximum.reduce([channel.array for channel in ready])
         sides = (side.indices(size) for side, size in zip(foreground_box(brightest), brightest.shape, strict=True))
         row["foreground"] = [[int(first), int(last)] for first, last, _ in sides]
-    return case.id, (update_row(row, case, root), before.origin(case.id, tuple(sizes))), None
+    return case.id, (update_row(row, case, root), before.origin(case.id, written.sizes)), None
+
+
+class _RefusedError(Exception):
+    """A case can't be used because of one of its files."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(reason)
+        self.file = file
+
+
+@contextmanager
+def _blaming(file: Path) -> Iterator[None]:
+    """Turn whatever is wrong with a case into a refusal that names a file, so that the other cases are prepared.
+
+    Raises:
+        UserError: of no file, such as a package that is missing.
+    """
+    try:
+        yield
+    except UnusableFile as error:
+        raise _RefusedError(file, str(error)) from None
+    except MemoryError:
+        raise _RefusedError(file, "needs more memory than is free") from None
+    except UserError:
+        raise
+    except Exception as error:
+        raise _RefusedError(file, f"fails with {type(error).__name__}: {error}") from error
+
+
+def _check(case: Case) -> None:
+    if len(os.fsencode(f"{case.id}.b2nd")) > MAX_NAME:
+        raise UnusableFile(
+            f"its name is too long for a store, whose names end in .b2nd: give it at most {MAX_NAME - 5} bytes"
+        )
+    if case.unusable:
+        raise UnusableFile(case.unusable)
+
+
+def _read_label(
+    case: Case,
+    image: Volume,
+    upright: Volume,
+    label_values: Mapping[int, int],
+    label_names: Mapping[int, str],
+) -> tuple[Volume | None, list[str]]:
+    """Return a case's label map on the grid of its upright image, None without one, and notes on it."""
+    if case.label is None:
+        return None, []
+    with _blaming(case.label):
+        found = read_label(case.label, (), image, label_names)
+        label = to_canonical(relabelled(found, label_values))
+        refuse_unnamed(label, label_names)
+        refuse_other_grid(label, upright)
+        notes = [f"its label map: {note}" for note in found.notes]
+        return Volume(label.array, upright.affine), notes  # equal but for rounding
+
+
+def _read_mask(file: Path | None, upright: Volume) -> Volume | None:
+    """Return the lung mask of an upright image, None without one."""
+    if file is None:
+        return None
+    with _blaming(file):
+        mask = to_canonical(read_label(file))
+        refuse_other_grid(mask, upright)
+        if not (mask.array > 0).any():
+            raise UnusableFile("is an empty lung mask; correct it, or remove it")
+        return mask
+
+
+class _Written(NamedTuple):
+    """The arrays of a case."""
+
+    shape: tuple[int, ...]
+    labels: list[int] | None
+    """Values of the label map; None without one."""
+    hash: str
+    sizes: tuple[int, ...]
+    """Of the files, in bytes."""
+
+
+def _write(case: str, folder: Path, channels: Sequence[Volume], label: Volume | None) -> _Written:
+    """Write a prepared case's arrays."""
+    pixels = stored_array(channels)
+    digest = hashlib.sha256(pixels.tobytes())
+    sizes = [put_array(folder, "images", case, pixels)]
+    values = None
+    if label is not None:
+        values = [int(value) for value in np.unique(label.array) if value != 0]
+        digest.update(label.array.tobytes())
+        sizes.append(put_array(folder, "labels", case, label.array))
+    return _Written(pixels.shape[-3:], values, digest.hexdigest(), tuple(sizes))
 
 
 def stored_array(channels: Sequence[Volume]) -> NDArray[np.float16]:
