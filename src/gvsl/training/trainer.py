@@ -5,7 +5,7 @@ import re
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -69,7 +69,31 @@ def fit(
     chosen, team = settings.trainer, team or Team(LightningEnvironment())
     logger = MetricsLogger(out / CURVES_NAME, chosen.log_every, "pre-training")
     method.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    trainer = lightning.Trainer(
+    trainer = _trainer(out, settings, logger, loggers, team)
+    epoch = None if method.min_epoch_steps is None else _epoch(stream, method.min_epoch_steps)
+    module = PretrainModule(method, settings.optimiser, settings.seed, chosen.max_steps, epoch)
+    if resume:
+        team.each(lambda: check_checkpoint(resume, module, chosen.max_steps))
+    spawned = team.world == 1 and chosen.devices > 1
+    with warnings.catch_warnings():
+        # The stream itself starts at the checkpoint's step, and small crops need only one reading process.
+        known = "resuming from a checkpoint|Checkpoint directory|does not have many workers|LeafSpec|Grad strides"
+        warnings.filterwarnings("ignore", message=f".*({known}).*")
+        with _explained(chosen.devices), told_if_lost(team.world), passed_on() if spawned else nullcontext():
+            trainer.fit(
+                module,
+                datamodule=_Pairs(stream),
+                ckpt_path=resume,
+                weights_only=True if resume else None,
+            )
+    return read_curves(logger.path) if spawned else logger.rows  # spawned: logged in another process
+
+
+def _trainer(
+    out: Path, settings: PretrainSettings, logger: MetricsLogger, loggers: Sequence[Logger], team: Team
+) -> lightning.Trainer:
+    chosen = settings.trainer
+    return lightning.Trainer(
         max_steps=chosen.max_steps,
         accelerator="gpu" if find_device(chosen.device).type == "cuda" else "cpu",
         devices=chosen.devices,
@@ -96,40 +120,34 @@ def fit(
         enable_model_summary=False,
         default_root_dir=out,
     )
-    epoch = None if method.min_epoch_steps is None else _epoch(stream, method.min_epoch_steps)
-    module = PretrainModule(method, settings.optimiser, settings.seed, chosen.max_steps, epoch)
-    if resume:
-        team.each(lambda: check_checkpoint(resume, module, chosen.max_steps))
+
+
+@contextmanager
+def _explained(devices: int) -> Iterator[None]:
+    """Raise what ended another process, or Lightning, as the error that a user can mend or caused.
+
+    Raises:
+        UserError: another process raised it, or has ended.
+        KeyboardInterrupt: the run was stopped.
+    """
     on_interrupt = signal.getsignal(signal.SIGINT)
-    spawned = team.world == 1 and chosen.devices > 1
-    with warnings.catch_warnings():
-        # The stream itself starts at the checkpoint's step, and small crops need only one reading process.
-        known = "resuming from a checkpoint|Checkpoint directory|does not have many workers|LeafSpec|Grad strides"
-        warnings.filterwarnings("ignore", message=f".*({known}).*")
-        try:
-            with told_if_lost(team.world), passed_on() if spawned else nullcontext():
-                trainer.fit(
-                    module,
-                    datamodule=_Pairs(stream),
-                    ckpt_path=resume,
-                    weights_only=True if resume else None,
-                )
-        except Exception as error:
-            told = told_in(str(error))  # torch tells what happened in another process with its traceback
-            if told is not None:
-                raise told from (None if isinstance(told, UserError) else error)
-            if isinstance(error, ProcessException):
-                _tell_of_started(error, chosen.devices)
-            if LOST_READER.search(str(error)) is None:
-                raise
-            raise UserError(
-                f"a process that reads volumes has ended or did not answer for {READ_SECONDS} s, as where memory, "
-                "or that which processes share (/dev/shm), runs short: give --data.workers 0, with --resume"
-            ) from error
-        except SystemExit:  # Lightning turns Ctrl-C and SIGTERM into an exit, and ignores Ctrl-C from then on
-            signal.signal(signal.SIGINT, on_interrupt)
-            raise KeyboardInterrupt from None
-    return read_curves(logger.path) if spawned else logger.rows  # spawned: logged in another process
+    try:
+        yield
+    except Exception as error:
+        told = told_in(str(error))  # torch tells what happened in another process with its traceback
+        if told is not None:
+            raise told from (None if isinstance(told, UserError) else error)
+        if isinstance(error, ProcessException):
+            _tell_of_started(error, devices)
+        if LOST_READER.search(str(error)) is None:
+            raise
+        raise UserError(
+            f"a process that reads volumes has ended or did not answer for {READ_SECONDS} s, as where memory, "
+            "or that which processes share (/dev/shm), runs short: give --data.workers 0, with --resume"
+        ) from error
+    except SystemExit:  # Lightning turns Ctrl-C and SIGTERM into an exit, and ignores Ctrl-C from then on
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from None
 
 
 def _tell_of_started(error: ProcessException, processes: int) -> None:
