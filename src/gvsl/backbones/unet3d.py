@@ -24,6 +24,7 @@ class UNet3D(Backbone):
     Raises:
         ValueError: `width` is not a positive multiple of 8, or `levels` is less than 2.
 
+    >>> import torch
     >>> network = UNet3D(width=8)
     >>> features = network(torch.rand(1, 1, 16, 20, 24))
     >>> features.global_.shape, features.local.shape
