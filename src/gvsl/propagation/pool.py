@@ -2,7 +2,7 @@
 
 An atlas that is warped onto a volume, its image by the same field as its labels, is a further example of the volume's
 anatomy whose labels fit: A. Zhao, G. Balakrishnan, F. Durand, J. V. Guttag and A. V. Dalca. Data Augmentation Using
-Learned Transformations for One-Shot Medical Image Teacheration. CVPR 2019. https://arxiv.org/abs/1902.09383
+Learned Transformations for One-Shot Medical Image Segmentation. CVPR 2019. https://arxiv.org/abs/1902.09383
 """
 
 import csv
