@@ -93,17 +93,9 @@ def propagate(
         else:
             assert isinstance(method.backbone, PretrainedBackbone)
             targets = unlabelled = files_targets(find_images(images), method.backbone.preprocessing)
-        how = {name: str(value) for name, value in vars(settings).items() if name not in NO_EFFECT}
-        if not targets.from_files and settings.grid == "source":
-            how["grid"] = settings.grid
-        if not settings.templates:  # a setting that ledgers of an earlier gvsl lack
-            del how["templates"]
-        if settings.voting != "local" or len(atlases.atlases) + settings.templates == 1:  # it has no effect
-            del how["sharpness"]
-        if settings.least_dice:  # of which ledgers of an earlier gvsl don't say what is checked
-            how["check"] = CHECK
         known = {case.id: case for case in unlabelled.images}
         ids = candidates(list(known), settings)
+        how = _deciding(settings, targets, len(atlases.atlases))
         if ids:
             how["templates_of"] = _hash(_contents(unlabelled, [known[case] for case in ids]))
         ledger = open_ledger(out, {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how})
@@ -123,6 +115,20 @@ def propagate(
         if any(not results.has(name) for image in targets.images for name in results.names(image)):
             results.templates = _templates(method, moved, unlabelled, [known[case] for case in ids], settings)
         return Propagated(write_results(results, ledger, targets, out, tell), atlases)
+
+
+def _deciding(settings: PropagateSettings, targets: Targets, atlases: int) -> dict[str, str]:
+    """Return the settings that decide the results, as ledgers of every version of gvsl have them."""
+    how = {name: str(value) for name, value in vars(settings).items() if name not in NO_EFFECT}
+    if not targets.from_files and settings.grid == "source":
+        how["grid"] = settings.grid
+    if not settings.templates:  # a setting that ledgers of an earlier gvsl lack
+        del how["templates"]
+    if settings.voting != "local" or atlases + settings.templates == 1:  # it has no effect
+        del how["sharpness"]
+    if settings.least_dice:  # of which ledgers of an earlier gvsl don't say what is checked
+        how["check"] = CHECK
+    return how
 
 
 def _templates(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ from gvsl.propagation.carry import (
     warped_by,
     warped_onto,
 )
-from gvsl.propagation.match import Memory, match_volumes
+from gvsl.propagation.match import Matched, Memory, match_volumes
 from gvsl.propagation.random_fields import random_like
 from gvsl.propagation.templates import other_than
 from gvsl.readers import read_json
@@ -182,63 +182,72 @@ def carry_onto(
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, expected)
     kept = {target: _kept(folder, target) for target in targets}
-    voters = () if all(kept.values()) else templates()
-    if voters:
-        write_text(folder / TEMPLATES_NAME, json.dumps([template.id for template in voters]) + "\n")
-    cases, memory = [], Memory()
+    further = () if all(kept.values()) else templates()
+    if further:
+        write_text(folder / TEMPLATES_NAME, json.dumps([template.id for template in further]) + "\n")
+    voters = _Voters(method, atlases, further, teacher, settings, seed, Memory())
+    cases = []
     for target, found in kept.items():
-        cases += found or _carry_one(method, atlases, voters, teacher, store, target, folder, settings, seed, memory)
+        cases += found or _carry_one(voters, store, target, folder)
         advance()
     return CarriedLabels(folder, cases, soft=settings.targets == "soft")
 
 
+class _Voters(NamedTuple):
+    """What carries labels onto every volume alike."""
+
+    method: GVSL
+    atlases: Sequence[Atlas]
+    templates: Sequence[Atlas]
+    teacher: Teacher | None
+    settings: PoolSettings
+    seed: int
+    memory: Memory
+
+
 @torch.no_grad()
-def _carry_one(
-    method: GVSL,
-    atlases: Sequence[Atlas],
-    templates: Sequence[Atlas],
-    teacher: Teacher | None,
-    store: Store,
-    target: str,
-    folder: Path,
-    settings: PoolSettings,
-    seed: int,
-    memory: Memory,
-) -> list[CarriedCase]:
+def _carry_one(voters: _Voters, store: Store, target: str, folder: Path) -> list[CarriedCase]:
+    """Write the examples made of a volume, and return what is known of each."""
+    method, atlases, _, teacher, settings, _, memory = voters
     image = torch.from_numpy(store.channels(target))[None].to(atlases[0].image.device)
     matches = [match_volumes(method, atlas.image, image, settings, memory) for atlas in atlases]
-    shape = spatial_shape(image)
-    warped = [warped_by(match, atlas, shape) for atlas, match in zip(atlases, matches, strict=True)]
-    cases = []
+    warped = [warped_by(match, atlas, spatial_shape(image)) for atlas, match in zip(atlases, matches, strict=True)]
+    cases, fused = [], None
     if settings.images != "atlas":
-        voters = other_than(image, templates)
-        votes = [*warped, *(warped_onto(method, voter, image, settings, memory) for voter in voters)]
-        fused = combine(method, atlases, votes, image, settings, teacher, memory)
+        further = [warped_onto(method, voter, image, settings, memory) for voter in other_than(image, voters.templates)]
+        fused = combine(method, atlases, [*warped, *further], image, settings, teacher, memory)
         if settings.targets == "soft":
             _keep_votes(_path(folder, VOTES, target), fused.votes * fused.confidence)
         else:
             _keep(_path(folder, LABELS, target), fused.classes[0, 0], np.int16)
         cases.append(_case(target, fused, settings))
+        if len(atlases) + len(further) > 1 or teacher is not None:
+            fused = None  # the vote of more than one atlas says nothing of each
     if settings.images != "own":
         for atlas, match, each in zip(atlases, matches, warped, strict=True):
-            same = settings.images != "atlas" and len(votes) == 1 and teacher is None
-            alone = fused if same else combine(method, [atlas], [each], image, settings, memory=memory)
+            alone = combine(method, [atlas], [each], image, settings, memory=memory) if fused is None else fused
             about = _case(target, alone, settings, atlas.id)
-            dvf = match.dvf
-            if settings.fields == "random" and about.used:
-                dvf = random_like(dvf, seed, atlas.id, target)
-                each = labels_by(dvf, atlas, match.moving, shape)
-            if settings.targets == "soft":
-                _keep_votes(_path(folder, VOTES, target, atlas.id), each.labels * each.known)
-            else:
-                classes = each.labels.argmax(dim=1, keepdim=True).where(each.known, IGNORED)
-                _keep(_path(folder, LABELS, target, atlas.id), classes[0, 0], np.int16)
-            seen = _with_appearance(each, image, settings)
-            _keep(_path(folder, IMAGES, target, atlas.id), seen[0], np.float16)
-            strength = float(dvf.square().sum(dim=1).mean().sqrt())
-            cases.append(replace(about, fields=settings.fields, displacement=strength))
+            cases.append(_keep_warped_atlas(voters, atlas, match, each, image, about, folder))
     write_text(folder / f"{target}.json", json.dumps([asdict(case) for case in cases]) + "\n")
     return cases
+
+
+def _keep_warped_atlas(
+    voters: _Voters, atlas: Atlas, match: Matched, warped: Warped, image: Tensor, about: CarriedCase, folder: Path
+) -> CarriedCase:
+    """Write an atlas's image and labels, warped together onto a volume, and return what is known of the example."""
+    settings, dvf = voters.settings, match.dvf
+    if settings.fields == "random" and about.used:
+        dvf = random_like(dvf, voters.seed, atlas.id, about.id)
+        warped = labels_by(dvf, atlas, match.moving, spatial_shape(image))
+    if settings.targets == "soft":
+        _keep_votes(_path(folder, VOTES, about.id, atlas.id), warped.labels * warped.known)
+    else:
+        classes = warped.labels.argmax(dim=1, keepdim=True).where(warped.known, IGNORED)
+        _keep(_path(folder, LABELS, about.id, atlas.id), classes[0, 0], np.int16)
+    _keep(_path(folder, IMAGES, about.id, atlas.id), _with_appearance(warped, image, settings)[0], np.float16)
+    strength = float(dvf.square().sum(dim=1).mean().sqrt())
+    return replace(about, fields=settings.fields, displacement=strength)
 
 
 def _case(target: str, carried: Carried, settings: PoolSettings, atlas: str = OWN) -> CarriedCase:

@@ -119,18 +119,13 @@ def _run(
         return _score_carried(name, task, store, weights, out, settings, device, created)
     if carry is not None and not isinstance(task, Segmentation):
         raise UserError("--carry carries label maps, and this task has none: leave it out")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        backbone = _scratch(settings, store) if source is None else _load(source, weights, store, task.train, settings)
-        network = task.build(backbone).to(device)
-    start = "scratch" if source is None else sha256_of(source if source.is_file() else source / MODEL_NAME)
-    identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
-    if carry is not None:
-        identity["carry"] = matcher_fingerprint(carry)
-        if settings.carrying.teacher is not None:
-            identity["teacher"] = fingerprint(Path(settings.carrying.teacher))
+    network = _build_network(task, source, weights, store, settings).to(device)
     checkpoint = Checkpoint(
-        part_folder(out), identity, settings.checkpoint_every, effects=effects_of(settings), resume=resume
+        part_folder(out),
+        _identity(name, source, store, settings, carry),
+        settings.checkpoint_every,
+        effects=effects_of(settings),
+        resume=resume,
     )
     with _run_folder(out, checkpoint) as folder:
         pool = None if carry is None else _carry(carry, task, store, settings, checkpoint.folder, device)
@@ -138,34 +133,71 @@ def _run(
         result = fit(task, network, store, settings, checkpoint)
         tested = task.test(folder)
         carried = dict(NO_CARRY) if pool is None else pool.config()
-        record = _record(out, store, settings, created, device, backbone, tested)
+        record = _record(out, store, settings, created, device, network.backbone, tested)
         record.config = _config(name, network, settings) | _origin(task, network.backbone, store, weights) | carried
         record.training = _training(result, task.score_name)
         record.metrics = tested.metrics | _validation_metrics(result, task.score_name) | tested.other_metrics
         record.curves = CURVES_NAME
         write_curves(folder / CURVES_NAME, result.rows)
-        save_adapted(
-            folder,
-            network,
-            task.head_config(),
-            settings=settings,
-            method=method_of(backbone),
-            preprocessing=store.preprocessing,
-            provenance={
-                "store": record.store,
-                "steps": result.best_step,
-                "seed": settings.seed,
-                "versions": record.environment,
-                "mode": settings.mode,
-                "weights": backbone.provenance if isinstance(backbone, PretrainedBackbone) else None,
-                LABELS: labels_learnt_from(network, store, task.train, None if pool is None else pool.matcher),
-            },
-            learnt_from=_learnt_from(network, store, task, pool),
-            task=name,
-        )
+        _save_network(folder, network, task, store, settings, record, pool)
         record.seconds = checkpoint.seconds
         write_record(record, folder)
     return record
+
+
+def _build_network(
+    task: Task, source: Path | None, weights: str | Path | None, store: Store, settings: TransferSettings
+) -> AdaptedNetwork:
+    """Return the task's network on the backbone from `source`, or on a random one; the seed decides what is random."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        backbone = _scratch(settings, store) if source is None else _load(source, weights, store, task.train, settings)
+        return task.build(backbone)
+
+
+def _identity(
+    name: str, source: Path | None, store: Store, settings: TransferSettings, carry: Path | None
+) -> dict[str, Any]:
+    """Return what a stopped run and the one that resumes it have to share."""
+    start = "scratch" if source is None else sha256_of(source if source.is_file() else source / MODEL_NAME)
+    identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
+    if carry is not None:
+        identity["carry"] = matcher_fingerprint(carry)
+        if settings.carrying.teacher is not None:
+            identity["teacher"] = fingerprint(Path(settings.carrying.teacher))
+    return identity
+
+
+def _save_network(
+    folder: Path,
+    network: AdaptedNetwork,
+    task: Task,
+    store: Store,
+    settings: TransferSettings,
+    record: RunRecord,
+    pool: CarriedPool | None,
+) -> None:
+    """Write the network into a run's folder, with all that `gvsl predict` and the checks for leakage need."""
+    backbone = network.backbone
+    save_adapted(
+        folder,
+        network,
+        task.head_config(),
+        settings=settings,
+        method=method_of(backbone),
+        preprocessing=store.preprocessing,
+        provenance={
+            "store": record.store,
+            "steps": record.training["best_step"],
+            "seed": settings.seed,
+            "versions": record.environment,
+            "mode": settings.mode,
+            "weights": backbone.provenance if isinstance(backbone, PretrainedBackbone) else None,
+            LABELS: labels_learnt_from(network, store, task.train, None if pool is None else pool.matcher),
+        },
+        learnt_from=_learnt_from(network, store, task, pool),
+        task=record.config["task"],
+    )
 
 
 def _score_carried(
