@@ -1,12 +1,16 @@
 """A segmenter that votes on carried labels."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
 import torch
 
+from gvsl.backbones.provenance import labels_seen, short_hash
+from gvsl.backbones.weights import load_backbone
 from gvsl.errors import UserError
 from gvsl.propagation import PropagationSettings, carry
 from gvsl.propagation.atlases import load_matcher, read_atlases
@@ -16,6 +20,7 @@ from gvsl.settings.carrying import CarrySettings
 from gvsl.store import Store
 from gvsl.transfer import TransferSettings, load_segmenter, run_task
 from gvsl.transfer.carrying import carry_labels
+from gvsl.transfer.leakage import check_leakage
 from gvsl.transfer.teacher import load_teacher, probabilities
 
 from ..conftest import NAMES
@@ -58,7 +63,7 @@ def test_probabilities_are_those_of_the_network(store: Store, teacher: Path) -> 
 
 
 def test_it_is_averaged_with_all_votes(store: Store, teacher: Path, drawn: list[str], tmp_path: Path) -> None:
-    even = load_teacher(teacher, store, drawn, NAMES, CPU)
+    even = load_teacher(teacher, store, drawn, NAMES, CPU).votes
     settings = PropagationSettings(refine=2, start="none", least_dice=0)
     method = load_matcher(train_matcher(store, tmp_path / "matcher"))
     atlases = read_atlases({store: drawn}).atlases
@@ -82,9 +87,36 @@ def test_a_run_with_one_says_so_and_is_not_taken_for_one_without(store: Store, t
     taught = run_task("segmentation", store, None, tmp_path / "taught", settings)
     plain = run_task("segmentation", store, None, tmp_path / "plain", replace(settings, carrying=HOW))
     assert taught.config["carrying"]["teacher"] == str(teacher)
+    assert taught.config["teacher_leakage"] == "no held-out image was trained on"
+    assert "teacher_leakage" not in plain.config
     assert [change.name for change in differences(plain, taught)] == ["carrying.teacher"]
     moved = replace(taught, config={**taught.config, "carrying": taught.config["carrying"] | {"teacher": "elsewhere"}})
     assert differences(taught, moved) == []  # each draw has its own
+
+
+def test_what_it_learnt_from_is_what_its_student_learnt_from(
+    store: Store, teacher: Path, drawn: list[str], tmp_path: Path
+) -> None:
+    informed, seen = tmp_path / "teacher", short_hash(store.cases["s4"].content)  # of test
+    copytree(teacher, informed)
+    config = informed / "weights" / "config.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content["provenance"]["labels"] = content["provenance"]["labels"] | {"elsewhere": "e" * 16}
+    config.write_text(json.dumps(content), encoding="utf-8")
+    with (informed / "weights" / "learnt_from.txt").open("a", encoding="ascii") as file:
+        file.write(f"{seen}\n")
+    settings = replace(SETTINGS, allow_leakage=True, carrying=replace(HOW, teacher=str(informed)))
+    matcher = train_matcher(store, tmp_path / "matcher")
+    record = run_task("segmentation", store, None, tmp_path / "student", settings, carry=matcher)
+    assert record.config["carry_leakage"] == "no held-out image was trained on"
+    assert record.config["teacher_leakage"] == "held out but trained on: s4"
+    student = load_backbone(tmp_path / "student")
+    assert labels_seen(student.provenance) == {
+        "elsewhere": "e" * 16,
+        **{case: short_hash(store.cases[case].content) for case in drawn},
+    }
+    with pytest.raises(UserError, match=r"student was trained on images that .* in val or test: s4"):
+        check_leakage(student, tmp_path / "student", store)
 
 
 def test_one_that_had_other_labels_is_refused(store: Store, teacher: Path, drawn: list[str]) -> None:

@@ -69,6 +69,8 @@ def transfer(argv: Sequence[str]) -> None:
         failed = len(record.config["carry_failed"])
         print(f"{options.carry}: labels on {record.config['carried']} volumes, {failed} of which did not match")
         print(f"{options.carry}: {record.config['carry_leakage']}")
+    if "teacher_leakage" in record.config:
+        print(f"{options.settings.carrying.teacher}: {record.config['teacher_leakage']}")
     print_record(options.out, record)
 
 

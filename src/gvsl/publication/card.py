@@ -250,7 +250,9 @@ def _limits(run: Run, head: Mapping[str, Any], measured: bool) -> Iterator[str]:
     yield "Modality, region and age are those of the data above; what they lack, such as lesions, was not checked."
     if not head:
         yield "What its features are worth for a task is not measured: compare them with random weights on yours."
-    if run.record.kind == "transfer" and run.record.config.get("leakage") != NO_LEAKAGE:
+    config = run.record.config
+    known = {config.get("leakage"), *(config.get(name, NO_LEAKAGE) for name in ("carry_leakage", "teacher_leakage"))}
+    if run.record.kind == "transfer" and known != {NO_LEAKAGE}:
         yield "It is not known that no test image was trained on."
     yield "Fairness over sex, age or origin was not measured, nor robustness to artefacts."
     yield "For research: not a medical device, and not for diagnosis or treatment."

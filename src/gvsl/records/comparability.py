@@ -95,7 +95,7 @@ MATCHING = "pretext.matching"
 """A setting that all records of gvsl and its ablations have; the pretext settings of `ADDED_LATER` are theirs."""
 NOT_SETTINGS = (
     # of the arm that carries labels
-    *("carry_run", "carry_leakage", "carried", "carry_failed", "carry_templates"),
+    *("carry_run", "carry_leakage", "teacher_leakage", "carried", "carry_failed", "carry_templates"),
     *("method", "weights", "weights_keys"),  # the arm of a comparison
     *("task", "train_cases", "val_cases", "test_cases", "leakage"),  # follow from the store, the labels and the weights
     *("reason", "traceback"),  # of a run that failed

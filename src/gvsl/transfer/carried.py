@@ -16,7 +16,7 @@ from gvsl.propagation.attempt import attempt
 from gvsl.propagation.match import Memory
 from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
-from gvsl.transfer.carrying import load_checked_matcher, teacher_of, templates_of
+from gvsl.transfer.carrying import load_checked_matcher, teacher_leakage, teacher_of, templates_of
 from gvsl.transfer.cases import LabelledCases
 from gvsl.transfer.scores import Prediction, mean_dice, score_cases
 from gvsl.transfer.segmentation import Segmentation
@@ -40,7 +40,7 @@ def load_carrier(run: Path | None, store: Store, train: Sequence[str], settings:
 
 def score_carried(
     task: Segmentation, method: GVSL, settings: TransferSettings, folder: Path, device: torch.device
-) -> tuple[Outcome, list[str], list[str]]:
+) -> tuple[Outcome, dict[str, Any]]:
     """Carry the labels of a task's training cases onto its validation and test cases, and score them.
 
     Every case is scored by its carried labels, also one whose match failed, which `gvsl propagate` gives no map, so
@@ -48,12 +48,14 @@ def score_carried(
 
     Returns:
         The scores, as of a segmenter, with `similarity`, `seconds` and, if labels were carried back, `reverse_dice` of
-        each case; the ids of the cases, of test and val, whose match failed; and those of the templates.
+        each case; and for the record the ids of the cases, of test and val, whose match failed, those of the templates,
+        and a teacher's `teacher_leakage`.
     """
     atlases = read_atlases({task.store: task.train})
     assert atlases.labels == task.labels
     moved, how = [atlas.to(device) for atlas in atlases.atlases], propagation_settings(settings)
-    teacher = teacher_of(task.store, task.train, task.labels, settings, device)
+    taught = teacher_of(task.store, task.train, task.labels, settings, device)
+    teacher = None if taught is None else taught.votes
     templates = templates_of(task.store, task.train, method, moved, how, device, teacher)
     cases = LabelledCases(task.store, device, task.labels)
     facts: dict[str, dict[str, float]] = {}
@@ -73,7 +75,8 @@ def score_carried(
     tested.cases = [row | facts[row["id"]] for row in tested.cases]
     tested.other_metrics["val/dice"] = mean_dice(cases, task.val, predict)
     tested.other_metrics["seconds_per_volume"] = median(each["seconds"] for each in facts.values())
-    return tested, failed, [template.id for template in templates]
+    rest: dict[str, Any] = {"carry_failed": failed, "carry_templates": [template.id for template in templates]}
+    return tested, rest | teacher_leakage(taught, task.store)
 
 
 def propagation_settings(settings: TransferSettings) -> PropagationSettings:
@@ -83,13 +86,11 @@ def propagation_settings(settings: TransferSettings) -> PropagationSettings:
     )
 
 
-def carried_config(settings: TransferSettings, failed: list[str], templates: list[str]) -> dict[str, Any]:
+def carried_config(settings: TransferSettings) -> dict[str, Any]:
     """Return the settings of such a run that have an effect, for its record."""
     taught = {name: getattr(settings.carrying, name) for name in ("teacher", "teacher_share")}
     kept = ("mode", "seed", "labels", "device", "allow_preprocessing_mismatch", "allow_leakage")
     return {
         **{name: getattr(settings, name) for name in kept},
         "carrying": asdict(propagation_settings(settings)) | taught,
-        "carry_failed": failed,
-        "carry_templates": templates,
     }

@@ -23,7 +23,7 @@ from gvsl.settings.carrying import CarrySettings
 from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
 from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of, describe_leakage
-from gvsl.transfer.teacher import load_teacher
+from gvsl.transfer.teacher import LoadedTeacher, load_teacher
 from gvsl.transfer.weights import fingerprint
 
 FOLDER_NAME = "carried"
@@ -40,8 +40,15 @@ class CarriedPool:
     """The pre-training that matched."""
     matcher: PretrainedBackbone
     """Its backbone, with the images that it was trained on."""
-    leakage: str
-    """What those and the images that are held out have in common."""
+    teacher: PretrainedBackbone | None
+    """That of the teacher that voted, if there was one."""
+    leakage: dict[str, str]
+    """What the images of each and those that are held out have in common, for the record."""
+
+    @property
+    def carriers(self) -> list[PretrainedBackbone]:
+        """The networks that decided the labels: a run that learns from these labels learns from their images too."""
+        return [self.matcher] if self.teacher is None else [self.matcher, self.teacher]
 
     def drawn_from(self, train: Sequence[str], real_share: float) -> list[str]:
         """Return the ids to draw examples from, each labelled case so often that their share is reached."""
@@ -53,7 +60,7 @@ class CarriedPool:
             "carry": self.matcher.method,
             "carry_steps": self.matcher.provenance.get("steps"),
             "carry_run": str(self.run),
-            "carry_leakage": self.leakage,
+            **self.leakage,
             "carry_labels": list(labels_seen(self.matcher.provenance) or ()),
             "carried": len({case.id for case in self.labels.cases}),
             "carry_failed": self.labels.failed,
@@ -113,7 +120,8 @@ def carry_labels(
     assert atlases.labels == dict(labels)
     method.to(device)
     moved = [atlas.to(device) for atlas in atlases.atlases]
-    teacher = teacher_of(store, train, labels, settings, device)
+    taught = teacher_of(store, train, labels, settings, device)
+    teacher = None if taught is None else taught.votes
     about: dict[str, Any] = {"matcher": matcher_fingerprint(run), "store": store.hash, "atlases": list(train)}
     if settings.carrying.teacher is not None:
         about |= {"teacher": fingerprint(Path(settings.carrying.teacher)), "share": settings.carrying.teacher_share}
@@ -131,7 +139,9 @@ def carry_labels(
             f"none of the {len(targets)} volumes of {store.place} matches the labelled cases: check the matching of "
             f"{run} with `gvsl inspect`, or leave out --carry"
         )
-    return CarriedPool(found, run, method.backbone.cpu(), describe_leakage(method.backbone, store))
+    matcher = method.backbone.cpu()
+    leakage = {"carry_leakage": describe_leakage(matcher, store), **teacher_leakage(taught, store)}
+    return CarriedPool(found, run, matcher, None if taught is None else taught.backbone, leakage)
 
 
 def volumes_to_label(store: Store, train: Sequence[str], settings: CarrySettings) -> list[str]:
@@ -169,7 +179,7 @@ def load_checked_matcher(run: Path, store: Store, train: Sequence[str], settings
 
 def teacher_of(
     store: Store, train: Sequence[str], labels: Mapping[int, str], settings: TransferSettings, device: torch.device
-) -> Teacher | None:
+) -> LoadedTeacher | None:
     """Return the teacher that the settings name, None if they name none; see `load_teacher` for what it must be."""
     if settings.carrying.teacher is None:
         return None
@@ -183,6 +193,11 @@ def teacher_of(
         allow_preprocessing_mismatch=settings.allow_preprocessing_mismatch,
         allow_leakage=settings.allow_leakage,
     )
+
+
+def teacher_leakage(teacher: LoadedTeacher | None, store: Store) -> dict[str, str]:
+    """Return what a record says of the images that a teacher was trained on; nothing if there is no teacher."""
+    return {} if teacher is None else {"teacher_leakage": describe_leakage(teacher.backbone, store)}
 
 
 def templates_of(

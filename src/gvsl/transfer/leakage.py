@@ -77,32 +77,37 @@ def contents_of(store: Store, ids: Sequence[str]) -> list[str]:
 
 
 def labels_learnt_from(
-    network: AdaptedNetwork, store: Store, train: Sequence[str], matcher: PretrainedBackbone | None = None
+    network: AdaptedNetwork, store: Store, train: Sequence[str], carriers: Sequence[PretrainedBackbone] = ()
 ) -> dict[str, str] | None:
     """Return the cases whose labels a run's backbone learnt from beside its initial weights, id to short hash.
 
-    They are none if it is frozen, else the training cases and what the network that carried labels saw; None if that
-    is unknown.
+    They are none if it is frozen, else the training cases and what the networks that made carried labels, `carriers`,
+    saw; None if that is unknown.
     """
     if network.frozen:
         return {}
-    seen = {} if matcher is None else labels_seen(matcher.provenance)
-    return None if seen is None else seen | {case: short_hash(store.cases[case].content) for case in train}
+    found: dict[str, str] = {}
+    for carrier in carriers:
+        seen = labels_seen(carrier.provenance)
+        if seen is None:
+            return None
+        found |= seen
+    return found | {case: short_hash(store.cases[case].content) for case in train}
 
 
 def images_learnt_from(
-    network: AdaptedNetwork, store: Store, train: Sequence[str], matcher: PretrainedBackbone | None = None
+    network: AdaptedNetwork, store: Store, train: Sequence[str], carriers: Sequence[PretrainedBackbone] = ()
 ) -> frozenset[str] | None:
     """Return the images that a run's backbone was trained on, by content hash; None if unknown.
 
-    They are those of its initial weights and, unless it is frozen, the training cases, and what the network that
-    carried labels onto some of them was trained on.
+    They are those of its initial weights and, unless it is frozen, the training cases, and what the networks that made
+    carried labels, `carriers`, were trained on.
     """
     backbone = network.backbone
     known = [backbone.learnt_from if isinstance(backbone, PretrainedBackbone) else frozenset()]
     if not network.frozen:
         known.append(image_hashes(store.cases[case].content for case in train))
-        known += [] if matcher is None else [matcher.learnt_from]
+        known += [carrier.learnt_from for carrier in carriers]
     found: frozenset[str] = frozenset()
     for hashes in known:
         if hashes is None:

@@ -193,7 +193,7 @@ def _save_network(
             "versions": record.environment,
             "mode": settings.mode,
             "weights": backbone.provenance if isinstance(backbone, PretrainedBackbone) else None,
-            LABELS: labels_learnt_from(network, store, task.train, None if pool is None else pool.matcher),
+            LABELS: labels_learnt_from(network, store, task.train, () if pool is None else pool.carriers),
         },
         learnt_from=_learnt_from(network, store, task, pool),
         task=record.config["task"],
@@ -216,10 +216,10 @@ def _score_carried(
     method = load_carrier(None if weights is None else Path(weights), store, task.train, settings).to(device)
     began = time.monotonic()
     with whole_folder(out) as folder:
-        tested, failed, templates = score_carried(task, method, settings, folder, device)
+        tested, carried = score_carried(task, method, settings, folder, device)
         record = _record(out, store, settings, created, device, method.backbone, tested)
         origin = _origin(task, method.backbone, store, weights)
-        record.config = {"task": name} | carried_config(settings, failed, templates) | origin
+        record.config = {"task": name} | carried_config(settings) | carried | origin
         record.metrics = tested.metrics | tested.other_metrics
         record.seconds = time.monotonic() - began
         write_record(record, folder)
@@ -271,7 +271,7 @@ def _carry(
 def _learnt_from(network: AdaptedNetwork, store: Store, task: Task, pool: CarriedPool | None) -> frozenset[str] | None:
     if pool is None:
         return images_learnt_from(network, store, task.train)
-    return images_learnt_from(network, store, [*task.train, *pool.labels.used], pool.matcher)
+    return images_learnt_from(network, store, [*task.train, *pool.labels.used], pool.carriers)
 
 
 def _load(

@@ -6,6 +6,7 @@ anew, their probabilities are averaged.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,6 +26,16 @@ from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of
 from gvsl.transfer.weights import Segmenter, load_segmenter
 
 
+@dataclass(frozen=True)
+class LoadedTeacher:
+    """A teacher with the origin of its weights."""
+
+    votes: Teacher
+    """Its probabilities and their share."""
+    backbone: PretrainedBackbone
+    """With the images and labels that it was trained on."""
+
+
 def load_teacher(
     run: Path,
     store: Store,
@@ -35,7 +46,7 @@ def load_teacher(
     *,
     allow_preprocessing_mismatch: bool = False,
     allow_leakage: bool = False,
-) -> Teacher:
+) -> LoadedTeacher:
     """Return a segmentation run as a teacher.
 
     Args:
@@ -64,7 +75,7 @@ def load_teacher(
     _check_same_labels(run, store, train, allow_leakage)
     check_labels_seen(backbone, run, contents_of(store, train), allow_leakage)
     model.network.to(device)
-    return Teacher(lambda image: probabilities(model, image), share)
+    return LoadedTeacher(Teacher(lambda image: probabilities(model, image), share), backbone)
 
 
 @torch.no_grad()
