@@ -176,7 +176,7 @@ class _Registration:
         clock.lap("matching")
         with whole_folder(out) as folder:
             written = write_files(folder, matched, moving, fixed)
-            before, after = ncc(self.method.ncc, matched)
+            before, after = ncc(self.method.ncc, matched, fixed)
             clock.lap("writing")
             record: Record = {
                 "format": FORMAT,

@@ -151,11 +151,17 @@ def viewed(matched: Matched, moving: Side, fixed: Side, carried: Volume | None) 
     return matched_volumes(moving.ready.array, fixed.ready.array, warped, dvf, labels)
 
 
-def ncc(loss: Callable[[Tensor, Tensor, Tensor | None], Tensor], matched: Matched) -> tuple[float, float]:
-    """Return the mean local NCC of a pair laid centre on centre, and after the match; 0 to 1, higher is more alike."""
-    with torch.no_grad():
-        before, after = (1 - float(loss(matched.moving, matched.fixed, dvf)) for dvf in (None, matched.dvf))
-    return before, after
+@torch.no_grad()
+def ncc(loss: Callable[[Tensor, Tensor, Tensor | None], Tensor], matched: Matched, fixed: Side) -> tuple[float, float]:
+    """Return the mean local NCC of a pair laid centre on centre, and after the match; 0 to 1, higher is more alike.
+
+    Both are means over all voxels of the prepared fixed image: with a mask of its own, a field could win by leaving the
+    volume.
+    """
+    shape = _shape(fixed.ready)
+    warped = warp(matched.moving, matched.dvf, padding="border")
+    moving, after, own = (uncentred(image, shape) for image in (matched.moving, warped, matched.fixed))
+    return 1 - float(loss(moving, own, None)), 1 - float(loss(after, own, None))
 
 
 def _shape(volume: Volume) -> tuple[int, int, int]:
