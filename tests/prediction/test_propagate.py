@@ -279,6 +279,35 @@ def test_a_run_that_does_not_match_is_refused(phantom_store: Store, tmp_path: Pa
         propagate([phantom_store.path], [phantom_store.path], tmp_path / "run", tmp_path / "out", QUICK)
 
 
+def test_ignored_voxels_get_no_label_and_no_confidence(
+    matcher: Path, phantom_cohort: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = next(case for case in phantom_cohort.cases if case.label is not None)
+    assert case.label is not None
+    for place in ("images", "labels"):
+        (tmp_path / "atlases" / place).mkdir(parents=True)
+    shutil.copy(case.image, tmp_path / "atlases" / "images" / "a.nii.gz")
+    label = nib.load(case.label)
+    values = np.asarray(label.dataobj).astype(np.uint8)
+    values[:, :, :10] = 99
+    nib.save(nib.Nifti1Image(values, label.affine), tmp_path / "atlases" / "labels" / "a.nii.gz")
+    names = {str(value): name for value, name in phantom_cohort.label_names.items()} | {"99": "ignore"}
+    (tmp_path / "atlases" / "labels.json").write_text(json.dumps(names), encoding="utf-8")
+    words = [tmp_path / "atlases", case.image, "--weights", matcher, "--out", tmp_path / "out"]
+    main(["propagate", *map(str, words), "--refine", "0", "--start", "none", "--least-dice", "0"])
+    assert "atlas a has ignored voxels: it has no vote there" in capsys.readouterr().out
+    name = case.image.name.removesuffix(".nii.gz")
+    found, confidence = (
+        np.asarray(nib.load(tmp_path / "out" / f"{name}{end}.nii.gz").dataobj) for end in ("", "_confidence")
+    )
+    assert not found[:, :, :9].any()
+    assert not confidence[:, :, :9].any()
+    assert (found[:, :, 11:] == values[:, :, 11:]).mean() > 0.95
+    assert confidence[:, :, 11:].any()
+    identity = json.loads((tmp_path / "out" / "predicted.json").read_text(encoding="utf-8"))["identity"]
+    assert identity["ignored"] == "no vote"
+
+
 def test_an_atlas_that_lacks_a_structure_is_told_and_votes_for_background(
     matcher: Path, phantom_cohort: Dataset, tmp_path: Path
 ) -> None:

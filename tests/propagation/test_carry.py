@@ -3,10 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from torch.nn import functional
+
 from gvsl.backbones import UNet3D
+from gvsl.cases import IGNORED
 from gvsl.geometry import warp
 from gvsl.methods import GVSL
-from gvsl.propagation import PropagationSettings, carry
+from gvsl.propagation import Carried, PropagationSettings, carry
+from gvsl.propagation.carry import Teacher, carried_back
 from gvsl.propagation.match import Memory, centred, common_shape, match_volumes, uncentred
 
 from .anatomy import SHAPE, anatomy, atlas, dice, moved
@@ -102,6 +106,36 @@ def test_the_network_sees_each_volume_once(method: GVSL) -> None:
         torch.testing.assert_close(matched.dvf, expected, rtol=0, atol=1e-4)
     again = carry(method, voters[:1], image, settings, voters[1:])
     assert torch.equal(first.votes, again.votes)
+
+
+def test_ignored_voxels_are_neither_structure_nor_background(method: GVSL) -> None:
+    image, classes = anatomy()
+    hidden = (slice(None), slice(None), slice(8, 18))  # in both structures
+    partly = classes.clone()
+    partly[hidden] = IGNORED
+    still = replace(SETTINGS, refine=0)
+    alone = carry(method, [atlas(image, partly)], image, still)
+    assert torch.equal(alone.classes, partly)
+    assert torch.equal(alone.shown, partly.clamp(min=0))
+    assert torch.equal(alone.confidence > 0, (partly != IGNORED) & (alone.similarity > 0))
+    for voting in ("local", "joint", "majority"):
+        both = carry(method, [atlas(image, partly), atlas(image, classes)], image, replace(still, voting=voting))
+        assert torch.equal(both.classes, classes)
+    probabilities = torch.tensor([0.2, 0.3, 0.5]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+    taught = carry(method, [atlas(image, partly)], image, still, teacher=Teacher(lambda _: probabilities, 0.1))
+    torch.testing.assert_close(taught.votes[hidden], probabilities[hidden])
+    assert bool((taught.classes[hidden] == 2).all())
+
+
+def test_what_an_atlas_ignores_does_not_count_in_the_check(method: GVSL) -> None:
+    """The image shows a structure whole that the atlas's labels ignore in part."""
+    image, classes = anatomy()
+    partly = classes.clone()
+    partly[:, :, 8:18] = IGNORED
+    whole = Carried(functional.one_hot(classes[:, 0], 3).movedim(-1, 1).float(), torch.ones_like(image))
+    still = replace(SETTINGS, refine=0)
+    assert carried_back(method, whole, image, atlas(image, partly), still) == 1.0
+    assert carried_back(method, whole, image, atlas(image, partly.clamp(min=0)), still) < 0.8
 
 
 def test_nothing_to_carry_from_is_refused(method: GVSL) -> None:

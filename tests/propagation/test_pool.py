@@ -14,6 +14,7 @@ from gvsl.methods import GVSL
 from gvsl.propagation import Atlas, PoolSettings, carry
 from gvsl.propagation.atlases import read_atlases
 from gvsl.propagation.pool import carry_onto
+from gvsl.settings.propagation import Targets
 from gvsl.store import Store
 
 ALIKE = PoolSettings(refine=0, start="none", least_dice=0, images="atlas")
@@ -47,14 +48,33 @@ def test_what_the_atlas_does_not_show_is_not_trained_on(
     method: GVSL, store: Store, atlas: Atlas, tmp_path: Path
 ) -> None:
     cut = (slice(None), slice(None), slice(2, 18))
-    known = torch.ones_like(atlas.classes[cut], dtype=torch.bool)
-    known[:, :, 0] = False
-    short = Atlas("short", atlas.image[cut], atlas.classes[cut] * known, atlas.count, known)
+    ignoring = atlas.classes[cut].clone()
+    ignoring[:, :, 0] = IGNORED
+    short = Atlas("short", atlas.image[cut], ignoring, atlas.count)
     found = carry_onto(method, [short], store, ["s1"], tmp_path, ALIKE, {})
     classes = found.classes("s1", "short")
     assert (classes[[0, 1, 2, 18, 19]] == IGNORED).all()
     assert np.array_equal(classes[3:18], atlas.classes[0, 0, 3:18].numpy())
     assert np.array_equal(found.classes("s1", "short", (slice(4), slice(3, 9), slice(5))), classes[:4, 3:9, :5])
+
+
+@pytest.mark.parametrize("targets", ["hard", "soft"])
+def test_what_the_labels_ignore_is_not_trained_on_in_a_volume_s_own_image(
+    method: GVSL, store: Store, atlas: Atlas, tmp_path: Path, targets: Targets
+) -> None:
+    ignoring = atlas.classes.clone()
+    ignoring[:, :, :6] = IGNORED
+    partly = replace(atlas, classes=ignoring)
+    settings = replace(ALIKE, images="own", targets=targets)
+    found = carry_onto(method, [partly], store, ["s0"], tmp_path, settings, {})
+    if targets == "hard":
+        assert np.array_equal(found.classes("s0"), ignoring[0, 0].numpy())
+    else:
+        weight = found.votes("s0").sum(axis=0)
+        assert not weight[:6].any()
+        assert weight[6:].any()
+    about = json.loads((tmp_path / ".about.json").read_text(encoding="utf-8"))
+    assert about["ignored"] == "no vote"  # so that labels of an earlier gvsl are not kept
 
 
 def test_volumes_that_look_turned_are_listed_and_those_kept_without_that_check_are_done_anew(

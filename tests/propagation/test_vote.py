@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from gvsl.geometry import gaussian_smooth
 from gvsl.propagation.vote import ERROR_POWER, RIDGE, WINDOW, fuse
+from gvsl.settings.propagation import Voting
 
 SHAPE = (14, 12, 10)
 
@@ -46,6 +47,23 @@ def test_votes_are_probabilities_and_one_atlas_votes_alone(voting: str) -> None:
     assert bool(((similarity >= 0) & (similarity <= 1)).all())
     alone, _ = fuse(image, texture(1), labels[:1], voting)  # type: ignore[arg-type]
     torch.testing.assert_close(alone, labels[:1])
+
+
+@pytest.mark.parametrize("voting", ["joint", "local", "majority"])
+def test_an_atlas_has_no_vote_where_its_label_is_not_known(voting: Voting) -> None:
+    image, atlases = texture(0), torch.cat([texture(seed) for seed in (1, 2, 3)])
+    labels = torch.rand(3, 2, *SHAPE, generator=torch.Generator().manual_seed(4)).softmax(1)
+    known = torch.ones(3, 1, *SHAPE, dtype=torch.bool)
+    known[1, :, :5], known[:, :, 5:8], known[:2, :, 8:] = False, False, False
+    votes, similarity = fuse(image, atlases, labels, voting, known=known)
+    everyone = fuse(image, atlases, labels, voting)
+    for place, voters in ((slice(5), [0, 2]), (slice(8, None), [2])):
+        expected = fuse(image, atlases[voters], labels[voters], voting)
+        for found, wanted in zip((votes, similarity), expected, strict=True):
+            torch.testing.assert_close(found[:, :, place], wanted[:, :, place])
+        assert not torch.allclose(votes[:, :, place], everyone[0][:, :, place], atol=0.01)
+    assert not votes[:, :, 5:8].any()
+    torch.testing.assert_close(similarity[:, :, 5:8], everyone[1][:, :, 5:8])
 
 
 def test_twins_share_a_weight_jointly() -> None:

@@ -38,7 +38,7 @@ CONTROL = replace(SETTINGS, carrying=replace(SETTINGS.carrying, start="none"))
 Change = Callable[[int, NDArray[np.uint8]], NDArray[np.uint8]]
 
 
-def make_store(folder: Path, change: Change = lambda _, label: label) -> Store:
+def make_store(folder: Path, change: Change = lambda _, label: label, names: dict[int, str] = NAMES) -> Store:
     """Two training cases, one of validation and two of test, with label maps that may be changed by their number."""
     cases = []
     for number, splits in enumerate(SPLITS):
@@ -46,7 +46,7 @@ def make_store(folder: Path, change: Change = lambda _, label: label) -> Store:
         nib.save(nib.Nifti1Image(image, np.eye(4)), folder / f"image{number}.nii")
         nib.save(nib.Nifti1Image(change(number, label), np.eye(4)), folder / f"label{number}.nii")
         cases.append(Case(f"s{number}", folder / f"image{number}.nii", folder / f"label{number}.nii", splits))
-    return prepare(cases, folder / "store", Preprocessing(crop="none"), label_names=NAMES, source="made")
+    return prepare(cases, folder / "store", Preprocessing(crop="none"), label_names=names, source="made")
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +189,25 @@ def test_holes_in_a_label_map_are_carried_as_background(store: Store, tmp_path: 
     whole, holed = (each.classes[0, 0].numpy() for each in found)
     assert np.array_equal(holed, np.searchsorted([0, *NAMES], bored.label("s0")))
     assert (holed > 0).sum() < (whole > 0).sum()
+
+
+def test_what_the_atlas_ignores_scores_as_background(tmp_path: Path) -> None:
+    """Else a case would gain by what its atlas doesn't know."""
+
+    def hide(number: int, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        hidden = (np.indices(label.shape)[2] < 6) & (number < 2)
+        return np.where(hidden, 9, label).astype(label.dtype)
+
+    store = make_store(tmp_path, hide, {**NAMES, 9: "ignore"})
+    still = replace(CONTROL, carrying=replace(CONTROL.carrying, refine=0, least_dice=0))
+    record = run_task("segmentation", store, None, tmp_path / "run", still)
+    found = store.label(record.config["train_cases"][0])
+    assert (found == 9).any()
+    for row in record.cases:
+        truth = store.label(str(row["id"]))
+        for value, name in NAMES.items():
+            both = 2 * ((found == value) & (truth == value)).sum()
+            assert row[f"dice/{name}"] == pytest.approx(both / ((found == value).sum() + (truth == value).sum()))
 
 
 def test_weights_that_saw_other_labels_are_refused(store: Store, matcher: Path, tmp_path: Path) -> None:

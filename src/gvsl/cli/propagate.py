@@ -57,4 +57,6 @@ def propagate(argv: Sequence[str]) -> None:
         raise KeyboardInterrupt(f"{options.out}: the same command continues it") from None
     for atlas, structure in outcome.atlases.lacking:
         print(f"atlas {atlas} has no voxel of {structure}: it votes for background there")
+    for atlas in outcome.atlases.ignoring:
+        print(f"atlas {atlas} has ignored voxels: it has no vote there; where none has one, value and confidence are 0")
     report_images(options.out, outcome.images)

@@ -104,7 +104,7 @@ class CarriedMaps:
                 "the atlas's organ whole and in the same orientation"
             )
         write_label_names(self.folder, self.labels)
-        classes = carried.classes[0, 0].cpu().numpy()
+        classes = carried.shown[0, 0].cpu().numpy()
         for name, array, label in (
             (self.names(image)[0], self._values()[classes], True),
             (self.names(image)[1], carried.confidence[0, 0].cpu().numpy(), False),
@@ -126,7 +126,7 @@ class CarriedMaps:
         truth = None if self.truth is None else self.truth(name)
         if truth is not None:
             true = torch.from_numpy(truth)[None, None].to(carried.votes.device)
-            scores = dice_per_structure(carried.classes, true, 1 + len(self.labels))
+            scores = dice_per_structure(carried.shown, true, 1 + len(self.labels))
             row["dice"] = f"{np.mean(scores):.4f}"
         self.rows[name] = row
         with (

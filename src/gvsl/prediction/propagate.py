@@ -30,7 +30,7 @@ from gvsl.preprocessing import Preprocessing
 from gvsl.progress import progress
 from gvsl.propagation import Atlas
 from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, matcher_fingerprint, read_atlases
-from gvsl.propagation.carry import CHECK
+from gvsl.propagation.carry import decided_by
 from gvsl.propagation.templates import candidates, choose_templates
 from gvsl.settings.propagation import PropagateSettings as PropagateSettings
 from gvsl.store import Store, class_indices
@@ -95,7 +95,7 @@ def propagate(
             targets = unlabelled = files_targets(find_images(images), method.backbone.preprocessing)
         known = {case.id: case for case in unlabelled.images}
         ids = candidates(list(known), settings)
-        how = _deciding(settings, targets, len(atlases.atlases))
+        how = _deciding(settings, targets, atlases.atlases)
         if ids:
             how["templates_of"] = _hash(_contents(unlabelled, [known[case] for case in ids]))
         ledger = open_ledger(out, {"weights": matcher_fingerprint(weights), "atlases": _fingerprint(chosen), **how})
@@ -117,18 +117,16 @@ def propagate(
         return Propagated(write_results(results, ledger, targets, out, tell), atlases)
 
 
-def _deciding(settings: PropagateSettings, targets: Targets, atlases: int) -> dict[str, str]:
+def _deciding(settings: PropagateSettings, targets: Targets, atlases: Sequence[Atlas]) -> dict[str, str]:
     """Return the settings that decide the results, as ledgers of every version of gvsl have them."""
     how = {name: str(value) for name, value in vars(settings).items() if name not in NO_EFFECT}
     if not targets.from_files and settings.grid == "source":
         how["grid"] = settings.grid
     if not settings.templates:  # a setting that ledgers of an earlier gvsl lack
         del how["templates"]
-    if settings.voting != "local" or atlases + settings.templates == 1:  # it has no effect
+    if settings.voting != "local" or len(atlases) + settings.templates == 1:  # it has no effect
         del how["sharpness"]
-    if settings.least_dice:  # of which ledgers of an earlier gvsl don't say what is checked
-        how["check"] = CHECK
-    return how
+    return how | decided_by(atlases, settings)
 
 
 def _templates(

@@ -8,7 +8,6 @@ import torch
 
 from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.weights import CONFIG_NAME, HEADS_NAME, MODEL_NAME, PretrainedBackbone, find_weights
-from gvsl.cases import IGNORED
 from gvsl.errors import UserError
 from gvsl.files import sha256_of_all
 from gvsl.methods import GVSL, GVSLSettings
@@ -28,6 +27,11 @@ class AtlasSet:
     """Label value to name by rising value, without the background; class i is the i-th."""
     lacking: list[tuple[str, str]]
     """Atlas and structure for every structure that an atlas has no voxel of: it votes for background there."""
+
+    @property
+    def ignoring(self) -> list[str]:
+        """Ids of the atlases with ignored voxels, where they have no vote."""
+        return [atlas.id for atlas in self.atlases if not bool(atlas.known.all())]
 
 
 def matches(method: str) -> bool:
@@ -111,5 +115,4 @@ def read_atlases(sources: Mapping[Store, Sequence[str]]) -> AtlasSet:
 def _read_atlas(store: Store, case: str, labels: Mapping[int, str]) -> Atlas:
     classes = torch.from_numpy(class_indices(store.label(case), list(labels), store.ignored))[None, None]
     image = torch.from_numpy(store.channels(case))[None]
-    # An ignored voxel votes for background: an atlas has no way to abstain.
-    return Atlas(case, image, classes.clamp(min=0), 1 + len(labels), known=classes != IGNORED)
+    return Atlas(case, image, classes, 1 + len(labels))

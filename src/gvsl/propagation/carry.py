@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gvsl.cases import IGNORED
 from gvsl.geometry import spatial_shape, warp
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
@@ -26,20 +27,32 @@ class Atlas:
     image: Tensor
     """(1, C, D, H, W), in [0, 1], prepared like the method's training data."""
     classes: Tensor
-    """(1, 1, D, H, W), class indices, 0 the background."""
+    """(1, 1, D, H, W), class indices, 0 the background, `IGNORED` where the class is not known."""
     count: int
     """Number of classes of all atlases, background included."""
-    known: Tensor | None = None
-    """(1, 1, D, H, W), True where the class is known, else it is 0; None if everywhere."""
+
+    @property
+    def known(self) -> Tensor:
+        """True where the class is known, (1, 1, D, H, W)."""
+        return self.classes != IGNORED
 
     def to(self, device: torch.device) -> "Atlas":
         """Return the atlas on a device."""
-        known = None if self.known is None else self.known.to(device)
-        return replace(self, image=self.image.to(device), classes=self.classes.to(device), known=known)
+        return replace(self, image=self.image.to(device), classes=self.classes.to(device))
 
 
 CHECK = "labels carried back by the atlases alone, poses, mirror images; features of each volume by itself"
 """What `Carried.matches` is decided by, for the identity of kept results: another text once that changes."""
+NO_VOTE = "no vote"
+"""What an atlas says where its labels are ignored, for the same identity."""
+
+
+def decided_by(atlases: Sequence[Atlas], settings: PropagationSettings) -> dict[str, str]:
+    """Return what decides carried labels besides atlases and settings, for the identity of kept results."""
+    found = {"check": CHECK} if settings.least_dice else {}
+    if not all(bool(atlas.known.all()) for atlas in atlases):  # other results are those of an earlier gvsl
+        found["ignored"] = NO_VOTE
+    return found
 
 
 class Warped(NamedTuple):
@@ -48,9 +61,11 @@ class Warped(NamedTuple):
     image: Tensor
     """(1, 1, D, H, W); outside the atlas its border is repeated."""
     labels: Tensor
-    """Class probabilities, (1, classes, D, H, W), background outside the atlas and where the class is not known."""
+    """Class probabilities, (1, classes, D, H, W), background outside the atlas."""
     known: Tensor
-    """(1, 1, D, H, W), True where the atlas has a known class."""
+    """(1, 1, D, H, W), True where the atlas has a known class: not outside of it, nor where its labels are ignored."""
+    votes: Tensor
+    """(1, 1, D, H, W), True where the atlas votes: all but where its labels are ignored."""
     affine: Tensor | None = None
     """(1, 3, D, H, W), in voxels about both centres: the network's affine part of the match."""
 
@@ -69,7 +84,7 @@ class Carried:
     """Labels carried onto an image, on its grid."""
 
     votes: Tensor
-    """(1, classes, D, H, W), not negative, summing to 1 at each voxel."""
+    """(1, classes, D, H, W), not negative, summing to 1 at each voxel, or to 0 where no voter knows the class."""
     similarity: Tensor
     """(1, 1, D, H, W), in [0, 1]: squared local correlation of the image with the warped atlases."""
     reverse_dice: float | None = None
@@ -81,7 +96,12 @@ class Carried:
 
     @property
     def classes(self) -> Tensor:
-        """The class with most votes at each voxel, (1, 1, D, H, W)."""
+        """The class with most votes at each voxel, (1, 1, D, H, W), `IGNORED` where no voter knows it."""
+        return self.shown.where(self.votes.sum(dim=1, keepdim=True) > 0, IGNORED)
+
+    @property
+    def shown(self) -> Tensor:
+        """The same with background instead of `IGNORED`, as label maps and scores have it."""
         return self.votes.argmax(dim=1, keepdim=True)
 
     def matches(self, least_dice: float) -> bool:
@@ -163,9 +183,13 @@ def _fused(
     warped: Sequence[Warped], image: Tensor, settings: PropagationSettings, taught: tuple[Tensor, float] | None
 ) -> Carried:
     """Return the votes of warped labels, averaged with a teacher's probabilities by their share if there are any."""
-    images, labels = torch.cat([each.image for each in warped]), torch.cat([each.labels for each in warped])
-    votes, similarity = fuse(image, images, labels, settings.voting, settings.sharpness)
-    return Carried(votes if taught is None else votes.lerp(*taught), similarity)
+    images, labels, known = (
+        torch.cat(parts) for parts in zip(*((each.image, each.labels, each.votes) for each in warped), strict=True)
+    )
+    votes, similarity = fuse(image, images, labels, settings.voting, settings.sharpness, known)
+    if taught is not None:
+        votes = votes.where(known.any(dim=0), taught[0]).lerp(*taught)  # a teacher knows everywhere
+    return Carried(votes, similarity)
 
 
 def carried_back(
@@ -207,12 +231,14 @@ def labels_by(dvf: Tensor, atlas: Atlas, moving: Tensor, wanted: Shape) -> Warpe
         wanted: (D, H, W) of the image that it is warped onto, before its padding.
     """
     shape = spatial_shape(moving)
-    one_hot = functional.one_hot(centred(atlas.classes, shape, edge=False)[:, 0].long(), atlas.count)
-    known = torch.ones_like(atlas.classes) if atlas.known is None else atlas.known
-    parts = warp(torch.cat([one_hot.movedim(-1, 1).float(), centred(known, shape, edge=False)], dim=1), dvf)
-    labels, known = parts[:, :-1], parts[:, -1:] > 0.5
-    labels[:, :1] += 1 - labels.sum(dim=1, keepdim=True)  # outside the atlas is background
-    return Warped(*(uncentred(each, wanted) for each in (warp(moving, dvf, padding="border"), labels, known)))
+    classes = centred(atlas.classes, shape, edge=False)[:, 0].long()
+    shares = functional.one_hot(classes - IGNORED, atlas.count - IGNORED).movedim(-1, 1).float()
+    parts = warp(torch.cat([shares, centred(atlas.known, shape, edge=False)], dim=1), dvf)
+    ignored, labels, known = parts[:, :1], parts[:, 1:-1], parts[:, -1:] > 0.5
+    labels[:, :1] += 1 - ignored - labels.sum(dim=1, keepdim=True)  # outside the atlas is background
+    labels = labels / (1 - ignored).clamp(min=0.5)  # where more is ignored it has no vote
+    warped = warp(moving, dvf, padding="border"), labels, known, ignored <= 0.5
+    return Warped(*(uncentred(each, wanted) for each in warped))
 
 
 def mean_similarity(carried: Carried) -> float:

@@ -26,12 +26,12 @@ from gvsl.geometry import gaussian_smooth, spatial_shape
 from gvsl.io import Box
 from gvsl.methods import GVSL
 from gvsl.propagation.carry import (
-    CHECK,
     Atlas,
     Carried,
     Teacher,
     Warped,
     combine,
+    decided_by,
     labels_by,
     mean_similarity,
     warped_by,
@@ -116,13 +116,16 @@ class CarriedLabels:
         return sorted({case.id for case in self.cases} - set(self.examples))
 
     def classes(self, case: str, atlas: str = OWN, box: Box | None = None) -> NDArray[np.int16]:
-        """Return an example's class indices, or a box of them, (D, H, W), with `IGNORED` outside of a warped atlas."""
+        """Return an example's class indices, or a box of them, (D, H, W).
+
+        They are `IGNORED` outside of a warped atlas, and where no atlas has a known class.
+        """
         return _read(_path(self.folder, LABELS, case, atlas), box)
 
     def votes(self, case: str, atlas: str = OWN, box: Box | None = None) -> NDArray[np.float32]:
         """Return an example's votes times their confidence, or a box of them, (classes, D, H, W), in [0, 1].
 
-        Their sum over the classes is the voxel's weight, 0 outside of a warped atlas.
+        Their sum over the classes is the voxel's weight, 0 where `classes` are `IGNORED`.
         """
         within = None if box is None else (slice(None), *box)
         return _read(_path(self.folder, VOTES, case, atlas), within).astype(np.float32) / np.float32(FULL)
@@ -171,10 +174,9 @@ def carry_onto(
         teacher: of `carry`; `about` tells it.
         seed: of random fields, which also depend on the atlas and the volume.
     """
+    about = {**about, **decided_by(atlases, settings)}
     if settings.fields == "random":
-        about = {**about, "seed": seed}
-    if settings.least_dice:
-        about = {**about, "check": CHECK}
+        about["seed"] = seed
     expected = json.dumps({**about, "settings": asdict(settings)}, sort_keys=True) + "\n"
     path = folder / ABOUT_NAME
     if folder.exists() and not (path.is_file() and path.read_text(encoding="utf-8") == expected):

@@ -18,7 +18,12 @@ VOXELS_AT_ONCE = 50_000
 
 
 def fuse(
-    image: Tensor, atlases: Tensor, labels: Tensor, voting: Voting = "local", sharpness: float = 2.0
+    image: Tensor,
+    atlases: Tensor,
+    labels: Tensor,
+    voting: Voting = "local",
+    sharpness: float = 2.0,
+    known: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Combine labels that several atlases carry onto an image.
 
@@ -34,10 +39,11 @@ def fuse(
         labels: their class probabilities, warped alike, (K, classes, D, H, W).
         voting: the rule.
         sharpness: power of the local similarity, under `local`.
+        known: (K, 1, D, H, W), True where an atlas has a vote; by default everywhere.
 
     Returns:
-        The votes, (1, classes, D, H, W), not negative and summing to 1; and the local similarity of image and atlases,
-        weighed alike, (1, 1, D, H, W), in [0, 1].
+        The votes, (1, classes, D, H, W), not negative and summing to 1, or all 0 where no atlas has one; and the local
+        similarity of image and atlases, weighed alike, (1, 1, D, H, W), in [0, 1], of all where none has a vote.
 
     >>> image = torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     >>> labels = torch.eye(2).view(2, 2, 1, 1, 1).expand(2, 2, 8, 8, 8)
@@ -46,20 +52,26 @@ def fuse(
     True
     """
     similarity = local_similarity(image.expand_as(atlases), atlases, window=WINDOW)
+    known = torch.ones_like(similarity, dtype=torch.bool) if known is None else known
+    anyone = known.any(dim=0, keepdim=True)
+    counted = known | ~anyone  # those whose similarity counts
     if len(atlases) == 1 or voting == "majority":
-        weights = torch.full_like(similarity, 1 / len(atlases))
+        weights = counted.to(similarity.dtype)
     elif voting == "local":
-        weights = similarity.clamp(min=1e-3) ** sharpness
-        weights = weights / weights.sum(dim=0, keepdim=True)
+        weights = similarity.clamp(min=1e-3) ** sharpness * counted
     else:
-        weights = _joint_weights(image, atlases)
+        weights = _joint_weights(image, atlases, counted)
+    weights = weights / weights.sum(dim=0, keepdim=True)
     votes = (weights * labels).sum(dim=0, keepdim=True).clamp_(min=0)
-    votes = votes / votes.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    votes = anyone * votes / votes.sum(dim=1, keepdim=True).clamp(min=1e-6)
     return votes, (weights * similarity).sum(dim=0, keepdim=True).clamp_(0, 1)
 
 
-def _joint_weights(image: Tensor, atlases: Tensor) -> Tensor:
-    """Return the weights that minimise the expected error of the fused label, (K, 1, D, H, W), summing to 1."""
+def _joint_weights(image: Tensor, atlases: Tensor, counted: Tensor) -> Tensor:
+    """Return the weights that minimise the expected error of the fused label, up to a factor, (K, 1, D, H, W).
+
+    Atlases that don't count at a voxel, where `counted`, (K, 1, D, H, W), is False, have the weight 0 there.
+    """
     count = len(atlases)
     errors = (_in_windows(atlases) - _in_windows(image)).abs()
     joint = errors.new_empty(count, count, errors[0, 0].numel())
@@ -67,17 +79,18 @@ def _joint_weights(image: Tensor, atlases: Tensor) -> Tensor:
         for second in range(first, count):
             product = (errors[first] * errors[second]).mean(dim=0)[None, None]
             joint[first, second] = joint[second, first] = box_sum(product, WINDOW).flatten() ** ERROR_POWER
-    found = [_solve(part) for part in joint.split(VOXELS_AT_ONCE, dim=2)]
+    parts = (each.split(VOXELS_AT_ONCE, dim=-1) for each in (joint, counted.flatten(1).float()))
+    found = [_solve(*part) for part in zip(*parts, strict=True)]
     return torch.cat(found, dim=1).view(count, 1, *image.shape[2:])
 
 
-def _solve(joint: Tensor) -> Tensor:
-    """Return M^-1 1 / (1' M^-1 1) for each voxel's matrix of joint errors: (K, K, N) to (K, N)."""
-    matrices = joint.permute(2, 0, 1)
-    ridge = RIDGE * matrices.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1e-8)
+def _solve(joint: Tensor, counted: Tensor) -> Tensor:
+    """Return M^-1 1 for each voxel's matrix of joint errors and the atlases that count: (K, K, N), (K, N) to (K, N)."""
+    mask = counted.T
+    matrices = joint.permute(2, 0, 1) * mask[:, :, None] * mask[:, None]
+    ridge = RIDGE * (matrices.diagonal(dim1=1, dim2=2).sum(dim=1) / mask.sum(dim=1)).clamp(min=1e-8)
     matrices = matrices + torch.diag_embed(ridge[:, None].expand(-1, len(joint)))
-    weights = torch.linalg.solve(matrices, torch.ones_like(matrices[:, :, :1]))[:, :, 0]
-    return (weights / weights.sum(dim=1, keepdim=True)).T
+    return torch.linalg.solve(matrices, mask[:, :, None])[:, :, 0].T
 
 
 def _in_windows(images: Tensor) -> Tensor:

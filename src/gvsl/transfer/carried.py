@@ -69,7 +69,7 @@ def score_carried(
             facts[case]["reverse_dice"] = found.carried.reverse_dice
         if found.failed:
             failed.append(case)
-        return Prediction(found.carried.classes, found.carried.confidence[0, 0].cpu().numpy())
+        return Prediction(found.carried.shown, found.carried.confidence[0, 0].cpu().numpy())
 
     tested = score_cases(cases, task.test_cases, predict, folder)
     tested.cases = [row | facts[row["id"]] for row in tested.cases]
