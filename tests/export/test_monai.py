@@ -1,9 +1,12 @@
 """MONAI itself: its bundle commands check, run and export what is exported."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 import torch
 
 from gvsl.cli import main
+from gvsl.errors import UserError
 from gvsl.export.export import export
 from gvsl.preprocessing import PRESETS
 from gvsl.transfer import load_adapted
@@ -52,3 +56,50 @@ def test_monai_checks_runs_and_exports_the_bundle(make_run: MakeRun, images: Pat
         assert np.array_equal(np.asanyarray(ours.dataobj), np.asanyarray(theirs.dataobj))
         assert np.array_equal(ours.affine, theirs.affine)
         assert len(np.unique(np.asanyarray(ours.dataobj))) == 3  # else nothing is compared
+
+
+EVIL = "$__import__('os').getpid()"
+
+
+def strings(values: Any) -> Iterator[str]:
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, dict | list):
+        for value in [*values, *values.values()] if isinstance(values, dict) else values:
+            yield from strings(value)
+
+
+def edit(path: Path, *keys: str, value: Any) -> None:
+    config = json.loads(path.read_text())
+    part = config
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    path.write_text(json.dumps(config))
+
+
+def test_a_stranger_s_preset_is_not_written_where_monai_would_evaluate_it(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("segmentation")
+    edit(run / "weights" / "config.json", "preprocessing", "preset", value=EVIL)
+    export(run, tmp_path / "out", "monai")
+    for name in ("inference", "metadata"):
+        found = list(strings(json.loads((tmp_path / "out" / "configs" / f"{name}.json").read_text())))
+        assert len(found) > 30 and not any("getpid" in text for text in found)
+
+
+@pytest.mark.parametrize("text", [EVIL, "@network", "%configs/other.json", "_target_", "a @::b"])
+@pytest.mark.parametrize(("file", "keys"), [("head.json", ("labels", "7")), ("weights/config.json", ("method",))])
+def test_a_text_that_monai_would_evaluate_is_refused(
+    file: str, keys: tuple[str, ...], text: str, make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run("segmentation")
+    edit(run / file, *keys, value=text)
+    with pytest.raises(UserError, match="MONAI would evaluate"):
+        export(run, tmp_path / "out", "monai")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_s_name_that_monai_would_evaluate_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("segmentation").rename(tmp_path / EVIL)
+    with pytest.raises(UserError, match="MONAI would evaluate its folder"):
+        export(run, tmp_path / "out", "monai")

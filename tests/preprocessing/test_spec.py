@@ -63,3 +63,10 @@ def test_three_equal_spacings_are_one() -> None:
     assert Preprocessing(spacing=2.0).voxel == (2, 2, 2)
     with pytest.raises(UserError, match="spacing"):
         parse_preprocessing({**preprocessing_values(Preprocessing()), "spacing": [1.0, 2.0]})
+
+
+def test_a_preset_that_gvsl_does_not_have_is_left_out() -> None:
+    values = preprocessing_values(PRESETS["ct"])
+    assert parse_preprocessing(values).preset == "ct"
+    found = parse_preprocessing({**values, "preset": "$exit()"})
+    assert found == PRESETS["ct"] and found.preset == ""

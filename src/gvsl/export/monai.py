@@ -5,6 +5,7 @@ gvsl's own transforms, since MONAI's resample, crop and take percentiles otherwi
 """
 
 import json
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from gvsl.transfer import Segmenter
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 PARTS = "gvsl.export.monai_transforms"
 VERSION = "1.0.0"
+EVALUATED = re.compile(r"\s*[$@%+]|_\w+_$|.*[@%](::|#)", re.DOTALL)
+"""Strings that MONAI evaluates in a config, takes for a reference or for the name of an instruction."""
 
 
 def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
@@ -35,7 +38,8 @@ def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
         settings: none applies.
 
     Raises:
-        UserError: it is no such run, or the bundle's network differs from gvsl's.
+        UserError: it is no such run, one of its texts would be evaluated by MONAI, or the bundle's network differs from
+            gvsl's.
     """
     model = require_segmenter(source, "monai")
     if source.backbone.in_channels != 1:
@@ -45,6 +49,9 @@ def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
             f"{source.run} is a {source.backbone.name}, a bundle of gvsl holds its U-Net: give --to onnx, torchscript "
             "or nnunet"
         )
+    for name, text in _texts_of(source, model):
+        if EVALUATED.match(text):  # configs of a run may be a stranger's
+            raise UserError(f"{source.run}: MONAI would evaluate its {name} {text!r}, not read it; rename it")
     for name in ("configs", "models", "scripts"):
         (folder / name).mkdir()
     write_text(folder / "scripts" / "__init__.py", '"""The network of this bundle."""\n')
@@ -56,6 +63,14 @@ def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
     checked = check(source, _runner(source, folder / "models" / "model.pt"))
     lines = [agreement_line(checked), "the bundle's inference needs gvsl (pip install gvsl), its network torch alone"]
     return Exported({"check": checked}, lines)
+
+
+def _texts_of(source: Source, model: Segmenter) -> list[tuple[str, str]]:
+    """Return the texts of a run that the bundle's configs hold, and what each is."""
+    spec = model.preprocessing
+    texts = [("folder", source.name), ("method", source.backbone.method), ("preset", spec.preset)]
+    texts += [("channel", channel.name) for channel in spec.channels]
+    return texts + [("structure", name) for name in model.labels.values()]
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

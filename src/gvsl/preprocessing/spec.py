@@ -181,7 +181,7 @@ def preprocessing_values(settings: Preprocessing) -> dict[str, Any]:
 
 
 def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
-    """Parse the output of `preprocessing_values`, also of an earlier gvsl.
+    """Parse the output of `preprocessing_values`, also of an earlier gvsl; a preset that gvsl doesn't have is left out.
 
     Raises:
         UserError: a field is missing or unknown, or a value is of the wrong type or out of its range.
@@ -199,7 +199,10 @@ def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
     for name, kind in expected.items():
         if isinstance(values[name], bool) or not isinstance(values[name], (kind, int) if kind is float else kind):
             raise UserError(f"preprocessing {name} is {values[name]!r}, not {kind.__name__}")
-    return Preprocessing(**values)
+    from gvsl.preprocessing.presets import PRESETS  # which are specs themselves
+
+    known = values["preset"] in PRESETS  # any other could be a text of whoever wrote the file
+    return Preprocessing(**{**values, "preset": values["preset"] if known else ""})
 
 
 def _parse_channels(values: Any) -> tuple[Channel, ...]:

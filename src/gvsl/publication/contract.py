@@ -28,7 +28,7 @@ def published_config(backbone: PretrainedBackbone, size: Mapping[str, Any]) -> d
         size: the entry `backbone` of its own config.
     """
     contract = preprocessing_values(backbone.preprocessing)
-    if contract["preset"] not in PRESETS:
+    if contract["preset"] not in PRESETS:  # of a backbone that was made in memory
         contract["preset"] = ""
     return {
         "format": FORMAT,
