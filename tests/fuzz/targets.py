@@ -209,7 +209,7 @@ def make_interrupted(root: Path) -> None:
         for file in (staged / "store" / part).iterdir():
             (root / "store" / part / file.name).write_bytes(file.read_bytes())
     manifest = json.loads((root / "store" / MANIFEST_NAME).read_text(encoding="utf-8"))
-    known = {name: manifest[name] for name in ("format", "source", "preprocessing")}
+    known = {name: manifest[name] for name in ("format", "source", "preprocessing", "label_names")}
     (staged / SPEC_NAME).write_text(json.dumps(known), encoding="utf-8")
     lines = [
         json.dumps({"row": json.loads(row), "origin": json.loads(origin)})

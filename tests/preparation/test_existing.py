@@ -200,3 +200,58 @@ def test_sources_are_recorded(tmp_path: Path, make_case: MakeCase) -> None:
     assert found["id"] == "a"
     assert found["image"]["size"] == case.image.stat().st_size
     assert found["stored"] == [(tmp_path / "store" / part / "a.b2nd").stat().st_size for part in ("images", "labels")]
+
+
+def with_maps(case: Case) -> Case:
+    """Give a case a folder of binary maps, A and B, for a label map."""
+    assert case.label is not None
+    image = nibabel.load(case.label)
+    folder = case.label.parent / case.id
+    folder.mkdir()
+    for name, value in (("A", 1), ("B", 2)):
+        found = (np.asanyarray(image.dataobj) == value).astype(np.uint8)
+        nibabel.Nifti1Image(found, image.affine).to_filename(folder / f"{name}.nii.gz")
+    return replace(case, label=folder)
+
+
+@pytest.mark.parametrize("names", [{1: "B", 2: "A"}, {1: "B"}, {1: "A", 2: "B", 3: "ignore"}])
+def test_structures_are_read_again_where_their_names_have_changed(
+    tmp_path: Path, make_case: MakeCase, names: dict[int, str]
+) -> None:
+    cases = [with_maps(make_case("a")), make_case("b", labelled=False)]
+    first, _ = run(cases, tmp_path / "store", label_names={1: "A", 2: "B"})
+    same, work = run(cases, tmp_path / "store", label_names={2: "b", 1: " a"})
+    assert work.kept == 2 and (same.label("a") == first.label("a")).all()
+    run(cases, tmp_path / "store", label_names={1: "A", 2: "B"})
+    after, work = run(cases, tmp_path / "store", label_names=names)
+    assert (work.changed, work.kept) == (1, 1)
+    assert contents(after.path) == contents(run(cases, tmp_path / "fresh", label_names=names)[0].path)
+    assert run(cases, tmp_path / "store", label_names=names)[1].kept == 2
+
+
+def test_names_of_values_in_files_are_changed_without_reading_voxels(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [make_case("a")]
+    before, _ = run(cases, tmp_path / "store", label_names={1: "A", 2: "B"})
+    after, work = run(cases, tmp_path / "store", label_names={1: "B", 2: "A"})
+    assert work.kept == 1 and after.label_names == {1: "B", 2: "A"}
+    assert (after.label("a") == before.label("a")).all()
+
+
+def test_a_name_that_only_a_gone_case_keeps_does_not_count_as_changed(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [with_maps(make_case(name)) for name in "ab"]
+    run(cases, tmp_path / "store", label_names={1: "A", 2: "B"})
+    works = [run(cases[:1], tmp_path / "store", label_names={1: "A"})[1] for _ in range(2)]
+    assert [(work.changed, work.kept) for work in works] == [(1, 0), (0, 1)]
+
+
+def test_a_staging_area_with_other_label_names_is_refused(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [make_case(name) for name in "ab"]
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(cases, tmp_path / "store", label_names={1: "A", 2: "B"}, progress=lambda _: stop)
+    with pytest.raises(UserError, match=r"store\.partial is what an earlier run left"):
+        run(cases, tmp_path / "store", label_names={1: "B", 2: "A"})
+    assert run(cases, tmp_path / "store", label_names={1: "A", 2: "B"})[1].resumed == 1

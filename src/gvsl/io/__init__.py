@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         VOLUME_SUFFIXES,
         declared_modality,
         has_frames,
+        holds_structures,
         image_volume,
         maps_in,
         peek,
@@ -50,6 +51,7 @@ __all__ = [
     "format_sizes",
     "group_series",
     "has_frames",
+    "holds_structures",
     "image_volume",
     "looks_like_labels",
     "maps_in",
@@ -75,7 +77,7 @@ _HOMES = {
     **dict.fromkeys(("looks_like_labels", "refuse_label_map"), "label_content"),
     **dict.fromkeys(("write_nifti", "write_nifti_like"), "nifti"),
     **dict.fromkeys(("COMPANION_SUFFIXES", "LABEL_SUFFIXES", "VOLUME_SUFFIXES"), "read"),
-    **dict.fromkeys(("maps_in", "peek", "read_label", "read_volume", "write_like"), "read"),
+    **dict.fromkeys(("holds_structures", "maps_in", "peek", "read_label", "read_volume", "write_like"), "read"),
     **dict.fromkeys(("declared_modality", "has_frames", "image_volume", "read_frames"), "read"),
 }
 """The module of each name whose import is slow, by way of nibabel, pydicom or scipy."""

@@ -109,6 +109,11 @@ def _structure_loader(path: Path) -> Callable[[Path, Volume, Mapping[int, str] |
     return {"SEG": load_seg, "RTSTRUCT": load_rtstruct}.get(modality)
 
 
+def holds_structures(path: Path) -> bool:
+    """Return True if a label map is of structures whose values their names decide; UnusableFile as for `read_label`."""
+    return _structure_loader(path) is not None
+
+
 def maps_in(folder: Path) -> dict[str, Path]:
     """Return the visible volumes of a folder, which need not exist, by their names without suffix."""
     found = {}

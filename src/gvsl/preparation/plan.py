@@ -5,11 +5,12 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gvsl.cases import Case
+from gvsl.io import UnusableFile, holds_structures, name_key
 from gvsl.preparation.case import Refusal, relative
 from gvsl.preparation.existing import ExistingStore
 from gvsl.preparation.sources import Origin, unchanged
@@ -63,8 +64,13 @@ def summarise(
     )
 
 
-def plan(cases: Sequence[Case], existing: ExistingStore, staging: StagingArea) -> tuple[list[Case], dict[str, Origin]]:
-    """Return the cases to prepare, and the origins of those to keep; drop staged cases whose files have changed."""
+def plan(
+    cases: Sequence[Case], existing: ExistingStore, staging: StagingArea, label_names: Mapping[int, str]
+) -> tuple[list[Case], dict[str, Origin]]:
+    """Return the cases to prepare, and the origins of those to keep; drop staged cases whose files have changed.
+
+    A case whose structures are taken by name is prepared again if the names of its values have changed.
+    """
     todo, kept, done = [], {}, {}
     for case in cases:
         row, origin = staging.done.get(case.id, (None, None))
@@ -74,12 +80,26 @@ def plan(cases: Sequence[Case], existing: ExistingStore, staging: StagingArea) -
             continue
         origin = existing.origin(case.id)
         current = None if origin is None else unchanged(case, origin)
-        if current is None:
+        if current is None or _is_renamed(case, existing, label_names):
             todo.append(case)
         else:
             kept[case.id] = current
     staging.done = done
     return todo, kept
+
+
+def _is_renamed(case: Case, existing: ExistingStore, names: Mapping[int, str]) -> bool:
+    """Return True if a case of a store has structures that would now get other values."""
+    old, new = ({value: name_key(name) for value, name in each.items()} for each in (existing.label_names, names))
+    changed = {value for value in {*old, *new} - {0} if old.get(value) != new.get(value)}
+    if case.label is None or not changed:
+        return False
+    if changed.isdisjoint(new.keys() | set(existing.row(case.id)["labels"] or ())):
+        return False  # names that are gone, of values that it doesn't have
+    try:
+        return holds_structures(case.label)
+    except UnusableFile:  # reported when it is read
+        return True
 
 
 def unique_ids(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[Refusal]]:

@@ -71,6 +71,7 @@ def prepare(
         raise UserError(f"{processes} processes can't prepare anything; give 1 or more")
     root = common_folder(cases)
     unique, duplicates = unique_ids(cases, root)
+    names = {int(value): name for value, name in (label_names or {}).items()}
     values = {int(old): int(new) for old, new in sorted((label_values or {}).items())}
     replaced = [list(pair) for pair in values.items()]
     extra: dict[str, Any] = {LABEL_VALUES: replaced} if replaced else {}
@@ -78,8 +79,8 @@ def prepare(
     with _wrap_write_errors(out):
         existing = open_existing(out, preprocessing, source, replaced)
         unique = with_known_ids(unique, existing)
-        with staging_area(out, {**known, **extra}) as staging:
-            todo, kept = plan(unique, existing, staging)
+        with staging_area(out, {**known, **extra, **_named(names)}) as staging:
+            todo, kept = plan(unique, existing, staging, names)
             if dask is None and any(case.mask is None for case in todo):
                 require_lungmask(preprocessing)
             resumed = len(staging.done)
@@ -89,7 +90,7 @@ def prepare(
                 root=root,
                 preprocessing=preprocessing,
                 label_values=values,
-                label_names=dict(label_names or {}),
+                label_names=names,
             )
             advance = progress(len(todo)) if progress is not None else lambda: None
             refused = [*duplicates, *_work_through(work, todo, staging, processes, dask, advance)]
@@ -99,7 +100,7 @@ def prepare(
                 first = f"{refused[0]['file']}: {refused[0]['reason']}"
                 raise UserError(f"none of the {len(cases)} cases of {source} can be used; the first, {first}")
             manifest = {**known, "refused": refused, "written_by": f"gvsl {__version__}", **extra}
-            _publish(staging, existing, kept, unique, root, manifest, label_names or {}, allow_leakage)
+            _publish(staging, existing, kept, unique, root, manifest, names, allow_leakage)
     if on_done is not None:
         on_done(summarise(unique, todo, set(staging.done), resumed, len(refused), existing))
     return Store.open(out)
@@ -186,9 +187,14 @@ def _publish(
         staging.publish(texts, ids)
 
 
+def _named(names: Mapping[int, str]) -> dict[str, Any]:
+    """Return the entry of label names in the spec of a staging area; a run without names has none."""
+    return {"label_names": {str(value): name for value, name in names.items()}} if names else {}
+
+
 def _complete_names(values: set[int], names: Mapping[int, str], earlier: Mapping[int, str]) -> dict[str, str]:
     """Return a name for every value that occurs or was given one."""
-    given = {int(value) for value in names if int(value) != 0}
+    given = {value for value in names if value != 0}
     known = {**earlier, **names}
     return {str(value): known.get(value, f"label {value}") for value in sorted(values | given)}
 
