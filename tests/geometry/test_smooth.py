@@ -34,6 +34,15 @@ def test_a_smoother_and_scipy_agree_with_it(sigma: float, longest: int) -> None:
         torch.testing.assert_close(smoothed, expected, rtol=0, atol=1e-12)
 
 
+def test_each_axis_may_have_its_own_width() -> None:
+    volumes = torch.rand(1, 2, 9, 8, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = torch.from_numpy(
+        gaussian_filter(volumes.numpy(), (0, 0, 2, 0, 0.7), mode="nearest", radius=(0, 0, 5, 0, 2))
+    )
+    torch.testing.assert_close(gaussian_smooth(volumes, (2, 0, 0.7)), expected, rtol=0, atol=1e-12)
+    assert torch.equal(gaussian_smooth(volumes, (0, 0, 0)), volumes)
+
+
 def test_no_width_changes_nothing_and_a_negative_one_is_refused() -> None:
     volume = torch.rand(1, 1, 4, 4, 4)
     assert torch.equal(gaussian_smooth(volume, 0), volume)

@@ -2,17 +2,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-
 from torch.nn import functional
+from torch.nn.functional import avg_pool3d
 
 from gvsl.backbones import UNet3D
 from gvsl.cases import IGNORED
-from gvsl.geometry import warp
+from gvsl.geometry import gaussian_smooth, warp
 from gvsl.methods import GVSL
-from gvsl.propagation import Carried, PropagationSettings, carry
+from gvsl.preprocessing import Preprocessing
+from gvsl.propagation import Atlas, Carried, PropagationSettings, carry
+from gvsl.propagation.atlases import read_atlases
 from gvsl.propagation.carry import Teacher, carried_back
 from gvsl.propagation.match import Memory, centred, common_shape, match_volumes, uncentred
 
+from ..conftest import MakeStore
 from .anatomy import SHAPE, anatomy, atlas, dice, moved
 
 SETTINGS = PropagationSettings(refine=30, start="none", least_dice=0)
@@ -61,6 +64,18 @@ def test_a_turned_volume_is_told_from_one_that_matches(method: GVSL) -> None:
     assert turned.turned == "turned by 90 degrees about the back-front axis"
     assert good.matches(0.7)
     assert not turned.matches(0.0)
+
+
+def test_an_atlas_knows_its_voxels_so_that_a_turn_of_thick_slices_is_told(method: GVSL, make_store: MakeStore) -> None:
+    store = make_store(preprocessing=Preprocessing(spacing=(1.0, 1.0, 1.5), crop="none"))
+    assert read_atlases({store: ["a"]}).atlases[0].voxel == (1.0, 1.0, 1.5)
+    texture = gaussian_smooth(torch.rand(1, 1, 48, 48, 48, generator=torch.Generator().manual_seed(0)), 3.0)
+    image, other = (avg_pool3d(each, (1, 1, 3)) for each in (texture, texture.rot90(1, (3, 4))))
+    classes = (image > image.median()).long()
+    cubes, thick = (Atlas("a", image, classes, 2, voxel) for voxel in ((1.0, 1.0, 1.0), (1.0, 1.0, 3.0)))
+    checked = replace(SETTINGS, refine=0, least_dice=0.1)
+    assert carry(method, [thick], other, checked).turned == "turned by 90 degrees about the left-right axis"
+    assert carry(method, [cubes], other, checked).turned != "turned by 90 degrees about the left-right axis"
 
 
 def test_confidence_is_higher_where_labels_are_right(method: GVSL) -> None:

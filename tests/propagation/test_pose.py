@@ -1,8 +1,11 @@
+import math
+
 import pytest
 import torch
+from torch.nn.functional import avg_pool3d
 
-from gvsl.geometry import identity_grid, spatial_shape
-from gvsl.propagation.pose import turned
+from gvsl.geometry import gaussian_smooth, identity_grid, spatial_shape
+from gvsl.propagation.pose import FACTOR, LARGEST_SIDE, LEAST_SIDE, _factors, turned
 
 from .anatomy import anatomy, moved
 
@@ -40,6 +43,38 @@ def test_a_turn_that_the_network_finds_is_no_failure() -> None:
         turn[:, 0], turn[:, 2] = sign * (grid - centre)[:, 2], -sign * (grid - centre)[:, 0]
     told = [turned(image, other, turn - (grid - centre)) for turn in turns]
     assert sorted(told) == ["", "turned by 90 degrees about the back-front axis"]
+
+
+@pytest.mark.parametrize(("axis", "turns"), [("left-right", 1), ("back-front", 3)])
+def test_a_turn_of_voxels_that_are_no_cubes_is_told(axis: str, turns: int) -> None:
+    """The turn is of the body: it maps the thick slices of one image onto in-plane rows of the other."""
+    texture = gaussian_smooth(torch.rand(1, 1, 48, 48, 48, generator=torch.Generator().manual_seed(0)), 3.0)
+    moving, fixed = (avg_pool3d(each, (1, 1, 3)) for each in (texture, texture.rot90(turns, TURNS[axis])))
+    voxel = (1.0, 1.0, 3.0)
+    assert turned(moving, fixed, voxel=voxel) == f"turned by 90 degrees about the {axis} axis"
+    assert turned(moving, fixed) != f"turned by 90 degrees about the {axis} axis"
+    assert turned(moving, moving.flip(0) + 0.01, voxel=voxel) == ""
+
+
+@pytest.mark.parametrize("shape", [(24, 20, 22), (70, 90, 8), (33, 65, 100), (5, 40, 40)])
+def test_cubes_are_shrunk_alike_along_all_axes_that_stay_long_enough(shape: tuple[int, int, int]) -> None:
+    alike = max(min(FACTOR, min(shape) // LEAST_SIDE), math.ceil(max(shape) / LARGEST_SIDE), 1)
+    found = _factors(shape, (0.7, 0.7, 0.7))
+    assert found == [alike if side // alike >= LEAST_SIDE else max(side // LEAST_SIDE, 1) for side in shape]
+
+
+def test_thick_slices_are_shrunk_less_and_no_side_too_far() -> None:
+    for shape, voxel in (
+        ((256, 256, 24), (0.8, 0.8, 3.0)),
+        ((512, 30, 512), (1.0, 5.0, 1.0)),
+        ((40, 40, 9), (1, 1, 8)),
+    ):
+        factors = _factors(shape, voxel)
+        sides = [side // factor for side, factor in zip(shape, factors, strict=True)]
+        assert min(sides) >= LEAST_SIDE
+        assert max(sides) <= LARGEST_SIDE + 1
+        edges = [factor * edge for factor, edge in zip(factors, voxel, strict=True)]
+        assert max(edges) / min(edges) < 2
 
 
 @pytest.mark.parametrize(("axis", "name"), [(2, "left-right"), (3, "back-front"), (4, "foot-head")])

@@ -1,7 +1,7 @@
 """Gaussian smoothing of volumes and fields."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -18,14 +18,14 @@ MATRIX_SIDE = 64
 """Longest side in voxels that `smoother` smooths by products with matrices, in half of the time of convolutions."""
 
 
-def gaussian_smooth(volumes: Tensor, sigma: float) -> Tensor:
+def gaussian_smooth(volumes: Tensor, sigma: float | Sequence[float]) -> Tensor:
     """Smooth each channel by a Gaussian kernel; beyond the border the nearest voxel is repeated.
 
     Computed in float32 or higher, under any autocast.
 
     Args:
         volumes: (B, C, D, H, W).
-        sigma: standard deviation in voxels; 0 returns the volumes as they are.
+        sigma: standard deviation in voxels, one for all axes or one each; 0 smooths nothing.
 
     Returns:
         (B, C, D, H, W).
@@ -39,10 +39,14 @@ def gaussian_smooth(volumes: Tensor, sigma: float) -> Tensor:
     if sigma == 0:
         return volumes
     smoothed = volumes.to(torch.promote_types(volumes.dtype, torch.float32))
-    kernel = _kernel(smoothed, sigma)
+    if isinstance(sigma, int | float):
+        kernels = [_kernel(smoothed, sigma)] * 3
+    else:
+        kernels = [_kernel(smoothed, each) for each in sigma]
     with torch.autocast(smoothed.device.type, enabled=False):
-        for axis in range(3):
-            smoothed = _by_convolution(smoothed, kernel, axis)
+        for axis, kernel in enumerate(kernels):
+            if len(kernel) > 1:
+                smoothed = _by_convolution(smoothed, kernel, axis)
     return smoothed
 
 
@@ -84,6 +88,8 @@ def _kernel(like: Tensor, sigma: float) -> Tensor:
     if sigma < 0:
         raise ValueError(f"sigma is {sigma:g} voxels: give 0 or more")
     half = math.ceil(REACH * sigma)
+    if not half:
+        return like.new_ones(1)
     places = torch.arange(-half, half + 1, dtype=like.dtype, device=like.device)
     kernel = torch.exp(-places.square() / (2 * sigma**2))
     return kernel / kernel.sum()

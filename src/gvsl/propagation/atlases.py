@@ -115,4 +115,4 @@ def read_atlases(sources: Mapping[Store, Sequence[str]]) -> AtlasSet:
 def _read_atlas(store: Store, case: str, labels: Mapping[int, str]) -> Atlas:
     classes = torch.from_numpy(class_indices(store.label(case), list(labels), store.ignored))[None, None]
     image = torch.from_numpy(store.channels(case))[None]
-    return Atlas(case, image, classes, 1 + len(labels))
+    return Atlas(case, image, classes, 1 + len(labels), store.preprocessing.voxel)

@@ -14,7 +14,7 @@ from gvsl.geometry import spatial_shape, warp
 from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.propagation.match import Matched, Memory, Shape, centred, match_volumes, uncentred
-from gvsl.propagation.pose import turned
+from gvsl.propagation.pose import ISOTROPIC, turned
 from gvsl.propagation.vote import fuse
 from gvsl.settings.propagation import PropagationSettings
 
@@ -30,6 +30,8 @@ class Atlas:
     """(1, 1, D, H, W), class indices, 0 the background, `IGNORED` where the class is not known."""
     count: int
     """Number of classes of all atlases, background included."""
+    voxel: tuple[float, float, float] = ISOTROPIC
+    """Edges of a voxel along each axis, in mm; those of the image that it is matched with are the same."""
 
     @property
     def known(self) -> Tensor:
@@ -41,7 +43,7 @@ class Atlas:
         return replace(self, image=self.image.to(device), classes=self.classes.to(device))
 
 
-CHECK = "labels carried back by the atlases alone, poses, mirror images; features of each volume by itself"
+CHECK = "labels carried back by the atlases alone, poses and mirror images in mm; features of each volume by itself"
 """What `Carried.matches` is decided by, for the identity of kept results: another text once that changes."""
 NO_VOTE = "no vote"
 """What an atlas says where its labels are ignored, for the same identity."""
@@ -175,7 +177,7 @@ def combine(
         carried,
         reverse_dice=carried_back(method, judged, image, atlases[best], settings, memory),
         checked_on=atlases[best].id,
-        turned=turned(atlases[best].image, image, warped[best].affine),
+        turned=turned(atlases[best].image, image, warped[best].affine, atlases[best].voxel),
     )
 
 

@@ -11,9 +11,9 @@ from gvsl.losses import local_similarity
 from gvsl.refinement import RefinementSettings, refine
 
 FACTOR = 4
-"""Factor by which the volumes are shrunk."""
+"""Factor by which the volumes are shrunk, along the axes with the smallest voxels."""
 LEAST_SIDE, LARGEST_SIDE = 8, 32
-"""Sides in voxels of shrunk volumes between which the factor is another."""
+"""Sides in voxels of shrunk volumes between which the factor is another; the smallest side counts first."""
 REFINEMENT = RefinementSettings(steps=8, step=0.5)
 """Of each pose; a voxel of a shrunk volume is several of the volume's, so that steps are short."""
 WINDOW = 5
@@ -24,10 +24,14 @@ MIRROR_MARGIN = 0.1
 """The same for a mirrored start, which anatomy that is nearly symmetric lets come close."""
 AXES = ("left-right", "back-front", "foot-head")
 """The axes of prepared volumes."""
+ISOTROPIC = (1.0, 1.0, 1.0)
+"""Edges of voxels that are cubes."""
 
 
 @torch.no_grad()
-def turned(moving: Tensor, fixed: Tensor, affine: Tensor | None = None) -> str:
+def turned(
+    moving: Tensor, fixed: Tensor, affine: Tensor | None = None, voxel: tuple[float, float, float] = ISOTROPIC
+) -> str:
     """Return how an image seems to be turned or mirrored against an atlas; empty if it is neither.
 
     The atlas is matched coarsely and without the network from each of the 24 poses that differ by right angles, from
@@ -38,18 +42,21 @@ def turned(moving: Tensor, fixed: Tensor, affine: Tensor | None = None) -> str:
         moving: the atlas's image, (1, C, D, H, W).
         fixed: the image, the same, of any other size.
         affine: (1, 3, D, H, W), on the fixed image's grid, in voxels about the centres of both.
+        voxel: edges of a voxel of both images along each axis, in one unit.
 
     Returns:
         Such as "turned by 90 degrees about the foot-head axis", or "mirrored along the left-right axis".
     """
-    factor = _factor(spatial_shape(fixed))
-    small, target = shrink(moving.float(), factor), shrink(fixed.float(), factor)
+    factors = _factors(spatial_shape(fixed), voxel)
+    small, target = shrink(moving.float(), factors), shrink(fixed.float(), factors)
     shape = spatial_shape(target)
     rotations = _rotations()
-    poses = torch.cat([rotations, _mirrors()]).to(target)
+    poses = torch.cat([rotations, _mirrors()])
+    edges = torch.tensor([edge * factor for edge, factor in zip(voxel, factors, strict=True)])
+    in_voxels = (poses * edges / edges[:, None]).to(target)  # a pose maps distances, not numbers of voxels
     centre, other = (_centre(spatial_shape(each), target) for each in (target, small))
     grid = identity_grid(shape, dtype=target.dtype, device=target.device)
-    starts = torch.einsum("bij,jxyz->bixyz", poses, (grid - centre)[0]) + other - grid
+    starts = torch.einsum("bij,jxyz->bixyz", in_voxels, (grid - centre)[0]) + other - grid
     if affine is not None:
         starts = torch.cat([starts, other - centre + resize_dvf(affine, shape)])
     small, target = (each.expand(len(starts), -1, -1, -1, -1) for each in (small, target))
@@ -64,8 +71,17 @@ def turned(moving: Tensor, fixed: Tensor, affine: Tensor | None = None) -> str:
     return _name(poses[1 + best]) if told[best] else ""
 
 
-def _factor(shape: tuple[int, int, int]) -> int:
-    return max(min(FACTOR, min(shape) // LEAST_SIDE), ceil(max(shape) / LARGEST_SIDE), 1)
+def _factors(shape: tuple[int, int, int], voxel: tuple[float, float, float]) -> list[int]:
+    """Return the factor along each axis: the shrunk voxels are about cubes, where that leaves an axis enough of them.
+
+    >>> _factors((64, 64, 64), ISOTROPIC), _factors((256, 256, 24), (0.8, 0.8, 3.0))
+    ([4, 4, 4], [8, 8, 2])
+    """
+    relative = [edge / min(voxel) for edge in voxel]
+    fewest = min(side * edge for side, edge in zip(shape, relative, strict=True))
+    coarsest = max(ceil(side / LARGEST_SIDE) * edge for side, edge in zip(shape, relative, strict=True))
+    wanted = max(min(FACTOR, int(fewest / LEAST_SIDE)), coarsest)
+    return [max(min(round(wanted / edge), side // LEAST_SIDE), 1) for side, edge in zip(shape, relative, strict=True)]
 
 
 def _centre(shape: tuple[int, int, int], like: Tensor) -> Tensor:
