@@ -86,11 +86,29 @@ def test_invalid_splits_are_refused(root: Path, splits: Any, message: str) -> No
         folder(root)
 
 
-@pytest.mark.parametrize("names", [["a"], {"one": "a"}, {"1": 5}, {"1": ""}])
+@pytest.mark.parametrize("names", [["a"], {"one": "a"}, {"1": 5}, {"1": ""}, {"--1": "a"}, {"-": "a"}])
 def test_invalid_label_names_are_refused(root: Path, names: Any) -> None:
     write(root / "labels.json", names)
     with pytest.raises(UserError, match="must name label values"):
         folder(root)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"1": "a", "01": "b"}, "names a label value twice"),
+        ({"1": "Lung", "2": "lung"}, "differ only in case or spaces"),
+    ],
+)
+def test_label_names_that_can_not_be_told_apart_are_refused(root: Path, names: dict[str, str], message: str) -> None:
+    write(root / "labels.json", names)
+    with pytest.raises(UserError, match=message):
+        folder(root)
+
+
+def test_values_may_share_a_name(root: Path) -> None:
+    write(root / "labels.json", {"-1": "ignore", "255": "Ignore", "2": "rim", "3": "rim"})
+    assert folder(root).label_names == {-1: "ignore", 255: "Ignore", 2: "rim", 3: "rim"}
 
 
 def test_broken_json_is_one_line(root: Path) -> None:

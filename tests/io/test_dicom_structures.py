@@ -15,7 +15,8 @@ from gvsl.io import UnusableFile, Volume, read_label, read_volume, to_canonical
 AFFINE = np.array([[-0.7, 0, 0, 30], [0, -0.8, 0, 20], [0, 0, 2.5, -40], [0, 0, 0, 1]])
 LPS = np.diag([-1.0, -1.0, 1.0])
 SHAPE = (24, 20, 9)
-NAMES = {2: "Heart", 5: "left lung"}
+HEART = {2: "Heart"}
+NAMES = {**HEART, 5: "left lung"}
 WriteDicom = Callable[..., list[Path]]
 Mask = NDArray[np.bool_]
 
@@ -110,9 +111,9 @@ def test_segments_are_refused_without_names_or_on_another_grid(
     moved = image.affine.copy()
     moved[0, 3] += 0.3
     with pytest.raises(UnusableFile, match="its grid is not that of its image"):
-        read_label(path, (), Volume(image.array, moved), NAMES)
+        read_label(path, (), Volume(image.array, moved), HEART)
     with pytest.raises(UnusableFile, match="voxels lie outside its image"):
-        read_label(path, (), Volume(image.array[:, :, :5], image.affine), NAMES)
+        read_label(path, (), Volume(image.array[:, :, :5], image.affine), HEART)
     with pytest.raises(UnusableFile, match="an image is needed"):
         read_label(path)
     monkeypatch.setitem(sys.modules, "highdicom.seg", None)
@@ -120,10 +121,26 @@ def test_segments_are_refused_without_names_or_on_another_grid(
         read_label(path, (), image, NAMES)
 
 
+def test_a_structure_that_is_named_and_missing_is_not_taken_for_background(tmp_path: Path, image: Volume) -> None:
+    write_rtstruct(tmp_path / "rs.dcm", {"Heart": [ring(5, 2)], "BODY": [ring(8, 1)]})
+    write_seg(tmp_path / "seg.dcm", tmp_path / "series", [heart()], ["heart"])
+    for name in ("rs.dcm", "seg.dcm"):
+        with pytest.raises(UnusableFile, match=r"lacks the structures 'left lung', which labels\.json names"):
+            read_label(tmp_path / name, (), image, NAMES)
+    with pytest.raises(UnusableFile, match="gives two values one name"):
+        read_label(tmp_path / "rs.dcm", (), image, {**HEART, 3: "heart"})
+
+
+def test_a_structure_that_is_listed_without_contours_is_told(tmp_path: Path, image: Volume) -> None:
+    write_rtstruct(tmp_path / "rs.dcm", {"Heart": [ring(5, 2)], "Left lung": []})
+    label = read_label(tmp_path / "rs.dcm", (), image, NAMES)
+    assert label.notes == ("'Left lung' is listed without closed contours, and so has no voxels",)
+
+
 def test_contours_are_filled_with_their_holes(tmp_path: Path, image: Volume) -> None:
     points = [ring(np.sqrt(50.5), z) for z in range(2, 7)] + [ring(np.sqrt(6.5), z) for z in range(2, 7)]
     write_rtstruct(tmp_path / "rs.dcm", {"BODY": [ring(8, 1)], "HEART": points})
-    label = read_label(tmp_path / "rs.dcm", (), image, NAMES)
+    label = read_label(tmp_path / "rs.dcm", (), image, {0: "background", **HEART, 9: "ignore"})
     np.testing.assert_array_equal(label.array == 2, heart())
     assert set(np.unique(label.array)) == {0, 2}
     assert label.notes == ("1 structures that labels.json doesn't name are left out: 'BODY'",)
@@ -156,7 +173,7 @@ def test_contours_that_are_not_on_the_slices_are_refused(
 ) -> None:
     write_rtstruct(tmp_path / "rs.dcm", {"Heart": points})
     with pytest.raises(UnusableFile, match=reason):
-        read_label(tmp_path / "rs.dcm", (), image, NAMES)
+        read_label(tmp_path / "rs.dcm", (), image, HEART)
 
 
 def test_a_damaged_structure_file_is_read_or_refused(tmp_path: Path, image: Volume) -> None:
@@ -173,4 +190,4 @@ def test_a_damaged_structure_file_is_read_or_refused(tmp_path: Path, image: Volu
                 content[: draw.integers(200, len(content))] if draw.random() < 0.3 else content
             )
             with suppress(UnusableFile):
-                read_label(tmp_path / name, (), image, NAMES)
+                read_label(tmp_path / name, (), image, HEART)

@@ -36,13 +36,14 @@ def decathlon(root: Path, fold: int | None = None, channels: Sequence[str] = ())
     ids = list(by_id(((stem(image), image) for image, _ in pairs), root))
     if not ids:
         raise UserError(f"{root}/dataset.json lists no training cases")
+    unlabelled = entry({"test": [], **listing}, "test", list, root)
     subjects = subjects_of(ids)
     splits = draw_or_fold(ids, FRACTIONS, fold, subjects)
     cases = [
         Case(stem(image), image, label, splits[stem(image)], subject=subjects.get(stem(image), ""))
         for image, label in pairs
     ]
-    cases += [Case(stem(image), image) for image in (_path(item, "image", root) for item in listing.get("test", []))]
+    cases += [Case(stem(image), image) for image in (_path(item, "image", root) for item in unlabelled)]
     names = names_of(entry(listing, "labels", dict, root), root)
     return Dataset(cases, names, root.resolve().name, {value: value for value in names}, channels=taken)
 

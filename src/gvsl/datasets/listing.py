@@ -1,14 +1,18 @@
 """dataset.json of the Decathlon and of nnU-Net, and labels.json; they are untrusted."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gvsl import readers
+from gvsl.cases import is_ignored
 from gvsl.errors import UserError
+from gvsl.io import name_key
 
 LISTING = "dataset.json"
 MAX_DIGITS = 10
+LABEL_VALUE = re.compile(r"-?[0-9]{1,9}")
 Kind = TypeVar("Kind")
 
 
@@ -35,16 +39,35 @@ def read_json(path: Path) -> object:
 
 
 def read_label_names(path: Path) -> dict[int, str]:
-    """Return the structures' names by value in labels.json, none if it is missing; UserError if it is malformed."""
+    """Return the structures' names by value in labels.json, none if it is missing.
+
+    Raises:
+        UserError: it is malformed, or two of its names differ in nothing but case or spaces.
+    """
     if not path.exists():
         return {}
-    found = read_json(path)
+    entries = read_json(path)
     names: dict[int, object] = {0: None}
-    if isinstance(found, dict) and all(value.lstrip("-").isdecimal() and len(value) < MAX_DIGITS for value in found):
-        names = {int(value): name for value, name in found.items()}
+    if isinstance(entries, dict) and all(LABEL_VALUE.fullmatch(value) for value in entries):
+        names = {int(value): name for value, name in entries.items()}
+        if len(names) < len(entries):
+            raise UserError(f"{path} names a label value twice, such as 1 and 01; remove one")
     if not all(isinstance(name, str) and name for name in names.values()):
         raise UserError(f'{path} must name label values, like {{"1": "anterior", "2": "posterior"}}')
-    return {value: str(name) for value, name in names.items() if value != 0}
+    found = {value: str(name) for value, name in names.items() if value != 0}
+    _refuse_alike(path, found)
+    return found
+
+
+def _refuse_alike(path: Path, names: Mapping[int, str]) -> None:
+    """Refuse names that structures' files can't tell apart; one name for several values is meant."""
+    spelled: dict[str, str] = {}
+    for name in names.values():
+        other = spelled.setdefault(name_key(name), name)
+        if other != name and not is_ignored(name):
+            raise UserError(
+                f"{path} has the names {other!r} and {name!r}, which differ only in case or spaces; rename one"
+            )
 
 
 def entry(listing: Mapping[str, Any], key: str, kind: type[Kind], root: Path) -> Kind:
@@ -59,12 +82,14 @@ def names_of(labels: Mapping[str, Any], root: Path) -> dict[int, str]:
     """Return the structures' names by value, without the background.
 
     Raises:
-        UserError: a value is no whole number, or a name no text.
+        UserError: a value is no whole number or occurs twice, or a name is no text.
     """
     if not all(_is_value(value) and isinstance(name, str) and name for value, name in labels.items()):
         raise UserError(
             f'{root / LISTING} should have whole numbers and names in labels, like {{"0": "background", "1": "liver"}}'
         )
+    if len({int(value) for value in labels}) < len(labels):
+        raise UserError(f"{root / LISTING} names a label value twice, such as 1 and 01; remove one")
     return {int(value): name for value, name in labels.items() if int(value) != 0}
 
 

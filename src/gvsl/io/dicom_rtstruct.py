@@ -43,6 +43,8 @@ def load_rtstruct(path: Path, grid: Volume, names: Mapping[int, str] | None) -> 
         def masks() -> Iterator[tuple[int, str, NDArray[np.bool_]]]:
             for index, value in values.items():
                 number = numbers[index]
+                if not drawn[number]:
+                    notes.append(f"{labelled[number]!r} is listed without closed contours, and so has no voxels")
                 mask, gaps = _filled(drawn[number], to_voxels, grid.array.shape, labelled[number])
                 if gaps:
                     notes.append(f"{labelled[number]!r} has no contour on {gaps} slices between its first and last")

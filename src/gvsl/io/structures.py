@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gvsl.cases import is_ignored
 from gvsl.io.volume import UnusableFile, Volume
 from gvsl.text import few
 
@@ -25,7 +26,7 @@ def chosen(found: Sequence[str], names: Mapping[int, str] | None) -> tuple[dict[
         the label value by the structure's index in `found`, and a note if structures are left out.
 
     Raises:
-        UnusableFile: none is named.
+        UnusableFile: a structure that `names` has is not in the file, or two of its values have one name.
     """
     listed = few([repr(name) for name in found], NAMED)
     if not found:
@@ -35,13 +36,28 @@ def chosen(found: Sequence[str], names: Mapping[int, str] | None) -> tuple[dict[
             f"holds the structures {listed}; say in labels.json which to take and which value each gets, like "
             f'{{"1": "{found[0]}"}}'
         )
+    names = {value: name for value, name in names.items() if value != 0}
     wanted = {name_key(name): value for value, name in names.items()}
     values = {index: wanted[name_key(name)] for index, name in enumerate(found) if name_key(name) in wanted}
     if not values:
         raise UnusableFile(f"holds the structures {listed}, and labels.json names none of them")
+    _refuse_missing(found, [name for name in names.values() if not is_ignored(name)], listed)
     others = [repr(name) for index, name in enumerate(found) if index not in values]
     notes = [f"{len(others)} structures that labels.json doesn't name are left out: {few(others, NAMED)}"]
     return values, notes if others else []
+
+
+def _refuse_missing(found: Sequence[str], wanted: Sequence[str], listed: str) -> None:
+    """Refuse a file without one of the wanted structures, which would pass for background, or two of one name."""
+    present = {name_key(name) for name in found}
+    missing = [repr(name) for name in wanted if name_key(name) not in present]
+    if missing:
+        raise UnusableFile(
+            f"lacks the structures {few(missing, NAMED)}, which labels.json names, and holds {listed}: correct the "
+            "names, or list the structures that all have"
+        )
+    if len({name_key(name) for name in wanted}) < len(wanted):
+        raise UnusableFile("has one value for each structure, and labels.json gives two values one name")
 
 
 def combined(masks: Iterable[tuple[int, str, NDArray[np.bool_]]], grid: Volume, notes: Sequence[str]) -> Volume:
