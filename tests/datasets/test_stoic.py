@@ -122,7 +122,14 @@ def test_the_splits_are_the_same_on_every_machine(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "PatientID,age\n1,3\n", "PatientID,probCOVID\n1,maybe\n", "PatientID,probCOVID\n1,2\n"]
+    "text",
+    [
+        "",
+        "PatientID,age\n1,3\n",
+        "PatientID,probCOVID\n1,maybe\n",
+        "PatientID,probCOVID\n1,2\n",
+        "PatientID,probCOVID\n1,0.7\n",
+    ],
 )
 def test_a_malformed_table_is_refused(root: Path, text: str) -> None:
     (root / "metadata" / "reference.csv").write_text(text, encoding="utf-8")

@@ -61,11 +61,11 @@ def _by_id(paths: list[Path], what: str) -> dict[str, Path]:
 def _read_classes(path: Path) -> dict[str, int]:
     try:
         rows = list(csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")))
-        found = {row[COLUMNS[0]].strip(): int(float(row[COLUMNS[1]])) for row in rows}
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, AttributeError, TypeError, OverflowError):
+        found = {row[COLUMNS[0]].strip(): float(row[COLUMNS[1]]) for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, AttributeError, TypeError):
         raise UserError(f"{path} should be a table with the columns {', '.join(COLUMNS)} of numbers") from None
     if not found:
         raise UserError(f"{path} should be a table with the columns {', '.join(COLUMNS)}; it has no rows")
     if not set(found.values()) <= {0, 1}:
         raise UserError(f"{path} should have 0 or 1 in the column {COLUMNS[1]}")
-    return found
+    return {name: int(target) for name, target in found.items()}
