@@ -10,7 +10,8 @@ from gvsl.cli.benchmark import benchmark_options
 from gvsl.errors import UserError
 from gvsl.propagation.atlases import matches
 from gvsl.settings import deciding_settings
-from gvsl.settings.benchmark import FROM_NONE, MODES, UNAUGMENTED
+from gvsl.settings.benchmark import CARRYING_MODES, FROM_NONE, MODES, UNAUGMENTED
+from gvsl.settings.methods import PRETEXTS
 from gvsl.settings.pretrain import PretrainSettings, TrainerSettings
 from gvsl.transfer import ClusterSettings, TransferSettings
 
@@ -153,6 +154,25 @@ def test_a_student_is_not_taken_for_another_ones_and_old_names_stay() -> None:
     other = replace(student, carry=replace(student.carry, seed=9, settings=pretrain_settings("gvsl", 9)))
     assert len({student.key, plain.key, other.key}) == 3
     assert replace(student, carry=None).key == plain.key
+
+
+def test_matches_without_an_affine_head_start_from_the_field() -> None:
+    def with_pretext(method: str, seed: int) -> PretrainSettings:
+        return PretrainSettings(seed=seed, pretext=PRETEXTS[method].settings)
+
+    def starts(mode: str) -> dict[str, str]:
+        methods = ["gvsl", "gvsl-no-affine"]
+        runs = build_matrix([COLUMN], methods, [mode], [0], with_pretext, transfer_settings, matching=methods)
+        return {
+            needed.method: run.settings.carrying.start
+            for run in runs
+            for needed in run.needs
+            if isinstance(run.settings, TransferSettings)
+        }
+
+    for mode in CARRYING_MODES:
+        assert starts(mode) == {"gvsl": "affine", "gvsl-no-affine": "field"}
+    assert starts("finetune") == {"gvsl": "affine", "gvsl-no-affine": "affine"}  # no effect, and the name stays
 
 
 def test_the_methods_that_match_are_told_from_the_others() -> None:

@@ -9,11 +9,13 @@ from torch.nn import functional
 from gvsl.augment import AppearanceSettings, SpatialSettings, change_appearance, draw_appearance, draw_spatial
 from gvsl.backbones import UNet3D
 from gvsl.cases import IGNORED
+from gvsl.errors import UserError
 from gvsl.geometry import Fusion, gaussian_smooth, inside, nonpositive_jacobian_fraction, warp
 from gvsl.heads import DeformableHead, PooledAffineHead
 from gvsl.losses import local_ncc_loss, smoothness_loss
 from gvsl.methods import GVSL, GVSLSettings
 from gvsl.methods.restoration import BoxSettings
+from gvsl.settings.methods import NO_AFFINE
 from gvsl.types import LabelledPair, PairBatch
 
 FUSIONS: list[Fusion] = ["compose", "paper"]
@@ -295,6 +297,15 @@ def test_refinement_starts_where_it_is_told_to_and_improves_the_match(
         before, after = (method.match(batch.moving, batch.fixed, refine=steps, start=start) for steps in (0, 12))
     assert torch.equal(before.affine, after.affine)
     assert method.ncc(batch.moving, batch.fixed, after.dvf) < method.ncc(batch.moving, batch.fixed, before.dvf) - 0.05
+
+
+def test_a_refinement_from_an_affine_part_that_there_is_not_is_refused(batch: PairBatch) -> None:
+    method = make(NO_AFFINE)
+    with torch.no_grad():
+        assert not method.match(batch.moving, batch.fixed).affine.any()  # which is not refined
+        with pytest.raises(UserError, match="this method has no affine head: give start field or none"):
+            method.match(batch.moving, batch.fixed, refine=1)
+        assert method.match(batch.moving, batch.fixed, refine=1, start="field").dvf.any()
 
 
 def test_boxes_that_cannot_be_drawn_are_refused() -> None:

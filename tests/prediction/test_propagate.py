@@ -16,10 +16,14 @@ from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.methods import GVSL
 from gvsl.methods.gvsl import gvsl_no_matching
+from gvsl.prediction.pairs import ImagePair
 from gvsl.prediction.propagate import PropagateSettings, propagate
+from gvsl.prediction.register import register
 from gvsl.records import RunRecord, write_record
 from gvsl.store import Store
 from gvsl.store.manifest import manifest_hash
+
+from ..matcher import write_matcher_without_affine
 
 QUICK = PropagateSettings(refine=4, start="none", least_dice=0)
 
@@ -259,6 +263,18 @@ def test_wrong_inputs_are_told(matcher: Path, phantom_store: Store, store: Store
             propagate(atlases, images, run, tmp_path / "out", QUICK)
     with pytest.raises(UserError, match="no case nobody"):
         propagate([path], [path], matcher, tmp_path / "out", QUICK, cases=["nobody"])
+
+
+def test_a_run_without_an_affine_head_starts_from_its_field_or_is_refused(phantom_store: Store, tmp_path: Path) -> None:
+    path, run = phantom_store.path, write_matcher_without_affine(phantom_store, tmp_path / "run")
+    from_affine = replace(QUICK, start="affine")
+    with pytest.raises(UserError, match="run has no affine head: give --start field or none"):
+        propagate([path], [path], run, tmp_path / "out", from_affine, split="val")
+    pair = ImagePair(tmp_path / "moving.nii", tmp_path / "fixed.nii")
+    with pytest.raises(UserError, match="run has no affine head: give --start field or none"):
+        register(pair, run, tmp_path / "pair")
+    outcome = propagate([path], [path], run, tmp_path / "field", replace(QUICK, start="field"), split="val")
+    assert outcome.images.done
 
 
 def test_a_run_that_does_not_match_is_refused(phantom_store: Store, tmp_path: Path) -> None:

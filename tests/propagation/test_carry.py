@@ -7,8 +7,10 @@ from torch.nn.functional import avg_pool3d
 
 from gvsl.backbones import UNet3D
 from gvsl.cases import IGNORED
+from gvsl.errors import UserError
 from gvsl.geometry import gaussian_smooth, warp
 from gvsl.methods import GVSL
+from gvsl.methods.gvsl import gvsl_no_affine
 from gvsl.preprocessing import Preprocessing
 from gvsl.propagation import Atlas, Carried, PropagationSettings, carry
 from gvsl.propagation.atlases import read_atlases
@@ -151,6 +153,14 @@ def test_what_an_atlas_ignores_does_not_count_in_the_check(method: GVSL) -> None
     still = replace(SETTINGS, refine=0)
     assert carried_back(method, whole, image, atlas(image, partly), still) == 1.0
     assert carried_back(method, whole, image, atlas(image, partly.clamp(min=0)), still) < 0.8
+
+
+def test_a_match_from_an_affine_part_that_there_is_not_is_refused() -> None:
+    image, classes = anatomy()
+    method = gvsl_no_affine(UNet3D(width=8, levels=2)).eval()
+    with pytest.raises(UserError, match="no affine head: give start field or none"):
+        carry(method, [atlas(image, classes)], image, replace(SETTINGS, refine=0, start="affine"))
+    carry(method, [atlas(image, classes)], image, replace(SETTINGS, refine=0, start="field"))
 
 
 def test_nothing_to_carry_from_is_refused(method: GVSL) -> None:

@@ -3,14 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from gvsl.errors import UserError
-from gvsl.records.comparability import ADDED_LATER, NETWORK, NO_CARRY, NODES, PRETEXT_LABELS, without_moot
+from gvsl.records.comparability import ADDED_LATER, CARRIED, NETWORK, NO_CARRY, NODES, PRETEXT_LABELS, without_moot
 from gvsl.settings import deciding_settings
 from gvsl.settings.benchmark import FROM_NONE, UNAUGMENTED
+from gvsl.settings.methods import GVSLSettings
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.store import Store, refuse_seen
 from gvsl.transfer import TransferSettings
@@ -171,6 +172,7 @@ def build_matrix(
             for mode in modes:
                 for settings_mode, method, weights, carry in _arms(mode, sources, carriers):
                     settings = transfer_settings(column, settings_mode, draw)
+                    settings = _with_start(settings, weights if mode == CARRIED else carry)
                     transfers.append(Run(column, method, draw, settings, weights, carry))
     pretrainings = {run.key: run for run in pretrained.values()}
     used = {run.key for transfer in transfers for run in transfer.needs}
@@ -194,9 +196,18 @@ def _arms(
         return [(SCRATCH, SCRATCH, None, run) for run in carriers.values()]
     if mode == "finetuned-student":
         return [("finetune", method, run, run) for method, run in carriers.items()]
-    untrained = {"finetune": SCRATCH, "carried": FROM_NONE}.get(mode, mode)
-    started = carriers if mode == "carried" else sources
+    untrained = {"finetune": SCRATCH, CARRIED: FROM_NONE}.get(mode, mode)
+    started = carriers if mode == CARRIED else sources
     return [(untrained, SCRATCH, None, None), *((mode, method, run, None) for method, run in started.items())]
+
+
+def _with_start(settings: TransferSettings, matcher: Run | None) -> TransferSettings:
+    """Return settings with matches that start from the whole field if their network has no affine head."""
+    pretraining = None if matcher is None else matcher.settings
+    pretext = pretraining.pretext if isinstance(pretraining, PretrainSettings) else None
+    if not isinstance(pretext, GVSLSettings) or pretext.affine or settings.carrying.start != "affine":
+        return settings
+    return replace(settings, carrying=replace(settings.carrying, start="field"))
 
 
 def _in_turn(count: int, seeds: Sequence[int]) -> list[tuple[int, int]]:

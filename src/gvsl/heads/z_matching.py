@@ -84,9 +84,10 @@ class ZMatchingHead(nn.Module):
         return Matching(fuse(matrix, local, self.fusion), affine, local)
 
     def affine_part(self, moving: Tensor, fixed: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """Return the affine part of the field alone, (B, 3, D, H, W), from global features of volumes of a shape."""
-        if self.affine is None:
-            return fixed.new_zeros(len(fixed), 3, *shape)
+        """Return the affine part of the field alone, (B, 3, D, H, W), from global features of volumes of a shape.
+
+        There must be an affine head.
+        """
         return affine_dvf(self._matrix(moving, fixed, shape), shape)
 
     def _matrix(self, moving: Tensor, fixed: Tensor, shape: tuple[int, int, int]) -> Tensor:

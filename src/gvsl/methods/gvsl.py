@@ -1,7 +1,6 @@
 """Geometric visual similarity learning (GVSL) and its ablations (Fig. 4, Alg. 1)."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from gvsl.augment import change_appearance, draw_appearance, draw_spatial
 from gvsl.augment.draw import share_of
 from gvsl.backbones import Backbone, coarsest, levels_for
 from gvsl.cases import IGNORED
+from gvsl.errors import UserError
 from gvsl.geometry import gaussian_smooth, inside, nonpositive_jacobian_fraction, spatial_shape, warp
 from gvsl.heads import Matching, RestorationHead, ZMatchingHead
 from gvsl.io import format_sizes
@@ -23,6 +23,7 @@ from gvsl.refinement import RefinementSettings
 from gvsl.refinement import refine as refine_dvf
 from gvsl.settings.methods import NO_AFFINE, NO_MATCHING, NO_RESTORATION
 from gvsl.settings.methods import GVSLSettings as GVSLSettings
+from gvsl.settings.propagation import Start
 from gvsl.types import Features, LabelledPair, PairBatch
 
 Labelled = tuple[Tensor, Tensor, Tensor | None]
@@ -145,9 +146,16 @@ class GVSL(Method):
         draw = draw_appearance(len(images), spatial_shape(images), self.settings.appearance, generator, images.shape[1])
         return change_appearance(images, draw), images
 
-    def match(
-        self, moving: Tensor, fixed: Tensor, refine: int = 0, start: Literal["field", "affine", "none"] = "affine"
-    ) -> Matching:
+    def check_start(self, start: Start, name: str = "this method", option: str = "start") -> None:
+        """Check that a refinement may start from what is named, for a message with a name and an option.
+
+        Raises:
+            UserError: it is the affine part, and there is no affine head.
+        """
+        if start == "affine" and self.matching is not None and self.matching.affine is None:
+            raise UserError(f"{name} has no affine head: give {option} field or none")
+
+    def match(self, moving: Tensor, fixed: Tensor, refine: int = 0, start: Start = "affine") -> Matching:
         """Match two batches of volumes without augmentation: (B, C, D, H, W) each, in [0, 1].
 
         Args:
@@ -157,6 +165,7 @@ class GVSL(Method):
             start: what is refined: the whole field, its affine part, or nothing, which shows what the network is worth.
 
         Raises:
+            UserError: the affine part is refined, and there is no affine head.
             ValueError: the method has no matching head.
         """
         if self.matching is None:
@@ -164,6 +173,7 @@ class GVSL(Method):
         matching = self.matching(*_halves(self.backbone(torch.cat([moving, fixed]))))
         if not refine:
             return matching
+        self.check_start(start)
         starts = {"field": matching.dvf, "affine": matching.affine, "none": torch.zeros_like(matching.dvf)}
         dvf = refine_dvf(starts[start], moving, fixed, RefinementSettings(steps=refine))
         return matching._replace(dvf=dvf)

@@ -81,7 +81,7 @@ def propagate(
         UserError: an input is missing or does not fit the others, or `out` holds other results.
     """
     settings = settings or PropagateSettings()
-    method = load_matcher(weights)
+    method = load_matcher(weights, settings.start)
     with claimed(out, "gvsl propagate", inside=True):
         chosen, atlases = _read(sources, cases, method, weights, out, settings)
         truth: Truth | None = None

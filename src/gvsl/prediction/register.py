@@ -150,7 +150,7 @@ class _Registration:
     def __init__(self, weights: Path, settings: RegisterSettings, render: Render | None, tell: TellCase) -> None:
         self.weights, self.settings, self.render, self.tell = weights, settings, render, tell
         self.device = find_device(settings.device)
-        self.method: GVSL = load_matcher(weights)
+        self.method: GVSL = load_matcher(weights, settings.start)
         assert isinstance(self.method.backbone, PretrainedBackbone)
         self.preprocessing: Preprocessing = self.method.backbone.preprocessing
         if self.preprocessing.channel_count > 1:

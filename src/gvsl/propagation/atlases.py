@@ -13,6 +13,7 @@ from gvsl.files import sha256_of_all
 from gvsl.methods import GVSL, GVSLSettings
 from gvsl.propagation.carry import Atlas
 from gvsl.settings.methods import PRETEXTS
+from gvsl.settings.propagation import Start
 from gvsl.store import Store, class_indices
 from gvsl.text import few
 from gvsl.training.load_method import load_method
@@ -40,19 +41,27 @@ def matches(method: str) -> bool:
     return isinstance(settings, GVSLSettings) and settings.matching
 
 
-def load_matcher(run: Path) -> GVSL:
+def load_matcher(run: Path, start: Start | None = None, option: str = "--start") -> GVSL:
     """Load the method of a pre-training run that learnt to match, in eval mode, on the CPU.
 
+    Args:
+        run: its folder.
+        start: what its matches start from, if that is known.
+        option: that sets it, for messages.
+
     Raises:
-        UserError: `run` is not the folder of a finished pre-training, or its method has no matching head.
+        UserError: `run` is not the folder of a finished pre-training, its method has no matching head, or matches start
+            from an affine part that it lacks.
     """
     method = load_method(run)
     if not isinstance(method, GVSL) or method.matching is None:
         name = method.backbone.method if isinstance(method.backbone, PretrainedBackbone) else "another method"
         raise UserError(
             f"{run} was pre-trained by {name}, which does not match volumes: name a run of gvsl, gvsl-no-restoration "
-            "or gvsl-no-affine"
+            f"or, with {option} field, gvsl-no-affine"
         )
+    if start is not None:
+        method.check_start(start, str(run), option)
     return method
 
 

@@ -65,8 +65,10 @@ def match_volumes(
 
     Raises:
         UnusableFile: the network's field is not finite.
+        UserError: the match starts from the affine part, and there is no affine head.
         ValueError: the method has no matching head.
     """
+    method.check_start(settings.start)
     volumes = moving, fixed
     shape = common_shape([spatial_shape(moving), spatial_shape(fixed)], 2 ** (method.backbone.levels - 1))
     moving, fixed = centred(moving, shape), centred(fixed, shape)
