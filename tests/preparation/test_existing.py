@@ -1,5 +1,6 @@
 """`prepare` on an existing store."""
 
+import gzip
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from gvsl.datasets import folder
 from gvsl.errors import UserError
 from gvsl.io import Volume
 from gvsl.preparation import PrepareSummary, prepare
-from gvsl.preparation.sources import Origin, stamp
+from gvsl.preparation.sources import Origin, case_stamps, stamp, unchanged
 from gvsl.preparation.staging import SOURCES_NAME, partial_path
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
@@ -255,3 +256,51 @@ def test_a_staging_area_with_other_label_names_is_refused(tmp_path: Path, make_c
     with pytest.raises(UserError, match=r"store\.partial is what an earlier run left"):
         run(cases, tmp_path / "store", label_names={1: "B", 2: "A"})
     assert run(cases, tmp_path / "store", label_names={1: "A", 2: "B"})[1].resumed == 1
+
+
+def write_mhd(path: Path, data: str, values: bytes) -> None:
+    """Write a MetaImage of 4 x 4 x 4 bytes whose voxels are in the file `data`."""
+    sizes = "NDims = 3\nDimSize = 4 4 4\nElementType = MET_UCHAR\nElementSpacing = 1 1 1\n"
+    path.write_text(f"ObjectType = Image\n{sizes}ElementDataFile = {data}\n", encoding="utf-8")
+    (path.parent / data).write_bytes(values)
+
+
+def write_pair(header: str, voxels: str, folder: Path, value: int) -> Path:
+    image = nibabel.Nifti1Pair(np.full((4, 4, 4), value, np.uint8), np.eye(4))
+    nibabel.save(image, folder / "pair.img")
+    for name, made in ((header, "pair.hdr"), (voxels, "pair.img")):
+        content = (folder / made).read_bytes()
+        (folder / made).unlink()
+        (folder / name).write_bytes(gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
+    return folder / header
+
+
+@pytest.mark.parametrize("kind", ["a.mhd", "a.mha", "b.hdr.gz", "c.hdr"])
+def test_a_changed_file_of_voxels_is_noticed(tmp_path: Path, kind: str) -> None:
+    def write(value: int) -> Path:
+        if kind.startswith("a"):
+            write_mhd(tmp_path / kind, "voxels.bin", bytes([value, *range(63)]))
+            return tmp_path / kind
+        voxels = {"b.hdr.gz": "b.img.gz", "c.hdr": "c.IMG"}[kind]
+        return write_pair(kind, voxels, tmp_path, value)
+
+    case = Case("a", write(3))
+    first = case_stamps(case, content=True).origin("a", (1,))
+    earlier = case_stamps(case, content=True, guessed=True).origin("a", (1,))
+    assert earlier != first
+    assert unchanged(case, first) == first
+    assert unchanged(case, earlier) == first  # a store of an earlier gvsl is kept, and stamped anew
+    write(4)
+    assert unchanged(case, first) is None
+
+
+def test_files_beside_a_header_count_as_before_in_a_store_that_stamped_them(tmp_path: Path) -> None:
+    write_mhd(tmp_path / "a.mhd", "a.raw", bytes(range(64)))
+    case = Case("a", tmp_path / "a.mhd")
+    earlier = case_stamps(case, content=True, guessed=True).origin("a", (1,))
+    assert case_stamps(case, content=True).origin("a", (1,)) == earlier
+    (tmp_path / "link").symlink_to(tmp_path)
+    linked = Case("a", tmp_path / "link" / "a.mhd")
+    os.utime(tmp_path / "a.raw", (1, 1))
+    found = unchanged(linked, replace(earlier, image=replace(earlier.image, mtime_ns=1)))
+    assert found is not None and found.image.sha256 == earlier.image.sha256

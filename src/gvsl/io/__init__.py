@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         LABEL_SUFFIXES,
         VOLUME_SUFFIXES,
         declared_modality,
+        files_of,
         has_frames,
         holds_structures,
         image_volume,
@@ -47,6 +48,7 @@ __all__ = [
     "Volume",
     "bounding_box",
     "declared_modality",
+    "files_of",
     "find_series",
     "format_sizes",
     "group_series",
@@ -78,7 +80,7 @@ _HOMES = {
     **dict.fromkeys(("write_nifti", "write_nifti_like"), "nifti"),
     **dict.fromkeys(("COMPANION_SUFFIXES", "LABEL_SUFFIXES", "VOLUME_SUFFIXES"), "read"),
     **dict.fromkeys(("holds_structures", "maps_in", "peek", "read_label", "read_volume", "write_like"), "read"),
-    **dict.fromkeys(("declared_modality", "has_frames", "image_volume", "read_frames"), "read"),
+    **dict.fromkeys(("declared_modality", "files_of", "has_frames", "image_volume", "read_frames"), "read"),
 }
 """The module of each name whose import is slow, by way of nibabel, pydicom or scipy."""
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from gvsl.cases import Case
-from gvsl.files import sha256_of
-from gvsl.io import COMPANION_SUFFIXES
+from gvsl.files import real_path, sha256_of
+from gvsl.io import COMPANION_SUFFIXES, UnusableFile, files_of
 from gvsl.readers import check_kind, parse_json
 
-HEADERS = (".hdr", ".mhd", ".nhdr")
+GUESSED_HEADERS = (".hdr", ".mhd", ".nhdr")
+"""Suffixes of files for which an earlier gvsl guessed the files with the voxels by their names."""
 
 
 class StampRow(TypedDict):
@@ -96,18 +97,19 @@ class Stamps:
         return [None if item is None else getattr(item, name) for item in (self.image, self.label, *self.others)]
 
 
-def stamp(path: Path, content: bool = False, parts: Sequence[str] = ()) -> Stamp:
-    """Return size and time, and with `content` the hash, of a file with its companions or of a folder's files.
+def stamp(path: Path, content: bool = False, parts: Sequence[str] = (), guessed: bool = False) -> Stamp:
+    """Return size and time, and with `content` the hash, of a file with that of its voxels, or of a folder's files.
 
     Args:
         path: of the file or folder.
         content: read it too.
         parts: the files of the folder, relative to it; all if not given.
+        guessed: guess by name where a file's voxels are, as an earlier gvsl did.
 
     Raises:
         OSError: `path` is missing, unreadable, or neither a file nor a folder.
     """
-    files = sorted(path / part for part in parts) or _files(path)
+    files = sorted(path / part for part in parts) or _files(path, guessed)
     states = [file.stat() for file in files]
     if not all(stat.S_ISREG(state.st_mode) for state in states):  # opening a pipe would block
         raise OSError(f"{path} is neither a file nor a folder")
@@ -115,32 +117,44 @@ def stamp(path: Path, content: bool = False, parts: Sequence[str] = ()) -> Stamp
     return Stamp(size, mtime, _hash(files, path) if content else "")
 
 
-def case_stamps(case: Case, content: bool = False) -> Stamps:
+def case_stamps(case: Case, content: bool = False, guessed: bool = False) -> Stamps:
     """Stamp a case's image, together with its mask, its label map and channels; OSError if a file can't be read."""
-    image, *others = (stamp(each.image, content, each.parts) for each in case.images)
+    image, *others = (stamp(each.image, content, each.parts, guessed) for each in case.images)
     if case.mask is not None:
-        mask = stamp(case.mask, content)
+        mask = stamp(case.mask, content, guessed=guessed)
         digest = hashlib.sha256((image.sha256 + mask.sha256).encode()).hexdigest() if content else ""
         image = Stamp(image.size + mask.size, max(image.mtime_ns, mask.mtime_ns), digest)
-    return Stamps(image, None if case.label is None else stamp(case.label, content), tuple(others))
+    label = None if case.label is None else stamp(case.label, content, guessed=guessed)
+    return Stamps(image, label, tuple(others))
 
 
 def unchanged(case: Case, before: Origin) -> Origin | None:
     """Return the current origin if the files are the same as before by size and time, or by content; else None."""
     found = _unchanged(case, before)
     if found is None and case.parts:  # gvsl 0.1 stamped all that lies in the folder of a series
-        return _unchanged(replace(case, parts=()), before)
+        found = _unchanged(replace(case, parts=()), before)
+    if found is None and _is_guessed_otherwise(case) and _unchanged(case, before, guessed=True) is not None:
+        try:
+            return case_stamps(case, content=True).origin(before.id, before.stored)  # of all files from now on
+        except OSError:
+            return None
     return found
 
 
-def _unchanged(case: Case, before: Origin) -> Origin | None:
+def _is_guessed_otherwise(case: Case) -> bool:
+    """Return True if an earlier gvsl stamped other files of a case."""
+    paths = [path for path in (case.label, case.mask, *(each.image for each in case.images)) if path is not None]
+    return any(_files(path) != _files(path, guessed=True) for path in paths)
+
+
+def _unchanged(case: Case, before: Origin, guessed: bool = False) -> Origin | None:
     old = Stamps(before.image, before.label, before.others)
     try:
-        now = case_stamps(case)
+        now = case_stamps(case, guessed=guessed)
         if now.each("size") != old.each("size"):
             return None
         touched = now.each("mtime_ns") != old.each("mtime_ns")
-        if touched and case_stamps(case, content=True).each("sha256") != old.each("sha256"):
+        if touched and case_stamps(case, content=True, guessed=guessed).each("sha256") != old.each("sha256"):
             return None
     except OSError:
         return None
@@ -151,11 +165,16 @@ def _unchanged(case: Case, before: Origin) -> Origin | None:
     return Origin(before.id, replace(now.image, sha256=before.image.sha256), label, before.stored, tuple(others))
 
 
-def _files(path: Path) -> list[Path]:
-    """List a file with its companions, or all files in a folder."""
+def _files(path: Path, guessed: bool = False) -> list[Path]:
+    """List a file with that of its voxels, or all files in a folder."""
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
-    if path.suffix.lower() not in HEADERS:
+    if not guessed:
+        try:
+            return files_of(path)
+        except UnusableFile:  # reported when it is read
+            return [path]
+    if path.suffix.lower() not in GUESSED_HEADERS:
         return [path]
     beside = (path.with_name(path.stem + ending) for ending in COMPANION_SUFFIXES)
     return [path, *(file for file in beside if file.is_file())]
@@ -166,6 +185,11 @@ def _hash(files: list[Path], root: Path) -> str:
         return sha256_of(files[0])
     digest = hashlib.sha256()
     for file in files:
-        name = file.relative_to(root if root.is_dir() else root.parent).as_posix()
+        name = _name_below(root if root.is_dir() else root.parent, file)
         digest.update(f"{name}\0{sha256_of(file)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def _name_below(folder: Path, file: Path) -> str:
+    """Return a file's path relative to a folder, which may be a link that has been followed in that of the file."""
+    return file.relative_to(folder if file.is_relative_to(folder) else real_path(folder)).as_posix()
