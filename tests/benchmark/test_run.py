@@ -176,7 +176,7 @@ def test_carried_labels_and_students_are_arms_of_every_draw(hearts: Path, recipe
     out = tmp_path / "out"
     carrying = tmp_path / "carrying.yaml"
     carrying.write_text(
-        recipe.read_text(encoding="utf-8") + "  carrying: {refine: 3, least_dice: 0}\n", encoding="utf-8"
+        recipe.read_text(encoding="utf-8") + "  carrying: {refine: 3, least_dice: 0, real_share: 0.5}\n", encoding="utf-8"
     )
     few = words(hearts, carrying, out, "--modes", "finetune", "carried", "student", "--labels", "1", "--draws", "2")
     runs = find_matrix(benchmark_options(few[1:]))

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, Literal, cast
 
 import nibabel as nib
 import numpy as np
@@ -21,15 +21,16 @@ from gvsl.preparation import prepare
 from gvsl.preprocessing import Preprocessing
 from gvsl.records import read_record
 from gvsl.records.comparability import deciding, differences
-from gvsl.settings.carrying import CarrySettings
+from gvsl.settings.carrying import CarrySettings, without_moot_settings
 from gvsl.store import Store
 from gvsl.transfer import Task, TransferSettings, load_segmenter, run_task
-from gvsl.transfer.carrying import carry_labels, mixed, volumes_to_label
+from gvsl.transfer.carrying import carry_labels, check_carry, mixed, volumes_to_label
 from gvsl.transfer.segmentation import Segmentation
 
 from ..conftest import NAMES, subject
 from ..matcher import train_matcher
 
+Mode = Literal["scratch", "linear", "finetune", "carried"]
 SPLITS = [("pretrain", "train")] * 2 + [("pretrain",)] * 3 + [("val",)] * 2 + [("test",)] * 2
 CARRYING = CarrySettings(refine=3, start="none", least_dice=0, real_share=0.5)
 SETTINGS = TransferSettings(
@@ -223,6 +224,34 @@ def test_what_cannot_be_carried_is_told(pool: Store, matcher: Path, tmp_path: Pa
     strict = replace(SETTINGS, carrying=replace(CARRYING, least_dice=1.0, refine=1))
     with pytest.raises(UserError, match="none of the 4 volumes"):
         run_task("segmentation", pool, None, tmp_path / "b", strict, carry=matcher)
+
+
+@pytest.mark.parametrize(
+    ("mode", "change", "message"),
+    [
+        ("scratch", {"teacher": "run"}, r"carrying\.teacher is run, but has no effect without --carry: leave it out, or"),
+        ("scratch", {"templates": 3}, r"carrying\.templates is 3, but has no effect without --carry"),
+        ("linear", {"transductive": True}, r"carrying\.transductive is True, but has no effect without --carry"),
+        ("carried", {"volumes": 3}, r"carrying\.volumes is 3, but has no effect in mode carried"),
+        ("carried", {"images": "both"}, r"carrying\.images is both, but has no effect in mode carried"),
+        ("carried", {"real_share": 0.5}, r"carrying\.real_share is 0\.5, but has no effect in mode carried"),
+    ],
+)
+def test_a_setting_of_carrying_without_effect_is_refused(mode: Mode, change: dict[str, Any], message: str) -> None:
+    settings = TransferSettings(mode=mode, carrying=CarrySettings(**change))
+    with pytest.raises(UserError, match=message):
+        check_carry(None, settings)
+    effective = without_moot_settings(settings.carrying, mode, carries=False)
+    check_carry(None, replace(settings, carrying=effective))
+    assert effective == CarrySettings()
+    assert without_moot_settings(settings.carrying, "scratch", carries=True) == settings.carrying
+    check_carry(Path("run"), replace(settings, mode="scratch"))
+
+
+def test_settings_of_a_match_have_an_effect_where_carried_labels_are_scored() -> None:
+    carrying = CarrySettings(refine=3, templates=2, teacher="run", teacher_share=1.0)
+    check_carry(None, TransferSettings(mode="carried", carrying=carrying))
+    assert without_moot_settings(carrying, "carried", carries=False) == carrying
 
 
 def test_a_task_without_label_maps_is_refused_before_anything_is_written(

@@ -4,6 +4,7 @@ import logging
 import shutil
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from gvsl.benchmark.folder import FAILED, LOGS, RUNS, is_finished, keep_failure
 from gvsl.benchmark.matrix import Run
 from gvsl.errors import UserError
 from gvsl.memory import explained_memory, keep_freed_memory
+from gvsl.settings.carrying import without_moot_settings
 from gvsl.settings.pretrain import LESS as PRETRAIN_LESS
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.settings.transfer import LESS as TRANSFER_LESS
@@ -73,4 +75,7 @@ def _execute(run: Run, out: Path) -> None:
             raise UserError(f"there are no weights: {needed.name} failed, see {out / LOGS}/{needed.name}.log")
     weights, carry = (None if needed is None else out / RUNS / needed.name for needed in (run.weights, run.carry))
     resume = (part_folder(folder) / STATE_NAME).is_file()  # stopped while labels were carried, it has none yet
-    run_task(run.column.task, store, weights, folder, run.settings, carry=carry, resume=resume)
+    # one recipe serves all runs, also those that don't carry
+    carrying = without_moot_settings(run.settings.carrying, run.settings.mode, carry is not None)
+    settings = replace(run.settings, carrying=carrying)
+    run_task(run.column.task, store, weights, folder, settings, carry=carry, resume=resume)

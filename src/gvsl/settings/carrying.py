@@ -1,15 +1,15 @@
 """Settings of carried labels in a transfer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from gvsl.errors import UserError
 from gvsl.settings import check_settings
-from gvsl.settings.propagation import PoolSettings
+from gvsl.settings.propagation import PoolSettings, PropagationSettings
 
 
 @dataclass(frozen=True)
 class CarrySettings(PoolSettings):
-    """How labels are carried onto unlabelled volumes and trained on; no effect unless --carry names a run.
+    """How labels are carried onto unlabelled volumes and trained on; only with --carry, or in mode `carried`.
 
     Raises:
         UserError: a value is out of its range.
@@ -44,3 +44,24 @@ class CarrySettings(PoolSettings):
             )
         if self.real_share >= 1:
             raise UserError(f"carrying.real_share is {self.real_share}: give 0 or more and less than 1")
+
+
+SCORED = (*(item.name for item in fields(PropagationSettings)), "teacher", "teacher_share")
+"""The settings that have an effect where carried labels are scored and nothing is trained."""
+
+
+def moot_settings(mode: str, carries: bool) -> tuple[str, ...]:
+    """Return the settings of carrying that have no effect in a transfer.
+
+    Args:
+        mode: of the transfer.
+        carries: whether --carry names a run.
+    """
+    effective = SCORED if mode == "carried" else ()
+    return () if carries else tuple(item.name for item in fields(CarrySettings) if item.name not in effective)
+
+
+def without_moot_settings(settings: CarrySettings, mode: str, carries: bool) -> CarrySettings:
+    """Return settings with the defaults of those that have no effect in a transfer, see `moot_settings`."""
+    moot = moot_settings(mode, carries)
+    return CarrySettings(**{name: value for name, value in vars(settings).items() if name not in moot})

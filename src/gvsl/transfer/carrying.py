@@ -19,7 +19,7 @@ from gvsl.propagation.atlases import check_matcher, load_matcher, matcher_finger
 from gvsl.propagation.carry import Teacher
 from gvsl.propagation.pool import CarriedLabels, carry_onto
 from gvsl.propagation.templates import candidates, choose_templates, drawn
-from gvsl.settings.carrying import CarrySettings
+from gvsl.settings.carrying import CarrySettings, moot_settings
 from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
 from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of, describe_leakage
@@ -78,16 +78,23 @@ def mixed(train: Sequence[str], carried: Sequence[str], real_share: float) -> li
     return sorted([*list(train) * max(1, repeats), *carried])
 
 
-def check_carry(run: Path | None, mode: str) -> None:
-    """Check that a mode trains on carried labels.
+def check_carry(run: Path | None, settings: TransferSettings) -> None:
+    """Check that a mode trains on carried labels, and that each setting of carrying has an effect.
 
     Raises:
-        UserError: it is `linear`, which uses its examples at once, or `carried`, which trains nothing.
+        UserError: the mode is `linear`, which uses its examples at once, or `carried`, which trains nothing; or a
+            setting that has no effect is not its default.
     """
+    mode, carrying, default = settings.mode, settings.carrying, CarrySettings()
     if run is not None and mode == "carried":
         raise UserError("mode carried matches by the network of --weights and trains nothing: leave out --carry")
     if run is not None and mode == "linear":
         raise UserError("mode linear trains a head on the labelled cases: leave out --carry, or choose another mode")
+    for name in moot_settings(mode, run is not None):
+        if getattr(carrying, name) != getattr(default, name):
+            why = "in mode carried, which trains nothing" if mode == "carried" else "without --carry"
+            fix = "" if mode == "carried" else ", or name a pre-training with --carry"
+            raise UserError(f"carrying.{name} is {getattr(carrying, name)}, but has no effect {why}: leave it out{fix}")
 
 
 def carry_labels(

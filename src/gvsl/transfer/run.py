@@ -109,7 +109,7 @@ def _run(
     created = utc_now()
     refuse_existing(out)
     check_mode(weights, settings, resume=resume)
-    check_carry(carry, settings.mode)
+    check_carry(carry, settings)
     check_splits(store)
     device, settings = find_device(settings.device), resolve_precision(resolve_augment(settings))
     source = None if weights is None else Path(weights) if is_weights_file(weights) else find_weights(weights)
