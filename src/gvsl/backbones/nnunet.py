@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gvsl.backbones.backbone import TransposedUNet
-from gvsl.backbones.blocks import SoundConv3d
+from gvsl.backbones.convolution import SoundConv3d
 from gvsl.errors import UserError
 from gvsl.io import UnusableFile, format_sizes
 

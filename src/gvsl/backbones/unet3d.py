@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gvsl.backbones.backbone import Backbone
-from gvsl.backbones.blocks import SoundConv3d, conv_group
+from gvsl.backbones.blocks import conv_group
+from gvsl.backbones.convolution import SoundConv3d
 from gvsl.types import Features
 
 MIN_SIDE = 4
@@ -52,6 +53,9 @@ class UNet3D(Backbone):
             nn.Sequential(conv_group(deep + skip, skip), conv_group(skip, skip))
             for skip, deep in reversed(list(pairwise(channels)))
         )
+        for part in self.modules():
+            if isinstance(part, SoundConv3d):
+                part.recomputed = checkpoint_activations
 
     def forward(self, image: Tensor) -> Features:
         """Compute the features, see `Backbone.forward`; sides of one voxel are taken too."""

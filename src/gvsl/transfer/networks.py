@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gvsl.backbones import Backbone
+from gvsl.backbones.convolution import SoundConv3d
 
 VARIANCE_EPS = 1e-6
 """Lower bound of a channel's variance, so that a constant channel is not amplified."""
@@ -103,7 +104,7 @@ class StandardisedHead(nn.Module):
         """Yield the inputs of some outputs, (outputs, inputs), in the order of `weight[0]` flattened."""
 
 
-class SegmentationHead(StandardisedHead, nn.Conv3d):
+class SegmentationHead(StandardisedHead, SoundConv3d):
     """A convolution: (B, channels, D, H, W) to logits, (B, classes, D, H, W)."""
 
     def __init__(self, channels: int, classes: int, kernel: int) -> None:
@@ -111,7 +112,7 @@ class SegmentationHead(StandardisedHead, nn.Conv3d):
         self.register_scale(channels)
 
     def _map(self, features: Tensor, weight: Tensor) -> Tensor:
-        return self._conv_forward(features, weight, self.bias)
+        return self.convolve(features, weight, self.bias)
 
     def _inputs(self, features: Tensor) -> Iterable[Tensor]:
         side = self.kernel_size[0]

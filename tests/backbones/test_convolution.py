@@ -1,0 +1,68 @@
+"""Convolutions by our own ways give the values and gradients of PyTorch's in float64."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gvsl.backbones.convolution import SMALL, SoundConv3d
+
+# A small single volume with an even, an odd and the shortest first side; a large one; a batch.
+SHAPES = [(1, 8, 6, 5, 4), (1, 3, 5, 6, 7), (1, 4, 1, 3, 2), (1, 8, 64, 48, 3), (2, 3, 5, 4, 6)]
+
+
+def derived(
+    convolution: SoundConv3d, image: Tensor, weight: Tensor, bias: Tensor, towards: Tensor
+) -> tuple[Tensor, ...]:
+    result = convolution.convolve(image, weight, bias)
+    return (result, *torch.autograd.grad(result, (image, weight, bias), towards))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_and_gradients_are_those_of_a_plain_convolution(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    convolution = SoundConv3d(shape[1], 5, kernel_size=3, padding=1)
+    image = torch.randn(shape, requires_grad=True)
+    weight, bias = torch.randn(5, shape[1], 3, 3, 3, requires_grad=True), torch.randn(5, requires_grad=True)
+    towards = torch.randn(shape[0], 5, *shape[2:])
+    found = derived(convolution, image, weight, bias, towards)
+    doubles = [each.detach().double().requires_grad_() for each in (image, weight, bias)]
+    result = functional.conv3d(*doubles, padding=1)
+    expected = (result, *torch.autograd.grad(result, doubles, towards.double()))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4 * float(other.detach().abs().max()))
+
+
+def test_both_kinds_of_volumes_are_among_those_tested() -> None:
+    sizes = [shape[1] * shape[2] * shape[3] for shape in SHAPES if shape[0] == 1]
+    assert min(sizes) <= SMALL < max(sizes)
+
+
+def test_weights_alone_get_a_gradient_where_features_need_none() -> None:
+    convolution = SoundConv3d(2, 3, kernel_size=3, padding=1, bias=False)
+    image = torch.randn(1, 2, 4, 4, 4)
+    convolution(image).sum().backward()
+    # Of the sum over the outputs, the gradient of a weight is the sum of the inputs that it meets.
+    padded = functional.pad(image, [1] * 6)
+    assert convolution.weight.grad is not None
+    expected = torch.stack([padded[0, :, i : i + 4, j : j + 4, k : k + 4].sum((1, 2, 3)) for i, j, k in CORNERS])
+    torch.testing.assert_close(convolution.weight.grad[0].flatten(1).T, expected, rtol=1e-4, atol=1e-4)
+
+
+CORNERS = [(i, j, k) for i in range(3) for j in range(3) for k in range(3)]
+
+
+@pytest.mark.parametrize("changes", [{"stride": 2}, {"padding": 0}, {"dilation": 2}, {"kernel_size": 5}, {"groups": 2}])
+def test_other_convolutions_are_pytorch_s(changes: dict[str, int]) -> None:
+    convolution = SoundConv3d(2, 4, **({"kernel_size": 3, "padding": 1} | changes))
+    image = torch.randn(1, 2, 7, 7, 7)
+    plain = functional.conv3d(
+        image,
+        convolution.weight,
+        convolution.bias,
+        convolution.stride,
+        convolution.padding,
+        convolution.dilation,
+        convolution.groups,
+    )
+    torch.testing.assert_close(convolution(image), plain)
