@@ -22,6 +22,7 @@ from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.records import RunRecord, read_record, write_record
 from gvsl.records.matching import MATCHING_METRICS
+from gvsl.report.run_metrics import evaluated_split
 from gvsl.store import Store
 from gvsl.training import awaits_evaluation, evaluate_pretraining
 from gvsl.training.load_method import load_method
@@ -238,6 +239,33 @@ def test_a_store_without_held_out_volumes_says_which_it_used(
     assert {name.partition("/")[0] for name in record.metrics} == {"train", "pretrain"}
     assert all(picture["title"].endswith("(pretrain)") for picture in record.pictures)
     assert not any("dice" in name for name in record.metrics)
+
+
+def test_a_single_held_out_volume_has_no_partner_so_pairs_are_of_training(
+    make_run: MakeRun, phantom_cohort: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = [("pretrain",), ("pretrain",), ("val",)]
+    cases = [
+        replace(case, label=None, splits=split) for case, split in zip(phantom_cohort.cases[:3], splits, strict=True)
+    ]
+    contract = replace(PRESETS["ct"], crop="none")
+    store = prepare(cases, tmp_path / "store", contract, label_names=None, source="bare")
+    run = make_run(store=store)
+    record = evaluate_pretraining(run, store)
+    said = capsys.readouterr().err
+    assert f"the split val of {store.place} has one volume, and a pair needs two: the run is measured on" in said
+    assert [row["id"] for row in record.cases] == [
+        f"{cases[1].id}->{cases[0].id}",
+        f"{cases[0].id}->{cases[1].id}",
+    ]
+    assert "pretrain/smooth_ncc_swapped" in record.metrics
+    assert evaluated_split(record) == "pretrain"
+    assert not awaits_evaluation(run)
+    write_record(replace(record, cases=[]), run)  # as an earlier gvsl left it
+    assert awaits_evaluation(run)
+    blind = make_run(GVSLSettings(matching=False), store=store)
+    assert evaluated_split(evaluate_pretraining(blind, store)) == "val"
+    assert not awaits_evaluation(blind)
 
 
 def test_a_store_of_another_contract_is_refused(

@@ -18,6 +18,7 @@ from gvsl.records import RECORD_NAME, RunRecord, read_record, write_record
 from gvsl.records.matching import has_controls
 from gvsl.records.volumes import write_arrays
 from gvsl.store import Store
+from gvsl.text import note
 from gvsl.training.load_method import load_method
 from gvsl.training.matched_pairs import MatchedPair, match_pairs, pair_metrics, pair_picture, pair_volumes, plane
 from gvsl.training.matching_controls import control_metrics
@@ -39,7 +40,8 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
     Args:
         run: the folder of a finished pre-training.
         store: with the preprocessing that the weights were trained on.
-        split: whose volumes are used; if the store has no such split, `pretrain` is used and named in the metrics.
+        split: whose volumes are used; if it has none, or a single one for a method that matches, `pretrain` is used and
+            named in a note and in the metrics.
 
     Raises:
         UserError: the run is not finished, or the store's preprocessing differs.
@@ -53,12 +55,12 @@ def _evaluate(run: Path, store: Store, split: str) -> RunRecord:
     method = load_method(run)
     assert isinstance(method.backbone, PretrainedBackbone)  # load_method puts it there
     check_preprocessing(method.backbone, run, store)
-    if not any(split in case.splits for case in store.cases.values()):
-        split = "pretrain"
+    matches = isinstance(method, GVSL) and method.matching is not None
+    split = _usable_split(store, split, least=2 if matches else 1)
     ids = store.split(split)
     crop: Shape = tuple(record.config["data"]["crop"])
     record.cases, record.pictures, record.volumes = [], [], []
-    if isinstance(method, GVSL) and method.matching is not None and len(ids) > 1:
+    if isinstance(method, GVSL) and matches and len(ids) > 1:
         _evaluate_matching(method, record, run, match_pairs(method.match, store, ids, crop), split)
     if isinstance(method, Restoration) or (isinstance(method, GVSL) and method.restoration is not None):
         for index, case in enumerate(ids[:PICTURED_RESTORATIONS]):
@@ -76,13 +78,29 @@ def _evaluate(run: Path, store: Store, split: str) -> RunRecord:
     return record
 
 
+def _usable_split(store: Store, split: str, least: int) -> str:
+    """Return the split, or `pretrain` and a note about it if the split has fewer than `least` volumes."""
+    found = sum(split in case.splits for case in store.cases.values())
+    if found >= least:
+        return split
+    why = f"the split {split} of {store.place} has {'one volume' if found else 'no volume'}"
+    pair = ", and a pair needs two" if found else ""
+    note(f"{why}{pair}: the run is measured on volumes of pretrain, which it was trained on")
+    return "pretrain"
+
+
 def awaits_evaluation(run: Path) -> bool:
-    """Return True if a pre-training finished, but was not evaluated or not with controls of matching."""
+    """Return True if a pre-training finished, but was not evaluated, or its matching not on pairs or not with controls.
+
+    Runs of an earlier gvsl whose store has one volume in `val` lack the pairs.
+    """
     if not (run / RECORD_NAME).is_file():
         return False
     record = read_record(run)
     evaluated = record.pictures or any(not name.startswith("train/") for name in record.metrics)
-    return record.status == "finished" and not (evaluated and has_controls(record.cases))
+    pretext = record.config.get("pretext") or {}
+    lacks_pairs = pretext.get("matching") is True and not record.cases
+    return record.status == "finished" and not (evaluated and has_controls(record.cases) and not lacks_pairs)
 
 
 @torch.no_grad()
