@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -28,7 +29,7 @@ from gvsl.store import Store
 from gvsl.transfer import TransferSettings, run_task
 
 from ..conftest import NAMES, subject
-from ..matcher import train_matcher
+from ..matcher import train_matcher, write_matcher_without_affine
 
 SPLITS = [("pretrain", "train")] * 2 + [("val",)] + [("test",)] * 2
 SETTINGS = TransferSettings(
@@ -208,6 +209,17 @@ def test_what_the_atlas_ignores_scores_as_background(tmp_path: Path) -> None:
         for value, name in NAMES.items():
             both = 2 * ((found == value) & (truth == value)).sum()
             assert row[f"dice/{name}"] == pytest.approx(both / ((found == value).sum() + (truth == value).sum()))
+
+
+@pytest.mark.parametrize("mode", ["carried", "scratch"])
+def test_a_network_without_an_affine_head_is_told_before_it_matches(
+    store: Store, tmp_path: Path, mode: Literal["carried", "scratch"]
+) -> None:
+    run = write_matcher_without_affine(store, tmp_path / "run")
+    weights, carry_run = (run, None) if mode == "carried" else (None, run)
+    settings = TransferSettings(mode=mode, labels=1, levels=2, width=8, max_steps=1)
+    with pytest.raises(UserError, match=r"run has no affine head: give --carrying\.start field or none"):
+        run_task("segmentation", store, weights, tmp_path / "out", settings, carry=carry_run)
 
 
 def test_weights_that_saw_other_labels_are_refused(store: Store, matcher: Path, tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def load_checked_matcher(run: Path, store: Store, train: Sequence[str], settings
         UserError: `run` can't match or does not fit the store; or, unless the settings allow it, it was trained on
             images that the store holds out, or saw labels of other cases than `train`.
     """
-    method = load_matcher(run)
+    method = load_matcher(run, settings.carrying.start, "--carrying.start")
     check_matcher(method, run, store, settings.allow_preprocessing_mismatch)
     check_leakage(method.backbone, run, store, settings.allow_leakage)
     check_labels_seen(method.backbone, run, contents_of(store, train), settings.allow_leakage)
