@@ -175,6 +175,23 @@ def test_templates_are_known_by_what_they_hold(
         propagate([phantom_store.path], images, matcher, tmp_path / "out", through)
 
 
+def test_what_is_refused_as_an_image_is_no_template(
+    matcher: Path, phantom_store: Store, phantom_cohort: Dataset, tmp_path: Path
+) -> None:
+    """A label map among the images can be read, but gets no labels and passes none on."""
+    through = PropagateSettings(**{**vars(QUICK), "templates": 2})
+    images, known = tmp_path / "images", []
+    images.mkdir()
+    for case in phantom_cohort.cases[-2:]:
+        shutil.copy(case.image, images / f"{case.id}.nii.gz")
+    for name in ("without", "with"):
+        outcome = propagate([phantom_store.path], [images], matcher, tmp_path / name, through)
+        assert len(outcome.images.failed) == (name == "with")
+        known.append(json.loads((tmp_path / name / "predicted.json").read_text(encoding="utf-8"))["identity"])
+        shutil.copy(phantom_cohort.cases[-3].image, images / f"{phantom_cohort.cases[-1].id}_seg.nii.gz")
+    assert known[0] == known[1]
+
+
 def test_an_image_that_does_not_match_gets_no_map(
     matcher: Path, phantom_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

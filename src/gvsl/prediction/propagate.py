@@ -93,7 +93,7 @@ def propagate(
         else:
             assert isinstance(method.backbone, PretrainedBackbone)
             targets = unlabelled = files_targets(find_images(images), method.backbone.preprocessing)
-        known = {case.id: case for case in unlabelled.images}
+        known = {case.id: case for case in unlabelled.images if not case.unusable}
         ids = candidates(list(known), settings)
         how = _deciding(settings, targets, atlases.atlases)
         if ids:
