@@ -4,6 +4,13 @@ import pytest
 
 from gvsl.backbones import UNet3DSettings
 from gvsl.errors import UserError
+from gvsl.settings.methods import (
+    BYOLSettings,
+    GVSLSettings,
+    ModelsGenesisSettings,
+    SimCLRSettings,
+    SimSiamSettings,
+)
 from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings
 
 
@@ -23,10 +30,23 @@ def test_the_defaults_are_the_papers() -> None:
         (lambda: PretrainSettings(trainer=TrainerSettings(devices=0)), "trainer.devices is 0"),
         (lambda: PretrainSettings(optimiser=OptimiserSettings(learning_rate=0)), "learning_rate is 0"),
         (lambda: PretrainSettings(optimiser=OptimiserSettings(learning_rate=float("nan"))), "learning_rate is nan"),
+        (lambda: OptimiserSettings(warmup_steps=-5), "optimiser.warmup_steps is -5: give 0 or more"),
+        (lambda: OptimiserSettings(clip_norm=0.0), "optimiser.clip_norm is 0.0: give more than 0"),
+        (lambda: OptimiserSettings(clip_norm=-1.0), "optimiser.clip_norm is -1.0: give more than 0"),
+        (lambda: GVSLSettings(damage="box"), "pretext.damage"),  # type: ignore[arg-type]
+        (lambda: GVSLSettings(smooth_on="field"), "pretext.smooth_on"),  # type: ignore[arg-type]
+        (lambda: GVSLSettings(window=8), "pretext.window is 8: give an odd number"),
+        (lambda: GVSLSettings(window=-1), "pretext.window is -1: give an odd number"),
+        (lambda: GVSLSettings(ncc_sigma=-1.0), "pretext.ncc_sigma is -1.0: give 0 or more"),
+        (lambda: GVSLSettings(variance_floor=0.0), "pretext.variance_floor is 0: give more than 0"),
+        (lambda: ModelsGenesisSettings(flip_rate=2.0), "pretext.flip_rate is 2.0: give 0 to 1"),
+        (lambda: SimSiamSettings(norm="group"), "pretext.norm"),  # type: ignore[arg-type]
+        (lambda: BYOLSettings(chunk=0), "pretext.chunk is 0: give 1 or more"),
+        (lambda: SimCLRSettings(hidden=0), "pretext.hidden is 0: give 1 or more"),
         (lambda: PretrainSettings(seed=-1), "seed is -1"),
         (lambda: PretrainSettings(backbone=UNet3DSettings(width=12)), "backbone.width is 12"),
     ],
 )
-def test_settings_out_of_range_are_refused(build: Callable[[], PretrainSettings], message: str) -> None:
+def test_settings_out_of_range_are_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build()

@@ -3,12 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gvsl.errors import UserError
+from gvsl.settings import check_settings
 from gvsl.settings.augment import AppearanceSettings, SpatialSettings, ViewSettings
 
 AffineKind = Literal["keypoints", "pooled"]
 DeformableKind = Literal["pyramid", "direct"]
 Fusion = Literal["compose", "paper"]
 HeadNorm = Literal["batch", "layer"]
+PREFIX = "pretext."
+"""The group of these settings, in messages."""
 NOT_MOVED = SpatialSettings(rate=0.0)
 """No spatial augmentation."""
 
@@ -27,7 +31,11 @@ class BoxSettings:
 
 @dataclass(frozen=True)
 class GVSLSettings:
-    """The pretext of GVSL; each ablation of Table 1 switches one part off."""
+    """The pretext of GVSL; each ablation of Table 1 switches one part off.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
 
     matching: bool = True
     """Learn to match (False: Table 1, "w/o Z-Matching")."""
@@ -85,6 +93,14 @@ class GVSLSettings:
     Weights trained with them are refused where fewer labelled cases are drawn."""
     labels_weight: float = 1.0
     """Weight of the Dice loss of labels carried between these cases."""
+
+    def __post_init__(self) -> None:
+        weights = ("ncc_weight", "affine_ncc_weight", "smoothness_weight", "restoration_weight")
+        check_settings(self, PREFIX, ncc_sigma=0, **dict.fromkeys(weights, 0))
+        if self.window < 1 or self.window % 2 == 0:
+            raise UserError(f"{PREFIX}window is {self.window}: give an odd number")
+        if not self.variance_floor > 0:
+            raise UserError(f"{PREFIX}variance_floor is {self.variance_floor:g}: give more than 0, such as 1e-3")
 
 
 @dataclass(frozen=True)
@@ -144,6 +160,13 @@ class ModelsGenesisSettings:
     spatial: SpatialSettings = NOT_MOVED
     """Spatial augmentation of each volume before it is damaged, in training (none in the paper)."""
 
+    def __post_init__(self) -> None:
+        rates = ("flip_rate", "shuffle_rate", "intensity_rate", "falling", "paint_rate", "inner_share")
+        check_settings(self, PREFIX, **dict.fromkeys(rates, 0))
+        for name in rates:
+            if getattr(self, name) > 1:
+                raise UserError(f"{PREFIX}{name} is {getattr(self, name)}: give 0 to 1")
+
 
 @dataclass(frozen=True)
 class RotationSettings:
@@ -185,6 +208,9 @@ class SimSiamSettings:
     chunk: int | None = None
     """Number of views encoded at a time, by default all; a smaller number saves memory, at a third more time."""
 
+    def __post_init__(self) -> None:
+        check_settings(self, PREFIX, projection=1, bottleneck=1, chunk=1)
+
 
 @dataclass(frozen=True)
 class BYOLSettings:
@@ -204,6 +230,9 @@ class BYOLSettings:
     chunk: int | None = None
     """Number of views encoded at a time, by default all; a smaller number saves memory, at a third more time."""
 
+    def __post_init__(self) -> None:
+        check_settings(self, PREFIX, hidden=1, projection=1, chunk=1)
+
 
 @dataclass(frozen=True)
 class SimCLRSettings:
@@ -222,6 +251,9 @@ class SimCLRSettings:
     chunk: int | None = None
     """Number of views encoded at a time, by default all. A smaller number saves memory, for batches with more
     negatives, at a third more time."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, PREFIX, hidden=1, projection=1, chunk=1)
 
 
 NO_MATCHING = GVSLSettings(matching=False)

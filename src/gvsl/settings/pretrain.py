@@ -15,7 +15,11 @@ LESS = "give a smaller data.crop, data.batch_size or backbone.width, or end othe
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """Adam and its learning rate."""
+    """Adam and its learning rate.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
 
     learning_rate: float = 1e-4
     """Learning rate of Adam (Section 4.1: 1e-4)."""
@@ -27,9 +31,11 @@ class OptimiserSettings:
     """Maximum norm of the gradients, clipped over all parameters; no limit if not given (the paper)."""
 
     def __post_init__(self) -> None:
-        check_settings(self, "optimiser.")
+        check_settings(self, "optimiser.", warmup_steps=0)
         if not self.learning_rate > 0:
             raise UserError(f"optimiser.learning_rate is {self.learning_rate}: give more than 0")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise UserError(f"optimiser.clip_norm is {self.clip_norm}: give more than 0, or leave it out for no limit")
 
 
 @dataclass(frozen=True)
