@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its usual name
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGLSLossless
 
 from gvsl.io import UnusableFile, Volume, find_series, read_label, read_volume, to_canonical
 
@@ -141,6 +141,20 @@ def test_compressed_slices_are_read(tmp_path: Path, write_dicom: WriteDicom, mon
     start = content.index(b"\xff\x4f\xff\x51")  # of the JPEG 2000 stream
     path.write_bytes(content[:start] + bytes(20) + content[start + 20 :])
     with pytest.raises(UnusableFile, match="can't be decompressed"):
+        read_volume(tmp_path)
+
+
+@pytest.mark.parametrize("intercept", [0, -1024])
+def test_compressed_slices_that_have_wrapped_around_are_refused(
+    tmp_path: Path, write_dicom: WriteDicom, intercept: int
+) -> None:
+    scan = Volume(SCAN.array.astype(np.int32) % 65536, AFFINE)
+    for path in write_dicom(tmp_path, scan, intercept=0):
+        item = pydicom.dcmread(path)
+        item.BitsStored, item.HighBit, item.RescaleIntercept = 16, 15, intercept
+        item.compress(JPEGLSLossless)
+        item.save_as(path)
+    with pytest.raises(UnusableFile, match="negative numbers stored as unsigned ones"):
         read_volume(tmp_path)
 
 

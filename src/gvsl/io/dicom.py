@@ -134,11 +134,12 @@ def _values(item: Slice) -> NDArray[np.float32]:
         dataset = read_whole(item.path)
         if "PixelData" not in dataset:
             raise UnusableFile(f"holds no pixel data in {item.path.name}")
-        if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-            return _decoded(item)
-        values, dtype = _stored(dataset, item)
         slope, intercept = number_of(dataset, "RescaleSlope", 1.0), number_of(dataset, "RescaleIntercept", 0.0)
-        rescaled = (values * np.float64(slope) + intercept).astype(np.float32)  # rounded once, as in other formats
+        if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            rescaled, (dtype, _) = _decoded(item), stored_type(dataset)
+        else:
+            values, dtype = _stored(dataset, item)
+            rescaled = (values * np.float64(slope) + intercept).astype(np.float32)  # rounded once, as in other formats
         refuse_wrapped(rescaled, dtype, slope, intercept)
     return rescaled
 
