@@ -85,6 +85,10 @@ def short(whole: Dataset) -> None:
     whole.PixelData = whole.PixelData[:-10]
 
 
+def long(whole: Dataset) -> None:
+    whole.PixelData += bytes(10)
+
+
 def segmentation(whole: Dataset) -> None:
     whole.Modality = "SEG"
 
@@ -100,6 +104,7 @@ def mosaic(whole: Dataset) -> None:
         (unplaced, "lacks the position, orientation or pixel spacing"),
         (more_claimed, "is one file of 400 frames, of which 7 have a position"),
         (short, "is truncated"),
+        (long, "holds 430 bytes of voxels where its header claims 420"),
         (segmentation, "is a segmentation"),
         (mosaic, "is a mosaic, .* dcm2niix"),
     ],

@@ -43,6 +43,7 @@ def changed(path: Path, at: int, value: bytes) -> None:
         (20, b"\0\0\0\5", "its voxels are of type 5"),
         (30, b"\0\0\0\0", "its header has a spacing of 0 x"),
         (30, b"\x7f\xc0\0\0", "its header has a spacing of nan"),
+        (42, b"\0\0\0\0\x40\0\0\0\0\0\0\0", r"spacing of 1 x 0\.75 x 1\.25, its affine 2 x 0\.75 x 1\.25; correct"),
     ],
 )
 def test_a_header_that_claims_too_much_or_too_little_is_refused(

@@ -257,9 +257,13 @@ def test_overlong_streams_are_refused(tmp_path: Path) -> None:
     content = save(tmp_path / "a.nii", voxels()).read_bytes()
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content + bytes(5000)))
     np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii.gz").array, voxels())
+    (tmp_path / "a.nii").write_bytes(content + bytes(5000))
+    np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii").array, voxels())
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(content + bytes(3 * 2**20)))
-    with pytest.raises(UnusableFile, match="goes on for more than 1,048,576 bytes after its voxels"):
-        read_nifti(tmp_path / "a.nii.gz")
+    (tmp_path / "a.nii").write_bytes(content + bytes(3 * 2**20))
+    for name in ("a.nii.gz", "a.nii"):
+        with pytest.raises(UnusableFile, match="goes on for more than 1,048,576 bytes after its voxels"):
+            read_nifti(tmp_path / name)
 
 
 def test_write_like_a_pair_gives_a_single_file(tmp_path: Path) -> None:

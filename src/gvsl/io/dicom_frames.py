@@ -83,6 +83,10 @@ def _stored(dataset: FileDataset, shape: tuple[int, int, int]) -> tuple[NDArray[
         return _decompressed(dataset, shape), dtype
     held = memoryview(dataset.PixelData)
     refuse_short(shape, wanted, len(held))
+    if len(held) > wanted + 1:  # padded to an even count
+        raise UnusableFile(
+            f"holds {len(held)} bytes of voxels where its header claims {wanted}; is NumberOfFrames right?"
+        )
     return without_spare_bits(np.frombuffer(held, dtype, prod(shape)), spare).reshape(shape), dtype
 
 

@@ -18,6 +18,8 @@ SPACINGS_MM = (1e-3, 30.0)
 """Range of plausible spacings of a body scan."""
 WRAPPED_FRACTION = 0.005
 """Minimum fraction of voxels at the upper end of an unsigned type, with none below, that shows a wrap-around."""
+SPACING_TOLERANCE = 0.01
+"""Maximum relative difference between the spacings of header and affine, which may be rounded differently."""
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -160,6 +162,14 @@ def checked_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
         low, high = SPACINGS_MM
         raise UnusableFile(f"its spacing is {format_sizes(spacing, '.4g')} mm, outside {low:g} to {high:g}")
     return affine
+
+
+def refuse_other_spacing(claimed: NDArray[np.float64], affine: NDArray[np.float64]) -> None:
+    """Refuse a header whose spacing is not that of its affine, in the same unit; UnusableFile if it is another."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if (np.abs(claimed - spacing) > SPACING_TOLERANCE * spacing).any():
+        one, other = (format_sizes(sizes, ".4g") for sizes in (claimed, spacing))
+        raise UnusableFile(f"its header has a spacing of {one}, its affine {other}; correct the one that is wrong")
 
 
 def refuse_wrapped(array: NDArray[Any], stored: np.dtype[Any], slope: float = 1.0, intercept: float = 0.0) -> None:

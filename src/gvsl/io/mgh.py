@@ -7,7 +7,7 @@ import numpy as np
 from nibabel.freesurfer.mghformat import MGHHeader
 from numpy.typing import NDArray
 
-from gvsl.io.header_checks import checked_affine, checked_shape, refuse_short, refuse_wrapped
+from gvsl.io.header_checks import checked_affine, checked_shape, refuse_other_spacing, refuse_short, refuse_wrapped
 from gvsl.io.stream import DEFLATE_RATIO, GZIP_MAGIC, decompressed, read_voxels, wrap_read_errors
 from gvsl.io.volume import UnusableFile
 
@@ -44,6 +44,7 @@ def load_mgh(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
             if not (header["delta"] > 0).all():
                 raise UnusableFile(f"its header has a spacing of {' x '.join(f'{edge:g}' for edge in header['delta'])}")
             affine = checked_affine(np.array(header.get_affine(), dtype=np.float64))
+            refuse_other_spacing(header["delta"].astype(np.float64), affine)
             held = path.stat().st_size * (DEFLATE_RATIO if zipped else 1)
             refuse_short(shape, HEADER_BYTES + int(np.prod(shape)) * dtype.itemsize, held)
             array = read_voxels(stream, shape, dtype).astype(dtype.newbyteorder("="))

@@ -18,19 +18,27 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from gvsl.files import whole_file
-from gvsl.io.header_checks import checked_affine, checked_frames, checked_shape, refuse_short, refuse_wrapped
+from gvsl.io.header_checks import (
+    checked_affine,
+    checked_frames,
+    checked_shape,
+    refuse_other_spacing,
+    refuse_short,
+    refuse_wrapped,
+)
 from gvsl.io.stream import (
     BROKEN,
     DEFLATE_RATIO,
     GZIP_MAGIC,
     decompressed,
     one_line,
+    refuse_overlong,
     refuse_rest,
     silenced,
     wrap_read_errors,
 )
 from gvsl.io.text_header import middle_planes
-from gvsl.io.volume import UnusableFile, Volume, format_sizes
+from gvsl.io.volume import UnusableFile, Volume
 
 HEADER_BYTES = 540
 """Size of NIfTI-2's header; NIfTI-1's has 348 bytes."""
@@ -42,8 +50,6 @@ LENGTH_UNIT = 0x07
 """Bits of xyzt_units with the unit of length."""
 UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres in each unit: unknown, metre, millimetre and micron."""
-SPACING_TOLERANCE = 0.01
-"""Maximum relative difference between the spacings of header and affine, which may be rounded differently."""
 SAME_DIRECTION = 0.7
 """Minimum cosine between an axis in sform and in qform, which may differ by a registration."""
 NIFTI_ERRORS = (struct.error, ImageFileError, HeaderDataError, WrapStructError)
@@ -228,7 +234,10 @@ def _checked_shape(image: nibabel.Nifti1Pair, path: Path, compressed: bool, fram
     if image.header.get_data_dtype().kind not in "iuf":
         raise UnusableFile("holds colour or complex values, not one number per voxel")
     needed = image.dataobj.offset + prod(shape) * int(image.header.get_data_dtype().itemsize)
-    refuse_short(shape, needed, path.stat().st_size * (DEFLATE_RATIO if compressed else 1))
+    held = path.stat().st_size
+    refuse_short(shape, needed, held * (DEFLATE_RATIO if compressed else 1))
+    if not compressed:  # what is decompressed is measured when it is read
+        refuse_overlong(held - needed)
     return shape
 
 
@@ -268,10 +277,7 @@ def _checked_affine(image: nibabel.Nifti1Pair) -> NDArray[np.float64]:
     axes = image.affine[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)
     zooms = np.abs(np.array(header.get_zooms()[:3], dtype=np.float64))
-    known = np.isfinite(zooms) & (zooms > 0)
-    if (np.abs(zooms - spacing) > SPACING_TOLERANCE * spacing)[known].any():
-        one, other = (format_sizes(sizes, ".4g") for sizes in (zooms, spacing))
-        raise UnusableFile(f"its header has a spacing of {one}, its affine {other}; correct the one that is wrong")
+    refuse_other_spacing(np.where(np.isfinite(zooms) & (zooms > 0), zooms, spacing), image.affine)
     if sform is not None and qform is not None:
         other = qform[:3, :3] / np.linalg.norm(qform[:3, :3], axis=0)
         if ((axes / spacing) * other).sum(axis=0).min() < SAME_DIRECTION:

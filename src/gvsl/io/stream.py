@@ -85,8 +85,13 @@ def refuse_rest(stream: IO[bytes]) -> None:
     rest = 0
     while chunk := stream.read(CHUNK_BYTES):
         rest += len(chunk)
-        if rest > MAX_REST_BYTES:
-            raise UnusableFile(f"goes on for more than {MAX_REST_BYTES:,} bytes after its voxels")
+        refuse_overlong(rest)
+
+
+def refuse_overlong(rest: int) -> None:
+    """Refuse a file with more than MAX_REST_BYTES after its voxels; UnusableFile if `rest`, in bytes, is more."""
+    if rest > MAX_REST_BYTES:
+        raise UnusableFile(f"goes on for more than {MAX_REST_BYTES:,} bytes after its voxels")
 
 
 @contextmanager
