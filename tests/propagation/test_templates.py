@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from gvsl.backbones import UNet3D
+from gvsl.cases import IGNORED
 from gvsl.errors import UserError
 from gvsl.io import UnusableFile
 from gvsl.methods import GVSL
@@ -76,14 +77,22 @@ def test_the_best_matches_are_chosen_and_what_fails_is_left_out(method: GVSL) ->
             raise UnusableFile("it is damaged")
         return volumes[case]
 
-    seen = []
-    chosen = choose_templates(method, [source], [*volumes, "damaged"], read, SETTINGS, lambda: seen.append(1))
+    chosen = choose_templates(method, [source], [*volumes, "damaged"], read, SETTINGS)
     worth = {name: carry(method, [source], each, SETTINGS).reverse_dice or 0.0 for name, each in volumes.items()}
     assert [template.id for template in chosen] == sorted(set(worth) - {"turned"}, key=lambda each: -worth[each])[:3]
-    assert len(seen) == 6
-    assert not choose_templates(method, [source], ["turned"], read, SETTINGS)
+    with pytest.raises(UserError, match=r"none of 2 volumes matches .* or leave out --templates"):
+        choose_templates(method, [source], ["turned", "damaged"], read, SETTINGS)
+    assert choose_templates(method, [source], ["damaged"], read, replace(SETTINGS, templates=0)) == []
     unchecked = choose_templates(method, [source], ["turned"], read, replace(SETTINGS, least_dice=0))
     assert [template.id for template in unchecked] == ["turned"]
+
+
+def test_a_template_does_not_know_what_its_atlas_ignores(method: GVSL) -> None:
+    image, classes = anatomy()
+    classes[:, :, 8:18] = IGNORED
+    still = replace(SETTINGS, refine=0, least_dice=0)
+    (template,) = choose_templates(method, [atlas(image, classes)], ["v"], lambda _: moved(image, 1), still)
+    assert torch.equal(template.classes, classes)
 
 
 def test_candidates_are_three_for_each_template_whatever_their_order() -> None:

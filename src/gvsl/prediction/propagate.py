@@ -27,7 +27,6 @@ from gvsl.prediction.predict import TellCase, find_images, say_nothing, write_re
 from gvsl.prediction.targets import Targets, files_targets, is_store, store_targets
 from gvsl.preparation import prepare
 from gvsl.preprocessing import Preprocessing
-from gvsl.progress import progress
 from gvsl.propagation import Atlas
 from gvsl.propagation.atlases import AtlasSet, check_matcher, load_matcher, matcher_fingerprint, read_atlases
 from gvsl.propagation.carry import decided_by
@@ -132,24 +131,14 @@ def _deciding(settings: PropagateSettings, targets: Targets, atlases: Sequence[A
 def _templates(
     method: GVSL, atlases: Sequence[Atlas], unlabelled: Targets, images: Sequence[Case], settings: PropagateSettings
 ) -> list[Atlas]:
-    """Return the templates among some images; none unless `settings.templates` asks for them.
-
-    Raises:
-        UserError: no image matches an atlas.
-    """
-    if not settings.templates:
-        return []
+    """Return the templates among some images, see `choose_templates`."""
     known = {case.id: case for case in images}
 
     def read(case: str) -> Tensor:
         ready = unlabelled.prepare(unlabelled.read(known[case]), lambda _: None)  # told when labels are written
         return torch.from_numpy(ready.array)[None].to(atlases[0].image.device)
 
-    with progress(len(known), "choosing templates", unit="volumes") as advance:
-        found = choose_templates(method, atlases, list(known), read, settings, advance)
-    if not found:
-        raise UserError("no image matches an atlas, so that none can be a template: leave out --templates")
-    return found
+    return choose_templates(method, atlases, list(known), read, settings)
 
 
 def _contents(targets: Targets, images: Sequence[Case]) -> list[str]:

@@ -10,12 +10,15 @@ Human Brain Mapping 34(10), 2013.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from gvsl.errors import UserError
 from gvsl.io import UnusableFile
 from gvsl.methods import GVSL
+from gvsl.progress import progress
 from gvsl.propagation.carry import Atlas, Teacher, carry, mean_similarity
 from gvsl.propagation.match import Memory
 from gvsl.settings.propagation import PropagationSettings
@@ -35,8 +38,8 @@ def choose_templates(
     ids: Sequence[str],
     read: Callable[[str], Tensor],
     settings: PropagationSettings,
-    advance: Callable[[], None] = lambda: None,
     teacher: Teacher | None = None,
+    option: str = "--templates",
 ) -> list[Atlas]:
     """Carry labels onto volumes, and return those that matched best as further atlases.
 
@@ -48,30 +51,44 @@ def choose_templates(
         ids: of `candidates`.
         read: returns a volume, (1, C, D, H, W), in [0, 1], on the atlases' device; one that is not usable is left out.
         settings: of `carry`.
-        advance: called after each volume.
         teacher: of `carry`.
+        option: that sets their number, for the message.
 
     Returns:
         At most `settings.templates` volumes that matched, the best first; none holds the image of another or an atlas.
+
+    Raises:
+        UserError: templates are asked for, and no volume matches.
     """
+    if not settings.templates:
+        return []
     found: list[tuple[float, Atlas]] = []
     memory = Memory()
-    for case in ids:
-        try:
-            image = read(case)
-        except UnusableFile:
+    with progress(len(ids), "choosing templates", unit="volumes") as advance:
+        for case in ids:
+            image = _usable(read, case)
+            voters = [*atlases, *(template for _, template in found)]
+            if image is not None and len(other_than(image, voters)) == len(voters):
+                carried = carry(method, atlases, image, settings, teacher=teacher, memory=memory)
+                worth = mean_similarity(carried) if carried.reverse_dice is None else carried.reverse_dice
+                if carried.matches(settings.least_dice):
+                    found.append((worth, replace(atlases[0], id=case, image=image, classes=carried.classes)))
+                    found = sorted(found, key=lambda each: -each[0])[: settings.templates]
             advance()
-            continue  # which is told where its own labels are asked for
-        if len(other_than(image, [*atlases, *(each for _, each in found)])) < len(atlases) + len(found):
-            advance()
-            continue
-        carried = carry(method, atlases, image, settings, teacher=teacher, memory=memory)
-        worth = mean_similarity(carried) if carried.reverse_dice is None else carried.reverse_dice
-        if carried.matches(settings.least_dice):
-            found.append((worth, Atlas(case, image, carried.classes, atlases[0].count)))
-            found = sorted(found, key=lambda each: -each[0])[: settings.templates]
-        advance()
+    if not found:
+        raise UserError(
+            f"none of {len(ids)} volumes matches an atlas, so that none can be a template: check the matching with "
+            f"`gvsl inspect`, or leave out {option}"
+        )
     return [template for _, template in found]
+
+
+def _usable(read: Callable[[str], Tensor], case: str) -> Tensor | None:
+    """Return a volume, or None if it can't be used, which is told where its own labels are asked for."""
+    try:
+        return read(case)
+    except UnusableFile:
+        return None
 
 
 def other_than(image: Tensor, voters: Sequence[Atlas]) -> list[Atlas]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gvsl.backbones.provenance import labels_seen
 from gvsl.backbones.weights import PretrainedBackbone
@@ -216,30 +217,19 @@ def templates_of(
     device: torch.device,
     teacher: Teacher | None = None,
 ) -> list[Atlas]:
-    """Return the templates of a store's unlabelled volumes; none unless `settings.templates` asks for them.
+    """Return the templates of a store's unlabelled volumes, see `choose_templates`.
 
     Raises:
-        UserError: no volume matches the labelled cases.
+        UserError: templates are asked for, and there is no such volume, or none matches.
     """
     if not settings.templates:
         return []
     ids = candidates(volumes_to_label(store, train, CarrySettings()), settings)
-    with progress(len(ids), "choosing templates", unit="volumes") as advance:
-        found = choose_templates(
-            method,
-            atlases,
-            ids,
-            lambda case: torch.from_numpy(store.channels(case))[None].to(device),
-            settings,
-            advance,
-            teacher,
-        )
-    if not found:
-        raise UserError(
-            f"none of {len(ids)} volumes of {store.place} matches the labelled cases, so that none can be a template: "
-            "check the matching with `gvsl inspect`, or leave out --carrying.templates"
-        )
-    return found
+
+    def read(case: str) -> Tensor:
+        return torch.from_numpy(store.channels(case))[None].to(device)
+
+    return choose_templates(method, atlases, ids, read, settings, teacher, "--carrying.templates")
 
 
 def _members(store: Store, split: str) -> list[str]:
