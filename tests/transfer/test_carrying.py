@@ -14,7 +14,7 @@ from gvsl.backbones import UNet3D
 from gvsl.backbones.provenance import read_hashes, short_hash
 from gvsl.cases import Case
 from gvsl.cli import main
-from gvsl.errors import UserError
+from gvsl.errors import DivergedError, UserError
 from gvsl.io import Volume
 from gvsl.prediction import segment_volume
 from gvsl.preparation import prepare
@@ -25,6 +25,7 @@ from gvsl.settings.carrying import CarrySettings, without_moot_settings
 from gvsl.store import Store
 from gvsl.transfer import Task, TransferSettings, load_segmenter, run_task
 from gvsl.transfer.carrying import carry_labels, check_carry, mixed, volumes_to_label
+from gvsl.transfer.cases import draw_labelled
 from gvsl.transfer.segmentation import Segmentation
 
 from ..conftest import NAMES, subject
@@ -224,6 +225,21 @@ def test_what_cannot_be_carried_is_told(pool: Store, matcher: Path, tmp_path: Pa
     strict = replace(SETTINGS, carrying=replace(CARRYING, least_dice=1.0, refine=1))
     with pytest.raises(UserError, match="none of the 4 volumes"):
         run_task("segmentation", pool, None, tmp_path / "b", strict, carry=matcher)
+
+
+def test_labels_outlive_a_divergence(pool: Store, matcher: Path, tmp_path: Path) -> None:
+    part = tmp_path / "run.part"
+    diverging = replace(SETTINGS, learning_rate=1e30, checkpoint_every=1)
+    with pytest.raises(DivergedError):
+        run_task("segmentation", pool, None, tmp_path / "run", diverging, carry=matcher)
+    assert [path.name for path in part.iterdir()] == ["carried"]
+    stamps = {path: path.stat().st_mtime_ns for path in part.rglob("*.npy")}
+    assert len(stamps) == 4
+    train = draw_labelled(pool.split("train"), 1, SETTINGS.seed)
+    carry_labels(matcher, pool, train, NAMES, part / "carried", SETTINGS, torch.device("cpu"))
+    assert {path: path.stat().st_mtime_ns for path in part.rglob("*.npy")} == stamps
+    run_task("segmentation", pool, None, tmp_path / "run", replace(SETTINGS, max_steps=2), carry=matcher)
+    assert not part.exists()
 
 
 @pytest.mark.parametrize(

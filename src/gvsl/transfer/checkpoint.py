@@ -183,9 +183,18 @@ class Checkpoint:
                 old.unlink()
 
     def remove(self) -> None:
-        """Remove the state of a run that is complete, or can't be continued."""
+        """Remove the folder of a run that is complete."""
         if self.folder.is_dir():
             shutil.rmtree(self.folder)
+
+    def remove_state(self) -> None:
+        """Remove the state of a run that can't be continued, and keep what else its folder holds, such as labels."""
+        for state in [self.folder / STATE_NAME, *self.folder.glob("state-*.safetensors")]:
+            state.unlink(missing_ok=True)
+        for candidate in self.folder.glob("candidate-*"):
+            shutil.rmtree(candidate)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def _read(self) -> dict[str, Any]:
         path = self.folder / STATE_NAME

@@ -297,13 +297,14 @@ def _load(
 def _run_folder(out: Path, checkpoint: Checkpoint) -> Iterator[Path]:
     """Yield a run's folder, which becomes `out` whole or not at all, as `gvsl.files.whole_folder` does.
 
-    The checkpoint is removed on success or divergence; after any other failure the run can be resumed.
+    The checkpoint is removed on success. On divergence its state is, and carried labels are kept: a repeat with a lower
+    learning rate needs the same ones. After any other failure the run can be resumed.
     """
     try:
         with whole_folder(out) as folder:
             yield folder
     except DivergedError:
-        checkpoint.remove()
+        checkpoint.remove_state()
         raise
     checkpoint.remove()
 
