@@ -29,6 +29,8 @@ REQUEUE_SIGNAL = getattr(signal, "SIGUSR1", None)
 JOB = re.compile(r"[0-9]+(_[0-9]+)?")
 ENDING = tuple(filter(None, (signal.SIGTERM, REQUEUE_SIGNAL)))
 """The signals that stop a run."""
+RANKS = (0, *ENDING)
+"""No signal, and those in rising order: a job that was to be requeued is, whatever else ends it afterwards."""
 
 
 class StoppedError(Exception):
@@ -45,11 +47,14 @@ class StopAtSignal(Callback):
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint, self.main = checkpoint, os.getpid()
         self.received = 0
-        """The signal, 0 for none."""
+        """The signal that ranks highest of those received, see RANKS; 0 for none."""
+        self.terminated = False
+        """Whether SIGTERM was received."""
         self.earlier: dict[int, Any] = {}
         """What the signals did before."""
         self.vote: tuple[torch.Tensor, Any] | None = None
-        """The largest signal that a process had received after the last step, which may not have arrived yet."""
+        """The highest rank of a signal that a process had received after the last step, which may not have arrived
+        yet."""
         self.voters: Any = None
         """The group in which the processes agree, of tensors of the host."""
 
@@ -99,10 +104,11 @@ class StopAtSignal(Callback):
         self.on_train_end(trainer, pl_module)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTERM == self.received and os.getpid() == self.main:
+        if number == signal.SIGTERM and self.terminated and os.getpid() == self.main:
             signal.signal(number, signal.SIG_IGN)  # further ones don't disturb the clean-up
             raise KeyboardInterrupt
-        self.received = number
+        self.terminated |= number == signal.SIGTERM
+        self.received = max(self.received, number, key=RANKS.index)
 
     def _agreed(self, processes: int) -> int:
         """Return the signal for all processes to stop at, 0 for none; of several processes, as of the step before."""
@@ -111,10 +117,10 @@ class StopAtSignal(Callback):
         agreed = 0
         with told_if_lost(processes):
             if self.vote is not None:
-                largest, handle = self.vote
+                highest, handle = self.vote
                 handle.wait()
-                agreed = int(largest)
-            mine = torch.tensor(self.received)
+                agreed = RANKS[int(highest)]
+            mine = torch.tensor(RANKS.index(self.received))
             self.vote = mine, distributed.all_reduce(mine, distributed.ReduceOp.MAX, self.voters, async_op=True)
         return agreed
 
