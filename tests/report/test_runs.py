@@ -139,6 +139,30 @@ def test_settings_that_findings_compute_with_are_checked(tmp_path: Path, section
         read_runs([tmp_path])
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": {"one": "ball"}}, "labels has the value 'one', not a whole number"),
+        ({"logged": [{"name": "loss", "better": "lower"}]}, r"logged\[0\] lacks title"),
+        ({"logged": [{"name": "loss", "title": "Loss", "better": "up"}]}, r"logged\[0\].better is 'up'"),
+        ({"config": {"carry_failed": 3}}, "config.carry_failed is 3"),
+        ({"config": {"val_cases": "many"}}, "config.val_cases is 'many', not a whole number"),
+        ({"config": {"test_cases": None}}, "config.test_cases is None, not a whole number"),
+    ],
+)
+def test_fields_that_tables_compute_with_are_checked(
+    tmp_path: Path, transfer_folder: Maker, changes: dict[str, Any], message: str
+) -> None:
+    for name in ("whole", "odd"):
+        transfer_folder(tmp_path / name, 0, True, name=name)
+    settings = json.loads((tmp_path / "odd" / "record.json").read_text(encoding="utf-8"))["config"]
+    change(tmp_path / "odd", **{**changes, "config": settings | changes.get("config", {})})
+    data = read_report([tmp_path])
+    assert [run.folder.name for run in data.broken] == ["odd"] and [run.label for run in data.runs] == ["whole"]
+    with pytest.raises(UserError, match=message):
+        read_runs([tmp_path / "odd"])
+
+
 def test_cases_have_the_same_scores(tmp_path: Path, transfer_folder: Maker) -> None:
     transfer_folder(tmp_path / "run", 0, True, cases=[{"id": "a", "dice": 0.1}, {"id": "b", "dice": 0.2}])
     path = tmp_path / "run" / "record.json"

@@ -2,11 +2,12 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from gvsl.report.feature_clusters import FeatureClusters, read_feature_clusters
 from gvsl.report.run_arrays import MAX_BYTES, Array, Picture, Volume, read_picture, read_volume
 
 TRANSFER_SETTINGS = ("mode", "weights", "method")
+LABEL_VALUE = re.compile(r"-?[0-9]{1,9}")
 Example = TypeVar("Example", Picture, Volume)
 
 
@@ -152,10 +154,21 @@ class _Clusters(TypedDict, total=False):
 
 
 class _Counts(TypedDict, total=False):
-    """Settings in a record that findings compute with."""
+    """Settings in a record that findings and tables compute with."""
 
     data: _Pairs | None
     pretext: _Clusters | None
+    carry_failed: list[Any] | dict[str, Any]
+    val_cases: int
+    test_cases: int
+
+
+class _Logged(TypedDict):
+    """A metric that a record's method declares."""
+
+    name: str
+    title: str | None
+    better: Literal["higher", "lower"] | None
 
 
 def _read_run(folder: Path) -> Run:
@@ -166,10 +179,7 @@ def _read_run(folder: Path) -> Run:
         record = replace(record, config=dict.fromkeys(missing, "not recorded") | record.config)
     elif record.kind == "transfer" and missing:
         raise UserError(f"{folder}: the record's config lacks {', '.join(missing)}; a transfer run records them")
-    try:
-        check_kind(record.config, _Counts, "config")
-    except ValueError as error:
-        raise UserError(f"{folder}: in the record {error}") from None
+    _check_fields(record, folder)
     for name in TRANSFER_SETTINGS:
         if not isinstance(record.config.get(name, ""), str):
             raise UserError(f"{folder}: the record's config has a {name} that is no text")
@@ -202,6 +212,18 @@ def _read_run(folder: Path) -> Run:
         clusters=next((read_feature_clusters(path) for path, _ in there["clusters"]), None),
         missing=tuple(what for what, entries in named.items() if len(there[what]) < len(entries)),
     )
+
+
+def _check_fields(record: RunRecord, folder: Path) -> None:
+    """Check what is computed with and what `read_record` has not; UserError if it is of another type."""
+    try:
+        check_kind(record.config, _Counts, "config")
+        check_kind(record.logged, list[_Logged], "logged")
+        for value in record.labels:
+            if not LABEL_VALUE.fullmatch(value):
+                raise ValueError(f"labels has the value {value[:60]!r}, not a whole number")
+    except ValueError as error:
+        raise UserError(f"{folder}: in the record {error}") from None
 
 
 def _exists(path: Path) -> bool:
