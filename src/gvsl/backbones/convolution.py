@@ -49,7 +49,7 @@ def _is_for_onednn(features: Tensor) -> bool:
         and features.dtype is torch.float32
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()
-        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined]
     )
 
 
