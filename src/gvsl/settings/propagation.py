@@ -5,6 +5,7 @@ from typing import Literal
 
 from gvsl.errors import UserError
 from gvsl.settings import check_settings
+from gvsl.settings.refinement import RefinementSettings
 
 Voting = Literal["local", "joint", "majority"]
 Start = Literal["affine", "field", "none"]
@@ -21,7 +22,7 @@ class MatchSettings:
         UserError: a value is out of its range.
     """
 
-    refine: int = 40
+    refine: int = RefinementSettings.steps
     """Number of refinement steps on each pair (`gvsl.refinement`); 0 uses the start unchanged."""
     start: Start = "affine"
     """Start of the refinement: the network's `affine` part, its whole `field`, or no network (`none`)."""

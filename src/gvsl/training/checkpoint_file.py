@@ -106,10 +106,14 @@ def check_checkpoint(path: Path, module: PretrainModule, max_steps: int) -> None
 
 def _fits(index: Any, values: Any, trained: list[torch.nn.Parameter]) -> bool:
     """Return True if a state of Adam is that of the parameter of this number."""
-    if type(index) is not int or not 0 <= index < len(trained) or not isinstance(values, dict):
+    return type(index) is int and 0 <= index < len(trained) and fits_adam(values, trained[index])
+
+
+def fits_adam(state: Any, parameter: Tensor) -> bool:
+    """Return True if Adam's next step of a parameter can read a state, which is untrusted."""
+    if not isinstance(state, dict) or state.keys() != {"step", *ADAM}:
         return False
-    fits = all(isinstance(values.get(name), Tensor) and values[name].shape == trained[index].shape for name in ADAM)
-    step = values.get("step")
-    counted = isinstance(step, Tensor) and step.numel() == 1 and float(step) >= 0
-    fits = fits and all(isinstance(value, Tensor) and value.is_floating_point() for value in values.values())
-    return fits and counted and bool((values["exp_avg_sq"] >= 0).all())
+    if not all(isinstance(value, Tensor) and value.is_floating_point() for value in state.values()):
+        return False
+    shaped = all(state[name].shape == parameter.shape for name in ADAM) and state["step"].numel() == 1
+    return shaped and float(state["step"]) >= 0 and bool((state["exp_avg_sq"] >= 0).all())

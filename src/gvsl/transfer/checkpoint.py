@@ -17,13 +17,12 @@ from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.readers import check_kind, read_json
 from gvsl.records.comparability import changes
+from gvsl.training.checkpoint_file import fits_adam
 
 FORMAT = 1
 STATE_NAME = "state.json"
 WEIGHTS = ("network", "best", "average")
 """Groups of tensors that have the names and shapes of the network's."""
-ADAM = ("exp_avg", "exp_avg_sq")
-"""Adam's tensors of a parameter, of its shape."""
 TENSOR = "tensor"
 """The key of a tensor's name in the JSON."""
 
@@ -256,11 +255,7 @@ def _check_state(known: dict[int, Any], optimiser: torch.optim.Optimizer) -> Non
             fits = all(value is None or (isinstance(value, Tensor) and value.shape == (count,)) for value in vectors)
             fits &= all(type(state.get(name)) is int and state[name] >= 0 for name in ("n_iter", "func_evals"))
         else:
-            shape = parameters[index].shape
-            fits = all(isinstance(state.get(name), Tensor) and state[name].shape == shape for name in ADAM)
-            fits &= isinstance(state.get("step"), Tensor) and state["step"].numel() == 1 and float(state["step"]) >= 0
-            fits &= all(isinstance(value, Tensor) and value.is_floating_point() for value in state.values())
-            fits &= state.keys() == {"step", *ADAM} and bool((state["exp_avg_sq"] >= 0).all())
+            fits = fits_adam(state, parameters[index])
         if not fits:
             raise ValueError(f"the optimiser's state of parameter {index} is not that of {type(optimiser).__name__}")
 
