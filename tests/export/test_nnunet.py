@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 
 from gvsl.backbones.weights import load_backbone
 from gvsl.cli import main
+from gvsl.errors import UserError
 from gvsl.export.export import export
-from gvsl.export.nnunet_plans import patch_for
+from gvsl.export.nnunet_plans import label_values, patch_for
 from gvsl.export.result import ExportSettings
 from gvsl.io import read_volume
 from gvsl.prediction.volumes import prepared
@@ -312,6 +313,21 @@ def test_the_exported_dataset_has_nnunets_label_values_and_the_splits(
     image = nib.load(raw / "imagesTr" / "s1_0000.nii.gz")
     assert np.array_equal(np.asanyarray(image.dataobj), store.image("s1"))
     assert np.allclose(image.affine, store.cases["s1"].affine)
+
+
+@pytest.mark.parametrize("labels", [{1: "ball", 7: "ball"}, {1: "background", 7: "box"}])
+def test_structures_that_nnunet_could_not_tell_apart_are_refused(
+    make_run: MakeRun, tmp_path: Path, labels: dict[int, str]
+) -> None:
+    with pytest.raises(UserError, match=f"a name of its own for each structure, and {labels[1]!r} is taken"):
+        label_values(list(labels.values()))
+    run = make_run("segmentation", WINDOW, kernel=1)
+    head = json.loads((run / "head.json").read_text())
+    head["labels"] = {str(value): name for value, name in labels.items()}
+    (run / "head.json").write_text(json.dumps(head))
+    with pytest.raises(UserError, match="a name of its own"):
+        export(run, tmp_path / "out", "nnunet")
+    assert not (tmp_path / "out").exists()
 
 
 def test_plans_say_the_window(make_run: MakeRun, tmp_path: Path) -> None:

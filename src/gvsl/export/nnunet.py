@@ -11,12 +11,13 @@ from torch import nn
 from gvsl.backbones import Backbone
 from gvsl.backbones.compatibility import check_preprocessing
 from gvsl.backbones.nnunet import NNUNetBackbone
+from gvsl.cases import IGNORE
 from gvsl.errors import UserError
 from gvsl.export import gvsl_unet
 from gvsl.export.agreement import check, divided_shapes
 from gvsl.export.nnunet_dataset import label_order, median_shape, write_cases
 from gvsl.export.nnunet_network import backbone_tensors, build_network, compared, is_whole_model, runner
-from gvsl.export.nnunet_plans import CONFIGURATION, NAME, dataset_json, patch_for, plans
+from gvsl.export.nnunet_plans import CONFIGURATION, NAME, dataset_json, label_values, patch_for, plans
 from gvsl.export.result import Exported, ExportSettings, agreement_line
 from gvsl.export.source import Source
 from gvsl.files import write_text
@@ -44,8 +45,8 @@ def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
         settings: store and name of the dataset.
 
     Raises:
-        UserError: the dataset's name is not one of nnU-Net's, the store was prepared otherwise or has no label maps,
-            or there is no store and nnU-Net can't express the preprocessing.
+        UserError: the dataset's name or a structure's is not one for nnU-Net, the store was prepared otherwise or has
+            no label maps, or there is no store and nnU-Net can't express the preprocessing.
     """
     name = settings.dataset or DEFAULT_DATASET
     if not DATASET.fullmatch(name):
@@ -108,9 +109,9 @@ def _crop(source: Source) -> tuple[int, int, int]:
 def _write_dataset(source: Source, store: Store, folder: Path, name: str, content: dict[str, Any]) -> None:
     """Write raw/NAME with the volumes, and preprocessed/NAME with plans, splits and dataset.json."""
     order = label_order(store)
+    labels = label_values([store.label_names.get(value, IGNORE) for value in order])
     parts = write_cases(store, folder / "raw" / name, order)
-    names = [store.label_names.get(value, "ignore") for value in order]
-    listing = dataset_json(names, sum(map(len, parts.values())), source.backbone.in_channels)
+    listing = dataset_json(labels, sum(map(len, parts.values())), source.backbone.in_channels)
     preprocessed = folder / "preprocessed" / name
     for place in (folder / "raw" / name, preprocessed):
         _write_json(place / "dataset.json", listing)
@@ -122,7 +123,8 @@ def _write_model(source: Source, model: Segmenter, network: nn.Module, folder: P
     """Write a trained model as nnU-Net's own: dataset.json, plans.json and fold_0/checkpoint_final.pth."""
     (folder / "fold_0").mkdir(parents=True)
     _write_json(folder / "plans.json", content)
-    _write_json(folder / "dataset.json", dataset_json(list(model.labels.values()), 0, source.backbone.in_channels))
+    labels = label_values(list(model.labels.values()))
+    _write_json(folder / "dataset.json", dataset_json(labels, 0, source.backbone.in_channels))
     checkpoint = {
         "network_weights": network.state_dict(),
         "trainer_name": "nnUNetTrainer",

@@ -17,10 +17,9 @@ ENDING = ".nii.gz"
 
 
 def label_order(store: Store) -> list[int]:
-    """Return the store's label values in the order of nnU-Net's, which are 1, 2, ...; ignored ones come last.
+    """Return the store's label values in the order of nnU-Net's, which are 1, 2, ...
 
-    Raises:
-        UserError: several values are ignored, of which nnU-Net has one.
+    The first of the ignored ones comes last, and stands for all of them, since nnU-Net has one.
     """
     return [*sorted(store.label_names), *store.ignored[:1]]
 

@@ -1,8 +1,9 @@
 """Plans of nnU-Net v2 that build a run's network and prepare images as gvsl does, as far as plans can say it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gvsl.errors import UserError
 from gvsl.export.nnunet_network import architecture
 from gvsl.export.source import Source
 from gvsl.preprocessing import preprocessing_values
@@ -91,17 +92,30 @@ def plans(
     }
 
 
-def dataset_json(labels: Sequence[str], cases: int, channels: int) -> dict[str, Any]:
+def label_values(names: Sequence[str]) -> dict[str, int]:
+    """Return nnU-Net's values of background and structures by name: 0, 1, 2, ...
+
+    Raises:
+        UserError: two structures have one name, or one is called background; nnU-Net has one value for a name.
+    """
+    values = {name: value for value, name in enumerate(["background", *names])}
+    if len(values) <= len(names):
+        twice = next(name for place, name in enumerate(names) if name in ["background", *names[:place]])
+        raise UserError(f"nnU-Net needs a name of its own for each structure, and {twice!r} is taken: rename it")
+    return values
+
+
+def dataset_json(labels: Mapping[str, int], cases: int, channels: int) -> dict[str, Any]:
     """Return the dataset.json of a dataset.
 
     Args:
-        labels: names of the structures, whose values are 1, 2, ...
+        labels: see `label_values`.
         cases: number of training cases.
         channels: of an image.
     """
     return {
         "channel_names": {str(number): "noNorm" for number in range(channels)},
-        "labels": {name: value for value, name in enumerate(["background", *labels])},
+        "labels": dict(labels),
         "numTraining": cases,
         "file_ending": ".nii.gz",
         "overwrite_image_reader_writer": READER,
