@@ -245,7 +245,7 @@ def test_labels_outlive_a_divergence(pool: Store, matcher: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("mode", "change", "message"),
     [
-        ("scratch", {"teacher": "run"}, r"carrying\.teacher is run, but has no effect without --carry: leave it out, or"),
+        ("scratch", {"teacher": "run"}, r"carrying\.teacher is run, but has no effect without --carry: leave it out"),
         ("scratch", {"templates": 3}, r"carrying\.templates is 3, but has no effect without --carry"),
         ("linear", {"transductive": True}, r"carrying\.transductive is True, but has no effect without --carry"),
         ("carried", {"volumes": 3}, r"carrying\.volumes is 3, but has no effect in mode carried"),
