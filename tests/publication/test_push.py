@@ -105,6 +105,19 @@ def test_the_card_states_what_the_record_has(adapted: Path, pretrained: Path, tm
     assert "it matches" in card
 
 
+def test_names_of_channels_are_no_markup(pretrained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(pretrained, run)
+    config = json.loads((run / "weights" / "config.json").read_text(encoding="utf-8"))
+    channel = {"name": "T1|<b>`` x", "number": 0, "count": 2, "intensity": "window", "lower": 0.0, "upper": 9.0}
+    config["preprocessing"]["channels"] = [channel]
+    (run / "weights" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    push(run, "--out", tmp_path / "folder")
+    card = (tmp_path / "folder" / "README.md").read_text(encoding="utf-8")
+    assert r"| intensities of channel T1\|\<b\>\`\` x | values of 0 to 9" in card
+    assert re.search(r"^```gvsl prepare SOURCE STORE .*``.*``` prepares volumes so", card, re.MULTILINE)
+
+
 def test_the_card_of_a_run_without_held_out_volumes_says_so(pretrained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(pretrained, run)

@@ -87,6 +87,12 @@ def escaped(text: str) -> str:
     return MARKS.sub(r"\\\1", one_line(text))
 
 
+def _code(text: str) -> str:
+    """Return a line of code as Markdown's, between more backticks in a row than it has itself."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{text}{fence}"
+
+
 def _front_matter(config: Mapping[str, Any], head: Mapping[str, Any], statement: Statement) -> str:
     values: dict[str, Any] = {
         "library_name": "gvsl",
@@ -128,7 +134,7 @@ def _loading(head: Mapping[str, Any], statement: Statement, channels: int) -> li
 
 def _contract(config: Mapping[str, Any]) -> list[str]:
     spec = parse_preprocessing(config["preprocessing"])
-    names = [f" of channel {channel.name}" for channel in spec.channels] or [""]
+    names = [f" of channel {escaped(channel.name)}" for channel in spec.channels] or [""]
     rows = [
         ("orientation", f"{spec.orientation}: the axes grow to the right, anterior and superior"),
         ("spacing", f"{format_spacing(spec.spacing)} mm"),
@@ -136,9 +142,8 @@ def _contract(config: Mapping[str, Any]) -> list[str]:
         ("crop", spec.crop if spec.crop == "none" else f"{spec.crop}, with a margin of {spec.margin} voxels"),
         ("channels", str(config["backbone"].get("in_channels", 1))),
     ]
-    command = (
-        f"`gvsl prepare SOURCE STORE {prepare_options(spec)}` prepares volumes so; `backbone.preprocessing` holds it."
-    )
+    command = _code(f"gvsl prepare SOURCE STORE {prepare_options(spec)}")
+    command += " prepares volumes so; `backbone.preprocessing` holds it."
     return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), "", command]
 
 
