@@ -37,7 +37,8 @@ LOGGED = "train"
 def evaluated_split(record: RunRecord) -> str | None:
     """Return the split whose volumes a pre-training was evaluated on; None if it was not, or the record doesn't tell.
 
-    It is `pretrain`, whose volumes it was trained on, where the store has none in `val`, or one where pairs are matched; of several, too.
+    It is `pretrain`, whose volumes it was trained on, where the store has none in `val`, or one where pairs are
+    matched; of several, too.
     """
     splits = [split for split in SPLITS if split != LOGGED]  # `pretrain` is the first
     return next((split for split in splits if any(name.startswith(f"{split}/") for name in record.metrics)), None)
