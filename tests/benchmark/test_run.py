@@ -175,9 +175,8 @@ def test_numbers_of_labels_are_columns_of_the_table(hearts: Path, recipe: Path, 
 def test_carried_labels_and_students_are_arms_of_every_draw(hearts: Path, recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     carrying = tmp_path / "carrying.yaml"
-    carrying.write_text(
-        recipe.read_text(encoding="utf-8") + "  carrying: {refine: 3, least_dice: 0, real_share: 0.5}\n", encoding="utf-8"
-    )
+    how = "  carrying: {refine: 3, least_dice: 0, real_share: 0.5}\n"
+    carrying.write_text(recipe.read_text(encoding="utf-8") + how, encoding="utf-8")
     few = words(hearts, carrying, out, "--modes", "finetune", "carried", "student", "--labels", "1", "--draws", "2")
     runs = find_matrix(benchmark_options(few[1:]))
     assert len(runs) == 1 + 2 * (2 + 2 + 1)
