@@ -9,7 +9,8 @@ from gvsl.errors import UserError
 from gvsl.files import refuse_existing
 from gvsl.preparation.sources import Origin
 from gvsl.preparation.staging import PARTS, SOURCES_NAME, finish_moving
-from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing, setting_text
+from gvsl.preprocessing.parse import parse_preprocessing
+from gvsl.preprocessing.spec import Preprocessing, setting_text
 from gvsl.readers import parse_json, read_bytes
 from gvsl.store.manifest import LABEL_VALUES, MANIFEST_NAME, MAX_TABLE_BYTES, read_manifest
 from gvsl.store.store import CaseRow

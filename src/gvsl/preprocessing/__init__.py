@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from gvsl.preprocessing.parse import parse_preprocessing
 from gvsl.preprocessing.presets import PRESETS
-from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing, preprocessing_values
+from gvsl.preprocessing.spec import Preprocessing, preprocessing_values
 
 if TYPE_CHECKING:
     from gvsl.preprocessing.apply import preprocess

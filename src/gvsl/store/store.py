@@ -14,7 +14,8 @@ from gvsl.errors import UserError
 from gvsl.files import url_of
 from gvsl.io import Box
 from gvsl.io.volume import MAX_VOXELS
-from gvsl.preprocessing.spec import Preprocessing, parse_preprocessing
+from gvsl.preprocessing.parse import parse_preprocessing
+from gvsl.preprocessing.spec import Preprocessing
 from gvsl.readers import parse_json
 from gvsl.store.arrays import IMAGE_TYPES, LABEL_TYPES, ArrayFile, read_array
 from gvsl.store.manifest import CASES_NAME, MANIFEST_NAME, MAX_TABLE_BYTES, read_manifest
