@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvsl.records import utc_now
+from gvsl.records.volumes import FIELD_STEPS
 from gvsl.report.figures.chart import MUTED, SERIES
 from gvsl.report.figures.slices import grid_layer
 from gvsl.report.numbers import MINUS, duration, number, percent
@@ -17,7 +18,6 @@ from gvsl.report.sections.overview import stat
 from gvsl.report.sections.pictures import Stage, stage_row
 from gvsl.report.sections.viewer import Shown, view
 
-FIELD_STEPS = 256
 GREY = 255.0
 FILES = (
     ("warped.nii.gz", "the moving image on the fixed image's grid"),

@@ -8,11 +8,12 @@ import numpy as np
 
 from gvsl.errors import UserError
 from gvsl.io import Volume
+from gvsl.splits import HELD_OUT, SPLITS
 from gvsl.text import few
 
 SLABS = 16
 """Planes hashed at a time."""
-TRAINED, HELD_OUT = {"pretrain", "train"}, {"val", "test"}
+TRAINED = set(SPLITS) - set(HELD_OUT)
 
 Entry = tuple[str, tuple[str, ...], str]
 """A case's id, its splits, and its content hash, empty if unknown."""
@@ -59,7 +60,7 @@ def find_leakage(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
 
 
 def _leaks(one: Entry, other: Entry) -> bool:
-    trained = not TRAINED.isdisjoint(one[1]) and not HELD_OUT.isdisjoint(other[1])
+    trained = not TRAINED.isdisjoint(one[1]) and not set(HELD_OUT).isdisjoint(other[1])
     return trained or ("val" in one[1] and "test" in other[1])
 
 
@@ -84,7 +85,7 @@ def refuse_seen(pretrained: Iterable[Entry], held_out: Iterable[Entry]) -> None:
         UserError: there are such images.
     """
     seen = {entry[2]: entry for entry in pretrained if entry[2] and "pretrain" in entry[1]}
-    leaked = (entry for entry in held_out if HELD_OUT.intersection(entry[1]) and entry[2] in seen)
+    leaked = (entry for entry in held_out if set(HELD_OUT).intersection(entry[1]) and entry[2] in seen)
     found = [describe_pair(seen[entry[2]], entry) for entry in leaked]
     if found:
         raise UserError(
