@@ -71,7 +71,7 @@ def figures(given: argparse.Namespace) -> list[Row]:
         Row("reading rate relative to the shared disk's limit", traffic * 8 / 1e9 / given.shared_gbit, ""),
         Row("files opened relative to the shared disk's limit", read / given.opens, ""),
         Row("store, unpacked, relative to the memory of one machine with 1 TB", given.volumes * volume / 1e12, ""),
-        Row("all-reduce of the gradients, if nothing hides it", 1000 * reduced, "ms"),
+        Row("all-reduce of the gradients, without overlap with the backward pass", 1000 * reduced, "ms"),
         Row("order of an epoch, in each reading process", given.volumes * EPOCH_ORDER_BYTES / 1e6, "MB"),
         Row("noise drawn for all processes, in each process, at once", drawn / 1e9, "GB"),
     ]

@@ -151,7 +151,7 @@ def test_an_average_keeps_counters_and_is_not_for_lbfgs() -> None:
 
     run(network, represent, count, advance=advance, max_steps=4, validate_every=2, ema_decay=0.9)
     assert counts == [1, 3]  # the step that is validated is announced after it
-    with pytest.raises(UserError, match=r"ema_decay is 0\.9, but lbfgs"):
+    with pytest.raises(UserError, match=r"ema_decay is 0\.9, but L-BFGS converges"):
         TransferSettings(optimiser="lbfgs", ema_decay=0.9)
     with pytest.raises(UserError, match=r"ema_decay is 1\.0: give 0 or more and less than 1"):
         TransferSettings(ema_decay=1.0)

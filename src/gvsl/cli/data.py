@@ -132,7 +132,7 @@ def _prepare_options(argv: Sequence[str]) -> Namespace:
     add_path(parser, "store", "STORE", "the folder to write, or to add to")
     how = f"the layout of SOURCE: {', '.join(DATASET_NAMES)}"
     parser.add_argument("--dataset", default="folder", metavar="NAME", help=how)
-    which = "the fold of a cross-validation, from 0, if the dataset has one; its usual splits if not given"
+    which = "the fold of the dataset's cross-validation, counted from 0; its default splits if not given"
     parser.add_argument("--fold", type=int, default=None, metavar="N", help=which)
     kinds = f"the kind of scan, which sets the defaults below: {', '.join(PRESETS)}"
     parser.add_argument("--preset", default=preset, metavar="NAME", help=kinds)

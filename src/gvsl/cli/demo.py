@@ -22,7 +22,7 @@ SEEDS = (0, 1)
 def demo(argv: Sequence[str]) -> None:
     """Run every step on a phantom: store, pre-training, linear probe against random features, report.
 
-    Prints each step as you would type it, and finally the results and the path of the report. Takes under five
+    Prints each step as you would type it, and finally the results and the path of the report. Takes a few
     minutes on two cores, and downloads nothing.
     """
     parser = new_parser(demo, "[--out DIR] [--recipe NAME|FILE]")

@@ -10,8 +10,8 @@ def export(argv: Sequence[str]) -> None:
     """Write a run's network for nnU-Net, MONAI, ONNX or TorchScript, checked against gvsl's own.
 
     OUT is a new folder with export.json, which states how to prepare an input and what was checked. torchscript and
-    onnx accept every run; nnunet trains from the backbone of every run, and predicts with segmentation runs; monai
-    accepts segmentation runs.
+    onnx accept every run, except on the backbone genesis, which cannot be exported; so does nnunet, which trains from
+    the backbone, and predicts with segmentation runs; monai accepts segmentation runs on the backbone unet.
     """
     parser = new_parser(export, "RUN OUT --to nnunet|monai|onnx|torchscript|gvsl [--store STORE] [--dataset NAME]")
     add_path(

@@ -21,7 +21,7 @@ def propagate(argv: Sequence[str]) -> None:
     """
     parser = new_parser(propagate, "ATLASES IMAGE... --weights RUN --out DIR [--cases ID ...] [--SETTING VALUE ...]")
     add_path(parser, "atlases", "ATLASES", "a store, its URL, or a folder with images/ and labels/ with the same names")
-    what = "a store, or its URL; or NIfTI, NRRD or MetaImage files, folders of them, or folders of DICOM series"
+    what = "a store, or its URL; or NIfTI, NRRD, MetaImage or MGZ files, folders of them, or folders of DICOM series"
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
     add_path(parser, "--weights", "RUN", "the folder of a gvsl pretrain run of a method that matches")
     add_path(parser, "--out", "DIR", "the folder to write into, created if missing")

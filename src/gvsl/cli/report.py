@@ -8,7 +8,7 @@ from gvsl.files import claimed, refuse_existing
 
 
 def report(argv: Sequence[str]) -> None:
-    """Write the results of runs as one HTML file that opens without a network."""
+    """Write the results of runs as one HTML file that opens offline and loads nothing else."""
     parser = new_parser(report, "DIR... --out FILE.html")
     what = "folders of runs, or folders that contain such folders"
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help=what)

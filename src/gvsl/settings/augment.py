@@ -25,7 +25,7 @@ class SpatialSettings:
 
 @dataclass(frozen=True)
 class AppearanceSettings:
-    """Rates of the appearance transforms (those of the published code)."""
+    """Rates of the appearance transforms, as publicly known of GVSL's code; the paper does not state them."""
 
     shuffle_rate: float = 0.8
     """Probability of local shuffling."""

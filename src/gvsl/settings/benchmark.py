@@ -9,9 +9,9 @@ MODES = {
     "linear": "a head on frozen features",
     "finetune": "whole networks, from pre-trained and from random weights",
     "unaugmented": "whole networks from random weights, without augmentation",
-    "carried": "labels carried by each method that matches, and without a network; nothing is trained",
-    "student": "whole networks from random weights, also on labels that each method carried",
-    "finetuned-student": "whole networks from the weights of each method that matches, also on labels that it carried",
+    "carried": "labels propagated by each method that matches, and without a network; nothing is trained",
+    "student": "whole networks from random weights, also on labels that each method propagated",
+    "finetuned-student": "whole networks from the weights of each method that matches, also on labels propagated by it",
 }
 """What is trained in each mode of a matrix."""
 TABLE_MODES = ("linear", "finetune")

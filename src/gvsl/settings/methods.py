@@ -119,19 +119,19 @@ class InpaintingSettings:
     """Boxes of in-painting."""
 
     most_boxes: int = 5
-    """Maximum number of boxes per volume, each after the first with probability 0.95 (Models Genesis' published
-    code)."""
+    """Maximum number of boxes per volume, each after the first with probability 0.95 (as publicly known
+    of Models Genesis)."""
     smallest: float = 1 / 6
-    """Minimum side of a box, as a fraction of the volume's side (Models Genesis' published code)."""
+    """Minimum side of a box, as a fraction of the volume's side (as publicly known of Models Genesis)."""
     largest: float = 1 / 3
-    """Maximum side of a box, as a fraction of the volume's side (Models Genesis' published code)."""
+    """Maximum side of a box, as a fraction of the volume's side (as publicly known of Models Genesis)."""
     spatial: SpatialSettings = NOT_MOVED
     """Spatial augmentation of each volume before it is damaged, in training (none in the paper)."""
 
 
 @dataclass(frozen=True)
 class ModelsGenesisSettings:
-    """The four transforms of Models Genesis, at the rates of its published code."""
+    """The four transforms of Models Genesis, at its publicly known rates; its code was not read."""
 
     flip_rate: float = 0.4
     """Probability of a flip along one axis, of both the damaged volume and the target."""

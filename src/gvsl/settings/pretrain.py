@@ -1,4 +1,4 @@
-"""Settings of a pre-training run; the defaults are the paper's (Section 4.1)."""
+"""Settings of a pre-training run; the defaults of optimiser and steps are the paper's (Section 4.1)."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal

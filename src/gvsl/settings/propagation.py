@@ -78,7 +78,7 @@ class PropagationSettings(MatchSettings):
 
 @dataclass(frozen=True)
 class PoolSettings(PropagationSettings):
-    """How labels are carried onto volumes that are trained on.
+    """How labels are propagated onto unlabelled volumes for training.
 
     Raises:
         UserError: a value is out of its range.
@@ -110,8 +110,8 @@ class PoolSettings(PropagationSettings):
             )
         if self.fields == "random" and self.images == "own":
             raise UserError(
-                f"{prefix}fields random warps atlases, and {prefix}images own trains on none: leave it out, or choose "
-                "atlas or both"
+                f"{prefix}fields random applies to warped atlases, but {prefix}images own trains on none: leave it "
+                "out, or choose atlas or both"
             )
         if self.fields == "random" and self.appearance:
             raise UserError(

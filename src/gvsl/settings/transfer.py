@@ -168,7 +168,10 @@ class TransferSettings:
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"ema_decay is {self.ema_decay}: give 0 or more and less than 1")
         if self.ema_decay and self.optimiser == "lbfgs":
-            raise UserError(f"ema_decay is {self.ema_decay}, but lbfgs walks to an optimum: give 0, or optimiser adam")
+            raise UserError(
+                f"ema_decay is {self.ema_decay}, but L-BFGS converges to an optimum, so averaging has "
+                "no use: give 0, or optimiser adam"
+            )
         if not self.learning_rates or not all(rate > 0 for rate in self.learning_rates):
             raise UserError(f"learning_rate is {self.learning_rate}: give more than 0")
         if min(self.crop) < 1:
