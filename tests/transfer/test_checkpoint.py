@@ -110,7 +110,7 @@ def count_steps(monkeypatch: pytest.MonkeyPatch) -> StopAfter:
 def test_a_search_among_rates_goes_on_with_the_one_in_progress(
     tmp_path: Path, stop: int, count_steps: StopAfter
 ) -> None:
-    several = replace(SETTINGS, learning_rate=(1e-3, 3e-3, 1e-4), max_steps=14)
+    several = replace(SETTINGS, learning_rate=(1e-2, 3e-2, 1e-3), max_steps=14)
     whole, expected = run(Checkpoint(tmp_path / "none.part", IDENTITY, 0), True, several)
     folder = tmp_path / "run.part"
     count_steps(stop)
