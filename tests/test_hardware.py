@@ -35,7 +35,6 @@ def test_a_gpu_is_told_by_name_memory_and_cuda_version() -> None:
 
 
 def test_the_cpu_computes_in_bf16_if_it_has_instructions_for_it() -> None:
-    assert computes_bf16(torch.device("cpu")) in (True, False)
     if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2"):
         assert not computes_bf16(torch.device("cpu"))
 

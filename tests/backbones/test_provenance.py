@@ -13,7 +13,7 @@ CONTENTS = ["b" * 64, "0a" * 32, "b" * 64]
 
 def save(folder: Path, images: frozenset[str] | None) -> Path:
     return save_weights(
-        folder, UNet3D(width=8), method="x", preprocessing=PRESETS["ct"], provenance={}, learnt_from=images
+        folder, UNet3D(width=8, levels=2), method="x", preprocessing=PRESETS["ct"], provenance={}, learnt_from=images
     )
 
 

@@ -262,7 +262,7 @@ def test_a_run_of_other_settings_is_left_out_of_the_table(
     first = table(out)
     capsys.readouterr()
     assert main(words(hearts, longer, out, "--modes", "linear")) == 0
-    assert f"of another matrix: 2 runs in {out}" in capsys.readouterr().out
+    assert f"Left out: 2 runs of another matrix in {out}; gvsl report {out} shows all" in capsys.readouterr().out
     lines = list(csv.DictReader((out / "table1.csv").open(encoding="utf-8")))
     assert [(line["seeds"], line["settings"]) for line in lines] == [("0", "")] * 2
     of_longer = [read_record(folder) for folder in (out / "runs").glob("hearts-linear-scratch-*")]

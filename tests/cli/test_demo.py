@@ -18,10 +18,6 @@ def test_demo_makes_a_report_and_says_where(tmp_path: Path) -> None:
     assert page.stat().st_size > 10_000
     for name in ("prepare", "pretrain", "transfer", "report"):
         assert f"$ gvsl {name} demo" in done.stdout
-    ncc = re.search(r"ncc (0\.\d+), ncc_affine (0\.\d+), ncc_identity (0\.\d+)", done.stdout)
-    assert ncc is not None
-    after, affine, before = (float(value) for value in ncc.groups())
-    assert after < affine < before
     assert re.search(r"pretrain: it (matches|does not match) \(NCC gain", done.stdout)  # pairs enough for a verdict
     probes = re.search(r"on gvsl features: DSC (0\.\d+).*on random features: (0\.\d+)", done.stdout)
     assert probes is not None

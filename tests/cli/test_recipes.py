@@ -10,13 +10,12 @@ import torch
 
 from gvsl.augment import SpatialSettings
 from gvsl.backbones import levels_for
-from gvsl.cli import COMMANDS
 from gvsl.cli.pretrain import pretrain_options
 from gvsl.cli.transfer import transfer_options
 from gvsl.errors import UserError
 from gvsl.losses import smoothness_loss
 from gvsl.methods import METHODS, GVSLSettings
-from gvsl.recipes import RECIPE_COMMANDS, read_recipe, recipe_names
+from gvsl.recipes import read_recipe, recipe_names
 from gvsl.settings import deciding_settings
 from gvsl.settings.methods import PRETEXTS
 from gvsl.settings.pretrain import PretrainSettings
@@ -204,10 +203,6 @@ def test_a_recipes_mistake_is_one_line_that_names_it(
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(text, encoding="utf-8")
     assert expected in complaint("pretrain", "store", "--out", "run", "--recipe", recipe)
-
-
-def test_every_command_with_recipes_is_a_command() -> None:
-    assert set(RECIPE_COMMANDS) <= set(COMMANDS)
 
 
 def test_quick_moves_the_volumes_of_all_dense_methods_alike() -> None:

@@ -332,8 +332,9 @@ def ct_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on CT with random weights."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("ct") / "run"
-    network = SegmentationNetwork(UNet3D(width=8), 2)
-    config, settings = segmenter_config({1: "heart"}, kernel=3), TransferSettings(width=8, crop=(32, 32, 32))
+    network = SegmentationNetwork(UNet3D(width=8, levels=2), 2)
+    config = segmenter_config({1: "heart"}, kernel=3)
+    settings = TransferSettings(width=8, levels=2, crop=(32, 32, 32))
     save_adapted(folder, network, config, settings=settings, method="x", preprocessing=PRESETS["ct"], provenance={})
     return folder
 

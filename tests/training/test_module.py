@@ -73,7 +73,7 @@ def test_a_step_logs_its_terms_and_the_norm_of_each_parts_gradient(tmp_path: Pat
 
 def test_gradient_norms_are_those_of_each_part() -> None:
     torch.manual_seed(0)
-    module = PretrainModule(GVSL(UNet3D(width=8)), OptimiserSettings(), seed=0, max_steps=1)
+    module = PretrainModule(GVSL(UNet3D(width=8, levels=2)), OptimiserSettings(), seed=0, max_steps=1)
     for number, parameter in enumerate(module.parameters()):
         parameter.grad = torch.full_like(parameter, 1e-3 * number)
     module.on_before_optimizer_step(torch.optim.SGD(module.parameters()))
