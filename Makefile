@@ -11,7 +11,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 N ?= 10000
 SEED ?= 0
 
-.PHONY: help demo dev test test-slow test-lowest drill fuzz results docs tutorials lint format types layers clean
+.PHONY: help demo dev test coverage test-slow test-lowest drill fuzz results docs tutorials lint format types layers clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -47,6 +47,9 @@ demo: $(VENV)/.package ## Phantom, store, pre-training, linear probe, report; a 
 
 test: $(VENV)/.dev ## The tests, but for the slow ones.
 	$(PYTEST)
+
+coverage: $(VENV)/.dev ## The tests again, and the share of the code that they reach: 92 % or more.
+	$(PYTEST) --cov --cov-report=term
 
 test-slow: $(VENV)/.docs ## The slow tests: the demo, the site and the tutorials among them.
 	$(BIN)/pytest -m slow
