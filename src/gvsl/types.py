@@ -25,12 +25,12 @@ class LabelledPair(NamedTuple):
 
 
 class PairBatch(NamedTuple):
-    """A batch of pairs of volumes of different subjects."""
+    """A batch of pairs of volumes of different cases, which may be scans of one subject."""
 
     moving: Tensor
     """A: (B, C, D, H, W), float32 in [0, 1]."""
     fixed: Tensor
-    """B: (B, C, D, H, W), float32 in [0, 1], never the subject of `moving` at the same index."""
+    """B: (B, C, D, H, W), float32 in [0, 1], another case than `moving` at the same index."""
     moving_ids: list[str]
     fixed_ids: list[str]
     labelled: LabelledPair | None = None
