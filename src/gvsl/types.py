@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class LabelledPair(NamedTuple):
-    """A pair of labelled volumes of different subjects."""
+    """A pair of labelled volumes of different cases."""
 
     moving: Tensor
     """(1, C, D, H, W), float32 in [0, 1]."""
@@ -25,16 +25,18 @@ class LabelledPair(NamedTuple):
 
 
 class PairBatch(NamedTuple):
-    """A batch of pairs of volumes of different cases, which may be scans of one subject."""
+    """A batch of pairs of volumes of different subjects."""
 
     moving: Tensor
     """A: (B, C, D, H, W), float32 in [0, 1]."""
     fixed: Tensor
-    """B: (B, C, D, H, W), float32 in [0, 1], another case than `moving` at the same index."""
+    """B: (B, C, D, H, W), float32 in [0, 1], of another subject than `moving` at the same index."""
     moving_ids: list[str]
     fixed_ids: list[str]
     labelled: LabelledPair | None = None
     """A pair whose labels may be learnt from, for a method that names labelled cases."""
+    subjects: list[str] | None = None
+    """Subjects of the moving volumes, then of the fixed ones; None if each id is a subject of its own."""
 
 
 class Features(NamedTuple):

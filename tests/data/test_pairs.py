@@ -19,6 +19,7 @@ from gvsl.memory import shared_memory
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
+from gvsl.store.manifest import CASES_NAME
 from gvsl.store.table import CaseTable, row_line
 from gvsl.types import PairBatch
 
@@ -40,7 +41,7 @@ def test_a_batch_holds_the_volumes_that_it_names(phantom_store: Store) -> None:
     assert batch.moving.shape == batch.fixed.shape == (2, 1, 16, 24, 20)
     assert batch.moving.dtype == torch.float32
     ids = phantom_store.split("pretrain")
-    expected = [(ids[moving], ids[fixed]) for moving, fixed in independent_pairs(len(ids), 2, seed=3, step=5)]
+    expected = [(ids[moving], ids[fixed]) for moving, fixed in independent_pairs(range(len(ids)), 2, seed=3, step=5)]
     assert list(zip(batch.moving_ids, batch.fixed_ids, strict=True)) == stream.pairs(5) == expected
     for images, ids in ((batch.moving, batch.moving_ids), (batch.fixed, batch.fixed_ids)):
         assert images.min() >= 0
@@ -115,6 +116,45 @@ def test_one_volume_makes_no_pair(phantom_cohort: Dataset, tmp_path: Path) -> No
     store = prepare(phantom_cohort.cases[:1], tmp_path / "one", PRESETS["ct"], label_names=None, source="one")
     with pytest.raises(UserError, match="has one volume in the split 'pretrain'; a pair needs two"):
         PairStream(store, SETTINGS, seed=0)
+
+
+def of_subjects(cohort: Dataset, subjects: list[str], folder: Path) -> Store:
+    """A store of the first cases of a cohort, of these subjects."""
+    cases = [
+        replace(case, subject=subject, splits=("pretrain",))
+        for case, subject in zip(cohort.cases, subjects, strict=False)
+    ]
+    return prepare(cases, folder, PRESETS["ct"], label_names=None, source="subjects")
+
+
+@pytest.mark.parametrize("order", ["independent", "epoch"])
+def test_two_scans_of_a_subject_are_never_a_pair(
+    phantom_cohort: Dataset, tmp_path: Path, order: Literal["independent", "epoch"]
+) -> None:
+    store = of_subjects(phantom_cohort, ["Jane Doe", "", "Jane Doe", ""], tmp_path / "store")
+    one, two, three, four = store.split("pretrain")
+    assert store.subjects([one, two, three, four]) == [one, two, one, four]
+    assert b"Jane" not in (store.path / CASES_NAME).read_bytes()
+    stream = PairStream(store, replace(SETTINGS, order=order), seed=0)
+    pairs = {frozenset(pair) for step in range(30) for pair in stream.pairs(step)}
+    assert pairs == {frozenset(pair) for pair in ((one, two), (one, four), (three, two), (three, four))} | (
+        {frozenset((two, four))} if order == "independent" else set()
+    )
+    batch = stream.batch(0)
+    assert batch.subjects == store.subjects([*batch.moving_ids, *batch.fixed_ids])
+
+
+def test_a_subject_with_most_scans_has_no_epochs_and_an_only_one_pairs_with_itself(
+    phantom_cohort: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = of_subjects(phantom_cohort, ["a", "a", "a", ""], tmp_path / "most")
+    with pytest.raises(UserError, match=r"a subject has 3 of the 4 volumes .* set data.order to independent"):
+        PairStream(store, replace(SETTINGS, order="epoch"), seed=0)
+    last = store.split("pretrain")[-1]
+    assert all(last in pair for step in range(9) for pair in PairStream(store, SETTINGS, seed=0).pairs(step))
+    alone = of_subjects(phantom_cohort, ["a"] * 4, tmp_path / "alone")
+    assert all(one != two for one, two in PairStream(alone, replace(SETTINGS, order="epoch"), seed=0).pairs(0))
+    assert "are of one subject, and so are pairs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

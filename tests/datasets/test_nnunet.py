@@ -110,6 +110,8 @@ def test_individually_listed_files_are_read(root: Path) -> None:
         ({"dataset": {"a": {"images": ["a", "b"], "label": "c"}}}, "an image of one channel and a label map for a"),
         ({"dataset": {"a": {"images": ["a"]}}}, "an image of one channel and a label map for a"),
         ({"dataset": {"a": {"images": ["../a"], "label": "c"}}}, "names '../a'; it should name files below"),
+        ({"dataset": {"a\0": {"images": ["a"], "label": "c"}}}, "which is no file name: rename it"),
+        ({"labels": {"background": 0, "liver": 1, "tumour": 1}}, "gives two labels one value"),
         ({"channel_names": {"0": "CT", "1": "PET"}}, r"has 2 channels per image \(CT, PET\): give --channels all, or"),
         ({"labels": {"background": 0, "all": [1, 2]}}, "has regions of several labels"),
         ({"labels": []}, "should have a dict of labels"),

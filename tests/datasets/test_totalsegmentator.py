@@ -88,6 +88,9 @@ def test_the_command_line_and_the_table_of_splits(cohort: Path, tmp_path: Path) 
     (cohort / "meta.csv").write_text("image_id,split\ns0000,training\n", encoding="utf-8")
     with pytest.raises(UserError, match="should have train, val, test in the column split, not 'training'"):
         totalsegmentator(cohort)
+    (cohort / "meta.csv").write_text("image_id,split\ns0000,train\ns0000,test\n", encoding="utf-8")
+    with pytest.raises(UserError, match="has two rows of 's0000' that disagree"):
+        totalsegmentator(cohort)
 
 
 def test_labels_json_chooses_structures_and_values(cohort: Path, tmp_path: Path) -> None:

@@ -135,6 +135,8 @@ def test_a_structure_that_is_listed_without_contours_is_told(tmp_path: Path, ima
     write_rtstruct(tmp_path / "rs.dcm", {"Heart": [ring(5, 2)], "Left lung": []})
     label = read_label(tmp_path / "rs.dcm", (), image, NAMES)
     assert label.notes == ("'Left lung' is listed without closed contours, and so has no voxels",)
+    write_seg(tmp_path / "seg.dcm", tmp_path / "series", [heart(), np.zeros(SHAPE, np.bool_)], ["heart", "left lung"])
+    assert read_label(tmp_path / "seg.dcm", (), image, NAMES).notes == ("'left lung' is listed without voxels",)
 
 
 def test_contours_are_filled_with_their_holes(tmp_path: Path, image: Volume) -> None:

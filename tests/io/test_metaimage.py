@@ -44,6 +44,13 @@ def test_geometry_matches_itk(tmp_path: Path) -> None:
         np.testing.assert_allclose((volume.affine @ [*index, 1])[:3], place * (-1, -1, 1))
 
 
+@pytest.mark.parametrize("word", ["Local", "local"])
+def test_voxels_in_the_same_file_are_told_in_each_of_itk_s_spellings(tmp_path: Path, word: str) -> None:
+    path = save(tmp_path / "a.mha", ElementDataFile=word)
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).T
+    np.testing.assert_array_equal(read_volume(path).array, found)
+
+
 def test_default_matrix_is_the_identity(tmp_path: Path) -> None:
     affine = read_volume(save(tmp_path / "a.mha", drop="TransformMatrix")).affine
     np.testing.assert_allclose(affine, np.array([[-0.5, 0, 0, -10], [0, -1.5, 0, -20], [0, 0, 2, 30], [0, 0, 0, 1]]))

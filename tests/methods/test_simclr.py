@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import Tensor
 
 from gvsl.augment import ViewSettings
 from gvsl.backbones import UNet3D
@@ -17,6 +18,16 @@ def test_the_loss_is_nt_xent_of_two_views_without_negatives_of_one_subject(batch
     first, second = method.embed(two_views(images, method.settings.views, torch.Generator().manual_seed(1))).chunk(2)
     torch.testing.assert_close(loss, nt_xent(first, second, torch.tensor([0, 1, 2, 0]), 0.1))
     assert not torch.isclose(loss, nt_xent(first, second, torch.arange(4), 0.1))
+
+
+def test_another_scan_of_a_subject_is_no_negative(batch: PairBatch) -> None:
+    def loss(subjects: list[str]) -> Tensor:
+        torch.manual_seed(0)
+        method = SimCLR(UNet3D(width=8, levels=3))
+        return method.training_step(batch._replace(subjects=subjects), torch.Generator().manual_seed(1))["loss"]
+
+    assert torch.equal(loss(["0", "1", "2", "0"]), loss(["a", "b", "c", "a"]))
+    assert loss(["0", "1", "1", "0"]) < loss(["0", "1", "2", "0"])
 
 
 def test_views_encoded_in_chunks_give_the_same_gradient(batch: PairBatch) -> None:

@@ -230,6 +230,46 @@ def test_structures_are_read_again_where_their_names_have_changed(
     assert run(cases, tmp_path / "store", label_names=names)[1].kept == 2
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_case_that_can_not_be_prepared_again_keeps_no_voxels_under_another_name(
+    tmp_path: Path, make_case: MakeCase, gone: bool
+) -> None:
+    cases = [with_maps(make_case(name)) for name in "ab"]
+    before = contents(run(cases, tmp_path / "store", label_names={1: "A"})[0].path)
+    assert cases[1].label is not None
+    (cases[1].label / "B.nii.gz").unlink()
+    left = cases[:1] if gone else [cases[0], replace(cases[1], unusable="lacks the map of B")]
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"case b can't be prepared again, and its label value 1 was 'A', which"):
+            run(left, tmp_path / "store", label_names={1: "B"})
+    assert contents(tmp_path / "store") == before
+
+
+def test_what_is_known_to_be_unusable_is_refused_in_every_run(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [make_case(name) for name in "ab"]
+    run(cases, tmp_path / "store")
+    spoilt = [cases[0], replace(cases[1], unusable="lacks a map")]
+    for _ in range(2):
+        store, work = run(spoilt, tmp_path / "store")
+        assert work.stale == ("b",)
+        assert store.refused == (("images/b.nii.gz", "lacks a map"),)
+
+
+def test_a_value_that_has_no_name_any_more_is_refused_as_in_a_new_store(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [make_case(name) for name in "ab"]
+    assert cases[1].label is not None
+    image = nibabel.load(cases[1].label)
+    only = (np.asanyarray(image.dataobj) == 1).astype(np.uint8)
+    nibabel.Nifti1Image(only, image.affine).to_filename(cases[1].label)
+    run(cases, tmp_path / "store", label_names={1: "A", 2: "B"})
+    store, work = run(cases, tmp_path / "store", label_names={1: "A"})
+    assert work.stale == ("a",)
+    fresh, _ = run(cases, tmp_path / "fresh", label_names={1: "A"})
+    assert store.refused == fresh.refused
+    with pytest.raises(UserError, match="its label value 1 was 'A', which would be 'B' or the name of two values"):
+        run(cases, tmp_path / "store", label_names={1: "B"})
+
+
 def test_names_of_values_in_files_are_changed_without_reading_voxels(tmp_path: Path, make_case: MakeCase) -> None:
     cases = [make_case("a")]
     before, _ = run(cases, tmp_path / "store", label_names={1: "A", 2: "B"})

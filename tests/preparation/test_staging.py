@@ -162,3 +162,14 @@ def test_a_truncated_journal_loses_only_its_last_case(tmp_path: Path, make_case:
     assert (work.resumed, work.prepared) == (2, 2)
     run(cases, tmp_path / "undisturbed")
     assert contents(tmp_path / "store") == contents(tmp_path / "undisturbed")
+
+
+def test_a_folder_of_the_user_s_own_is_not_taken_for_a_staging_area(tmp_path: Path, make_case: MakeCase) -> None:
+    own = tmp_path / "store.partial" / "mine.json"
+    own.parent.mkdir()
+    own.write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="is in the way, and is not what an earlier run left"):
+        prepare([make_case("a")], tmp_path / "store", PRESETS["mr"], source="x")
+    assert own.read_text(encoding="utf-8") == "{}"
+    own.rename(own.with_name(".contract.json.0123abcd"))  # as a run leaves it that was killed at its very beginning
+    assert prepare([make_case("a")], tmp_path / "store", PRESETS["mr"], source="x").cases.keys() == {"a"}

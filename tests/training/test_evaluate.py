@@ -253,7 +253,7 @@ def test_a_single_held_out_volume_has_no_partner_so_pairs_are_of_training(
     run = make_run(store=store)
     record = evaluate_pretraining(run, store)
     said = capsys.readouterr().err
-    assert f"the split val of {store.place} has one volume, and a pair needs two: the run is measured on" in said
+    assert f"the split val of {store.place} has one subject, and a pair needs two: the run is measured on" in said
     assert [row["id"] for row in record.cases] == [
         f"{cases[1].id}->{cases[0].id}",
         f"{cases[0].id}->{cases[1].id}",
@@ -266,6 +266,21 @@ def test_a_single_held_out_volume_has_no_partner_so_pairs_are_of_training(
     blind = make_run(GVSLSettings(matching=False), store=store)
     assert evaluated_split(evaluate_pretraining(blind, store)) == "val"
     assert not awaits_evaluation(blind)
+
+
+def test_held_out_pairs_are_of_two_subjects(make_run: MakeRun, phantom_cohort: Dataset, tmp_path: Path) -> None:
+    names = ["", "", "a", "a", "b", "b"]
+    cases = [
+        replace(case, label=None, subject=name, splits=("val" if name else "pretrain",))
+        for case, name in zip(phantom_cohort.cases, names, strict=False)
+    ]
+    contract = replace(PRESETS["ct"], crop="none")
+    store = prepare(cases, tmp_path / "store", contract, label_names=None, source="bare")
+    record = evaluate_pretraining(make_run(store=store), store)
+    val = store.split("val")
+    assert len(val) == 4
+    expected = [(val[2], val[0]), (val[3], val[1]), (val[0], val[2]), (val[1], val[3])]
+    assert [row["id"] for row in record.cases] == [f"{moving}->{fixed}" for moving, fixed in expected]
 
 
 def test_a_store_of_another_contract_is_refused(

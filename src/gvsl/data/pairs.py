@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import partial
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from gvsl.data.crop import MIDDLE, Centre, Shape, aligned_centres, centre_crop, fit_crop, foreground_centre
 from gvsl.data.labelled import check_labelled, labelled_pair
-from gvsl.data.order import EpochPairs, independent_pairs
+from gvsl.data.order import EpochPairs, Pairs, independent_pairs
 from gvsl.data.resident import ResidentVolumes
 from gvsl.errors import UserError
 from gvsl.memory import SHARED, shared_memory
@@ -50,6 +51,12 @@ def read_crop(store: Store, case: str, crop: Shape, centre: Centre | None = None
     return torch.from_numpy(centre_crop(partial(store.channels, case), stored.shape, crop, centre))
 
 
+def subjects_to_pair(store: Store, ids: Sequence[str]) -> list[str]:
+    """Return the subject of each case, of which a pair has two; where all are of one, each case counts as its own."""
+    found = store.subjects(ids)
+    return found if len(set(found)) > 1 else list(ids)
+
+
 class PairStream(IterableDataset[PairBatch]):
     """Endless stream of a run's batches, one per step, from any step on."""
 
@@ -66,8 +73,8 @@ class PairStream(IterableDataset[PairBatch]):
             labelled: ids of the training cases that labelled pairs are drawn from; no other labels are read.
 
         Raises:
-            UserError: the split holds fewer than two volumes, a setting is out of range, or a labelled case can't be
-                learnt from.
+            UserError: the split holds fewer than two volumes, or too many of one subject for epochs; a setting is out
+                of range; or a labelled case can't be learnt from.
         """
         self.store, self.settings, self.seed, self.first_step = store, settings, seed, first_step
         self.labelled = tuple(labelled)
@@ -78,6 +85,16 @@ class PairStream(IterableDataset[PairBatch]):
             raise UserError(
                 f"{store.place} has one volume in the split {settings.split!r}; a pair needs two: choose another split"
             )
+        self.subjects = subjects_to_pair(store, self.ids)
+        if self.subjects != store.subjects(self.ids):
+            note(f"all volumes of {store.place} in the split {settings.split!r} are of one subject, and so are pairs")
+        most = max(Counter(self.subjects).values())
+        if settings.order == "epoch" and 2 * most > len(self.ids):
+            raise UserError(
+                f"a subject has {most} of the {len(self.ids)} volumes of {store.place} in the split "
+                f"{settings.split!r}, and data.order epoch pairs each with one of another subject: set data.order to "
+                "independent"
+            )
         if settings.batch_size < 1:
             raise UserError(f"data.batch_size is {settings.batch_size}; give 1 or more")
         if settings.crop is not None and min(settings.crop) < 2:
@@ -87,7 +104,9 @@ class PairStream(IterableDataset[PairBatch]):
         self.crop = crop_for(store, settings)
         self.rank, self.world = 0, 1
         self.resident: ResidentVolumes | None = None
-        self.epochs = EpochPairs(len(self.ids), seed)
+        order = {name: number for number, name in enumerate(dict.fromkeys(self.subjects))}
+        self.subject_numbers = [order[name] for name in self.subjects]
+        self.epochs = EpochPairs(self.subject_numbers, seed)
 
     def shard(self, rank: int, world: int) -> "PairStream":
         """Return the stream of one of `world` processes, which see different pairs of each step."""
@@ -116,12 +135,13 @@ class PairStream(IterableDataset[PairBatch]):
 
     def pairs(self, step: int) -> list[tuple[str, str]]:
         """Return the ids of one step's pairs: moving and fixed."""
+        return [(self.ids[moving], self.ids[fixed]) for moving, fixed in self._drawn(step)]
+
+    def _drawn(self, step: int) -> Pairs:
         size = self.settings.batch_size
         if self.settings.order == "epoch":
-            drawn = self.epochs.pairs(size, step, self.rank, self.world)
-        else:
-            drawn = independent_pairs(len(self.ids), size, self.seed, step, self.rank, self.world)
-        return [(self.ids[moving], self.ids[fixed]) for moving, fixed in drawn]
+            return self.epochs.pairs(size, step, self.rank, self.world)
+        return independent_pairs(self.subject_numbers, size, self.seed, step, self.rank, self.world)
 
     def centres(self, step: int) -> list[tuple[Centre, Centre]]:
         """Return the centres of the crops of one step's pairs."""
@@ -147,7 +167,8 @@ class PairStream(IterableDataset[PairBatch]):
             torch.stack([read(case, self.crop, centre) for case, centre in zip(*side, strict=True)])
             for side in ((moving_ids, moving_centres), (fixed_ids, fixed_centres))
         )
-        batch = PairBatch(moving, fixed, list(moving_ids), list(fixed_ids))
+        subjects = [self.subjects[number] for side in zip(*self._drawn(step), strict=True) for number in side]
+        batch = PairBatch(moving, fixed, list(moving_ids), list(fixed_ids), subjects=subjects)
         if not self.labelled:
             return batch
         number = step * self.world + self.rank

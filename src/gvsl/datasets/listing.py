@@ -1,9 +1,10 @@
 """dataset.json of the Decathlon and of nnU-Net, and labels.json; they are untrusted."""
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from gvsl import readers
 from gvsl.cases import is_ignored
@@ -14,6 +15,7 @@ LISTING = "dataset.json"
 MAX_DIGITS = 10
 LABEL_VALUE = re.compile(r"-?[0-9]{1,9}")
 Kind = TypeVar("Kind")
+Found = TypeVar("Found")
 
 
 def read_listing(root: Path) -> dict[str, Any]:
@@ -98,12 +100,36 @@ def _is_value(text: object) -> bool:
     return str(text).isdecimal() and len(str(text)) < MAX_DIGITS
 
 
+def one_row_each(rows: Iterable[tuple[str, Found]], path: Path) -> dict[str, Found]:
+    """Return what a table says of each id.
+
+    Raises:
+        UserError: two rows of an id disagree.
+    """
+    found: dict[str, Found] = {}
+    for name, value in rows:
+        if found.setdefault(name, value) != value:
+            raise UserError(f"{path} has two rows of {name!r} that disagree: remove one")
+    return found
+
+
+def is_file_name(name: object) -> TypeGuard[str]:
+    """Return True for a text that a file system takes: not an empty one, nor with a NUL or half a character."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def inside(root: Path, name: object) -> Path:
     """Return the path of a file named in a listing, which must lie in its folder or below.
 
     Raises:
         UserError: it is no name, or leads outside.
     """
-    if not isinstance(name, str) or not name or Path(name).is_absolute() or ".." in Path(name).parts:
+    if not is_file_name(name) or Path(name).is_absolute() or ".." in Path(name).parts:
         raise UserError(f"{root / LISTING} names {name!r}; it should name files below {root}")
     return root / name

@@ -9,7 +9,7 @@ from typing import Any
 from gvsl.cases import Case, Dataset, SourceChannel
 from gvsl.datasets.channels import listed_channels, put_together, taken_channels
 from gvsl.datasets.discovery import files_in
-from gvsl.datasets.listing import entry, inside, names_of, read_json, read_listing
+from gvsl.datasets.listing import entry, inside, is_file_name, names_of, read_json, read_listing
 from gvsl.datasets.names import normal
 from gvsl.datasets.places import stem
 from gvsl.datasets.splits import FRACTIONS, drawn
@@ -90,6 +90,8 @@ def _listed(dataset: dict[str, Any], root: Path, taken: Sequence[SourceChannel],
     what, more = ("an image of one channel", "") if count == 1 else (f"{count} images, one per channel,", ", ...")
     found = {}
     for name, item in dataset.items():
+        if not is_file_name(name):
+            raise UserError(f"{root}/dataset.json lists {name!r} under dataset, which is no file name: rename it")
         images = item.get("images") if isinstance(item, dict) else None
         if not isinstance(images, list) or len(images) != count or "label" not in item:
             raise UserError(
@@ -112,6 +114,8 @@ def _by_value(labels: dict[str, Any], root: Path) -> dict[str, Any]:
         return labels
     if not all(type(value) is int for value in labels.values()):
         raise UserError(f"{root}/dataset.json has regions of several labels; gvsl takes one value per structure")
+    if len(set(labels.values())) < len(labels):
+        raise UserError(f"{root}/dataset.json gives two labels one value: give each its own, or leave one out")
     return {str(value): name for name, value in labels.items()}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gvsl.cases import Case, Dataset
 from gvsl.datasets.discovery import files_in
+from gvsl.datasets.listing import one_row_each
 from gvsl.datasets.places import stem
 from gvsl.datasets.splits import drawn
 from gvsl.datasets.tree import matching
@@ -61,9 +62,10 @@ def _by_id(paths: list[Path], what: str) -> dict[str, Path]:
 def _read_classes(path: Path) -> dict[str, int]:
     try:
         rows = list(csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")))
-        found = {row[COLUMNS[0]].strip(): float(row[COLUMNS[1]]) for row in rows}
+        read = [(row[COLUMNS[0]].strip(), float(row[COLUMNS[1]])) for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, AttributeError, TypeError):
         raise UserError(f"{path} should be a table with the columns {', '.join(COLUMNS)} of numbers") from None
+    found = one_row_each(read, path)
     if not found:
         raise UserError(f"{path} should be a table with the columns {', '.join(COLUMNS)}; it has no rows")
     if not set(found.values()) <= {0, 1}:

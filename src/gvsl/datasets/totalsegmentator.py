@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gvsl.cases import Case, Dataset, is_ignored
 from gvsl.datasets.discovery import by_id, files_in
-from gvsl.datasets.listing import read_label_names
+from gvsl.datasets.listing import one_row_each, read_label_names
 from gvsl.datasets.places import stem
 from gvsl.datasets.splits import FRACTIONS, draw_or_fold
 from gvsl.errors import UserError
@@ -98,9 +98,10 @@ def _read_splits(path: Path) -> dict[str, tuple[str, ...]]:
         text = read_bytes(path).decode("utf-8-sig")
         separator = ";" if ";" in text.partition("\n")[0] else ","
         rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
-        found = {str(row[COLUMNS[0]]).strip(): str(row[COLUMNS[1]]).strip().lower() for row in rows}
+        read = [(str(row[COLUMNS[0]]).strip(), str(row[COLUMNS[1]]).strip().lower()) for row in rows]
     except (OSError, ValueError, csv.Error, KeyError):
         raise UserError(f"{path} should be a table with the columns {' and '.join(COLUMNS)}") from None
+    found = one_row_each(read, path)
     odd = sorted(set(found.values()) - SPLITS_OF.keys())
     if odd or not found:
         raise UserError(

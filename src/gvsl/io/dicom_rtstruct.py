@@ -50,8 +50,7 @@ def load_rtstruct(path: Path, grid: Volume, names: Mapping[int, str] | None) -> 
                     notes.append(f"{labelled[number]!r} has no contour on {gaps} slices between its first and last")
                 yield value, labelled[number], mask
 
-        done = combined(masks(), grid, ())
-    return Volume(done.array, done.affine, (*notes, *done.notes))
+        return combined(masks(), grid, notes)
 
 
 def _contours(item: Any) -> Iterator[NDArray[np.float64]]:

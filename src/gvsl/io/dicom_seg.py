@@ -35,7 +35,8 @@ def load_seg(path: Path, grid: Volume, names: Mapping[int, str] | None) -> Volum
             if found.segmentation_type.value == "FRACTIONAL":
                 raise UnusableFile("is a fractional segmentation, of probabilities; save it as binary")
             numbers = list(found.segment_numbers)
-            values, notes = chosen([found.get_segment_description(one).segment_label for one in numbers], names)
+            labels = [found.get_segment_description(one).segment_label for one in numbers]
+            values, notes = chosen(labels, names)
             geometry = found.get_volume_geometry()
             if geometry is None:
                 raise UnusableFile("its frames form no even grid")
@@ -50,6 +51,8 @@ def load_seg(path: Path, grid: Volume, names: Mapping[int, str] | None) -> Volum
                 for index, value in values.items():
                     volume = found.get_volume(segment_numbers=[numbers[index]], dtype=np.uint8)
                     inside = volume.array.reshape(volume.array.shape[:3]) > 0
+                    if not inside.any():
+                        notes.append(f"{labels[index]!r} is listed without voxels")
                     yield value, names[value] if names else "", placed(Volume(inside, affine), grid)
 
             return combined(masks(), grid, notes)

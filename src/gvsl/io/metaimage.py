@@ -21,6 +21,8 @@ from gvsl.io.volume import UnusableFile
 
 FIRST_LINE = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType)\s*=")
 """The format has no magic number; its files begin with one of these."""
+LOCAL = ("LOCAL", "Local", "local")
+"""What ElementDataFile says where the voxels follow the header."""
 SEVERAL_FILES = re.compile(r"LIST\b|.*%\d*d")
 TYPES = {
     "MET_CHAR": "i1",
@@ -67,7 +69,7 @@ def _parse(stream: IO[bytes]) -> TextHeader:
     affine = _affine(fields, len(sizes))
     dtype = _dtype(fields)
     compressed = _boolean(fields, "CompressedData")
-    data_file = None if fields["ElementDataFile"] == "LOCAL" else fields["ElementDataFile"]
+    data_file = None if fields["ElementDataFile"] in LOCAL else fields["ElementDataFile"]
     skips = whole_numbers(fields.get("HeaderSize", "0"))
     detached = len(skips) == 1 and skips[0] > 0 and data_file is not None
     if not (skips == [0] or (skips == [-1] and not compressed) or detached):

@@ -66,7 +66,7 @@ def combined(masks: Iterable[tuple[int, str, NDArray[np.bool_]]], grid: Volume, 
     Args:
         masks: value, name and mask, (D, H, W), of each structure.
         grid: the image.
-        notes: to be kept with the result.
+        notes: to be kept with the result; `masks` may add to them as it goes.
     """
     label = np.zeros(grid.array.shape, np.int16)
     overlaps = []

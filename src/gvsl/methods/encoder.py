@@ -45,6 +45,11 @@ def all_ids(batch: PairBatch) -> list[str]:
     return [*batch.moving_ids, *batch.fixed_ids]
 
 
+def all_subjects(batch: PairBatch) -> list[str]:
+    """Return the subjects of `all_volumes`."""
+    return all_ids(batch) if batch.subjects is None else batch.subjects
+
+
 def move(images: Tensor, settings: SpatialSettings, generator: torch.Generator) -> Tensor:
     """Return volumes, (B, C, D, H, W), each transformed by a draw of its own; beyond them the border is repeated."""
     if settings.rate == 0:

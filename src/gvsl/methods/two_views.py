@@ -12,7 +12,7 @@ from gvsl.augment import ViewSettings, check_views, draw_views, make_view
 from gvsl.backbones import Backbone
 from gvsl.geometry import constants, spatial_shape
 from gvsl.methods.embedding_metrics import EMBEDDING_METRICS, embedding_metrics, retrieval_accuracy
-from gvsl.methods.encoder import EncoderMethod, all_ids, all_volumes, global_features, in_float32
+from gvsl.methods.encoder import EncoderMethod, all_subjects, all_volumes, global_features, in_float32
 from gvsl.methods.method import LOSS
 from gvsl.records.metrics import LoggedMetric
 from gvsl.types import PairBatch
@@ -52,7 +52,7 @@ class TwoViewMethod(EncoderMethod):
         """Return the loss, the instance retrieval accuracy in the batch, and the metrics of collapse."""
         views = two_views(all_volumes(batch), self.settings.views, generator)
         embeddings = self.embed(views)
-        keys = subject_keys(all_ids(batch), views.device)
+        keys = subject_keys(all_subjects(batch), views.device)
         loss = self.loss(embeddings, views, keys)
         first, second = embeddings.detach().chunk(2)
         accuracy = retrieval_accuracy(first, second, keys)
@@ -82,12 +82,12 @@ def two_views(images: Tensor, settings: ViewSettings, generator: torch.Generator
     return torch.cat([make_view(images, draw) for draw in draws])
 
 
-def subject_keys(ids: Sequence[str], device: torch.device) -> Tensor:
-    """Return an integer for each id, equal in every process: (N,), int64.
+def subject_keys(subjects: Sequence[str], device: torch.device) -> Tensor:
+    """Return an integer for each subject, equal in every process: (N,), int64.
 
     >>> first, second, again = subject_keys(["a", "b", "a"], torch.device("cpu")).tolist()
     >>> first == again != second
     True
     """
-    digests = (blake2b(name.encode(), digest_size=8).digest() for name in ids)
+    digests = (blake2b(name.encode(), digest_size=8).digest() for name in subjects)
     return constants([int.from_bytes(digest, "big") >> 1 for digest in digests], torch.int64, device)

@@ -4,12 +4,14 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from gvsl.cases import Case
+from gvsl.cases import Case, is_ignored
+from gvsl.errors import UserError
 from gvsl.io import UnusableFile, holds_structures, name_key
 from gvsl.preparation.case import Refusal, relative
 from gvsl.preparation.existing import ExistingStore
@@ -69,18 +71,19 @@ def plan(
 ) -> tuple[list[Case], dict[str, Origin]]:
     """Return the cases to prepare, and the origins of those to keep; drop staged cases whose files have changed.
 
-    A case whose structures are taken by name is prepared again if the names of its values have changed.
+    A case is also prepared again, or refused again, if it is known to be unusable, has a value that has no name any
+    more, or takes its structures by name and the names of its values have changed.
     """
     todo, kept, done = [], {}, {}
     for case in cases:
         row, origin = staging.done.get(case.id, (None, None))
         current = None if origin is None else unchanged(case, origin)
-        if row is not None and current is not None:
+        if row is not None and current is not None and not case.unusable:
             done[case.id] = row, current
             continue
         origin = existing.origin(case.id)
         current = None if origin is None else unchanged(case, origin)
-        if current is None or _is_renamed(case, existing, label_names):
+        if current is None or case.unusable or _is_named_otherwise(case, existing, label_names):
             todo.append(case)
         else:
             kept[case.id] = current
@@ -88,18 +91,43 @@ def plan(
     return todo, kept
 
 
-def _is_renamed(case: Case, existing: ExistingStore, names: Mapping[int, str]) -> bool:
-    """Return True if a case of a store has structures that would now get other values."""
+def _is_named_otherwise(case: Case, existing: ExistingStore, names: Mapping[int, str]) -> bool:
+    """Return True if a case of a store has a value without a name, or structures that would now get other values."""
     old, new = ({value: name_key(name) for value, name in each.items()} for each in (existing.label_names, names))
     changed = {value for value in {*old, *new} - {0} if old.get(value) != new.get(value)}
     if case.label is None or not changed:
         return False
-    if changed.isdisjoint(new.keys() | set(existing.row(case.id)["labels"] or ())):
+    own = set(existing.row(case.id)["labels"] or ())
+    if new and not own <= new.keys():
+        return True
+    if changed.isdisjoint(new.keys() | own):
         return False  # names that are gone, of values that it doesn't have
     try:
         return holds_structures(case.label)
     except UnusableFile:  # reported when it is read
         return True
+
+
+def refuse_other_names(rows: Iterable[Mapping[str, Any]], old: Mapping[int, str], new: Mapping[int, str]) -> None:
+    """Refuse to give the values of cases that were not prepared again other names, or one that another value has.
+
+    Args:
+        rows: of these cases.
+        old: names in the store so far.
+        new: names of all values.
+
+    Raises:
+        UserError: a case would hold one structure under the name of another.
+    """
+    keys = Counter(name_key(name) for name in new.values() if not is_ignored(name))
+    for row in rows:
+        for value in row["labels"] or ():
+            earlier, now = old.get(value, ""), new.get(value, "")
+            if name_key(earlier) != name_key(now) or keys[name_key(now)] > 1:
+                raise UserError(
+                    f"case {row['id']} can't be prepared again, and its label value {value} was {earlier!r}, which "
+                    f"would be {now!r} or the name of two values: mend its files, or prepare into another store"
+                )
 
 
 def unique_ids(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[Refusal]]:
@@ -115,6 +143,18 @@ def unique_ids(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[Refu
         else:
             kept[key] = safe
     return list(kept.values()), refused
+
+
+def first_of_subjects(cases: Sequence[Case]) -> dict[str, str]:
+    """Return, for each case that is not the only one of its subject, the id of the subject's first case.
+
+    A store thus tells which cases show the same person without the PatientID.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        if case.subject:
+            groups[case.subject].append(case.id)
+    return {case_id: min(ids) for ids in groups.values() if len(ids) > 1 for case_id in ids}
 
 
 def with_known_ids(cases: Sequence[Case], existing: ExistingStore) -> list[Case]:

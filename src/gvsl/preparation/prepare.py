@@ -12,7 +12,16 @@ from gvsl.errors import UserError
 from gvsl.files import refuse_url
 from gvsl.preparation.case import Outcome, Refusal, prepare_case, update_row
 from gvsl.preparation.existing import ExistingStore, open_existing
-from gvsl.preparation.plan import PrepareSummary, common_folder, plan, summarise, unique_ids, with_known_ids
+from gvsl.preparation.plan import (
+    PrepareSummary,
+    common_folder,
+    first_of_subjects,
+    plan,
+    refuse_other_names,
+    summarise,
+    unique_ids,
+    with_known_ids,
+)
 from gvsl.preparation.sources import Origin
 from gvsl.preparation.staging import SOURCES_NAME, StagingArea, staging_area
 from gvsl.preparation.workers import are_few, default_processes, run_locally, run_on_dask
@@ -157,9 +166,9 @@ def _publish(
     allow_leakage: bool,
 ) -> None:
     """Combine kept and new cases and publish the store, unless nothing has changed."""
-    by_id = {case.id: case for case in cases}
+    by_id, subjects = {case.id: case for case in cases}, first_of_subjects(cases)
     values: set[int] = set()
-    lines, origins, entries = [], [], []
+    lines, origins, entries, left = [], [], [], []
     ids: dict[str, set[str]] = {"images": set(), "labels": set()}
     for case_id in sorted(existing.ids | kept.keys() | staging.done.keys()):
         if case_id in staging.done:
@@ -170,15 +179,20 @@ def _publish(
         else:
             row = existing.row(case_id)
             origin = kept.get(case_id) or existing.origins[case_id]
+            if case_id not in kept:
+                left.append(row)
         if case_id in by_id:
-            row = update_row(row, by_id[case_id], root)
+            row = update_row(row, by_id[case_id], root, subjects.get(case_id, ""))
         values.update(row["labels"] or ())
         lines.append(row_line(row))
         entries.append((case_id, tuple(row["splits"]), row.get("content", "")))
         origins.append(origin.line())
     if not allow_leakage:
         refuse_leakage(entries)
-    manifest = {**manifest, "label_names": _complete_names(values, names, existing.label_names)}
+    all_names = _complete_names(values, names, existing.label_names)
+    if names:
+        refuse_other_names(left, existing.label_names, all_names)
+    manifest = {**manifest, "label_names": {str(value): name for value, name in all_names.items()}}
     whole = b"".join(lines)
     texts = {CASES_NAME: whole, SOURCES_NAME: b"".join(origins), MANIFEST_NAME: manifest_text(manifest, whole).encode()}
     if existing.holds(texts) and not staging.done:
@@ -192,11 +206,11 @@ def _named(names: Mapping[int, str]) -> dict[str, Any]:
     return {"label_names": {str(value): name for value, name in names.items()}} if names else {}
 
 
-def _complete_names(values: set[int], names: Mapping[int, str], earlier: Mapping[int, str]) -> dict[str, str]:
+def _complete_names(values: set[int], names: Mapping[int, str], earlier: Mapping[int, str]) -> dict[int, str]:
     """Return a name for every value that occurs or was given one."""
     given = {value for value in names if value != 0}
     known = {**earlier, **names}
-    return {str(value): known.get(value, f"label {value}") for value in sorted(values | given)}
+    return {value: known.get(value, f"label {value}") for value in sorted(values | given)}
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from gvsl.files import real_path, sha256_of
 from gvsl.io import COMPANION_SUFFIXES, UnusableFile, files_of
 from gvsl.readers import check_kind, parse_json
 
+WHOLE = (".nii", ".nii.gz", ".mgh", ".mgz", ".dcm")
+"""Endings of files that hold their own voxels, so that stamping a hundred thousand of them opens none."""
 GUESSED_HEADERS = (".hdr", ".mhd", ".nhdr")
 """Suffixes of files for which an earlier gvsl guessed the files with the voxels by their names."""
 
@@ -169,6 +171,8 @@ def _files(path: Path, guessed: bool = False) -> list[Path]:
     """List a file with that of its voxels, or all files in a folder."""
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
+    if path.name.lower().endswith(WHOLE):
+        return [path]
     if not guessed:
         try:
             return files_of(path)

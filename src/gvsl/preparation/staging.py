@@ -22,7 +22,7 @@ from uuid import uuid4
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
-from gvsl.files import lock, refuse_long_name, write_text
+from gvsl.files import is_temporary, lock, refuse_long_name, write_text
 from gvsl.preparation.sources import Origin, OriginRow
 from gvsl.readers import check_regular, parse_json, read_json
 from gvsl.store.arrays import write_array
@@ -145,7 +145,7 @@ def staging_area(out: Path, spec: dict[str, Any]) -> Iterator[StagingArea]:
     if not path.exists():
         path.mkdir()
     if not (path / SPEC_NAME).exists():
-        if any(file.suffix != ".json" for file in path.iterdir()):
+        if any(not is_temporary(file.name) for file in path.iterdir()):
             raise UserError(f"{path} is in the way, and is not what an earlier run left; move it away")
         write_text(path / SPEC_NAME, json.dumps(spec))
     _check_spec(path, spec)

@@ -1,7 +1,7 @@
 """A prepared store, opened for reading."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -69,6 +69,8 @@ class StoredCase:
     """True if no voxel is as dark as air although the preprocessing window is in HU."""
     notes: tuple[str, ...] = ()
     """What is odd about the volume as prepared, or was changed in reading it, with figures."""
+    subject: str = ""
+    """Id of the first case of the same subject; empty if no other case is known to be of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +195,12 @@ class Store:
         table = self.table
         return [_three(shape) for shape in table.shapes[table.of_split(name)].tolist()]
 
+    def subjects(self, ids: Sequence[str]) -> list[str]:
+        """Return the subject of each case, as the id of its first case."""
+        if b'"subject":' not in self.table.lines:
+            return list(ids)
+        return [self.cases[case].subject or case for case in ids]
+
     @property
     def channel_count(self) -> int:
         """Number of channels of every image."""
@@ -277,6 +285,7 @@ class CaseRow(TypedDict):
     lungs: NotRequired[str]
     without_air: NotRequired[bool]
     notes: NotRequired[list[str]]
+    subject: NotRequired[str]
 
 
 def _parse_case(item: CaseRow) -> StoredCase:
@@ -298,6 +307,7 @@ def _parse_case(item: CaseRow) -> StoredCase:
         masked=item.get("lungs") == "mask",
         without_air=bool(item.get("without_air", False)),
         notes=tuple(str(note) for note in item.get("notes", ())),
+        subject=item.get("subject", ""),
     )
 
 

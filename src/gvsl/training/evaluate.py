@@ -33,15 +33,15 @@ DAMAGE_DRAWS = 16
 def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunRecord:
     """Add metrics and pictures of held-out volumes to a run's record.
 
-    A method that matches pairs is given each volume of the split once as the fixed one, with the next as the moving
-    one; `gvsl.training.matching_controls` measures what would score as well without matching. Labels, if there are any,
-    only measure the overlap; nothing is chosen by it.
+    A method that matches pairs is given each volume of the split once as the fixed one, with the next one of another
+    subject as the moving one; `gvsl.training.matching_controls` measures what would score as well without matching.
+    Labels, if there are any, only measure the overlap; nothing is chosen by it.
 
     Args:
         run: the folder of a finished pre-training.
         store: with the preprocessing that the weights were trained on.
-        split: whose volumes are used; if it has none, or a single one for a method that matches, `pretrain` is used and
-            named in a note and in the metrics.
+        split: whose volumes are used; if it has none, or a single subject for a method that matches, `pretrain` is used
+            and named in a note and in the metrics.
 
     Raises:
         UserError: the run is not finished, or the store's preprocessing differs.
@@ -56,7 +56,7 @@ def _evaluate(run: Path, store: Store, split: str) -> RunRecord:
     assert isinstance(method.backbone, PretrainedBackbone)  # load_method puts it there
     check_preprocessing(method.backbone, run, store)
     matches = isinstance(method, GVSL) and method.matching is not None
-    split = _usable_split(store, split, least=2 if matches else 1)
+    split = _usable_split(store, split, pairs=matches)
     ids = store.split(split)
     crop: Shape = tuple(record.config["data"]["crop"])
     record.cases, record.pictures, record.volumes = [], [], []
@@ -78,14 +78,16 @@ def _evaluate(run: Path, store: Store, split: str) -> RunRecord:
     return record
 
 
-def _usable_split(store: Store, split: str, least: int) -> str:
-    """Return the split, or `pretrain` and a note about it if the split has fewer than `least` volumes."""
-    found = sum(split in case.splits for case in store.cases.values())
-    if found >= least:
+def _usable_split(store: Store, split: str, *, pairs: bool) -> str:
+    """Return the split, or `pretrain` and a note about it if the split has no volume, or no pair where that counts."""
+    ids = [case.id for case in store.cases.values() if split in case.splits]
+    if len(set(store.subjects(ids))) > (1 if pairs else 0):
         return split
-    why = f"the split {split} of {store.place} has {'one volume' if found else 'no volume'}"
-    pair = ", and a pair needs two" if found else ""
-    note(f"{why}{pair}: the run is measured on volumes of pretrain, which it was trained on")
+    lack = "one subject, and a pair needs two" if ids else "no volume"
+    note(
+        f"the split {split} of {store.place} has {lack}: the run is measured on volumes of pretrain, which it was "
+        "trained on"
+    )
     return "pretrain"
 
 

@@ -1,6 +1,6 @@
 """Pairs of held-out volumes with the fields that a method gives them: their metrics and pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gvsl.data import centre_crop, foreground_centre, read_crop
+from gvsl.data import centre_crop, foreground_centre, read_crop, subjects_to_pair
 from gvsl.data.crop import Shape
 from gvsl.geometry import (
     affine_of,
@@ -65,14 +65,20 @@ class MatchedPair:
 
 @torch.no_grad()
 def match_pairs(match: Match, store: Store, ids: list[str], crop: Shape) -> list[MatchedPair]:
-    """Match each volume once as the fixed one, with the next as the moving one.
+    """Match each volume once as the fixed one, with the next one of another subject as the moving one.
 
     The fields stay in memory, for the controls: 36 bytes per voxel and pair.
+
+    Args:
+        match: of a method.
+        store: of the volumes.
+        ids: of at least two volumes.
+        crop: of each volume.
     """
     images = {case: read_crop(store, case, crop)[None] for case in ids}
     labels = {case: label_crop(store, case, crop) for case in ids if store.has_label(case)}
     pairs = []
-    for moving, fixed in zip(ids[1:] + ids[:1], ids, strict=True):
+    for moving, fixed in across_subjects(ids, subjects_to_pair(store, ids)):
         labelled = moving in labels and fixed in labels
         pairs.append(
             MatchedPair(
@@ -87,6 +93,23 @@ def match_pairs(match: Match, store: Store, ids: list[str], crop: Shape) -> list
             )
         )
     return pairs
+
+
+def across_subjects(ids: Sequence[str], subjects: Sequence[str]) -> list[tuple[str, str]]:
+    """Return pairs of different subjects in which each volume is moving once and fixed once.
+
+    If a subject has more than half of the volumes, some are in no pair.
+
+    >>> across_subjects(["a1", "a2", "b", "c"], ["a", "a", "b", "c"])
+    [('b', 'a1'), ('c', 'a2'), ('a1', 'b'), ('a2', 'c')]
+    """
+    groups: dict[str, list[str]] = {}
+    for case, subject in zip(ids, subjects, strict=True):
+        groups.setdefault(subject, []).append(case)
+    ordered = [(subject, case) for subject, cases in groups.items() for case in cases]
+    shift = max(map(len, groups.values()))  # beyond all of a subject's own
+    paired = zip([*ordered[shift:], *ordered[:shift]], ordered, strict=True)
+    return [(moving, fixed) for (one, moving), (other, fixed) in paired if one != other]
 
 
 @torch.no_grad()
