@@ -35,7 +35,7 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.package
 
 $(VENV)/.docs: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs,slow,tutorials]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs,monai,slow,tutorials]"
 	@touch $@
 
 dev: $(VENV)/.dev ## Install gvsl and the tools that test it into .venv.

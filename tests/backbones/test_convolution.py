@@ -1,5 +1,7 @@
 """Convolutions by our own ways give the values and gradients of PyTorch's in float64."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -55,6 +57,7 @@ CORNERS = [(i, j, k) for i in range(3) for j in range(3) for k in range(3)]
 @pytest.mark.parametrize(
     "convolution",
     [
+        SoundConv3d(2, 4, 3, padding=1, padding_mode="circular"),
         SoundConv3d(2, 4, 3, padding=1, stride=2),
         SoundConv3d(2, 4, 3, padding=0),
         SoundConv3d(2, 4, 3, padding=1, dilation=2),
@@ -65,3 +68,38 @@ CORNERS = [(i, j, k) for i in range(3) for j in range(3) for k in range(3)]
 def test_other_convolutions_are_those_of_pytorch(convolution: SoundConv3d) -> None:
     image = torch.randn(1, 2, 7, 7, 7)
     assert torch.equal(convolution(image), nn.Conv3d.forward(convolution, image))
+
+
+def test_a_volume_without_a_batch_is_convolved_as_by_pytorch() -> None:
+    convolution, image = SoundConv3d(2, 4, 3, padding=1), torch.randn(2, 7, 7, 7)
+    assert torch.equal(convolution(image), nn.Conv3d.forward(convolution, image))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_second_derivatives_are_those_of_pytorch(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    convolution = SoundConv3d(shape[1], 2, kernel_size=3, padding=1)
+    image = torch.randn(shape, requires_grad=True)
+
+    def penalised(forward: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+        loss = forward(image).sigmoid().square().sum()
+        (slope,) = torch.autograd.grad(loss, image, create_graph=True)
+        return torch.autograd.grad(slope.square().sum() + loss, (image, *convolution.parameters()))
+
+    expected = penalised(lambda images: nn.Conv3d.forward(convolution, images))
+    for one, other in zip(penalised(convolution), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
+
+
+def test_gradients_of_each_sample_come_by_torch_func() -> None:
+    torch.manual_seed(0)
+    convolution, images = SoundConv3d(2, 3, kernel_size=3, padding=1), torch.randn(3, 1, 2, 4, 4, 4)
+    parameters: dict[str, Tensor] = dict(convolution.named_parameters())
+
+    def loss(values: dict[str, Tensor], image: Tensor) -> Tensor:
+        return torch.func.functional_call(convolution, values, (image,)).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, images)["weight"]
+    for each, image in zip(found, images, strict=True):
+        (expected,) = torch.autograd.grad(convolution(image).square().sum(), convolution.weight)
+        torch.testing.assert_close(each, expected, rtol=1e-4, atol=1e-3)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gvsl.cli import main
 from gvsl.errors import UserError
 from gvsl.export.export import export
 from gvsl.preprocessing import PRESETS
+from gvsl.preprocessing.spec import preprocessing_values
 from gvsl.transfer import load_adapted
 
 from .conftest import SHAPES, MakeRun
@@ -56,6 +58,20 @@ def test_monai_checks_runs_and_exports_the_bundle(make_run: MakeRun, images: Pat
         assert np.array_equal(np.asanyarray(ours.dataobj), np.asanyarray(theirs.dataobj))
         assert np.array_equal(ours.affine, theirs.affine)
         assert len(np.unique(np.asanyarray(ours.dataobj))) == 3  # else nothing is compared
+
+
+@pytest.mark.parametrize("shape", [(19, 16, 22), (40, 48, 33)])
+def test_a_prepared_image_fits_the_windows_and_the_network(shape: tuple[int, int, int]) -> None:
+    from monai.data import MetaTensor  # slow to import
+
+    from gvsl.export.monai_transforms import Prepared, Windows
+
+    spec = preprocessing_values(replace(PRESETS["mr"], crop="none"))
+    image = MetaTensor(torch.rand(1, *shape), affine=torch.eye(4))
+    found = Prepared("image", spec)({"image": image})["image"]
+    assert found.shape == (1, *shape)
+    logits = Windows([32, 32, 32], 0.5)(found[None], lambda window: torch.cat([window, window], dim=1))
+    torch.testing.assert_close(torch.as_tensor(logits), torch.as_tensor(found[None]).expand(1, 2, *shape))
 
 
 EVIL = "$__import__('os').getpid()"

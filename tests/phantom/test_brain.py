@@ -10,7 +10,7 @@ Pair = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 @pytest.fixture(scope="module")
 def heads() -> list[Pair]:
-    return [subject(3, index, task="sbm") for index in range(6)]
+    return [subject(3, index, task="sbm") for index in range(4)]
 
 
 def test_every_head_has_all_28_structures_whole_in_view(heads: list[Pair]) -> None:

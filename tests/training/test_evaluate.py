@@ -46,7 +46,7 @@ def evaluated(phantom_store: Store, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def maker(run: Path, usual: Store) -> MakeRun:
-    def make(settings: GVSLSettings | None = None, store: Store = usual) -> Path:
+    def make(settings: GVSLSettings | None = None, store: Store = usual, split: str = "pretrain") -> Path:
         torch.manual_seed(0)
         settings = replace(settings or GVSLSettings(), affine_head="pooled", deformable_head="direct")
         method = GVSL(UNet3D(width=8, levels=3), settings)
@@ -57,7 +57,7 @@ def maker(run: Path, usual: Store) -> MakeRun:
                 torch.nn.init.normal_(method.matching.affine.translation.weight, std=0.1)
         heads = {name: value for name, value in method.state_dict().items() if not name.startswith("backbone.")}
         save_weights(run, method.backbone, method="gvsl", preprocessing=store.preprocessing, provenance={}, heads=heads)
-        config = {"method": "gvsl", "data": {"crop": list(CROP)}, "pretext": as_values(settings)}
+        config = {"method": "gvsl", "data": {"crop": list(CROP), "split": split}, "pretext": as_values(settings)}
         source = {"name": "phantoms", "hash": store.hash}
         record = RunRecord("pretrain", "run", 0, config, source, "finished", metrics={"train/loss": 0.5})
         write_record(record, run)
@@ -266,6 +266,26 @@ def test_a_single_held_out_volume_has_no_partner_so_pairs_are_of_training(
     blind = make_run(GVSLSettings(matching=False), store=store)
     assert evaluated_split(evaluate_pretraining(blind, store)) == "val"
     assert not awaits_evaluation(blind)
+
+
+def test_a_run_on_another_split_is_measured_there_and_on_no_more_than_some_volumes(
+    make_run: MakeRun,
+    phantom_cohort: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("gvsl.training.evaluate.MOST", 3)
+    cases = [replace(case, label=None, splits=("train",)) for case in phantom_cohort.cases[:4]]
+    contract = replace(PRESETS["ct"], crop="none")
+    store = prepare(cases, tmp_path / "store", contract, label_names=None, source="bare")
+    run = make_run(store=store, split="train")
+    record = evaluate_pretraining(run, store)
+    said = capsys.readouterr().err
+    assert "has no volume: the run is measured on volumes of train, which it was trained on" in said
+    assert f"{run} is measured on 3 of the 4 volumes of train, drawn at random" in said
+    assert len(record.cases) == 3
+    assert evaluated_split(record) == "pretrain"
 
 
 def test_held_out_pairs_are_of_two_subjects(make_run: MakeRun, phantom_cohort: Dataset, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from gvsl.backbones import UNet3D
 from gvsl.backbones.provenance import read_hashes, short_hash
 from gvsl.cases import Case
 from gvsl.cli import main
+from gvsl.cli.transfer import transfer_options
 from gvsl.errors import DivergedError, UserError
 from gvsl.io import Volume
 from gvsl.prediction import segment_volume
@@ -262,6 +263,21 @@ def test_a_setting_of_carrying_without_effect_is_refused(mode: Mode, change: dic
     assert effective == CarrySettings()
     assert without_moot_settings(settings.carrying, "scratch", carries=True) == settings.carrying
     check_carry(Path("run"), replace(settings, mode="scratch"))
+
+
+def test_a_recipe_may_be_for_runs_with_carried_labels_and_without(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("transfer: {carrying: {templates: 2, volumes: 3}}", encoding="utf-8")
+    words = ["STORE", "--weights", "scratch", "--out", "RUN", "--recipe", str(recipe)]
+    plain = transfer_options([*words, "--mode", "scratch"]).settings
+    assert plain.carrying == CarrySettings()
+    assert transfer_options([*words, "--mode", "scratch", "--carry", "OTHER"]).settings.carrying.templates == 2
+    scored = transfer_options([*words, "--mode", "carried"]).settings.carrying
+    assert (scored.templates, scored.volumes) == (2, None)
+    for option in ("--carrying.volumes=3", "--carrying.transductive", "--carrying.real-share=0.5"):
+        given = transfer_options([*words, "--mode", "scratch", option]).settings
+        with pytest.raises(UserError, match="has no effect without --carry"):
+            check_carry(None, given)
 
 
 def test_settings_of_a_match_have_an_effect_where_carried_labels_are_scored() -> None:

@@ -134,3 +134,17 @@ def test_one_that_had_other_labels_is_refused(store: Store, teacher: Path, drawn
             CarrySettings(teacher="run", teacher_share=share)
     with pytest.raises(UserError, match=r"teacher_share is 1\.0, but there is no teacher"):
         CarrySettings(teacher_share=1.0)
+
+
+def test_the_cases_that_the_head_of_a_frozen_teacher_was_trained_on_count_too(store: Store, tmp_path: Path) -> None:
+    out, settings = tmp_path / "linear", replace(SETTINGS, mode="linear")
+    run_task("segmentation", store, None, out, settings)
+    (case,) = read_record(out).config["train_cases"]
+    own = short_hash(store.cases[case].content)
+    found = load_teacher(out, store, [case], NAMES, CPU).learnt_from
+    assert found.labels == {case: own}
+    assert found.images == frozenset({own})
+    (tmp_path / "other").mkdir()
+    elsewhere = make_store(tmp_path / "other", lambda _, label: label[::-1])
+    unknown = load_teacher(out, elsewhere, elsewhere.split("train"), NAMES, CPU, allow_leakage=True).learnt_from
+    assert (unknown.images, unknown.labels) == (None, None)

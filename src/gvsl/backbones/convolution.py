@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 SMALL = 20480
@@ -37,7 +36,8 @@ class SoundConv3d(nn.Conv3d):
     def _convolve(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         sizes = (self.kernel_size, self.padding, self.stride, self.dilation)
         keeps_size = sizes == ((3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1)) and self.groups == 1
-        if keeps_size and not self.recomputed and _is_for_onednn(features):
+        plain = keeps_size and self.padding_mode == "zeros" and features.dim() == 5
+        if plain and not self.recomputed and _is_for_onednn(features):
             result: Tensor = _SameSizeConvolution.apply(features, weight, bias)
             return result
         return self._conv_forward(features, weight, bias)
@@ -60,13 +60,17 @@ class _SameSizeConvolution(torch.autograd.Function):
     padded along the first side: with AVX2, oneDNN takes twice as long where it has to pad that side itself.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(features, weight)
+    def forward(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return _convolve(features, weight, bias)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         features, weight = ctx.saved_tensors
         for_features, for_weight, for_bias = ctx.needs_input_grad

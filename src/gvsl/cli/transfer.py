@@ -1,7 +1,7 @@
 """gvsl transfer: training of a task on labelled cases."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -23,6 +23,7 @@ from gvsl.cli.output import print_record
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
 from gvsl.settings.backbones import NetworkSettings
+from gvsl.settings.carrying import CarrySettings, without_moot_settings
 from gvsl.settings.names import TASK_SUMMARIES
 from gvsl.settings.transfer import LESS, MODES, TransferSettings
 from gvsl.text import one_of
@@ -121,5 +122,20 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     add_settings(parser, TransferSettings)
     options = parse(parser, argv, lambda settings: for_mode(settings, mode, MODES), note)
     one_of(TASK_SUMMARIES, "task", options.task)
-    options.settings = settings_of(TransferSettings, options)
+    options.settings = _without_moot_recipe(settings_of(TransferSettings, options), options.carry is not None, argv)
     return options
+
+
+def _without_moot_recipe(settings: TransferSettings, carries: bool, argv: Sequence[str]) -> TransferSettings:
+    """Leave out a recipe's settings of carrying that have no effect here: it may be for runs with --carry as well.
+
+    Those on the command line stay, to be refused by `run_task`.
+    """
+    effective, default = without_moot_settings(settings.carrying, settings.mode, carries), CarrySettings()
+    words = {word.partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
+    given = {
+        name: value
+        for name, value in vars(settings.carrying).items()
+        if f"__carrying.{name}" in words and value != getattr(default, name)
+    }
+    return replace(settings, carrying=replace(effective, **given))

@@ -41,7 +41,7 @@ class Prepared(MapTransform):  # type: ignore[misc]  # MONAI comes without types
             source = Volume(image[0].cpu().numpy().astype(np.float32), image.affine.cpu().numpy().astype(np.float64))
             ready = prepared(source, self.spec)
             meta = {**image.meta, SHAPE: np.array(source.array.shape), AFFINE: source.affine}
-            tensor = torch.from_numpy(np.ascontiguousarray(ready.array))[None]
+            tensor = torch.from_numpy(np.ascontiguousarray(ready.array))
             found[key] = MetaTensor(tensor, affine=torch.from_numpy(ready.affine), meta=meta)
         return found
 

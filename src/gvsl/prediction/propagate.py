@@ -111,7 +111,8 @@ def propagate(
             truth=truth,
             listed=bool(ledger.images),
         )
-        if any(not results.has(name) for image in targets.images for name in results.names(image)):
+        usable = [image for image in targets.images if not image.unusable]
+        if any(not results.has(name) for image in usable for name in results.names(image)):
             results.templates = _templates(method, moved, unlabelled, [known[case] for case in ids], settings)
         return Propagated(write_results(results, ledger, targets, out, tell), atlases)
 

@@ -8,7 +8,6 @@ J. P. Lerch. Performing label-fusion-based segmentation using multiple automatic
 Human Brain Mapping 34(10), 2013.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -22,6 +21,7 @@ from gvsl.progress import progress
 from gvsl.propagation.carry import Atlas, Teacher, carry, mean_similarity
 from gvsl.propagation.match import Memory
 from gvsl.settings.propagation import PropagationSettings
+from gvsl.splits import some_of
 
 CANDIDATES = 3
 """Volumes that get labels for each template that is kept."""
@@ -29,7 +29,7 @@ CANDIDATES = 3
 
 def candidates(ids: Sequence[str], settings: PropagationSettings) -> list[str]:
     """Return the ids of the volumes that templates are chosen from, drawn at random if there are many."""
-    return drawn(ids, CANDIDATES * settings.templates)
+    return some_of(ids, CANDIDATES * settings.templates)
 
 
 def choose_templates(
@@ -94,14 +94,3 @@ def _usable(read: Callable[[str], Tensor], case: str) -> Tensor | None:
 def other_than(image: Tensor, voters: Sequence[Atlas]) -> list[Atlas]:
     """Return the voters but for those that hold this image, (1, C, D, H, W), under whatever id."""
     return [each for each in voters if each.image.shape != image.shape or not torch.equal(each.image, image)]
-
-
-def drawn(ids: Sequence[str], count: int | None) -> list[str]:
-    """Return at most `count` ids, drawn at random and sorted: the same ones in every call, whatever their order.
-
-    >>> drawn(["c", "a", "b"], 2)
-    ['b', 'c']
-    """
-    if count is None or count >= len(ids):
-        return sorted(ids)
-    return sorted(sorted(ids, key=lambda case: hashlib.sha256(case.encode()).digest())[:count])

@@ -18,7 +18,8 @@ class CarrySettings(PoolSettings):
     teacher: str | None = None
     """The folder of a segmentation run on the same labelled cases, whose probabilities are averaged with the votes."""
     teacher_share: float = 0.5
-    """The teacher's weight in that average; with 1 the matching decides nothing (self-training, as a control)."""
+    """The teacher's weight in that average. With 1, `least_dice` 0 and `hard` targets, the matching decides nothing
+    (self-training, as a control)."""
     real_share: float = 0.25
     """Minimum fraction of the examples that are drawn from the labelled cases themselves."""
     volumes: int | None = None

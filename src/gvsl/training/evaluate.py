@@ -17,6 +17,7 @@ from gvsl.methods.restoration import Restoration
 from gvsl.records import RECORD_NAME, RunRecord, read_record, write_record
 from gvsl.records.matching import has_controls
 from gvsl.records.volumes import write_arrays
+from gvsl.splits import some_of
 from gvsl.store import Store
 from gvsl.text import note
 from gvsl.training.load_method import load_method
@@ -24,6 +25,10 @@ from gvsl.training.matched_pairs import MatchedPair, match_pairs, pair_metrics, 
 from gvsl.training.matching_controls import control_metrics
 from gvsl.training.pretrain import COMMAND
 
+MOST = 50
+"""Maximum number of volumes that a run is measured on; the fields of their pairs are kept in memory together."""
+TRAINED = "pretrain"
+"""What the names of metrics begin with that are of volumes that the run was trained on, whatever their split."""
 PICTURED_PAIRS = 3
 PICTURED_RESTORATIONS = 2
 DAMAGE_DRAWS = 16
@@ -40,8 +45,8 @@ def evaluate_pretraining(run: Path, store: Store, split: str = "val") -> RunReco
     Args:
         run: the folder of a finished pre-training.
         store: with the preprocessing that the weights were trained on.
-        split: whose volumes are used; if it has none, or a single subject for a method that matches, `pretrain` is used
-            and named in a note and in the metrics.
+        split: whose volumes are used, at most `MOST`; if it has none, or a single subject for a method that matches,
+            those that were trained on are used, which a note says, and the metrics' names begin with `pretrain`.
 
     Raises:
         UserError: the run is not finished, or the store's preprocessing differs.
@@ -56,8 +61,12 @@ def _evaluate(run: Path, store: Store, split: str) -> RunRecord:
     assert isinstance(method.backbone, PretrainedBackbone)  # load_method puts it there
     check_preprocessing(method.backbone, run, store)
     matches = isinstance(method, GVSL) and method.matching is not None
-    split = _usable_split(store, split, pairs=matches)
-    ids = store.split(split)
+    measured = _usable_split(store, split, record.config["data"].get("split", TRAINED), pairs=matches)
+    split = split if measured == split else TRAINED
+    members = store.split(measured)
+    ids = some_of(members, MOST)
+    if len(members) > MOST:
+        note(f"{run} is measured on {MOST} of the {len(members)} volumes of {measured}, drawn at random")
     crop: Shape = tuple(record.config["data"]["crop"])
     record.cases, record.pictures, record.volumes = [], [], []
     if isinstance(method, GVSL) and matches and len(ids) > 1:
@@ -78,17 +87,17 @@ def _evaluate(run: Path, store: Store, split: str) -> RunRecord:
     return record
 
 
-def _usable_split(store: Store, split: str, *, pairs: bool) -> str:
-    """Return the split, or `pretrain` and a note about it if the split has no volume, or no pair where that counts."""
+def _usable_split(store: Store, split: str, trained: str, *, pairs: bool) -> str:
+    """Return the split, or that trained on and a note about it, if it has no volume, or no pair where that counts."""
     ids = [case.id for case in store.cases.values() if split in case.splits]
     if len(set(store.subjects(ids))) > (1 if pairs else 0):
         return split
     lack = "one subject, and a pair needs two" if ids else "no volume"
     note(
-        f"the split {split} of {store.place} has {lack}: the run is measured on volumes of pretrain, which it was "
+        f"the split {split} of {store.place} has {lack}: the run is measured on volumes of {trained}, which it was "
         "trained on"
     )
-    return "pretrain"
+    return trained
 
 
 def awaits_evaluation(run: Path) -> bool:

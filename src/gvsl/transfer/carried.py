@@ -76,7 +76,7 @@ def score_carried(
     tested.other_metrics["val/dice"] = mean_dice(cases, task.val, predict)
     tested.other_metrics["seconds_per_volume"] = median(each["seconds"] for each in facts.values())
     rest: dict[str, Any] = {"carry_failed": failed, "carry_templates": [template.id for template in templates]}
-    return tested, rest | teacher_leakage(taught, task.store)
+    return tested, rest | teacher_leakage(taught)
 
 
 def propagation_settings(settings: TransferSettings) -> PropagationSettings:

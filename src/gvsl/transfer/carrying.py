@@ -19,11 +19,12 @@ from gvsl.propagation import Atlas, PoolSettings, PropagationSettings
 from gvsl.propagation.atlases import check_matcher, load_matcher, matcher_fingerprint, read_atlases
 from gvsl.propagation.carry import Teacher
 from gvsl.propagation.pool import CarriedLabels, carry_onto
-from gvsl.propagation.templates import candidates, choose_templates, drawn
+from gvsl.propagation.templates import candidates, choose_templates
 from gvsl.settings.carrying import CarrySettings, moot_settings
 from gvsl.settings.transfer import TransferSettings
+from gvsl.splits import some_of
 from gvsl.store import Store
-from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of, describe_leakage
+from gvsl.transfer.leakage import LearntFrom, check_labels_seen, check_leakage, contents_of, describe_leakage, learnt_by
 from gvsl.transfer.teacher import LoadedTeacher, load_teacher
 from gvsl.transfer.weights import fingerprint
 
@@ -41,15 +42,10 @@ class CarriedPool:
     """The pre-training that matched."""
     matcher: PretrainedBackbone
     """Its backbone, with the images that it was trained on."""
-    teacher: PretrainedBackbone | None
-    """That of the teacher that voted, if there was one."""
+    carriers: list[LearntFrom]
+    """What the networks that decided the labels learnt from: a run that learns from these labels does so too."""
     leakage: dict[str, str]
     """What the images of each and those that are held out have in common, for the record."""
-
-    @property
-    def carriers(self) -> list[PretrainedBackbone]:
-        """The networks that decided the labels: a run that learns from these labels learns from their images too."""
-        return [self.matcher] if self.teacher is None else [self.matcher, self.teacher]
 
     def drawn_from(self, train: Sequence[str], real_share: float) -> list[str]:
         """Return the ids to draw examples from, each labelled case so often that their share is reached."""
@@ -148,8 +144,9 @@ def carry_labels(
             f"{run} with `gvsl inspect`, or leave out --carry"
         )
     matcher = method.backbone.cpu()
-    leakage = {"carry_leakage": describe_leakage(matcher, store), **teacher_leakage(taught, store)}
-    return CarriedPool(found, run, matcher, None if taught is None else taught.backbone, leakage)
+    carriers = [learnt_by(matcher)] if taught is None else [learnt_by(matcher), taught.learnt_from]
+    leakage = {"carry_leakage": describe_leakage(matcher, store), **teacher_leakage(taught)}
+    return CarriedPool(found, run, matcher, carriers, leakage)
 
 
 def volumes_to_label(store: Store, train: Sequence[str], settings: CarrySettings) -> list[str]:
@@ -168,7 +165,7 @@ def volumes_to_label(store: Store, train: Sequence[str], settings: CarrySettings
             f"{store.place} has no volume to carry labels onto: list unlabelled ones under pretrain in splits.json, "
             "and prepare it again"
         )
-    return drawn(targets, settings.volumes)
+    return some_of(targets, settings.volumes)
 
 
 def load_checked_matcher(run: Path, store: Store, train: Sequence[str], settings: TransferSettings) -> GVSL:
@@ -203,9 +200,9 @@ def teacher_of(
     )
 
 
-def teacher_leakage(teacher: LoadedTeacher | None, store: Store) -> dict[str, str]:
+def teacher_leakage(teacher: LoadedTeacher | None) -> dict[str, str]:
     """Return what a record says of the images that a teacher was trained on; nothing if there is no teacher."""
-    return {} if teacher is None else {"teacher_leakage": describe_leakage(teacher.backbone, store)}
+    return {} if teacher is None else {"teacher_leakage": teacher.leakage}
 
 
 def templates_of(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from gvsl.backbones import Backbone
 from gvsl.backbones.provenance import image_hashes, labels_seen, short_hash
@@ -11,6 +12,21 @@ from gvsl.errors import UserError
 from gvsl.store import Store
 from gvsl.text import few
 from gvsl.transfer.networks import AdaptedNetwork
+
+
+class LearntFrom(NamedTuple):
+    """What a network learnt from."""
+
+    images: frozenset[str] | None
+    """Hashes of the images' contents; None if unknown."""
+    labels: dict[str, str] | None
+    """Id to short hash of the cases whose labels it saw; None if unknown."""
+
+
+def learnt_by(backbone: PretrainedBackbone) -> LearntFrom:
+    """Return what a backbone learnt from."""
+    seen = labels_seen(backbone.provenance)
+    return LearntFrom(backbone.learnt_from, None if seen is None else dict(seen))
 
 
 def leaked_cases(backbone: Backbone, store: Store) -> list[str] | None:
@@ -77,7 +93,7 @@ def contents_of(store: Store, ids: Sequence[str]) -> list[str]:
 
 
 def labels_learnt_from(
-    network: AdaptedNetwork, store: Store, train: Sequence[str], carriers: Sequence[PretrainedBackbone] = ()
+    network: AdaptedNetwork, store: Store, train: Sequence[str], carriers: Sequence[LearntFrom] = ()
 ) -> dict[str, str] | None:
     """Return the cases whose labels a run's backbone learnt from beside its initial weights, id to short hash.
 
@@ -88,15 +104,14 @@ def labels_learnt_from(
         return {}
     found: dict[str, str] = {}
     for carrier in carriers:
-        seen = labels_seen(carrier.provenance)
-        if seen is None:
+        if carrier.labels is None:
             return None
-        found |= seen
+        found |= carrier.labels
     return found | {case: short_hash(store.cases[case].content) for case in train}
 
 
 def images_learnt_from(
-    network: AdaptedNetwork, store: Store, train: Sequence[str], carriers: Sequence[PretrainedBackbone] = ()
+    network: AdaptedNetwork, store: Store, train: Sequence[str], carriers: Sequence[LearntFrom] = ()
 ) -> frozenset[str] | None:
     """Return the images that a run's backbone was trained on, by content hash; None if unknown.
 
@@ -107,7 +122,7 @@ def images_learnt_from(
     known = [backbone.learnt_from if isinstance(backbone, PretrainedBackbone) else frozenset()]
     if not network.frozen:
         known.append(image_hashes(store.cases[case].content for case in train))
-        known += [carrier.learnt_from for carrier in carriers]
+        known += [carrier.images for carrier in carriers]
     found: frozenset[str] = frozenset()
     for hashes in known:
         if hashes is None:

@@ -21,6 +21,7 @@ from gvsl.files import claimed, refuse_existing, sha256_of, whole_folder
 from gvsl.hardware import device_facts, find_device, resolve_precision
 from gvsl.metrics.bootstrap import steps_to_fraction
 from gvsl.propagation.atlases import matcher_fingerprint
+from gvsl.propagation.carry import CHECK, NO_VOTE
 from gvsl.records import CURVES_NAME, RunRecord, environment, utc_now, write_curves, write_record
 from gvsl.records.comparability import CARRIED, NO_CARRY
 from gvsl.settings import deciding_settings, effects_of
@@ -162,7 +163,7 @@ def _identity(
     start = "scratch" if source is None else sha256_of(source if source.is_file() else source / MODEL_NAME)
     identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
     if carry is not None:
-        identity["carry"] = matcher_fingerprint(carry)
+        identity |= {"carry": matcher_fingerprint(carry), "carried_by": [CHECK, NO_VOTE]}
         if settings.carrying.teacher is not None:
             identity["teacher"] = fingerprint(Path(settings.carrying.teacher))
     return identity

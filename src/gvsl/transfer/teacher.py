@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gvsl.backbones.compatibility import check_preprocessing
+from gvsl.backbones.provenance import image_hashes, short_hash
 from gvsl.backbones.weights import PretrainedBackbone
 from gvsl.errors import UserError
 from gvsl.geometry import spatial_shape
@@ -22,7 +23,14 @@ from gvsl.propagation.carry import Teacher
 from gvsl.records import read_record
 from gvsl.store import Store
 from gvsl.text import few
-from gvsl.transfer.leakage import check_labels_seen, check_leakage, contents_of
+from gvsl.transfer.leakage import (
+    LearntFrom,
+    check_labels_seen,
+    check_leakage,
+    contents_of,
+    describe_leakage,
+    learnt_by,
+)
 from gvsl.transfer.weights import Segmenter, load_segmenter
 
 
@@ -32,8 +40,10 @@ class LoadedTeacher:
 
     votes: Teacher
     """Its probabilities and their share."""
-    backbone: PretrainedBackbone
-    """With the images and labels that it was trained on."""
+    learnt_from: LearntFrom
+    """What the whole network learnt from: a frozen backbone knows nothing of what its head was trained on."""
+    leakage: str
+    """What its images and those that the store holds out have in common, for the record."""
 
 
 def load_teacher(
@@ -75,7 +85,22 @@ def load_teacher(
     _check_same_labels(run, store, train, allow_leakage)
     check_labels_seen(backbone, run, contents_of(store, train), allow_leakage)
     model.network.to(device)
-    return LoadedTeacher(Teacher(lambda image: probabilities(model, image), share), backbone)
+    votes = Teacher(lambda image: probabilities(model, image), share)
+    return LoadedTeacher(votes, _learnt_by(run, backbone, store), describe_leakage(backbone, store))
+
+
+def _learnt_by(run: Path, backbone: PretrainedBackbone, store: Store) -> LearntFrom:
+    """Return what a run's network learnt from, with the head of a frozen backbone."""
+    record, learnt = read_record(run), learnt_by(backbone)
+    if record.config.get("mode") != "linear":
+        return learnt  # its backbone knows
+    if record.store.get("hash") != store.hash:
+        return LearntFrom(None, None)
+    cases = {case: store.cases[case].content for case in record.config.get("train_cases", [])}
+    shown = image_hashes(cases.values())
+    images = None if learnt.images is None or shown is None else learnt.images | shown
+    own = {case: short_hash(content) for case, content in cases.items()}
+    return LearntFrom(images, None if learnt.labels is None else learnt.labels | own)
 
 
 @torch.no_grad()
