@@ -152,9 +152,11 @@ def measure(
         for (count, draw), drawn in draws.items():
             voters = [carried[name] for name in drawn]
             voters += [way.carry(template, image) for template in templates[count, draw]]
-            images, labels = (torch.cat([voter[part] for voter in voters]) for part in (0, 1))
+            images, labels, known = (
+                torch.cat(parts) for parts in zip(*((each.image, each.labels, each.votes) for each in voters), strict=True)
+            )
             for rule in RULES if len(voters) > 1 else RULES[:1]:
-                votes, _ = fuse(image, images, labels, rule)
+                votes, _ = fuse(image, images, labels, rule, known=known)
                 found = dice_per_structure(votes.argmax(1, keepdim=True), truth, labels.shape[1])
                 key = f"{count} {draw} {rule if len(voters) > 1 else 'alone'}"
                 scores.setdefault(key, {})[target] = float(np.mean(found))

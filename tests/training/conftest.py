@@ -10,13 +10,13 @@ from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings, 
 
 @pytest.fixture(scope="session")
 def tiny() -> PretrainSettings:
-    """Eight steps of a narrow network on small crops; checkpoints after the third and the sixth."""
+    """Five steps of a narrow network on small crops; a checkpoint after the third."""
     return PretrainSettings(
         seed=1,
         backbone=UNet3DSettings(width=8, levels=3),
         data=DataSettings(batch_size=1, crop=(16, 16, 16), workers=0),
-        optimiser=OptimiserSettings(learning_rate=1e-3, schedule="cosine", warmup_steps=3),
-        trainer=TrainerSettings(max_steps=8, device="cpu", checkpoint_every=3, log_every=4),
+        optimiser=OptimiserSettings(learning_rate=1e-3, schedule="cosine", warmup_steps=2),
+        trainer=TrainerSettings(max_steps=5, device="cpu", checkpoint_every=3, log_every=2),
     )
 
 

@@ -24,7 +24,7 @@ from gvsl.training.matched_pairs import MatchedPair, pair_metrics
 from gvsl.training.matching_controls import blur_without_moving, control_metrics, donors
 
 SHAPE = (24, 20, 28)
-SUBJECTS = 8
+SUBJECTS = 6
 
 
 class Subjects:

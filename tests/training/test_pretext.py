@@ -47,7 +47,14 @@ class Trained:
     before: Method
 
 
-@pytest.fixture(scope="module", params=METHODS)
+REPEATED = ("gvsl-no-affine", "gvsl-no-restoration", "denoising", "inpainting", "simsiam")
+"""What trains and is measured as others are."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in REPEATED else name for name in METHODS],
+)
 def trained(
     request: pytest.FixtureRequest,
     phantom_store: Store,

@@ -42,11 +42,11 @@ def same(one: Path, other: Path) -> bool:
 
 
 class Interrupted(GVSL):
-    """GVSL whose user presses Ctrl-C in the sixth step."""
+    """GVSL whose user presses Ctrl-C in the fifth step."""
 
     def training_step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
         self.steps = getattr(self, "steps", 0) + 1
-        if self.steps == 6:
+        if self.steps == 5:
             raise KeyboardInterrupt
         return super().training_step(batch, generator)
 
@@ -63,7 +63,7 @@ class OutOfMemory(GVSL):
 
 @pytest.fixture
 def stopped(phantom_store: Store, tiny: PretrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run that was interrupted in its sixth step, two steps after its last checkpoint."""
+    """The folder of a run that was interrupted in its fifth step, one step after its last checkpoint."""
     out = tmp_path / "stopped"
     with monkeypatch.context() as patch:
         patch.setitem(METHODS, "gvsl", Interrupted)
@@ -107,7 +107,7 @@ def test_the_weights_load_with_where_they_came_from(finished: Path, phantom_stor
     backbone = load_backbone(finished)
     assert (backbone.width, backbone.method) == (8, "gvsl")
     assert backbone.preprocessing == phantom_store.preprocessing
-    assert (backbone.provenance["steps"], backbone.provenance["seed"]) == (8, 1)
+    assert (backbone.provenance["steps"], backbone.provenance["seed"]) == (5, 1)
     assert backbone.provenance["store"]["hash"] == phantom_store.hash
     images = frozenset(phantom_store.cases[case].content[:16] for case in phantom_store.split("pretrain"))
     assert backbone.learnt_from == images
@@ -144,7 +144,7 @@ def test_a_stopped_run_says_so_and_keeps_its_curves(stopped: Path) -> None:
     record = read_record(stopped)
     assert record.status == "failed"
     assert record.seconds > 0
-    assert [row["step"] for row in read_curves(stopped / "curves.csv")] == [0, 1, 2, 3, 4]
+    assert [row["step"] for row in read_curves(stopped / "curves.csv")] == [0, 1, 2, 3]
     assert not (stopped / "weights").exists()
 
 
@@ -308,7 +308,7 @@ def test_assignments_and_targets_are_resumed_exactly(
 
         def training_step(batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
             taken.append(1)
-            if len(taken) == 6:
+            if len(taken) == 5:
                 raise KeyboardInterrupt
             return step(batch, generator)
 
@@ -324,8 +324,8 @@ def test_assignments_and_targets_are_resumed_exactly(
     rows = read_curves(whole / "curves.csv")
     assert read_curves(broken / "curves.csv") == rows
     if name == "deepcluster":  # four volumes, two a step: an assignment every second step
-        assert [row["step"] for row in rows if "clusters_used" in row] == [0, 2, 4, 6]
-        assert [row["step"] for row in rows if "nmi" in row] == [2, 4, 6]
+        assert [row["step"] for row in rows if "clusters_used" in row] == [0, 2, 4]
+        assert [row["step"] for row in rows if "nmi" in row] == [2, 4]
         assert "train/nmi" in read_record(whole).metrics
 
 

@@ -57,9 +57,6 @@ class DeepCluster(EncoderMethod):
     def __init__(self, backbone: Backbone, settings: DeepClusterSettings | None = None) -> None:
         super().__init__(backbone)
         self.settings = settings = settings or DeepClusterSettings()
-        for name, minimum in (("clusters", 2), ("components", 1), ("least_epoch", 1)):
-            if getattr(settings, name) < minimum:
-                raise ValueError(f"{name} is {getattr(settings, name)}: give {minimum} or more")
         self.min_epoch_steps = settings.least_epoch
         # No affine scale: the top layer, which is reinitialised each epoch, has one.
         self.norm = nn.BatchNorm1d(backbone.global_channels, affine=False)

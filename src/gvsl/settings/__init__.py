@@ -72,6 +72,23 @@ def check_settings(settings: "DataclassInstance", prefix: str = "", /, **least: 
             raise UserError(f"{prefix}{name} is {value}: give {minimum} or more")
 
 
+def check_ranges(settings: "DataclassInstance", prefix: str = "", /, **ranges: tuple[float, float]) -> None:
+    """Check that settings lie in their ranges, ends included; one that is None has none.
+
+    Args:
+        settings: any of their group.
+        prefix: the name of the group with a dot, for the message.
+        ranges: minimum and maximum of a setting, by name.
+
+    Raises:
+        UserError: one is out of its range.
+    """
+    for name, (least, most) in ranges.items():
+        value = getattr(settings, name)
+        if value is not None and not least <= value <= most:
+            raise UserError(f"{prefix}{name} is {value}: give {least} to {most}")
+
+
 def effects_of(settings: "DataclassInstance", prefix: str = "") -> dict[str, str]:
     """Return the effect of each setting that has one by its dotted name; a group's effect covers its members."""
     found: dict[str, str] = {}

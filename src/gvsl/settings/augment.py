@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+from gvsl.settings import check_ranges, check_settings
+
+FRACTION = (0, 1)
+"""The range of probabilities and fractions."""
+
 
 @dataclass(frozen=True)
 class SpatialSettings:
@@ -22,6 +27,12 @@ class SpatialSettings:
     knots: int = 5
     """Knots of the elastic field along each axis."""
 
+    def check(self, prefix: str) -> None:
+        """Check the ranges; messages name the settings with a prefix."""
+        check_ranges(self, prefix, rate=FRACTION, rotation=(0, 180), scale=(0, 0.9), translation=(0, 0.5))
+        check_ranges(self, prefix, shear=(0, 45), elastic=(0, 0.2))
+        check_settings(self, prefix, knots=2)
+
 
 @dataclass(frozen=True)
 class AppearanceSettings:
@@ -33,6 +44,10 @@ class AppearanceSettings:
     """Probability of the non-linear intensity curve."""
     inpaint_rate: float = 1.0
     """Probability of in-painting."""
+
+    def check(self, prefix: str) -> None:
+        """Check the ranges; messages name the settings with a prefix."""
+        check_ranges(self, prefix, **dict.fromkeys(vars(self), FRACTION))
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,11 @@ class AcquisitionSettings:
     curve_rate: float = 0.5
     """Probability of a random monotone curve (Appendix C)."""
 
+    def check(self, prefix: str) -> None:
+        """Check the ranges; messages name the settings with a prefix."""
+        check_ranges(self, prefix, rate=FRACTION, curve_rate=FRACTION, brightness=FRACTION, contrast=FRACTION)
+        check_settings(self, prefix, noise=0, blur=0, resolution=0, gamma=0)
+
 
 VIEW_APPEARANCE = AppearanceSettings(shuffle_rate=0.2, intensity_rate=0.5, inpaint_rate=0.2)
 VIEW_SPATIAL = SpatialSettings(rotation=10.0, scale=0.0, translation=0.0, shear=0.0, elastic=0.01)
@@ -76,3 +96,8 @@ class ViewSettings:
     """Spatial augmentation of each view about its centre; scale and position come from the box."""
     appearance: AppearanceSettings = VIEW_APPEARANCE
     """The transformation set T of GVSL (Appendix C), at our own rates."""
+
+    def check(self, prefix: str) -> None:
+        """Check the ranges of the augmentation; messages name the settings with a prefix."""
+        self.spatial.check(f"{prefix}spatial.")
+        self.appearance.check(f"{prefix}appearance.")

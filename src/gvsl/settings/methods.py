@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gvsl.errors import UserError
-from gvsl.settings import check_settings
-from gvsl.settings.augment import AppearanceSettings, SpatialSettings, ViewSettings
+from gvsl.settings import check_ranges, check_settings
+from gvsl.settings.augment import FRACTION, AppearanceSettings, SpatialSettings, ViewSettings
 
 AffineKind = Literal["keypoints", "pooled"]
 DeformableKind = Literal["pyramid", "direct"]
@@ -15,6 +15,25 @@ PREFIX = "pretext."
 """The group of these settings, in messages."""
 NOT_MOVED = SpatialSettings(rate=0.0)
 """No spatial augmentation."""
+
+
+def check_boxes(prefix: str, smallest: float, largest: float, part: str = "") -> None:
+    """Check the sides of boxes, fractions of the volume's side.
+
+    Args:
+        prefix: the name of their group with a dot, for the message.
+        smallest: minimum side.
+        largest: maximum side.
+        part: what their names begin with.
+
+    Raises:
+        UserError: one is out of its range.
+    """
+    if not 0 < smallest <= largest <= 1:
+        raise UserError(
+            f"{prefix}{part}smallest is {smallest:g} and {prefix}{part}largest {largest:g}: give more than 0 and at "
+            "most 1, the smallest first"
+        )
 
 
 @dataclass(frozen=True)
@@ -27,6 +46,11 @@ class BoxSettings:
     """Minimum side of a box, as a fraction of the volume's side."""
     largest: float = 1 / 3
     """Maximum side of a box, as a fraction of the volume's side."""
+
+    def check(self, prefix: str) -> None:
+        """Check the ranges; messages name the settings with a prefix."""
+        check_settings(self, prefix, most_boxes=1)
+        check_boxes(prefix, self.smallest, self.largest)
 
 
 @dataclass(frozen=True)
@@ -95,8 +119,11 @@ class GVSLSettings:
     """Weight of the Dice loss of labels carried between these cases."""
 
     def __post_init__(self) -> None:
-        weights = ("ncc_weight", "affine_ncc_weight", "smoothness_weight", "restoration_weight")
+        weights = ("ncc_weight", "affine_ncc_weight", "smoothness_weight", "restoration_weight", "labels_weight")
         check_settings(self, PREFIX, ncc_sigma=0, **dict.fromkeys(weights, 0))
+        self.boxes.check(f"{PREFIX}boxes.")
+        self.appearance.check(f"{PREFIX}appearance.")
+        self.spatial.check(f"{PREFIX}spatial.")
         if self.window < 1 or self.window % 2 == 0:
             raise UserError(f"{PREFIX}window is {self.window}: give an odd number")
         if not self.variance_floor > 0:
@@ -113,6 +140,10 @@ class DenoisingSettings:
     spatial: SpatialSettings = NOT_MOVED
     """Spatial augmentation of each volume before it is damaged, in training (none in the paper)."""
 
+    def __post_init__(self) -> None:
+        check_settings(self, PREFIX, sigma=0)
+        self.spatial.check(f"{PREFIX}spatial.")
+
 
 @dataclass(frozen=True)
 class InpaintingSettings:
@@ -127,6 +158,11 @@ class InpaintingSettings:
     """Maximum side of a box, as a fraction of the volume's side (as publicly known of Models Genesis)."""
     spatial: SpatialSettings = NOT_MOVED
     """Spatial augmentation of each volume before it is damaged, in training (none in the paper)."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, PREFIX, most_boxes=1)
+        check_boxes(PREFIX, self.smallest, self.largest)
+        self.spatial.check(f"{PREFIX}spatial.")
 
 
 @dataclass(frozen=True)
@@ -162,10 +198,11 @@ class ModelsGenesisSettings:
 
     def __post_init__(self) -> None:
         rates = ("flip_rate", "shuffle_rate", "intensity_rate", "falling", "paint_rate", "inner_share")
-        check_settings(self, PREFIX, **dict.fromkeys(rates, 0))
-        for name in rates:
-            if getattr(self, name) > 1:
-                raise UserError(f"{PREFIX}{name} is {getattr(self, name)}: give 0 to 1")
+        check_ranges(self, PREFIX, shuffle_largest=FRACTION, **dict.fromkeys(rates, FRACTION))
+        check_settings(self, PREFIX, most_boxes=1)
+        check_boxes(PREFIX, self.inner_smallest, self.inner_largest, "inner_")
+        check_boxes(PREFIX, self.outer_smallest, self.outer_largest, "outer_")
+        self.spatial.check(f"{PREFIX}spatial.")
 
 
 @dataclass(frozen=True)
@@ -174,6 +211,9 @@ class RotationSettings:
 
     spatial: SpatialSettings = NOT_MOVED
     """Spatial augmentation of each volume before it is rotated, in training (none in the paper)."""
+
+    def __post_init__(self) -> None:
+        self.spatial.check(f"{PREFIX}spatial.")
 
 
 @dataclass(frozen=True)
@@ -191,6 +231,11 @@ class DeepClusterSettings:
     """Spatial augmentation of the classified volumes; the clustered volumes are not augmented."""
     appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
     """The transformation set T of GVSL (Appendix C), for the classified volumes."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, PREFIX, clusters=2, components=1, least_epoch=1)
+        self.spatial.check(f"{PREFIX}spatial.")
+        self.appearance.check(f"{PREFIX}appearance.")
 
 
 @dataclass(frozen=True)
@@ -210,6 +255,7 @@ class SimSiamSettings:
 
     def __post_init__(self) -> None:
         check_settings(self, PREFIX, projection=1, bottleneck=1, chunk=1)
+        self.views.check(f"{PREFIX}views.")
 
 
 @dataclass(frozen=True)
@@ -232,6 +278,8 @@ class BYOLSettings:
 
     def __post_init__(self) -> None:
         check_settings(self, PREFIX, hidden=1, projection=1, chunk=1)
+        check_ranges(self, PREFIX, momentum=FRACTION)
+        self.views.check(f"{PREFIX}views.")
 
 
 @dataclass(frozen=True)
@@ -254,6 +302,7 @@ class SimCLRSettings:
 
     def __post_init__(self) -> None:
         check_settings(self, PREFIX, hidden=1, projection=1, chunk=1)
+        self.views.check(f"{PREFIX}views.")
 
 
 NO_MATCHING = GVSLSettings(matching=False)

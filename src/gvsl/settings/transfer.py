@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gvsl.errors import UserError
-from gvsl.settings import ARM, EXTRAS, NOTHING, Levels, check_settings
-from gvsl.settings.augment import AcquisitionSettings, SpatialSettings
+from gvsl.settings import ARM, EXTRAS, NOTHING, Levels, check_ranges, check_settings
+from gvsl.settings.augment import FRACTION, AcquisitionSettings, SpatialSettings
 from gvsl.settings.backbones import NetworkSettings
 from gvsl.settings.carrying import CarrySettings
 
@@ -62,23 +62,11 @@ class AugmentSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_settings(self, "augment.", rate=0)
-        check_settings(self.spatial, "augment.spatial.", knots=2, **dict.fromkeys(_RANGES, 0))
-        ranges = (name for name in vars(self.intensity) if name not in ("rate", "curve_rate"))
-        check_settings(self.intensity, "augment.intensity.", **dict.fromkeys(ranges, 0))
-        for name, limit, value in (
-            ("rate", 1, self.rate or 0),
-            *((f"spatial.{name}", limit, getattr(self.spatial, name)) for name, limit in _RANGES.items()),
-            *((f"intensity.{name}", 1, getattr(self.intensity, name)) for name in ("rate", "curve_rate", *_FACTORS)),
-        ):
-            if not 0 <= value <= limit:
-                raise UserError(f"augment.{name} is {value}: give 0 to {limit}")
+        check_ranges(self, "augment.", rate=FRACTION)
+        self.spatial.check("augment.spatial.")
+        self.intensity.check("augment.intensity.")
         if not set(self.mirror) <= set(range(AXES)):
             raise UserError(f"augment.mirror is {list(self.mirror)}: give axes, such as [0] or [0, 1, 2]")
-
-
-_RANGES = {"rate": 1, "rotation": 180, "scale": 0.9, "translation": 0.5, "shear": 45, "elastic": 0.2}
-_FACTORS = ("brightness", "contrast")
 
 
 @dataclass(frozen=True)
