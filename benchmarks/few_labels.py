@@ -153,7 +153,8 @@ def measure(
             voters = [carried[name] for name in drawn]
             voters += [way.carry(template, image) for template in templates[count, draw]]
             images, labels, known = (
-                torch.cat(parts) for parts in zip(*((each.image, each.labels, each.votes) for each in voters), strict=True)
+                torch.cat(parts)
+                for parts in zip(*((each.image, each.labels, each.votes) for each in voters), strict=True)
             )
             for rule in RULES if len(voters) > 1 else RULES[:1]:
                 votes, _ = fuse(image, images, labels, rule, known=known)

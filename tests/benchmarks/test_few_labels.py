@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gvsl.propagation import Atlas
+from gvsl.propagation.carry import Warped, labels_by
 from gvsl.report.label_charts import label_charts
 from gvsl.report.runs import read_runs
 
@@ -39,9 +40,9 @@ def test_every_draw_and_rule_is_scored_and_an_atlas_is_matched_once(few_labels: 
     atlases = {name: Atlas(name, image, wrong, 2) for name, wrong in (("a", truth), ("b", truth), ("c", 1 - truth))}
     matched = []
 
-    def carry(atlas: Atlas, target: Tensor) -> tuple[Tensor, Tensor]:
+    def carry(atlas: Atlas, target: Tensor) -> Warped:
         matched.append(atlas.id)
-        return atlas.image, torch.cat([1 - atlas.classes, atlas.classes], dim=1).float()
+        return labels_by(torch.zeros(1, 3, 8, 8, 8), atlas, atlas.image, (8, 8, 8))
 
     way = few_labels.Way("same", carry, "none", 0)
     draws = {(1, 0): ["a"], (1, 1): ["c"], (3, 0): ["a", "b", "c"]}
