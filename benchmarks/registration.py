@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gvsl.data import DataSettings, read_crop
+from gvsl.data import DataSettings, read_crop, subjects_to_pair
 from gvsl.data.crop import Shape
 from gvsl.data.pairs import crop_for
 from gvsl.errors import UserError
@@ -37,9 +37,11 @@ from gvsl.methods import GVSL
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.records import environment, read_record, utc_now
 from gvsl.refinement import RefinementSettings, refine
+from gvsl.splits import some_of
 from gvsl.store import Store
+from gvsl.training.evaluate import MOST
 from gvsl.training.load_method import load_method
-from gvsl.training.matched_pairs import label_crop
+from gvsl.training.matched_pairs import across_subjects, label_crop
 from gvsl.transfer.augmentation import warp_classes
 
 QUICK_VOXELS = 100_000
@@ -104,12 +106,12 @@ class Row:
 
 
 def read_pairs(store: Store, split: str, crop: Shape) -> list[Pair]:
-    """Return the pairs of a split in the order of `gvsl.training.evaluate`.
+    """Return the pairs of a split that `gvsl.training.evaluate` measures, in its order.
 
     Raises:
         UserError: the split has fewer than two volumes, or one without a label map.
     """
-    ids = store.split(split)
+    ids = some_of(store.split(split), MOST)
     unlabelled = [case for case in ids if not store.has_label(case)]
     if len(ids) < 2 or unlabelled:
         missing = f"{unlabelled[0]} has none" if unlabelled else f"it has {len(ids)}"
@@ -118,7 +120,7 @@ def read_pairs(store: Store, split: str, crop: Shape) -> list[Pair]:
     labels = {case: label_crop(store, case, crop) for case in ids}
     return [
         Pair(f"{moving}->{fixed}", images[moving], images[fixed], labels[moving], labels[fixed])
-        for moving, fixed in zip(ids[1:] + ids[:1], ids, strict=True)
+        for moving, fixed in across_subjects(ids, subjects_to_pair(store, ids))
     ]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class LabelledPair(NamedTuple):
-    """A pair of labelled volumes of different cases."""
+    """A pair of labelled volumes of different subjects."""
 
     moving: Tensor
     """(1, C, D, H, W), float32 in [0, 1]."""

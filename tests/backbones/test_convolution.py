@@ -103,3 +103,16 @@ def test_gradients_of_each_sample_come_by_torch_func() -> None:
     for each, image in zip(found, images, strict=True):
         (expected,) = torch.autograd.grad(convolution(image).square().sum(), convolution.weight)
         torch.testing.assert_close(each, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_forward_and_mixed_derivatives_are_those_of_pytorch() -> None:
+    torch.manual_seed(0)
+    convolution, image = SoundConv3d(1, 2, kernel_size=3, padding=1), torch.randn(1, 1, 2, 2, 3)
+
+    def loss(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda volume: forward(volume).tanh().square().sum()
+
+    plain, own = loss(lambda volume: nn.Conv3d.forward(convolution, volume)), loss(convolution)
+    slope = torch.func.jvp(plain, (image,), (image.cos(),))[1]
+    torch.testing.assert_close(torch.func.jvp(own, (image,), (image.cos(),))[1], slope, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.func.hessian(own)(image), torch.func.hessian(plain)(image), rtol=1e-4, atol=1e-4)

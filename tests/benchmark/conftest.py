@@ -1,5 +1,8 @@
+import json
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from gvsl.cli import main
@@ -21,9 +24,16 @@ transfer:
 
 @pytest.fixture(scope="session")
 def hearts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of miniature hearts."""
+    """A store of miniature hearts with two structures: the report has a chart of each."""
     root = tmp_path_factory.mktemp("benchmark")
     assert main(["phantom", str(root / "source"), "--count", "8", "--size", "16"]) == 0
+    names = root / "source" / "labels.json"
+    kept = dict(list(json.loads(names.read_text(encoding="utf-8")).items())[:2])
+    names.write_text(json.dumps(kept), encoding="utf-8")
+    for path in (root / "source" / "labels").iterdir():
+        label = nib.load(path)
+        values = np.asarray(label.dataobj)
+        nib.Nifti1Image(np.where(np.isin(values, [*map(int, kept)]), values, 0), label.affine).to_filename(path)
     assert main(["prepare", str(root / "source"), str(root / "hearts"), "--preset", "ct"]) == 0
     return root / "hearts"
 

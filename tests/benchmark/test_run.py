@@ -24,6 +24,7 @@ from gvsl.files import LOCK_NAME, lock
 from gvsl.records import read_record
 from gvsl.report import read_report
 from gvsl.store import Store
+from gvsl.transfer import TransferSettings
 
 
 def words(store: Path, recipe: Path, out: Path, *more: str) -> list[str]:
@@ -123,7 +124,8 @@ def test_a_dry_run_counts_what_is_missing_and_writes_nothing(
 
 
 def test_a_failure_is_kept_told_and_tried_again_on_request(hearts: Path, recipe: Path, tmp_path: Path) -> None:
-    matrix = find_matrix(benchmark_options(words(Path(f"shc={hearts}"), recipe, tmp_path, "--modes", "linear")[1:]))
+    options = words(Path(f"segmentation={hearts}"), recipe, tmp_path, "--modes", "linear", "--methods", "rotation")
+    matrix = find_matrix(benchmark_options(options[1:]))
     pretraining, transfers = matrix[0], matrix[1:]
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / pretraining.name).write_text("in the way", encoding="utf-8")
@@ -171,12 +173,28 @@ def test_numbers_of_labels_are_columns_of_the_table(hearts: Path, recipe: Path, 
     ]
 
 
-@pytest.mark.slow
-def test_carried_labels_and_students_are_arms_of_every_draw(hearts: Path, recipe: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    carrying = tmp_path / "carrying.yaml"
+@pytest.fixture
+def carrying(recipe: Path, tmp_path: Path) -> Path:
+    """The recipe, with settings of carried labels."""
+    path = tmp_path / "carrying.yaml"
     how = "  carrying: {refine: 3, least_dice: 0, real_share: 0.5}\n"
-    carrying.write_text(recipe.read_text(encoding="utf-8") + how, encoding="utf-8")
+    path.write_text(recipe.read_text(encoding="utf-8") + how, encoding="utf-8")
+    return path
+
+
+def test_students_have_the_settings_of_carrying_of_the_recipe(hearts: Path, carrying: Path, tmp_path: Path) -> None:
+    few = words(hearts, carrying, tmp_path / "out", "--modes", "finetune", "student", "--labels", "1")
+    students = [run for run in find_matrix(benchmark_options(few[1:])) if run.carry is not None]
+    assert students
+    for student in students:
+        assert isinstance(student.settings, TransferSettings)
+        how = student.settings.carrying
+        assert (how.refine, how.least_dice, how.real_share) == (3, 0, 0.5)
+
+
+@pytest.mark.slow
+def test_carried_labels_and_students_are_arms_of_every_draw(hearts: Path, carrying: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
     few = words(hearts, carrying, out, "--modes", "finetune", "carried", "student", "--labels", "1", "--draws", "2")
     runs = find_matrix(benchmark_options(few[1:]))
     assert len(runs) == 1 + 2 * (2 + 2 + 1)
@@ -206,7 +224,7 @@ def test_carried_labels_and_students_are_arms_of_every_draw(hearts: Path, recipe
 
 
 def test_a_run_goes_on_where_it_was_stopped(hearts: Path, recipe: Path, tmp_path: Path) -> None:
-    pretraining = find_matrix(benchmark_options(words(hearts, recipe, tmp_path)[1:]))[0]
+    pretraining = find_matrix(benchmark_options(words(hearts, recipe, tmp_path, "--methods", "rotation")[1:]))[0]
     half = tmp_path / "runs" / pretraining.name
     half.mkdir(parents=True)
     (half / "curves.csv").write_text("step,loss\n", encoding="utf-8")  # stopped before there was a checkpoint

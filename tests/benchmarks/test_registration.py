@@ -30,7 +30,7 @@ def runs(phantom_store: Store, tmp_path_factory: pytest.TempPathFactory) -> list
             backbone=UNet3DSettings(width=8, levels=3),
             data=DataSettings(batch_size=1, crop=(16, 16, 16), workers=0),
             optimiser=OptimiserSettings(learning_rate=3e-2),
-            trainer=TrainerSettings(max_steps=4, device="cpu"),
+            trainer=TrainerSettings(max_steps=2, device="cpu"),
         )
         found.append(folder / f"seed{seed}")
         pretrain(phantom_store, found[-1], settings)

@@ -163,7 +163,10 @@ def test_booleans_of_a_transfer_are_flags(capsys: CaptureFixture) -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [["64"], ["64", "64", "64"], ["[64,64,64]"], ["[64, 64, 64]"], ["[64,", "64,", "64]"], ["64,64,64"]],
+    [
+        pytest.param(argv, marks=pytest.mark.slow if argv in (["[64, 64, 64]"], ["64,64,64"]) else [])
+        for argv in (["64"], ["64", "64", "64"], ["[64,64,64]"], ["[64, 64, 64]"], ["[64,", "64,", "64]"], ["64,64,64"])
+    ],
     ids=" ".join,
 )
 def test_a_crop_is_one_side_or_three(argv: list[str]) -> None:

@@ -138,7 +138,7 @@ def run_command(words: list[str], **more: Any) -> "subprocess.CompletedProcess[s
 
 
 def test_sigterm_stops_as_ctrl_c_does(tmp_path: Path) -> None:
-    words = ["phantom", str(tmp_path / "out"), "--count", "5000", "--size", "64"]
+    words = ["phantom", str(tmp_path / "out"), "--count", "5000", "--size", "16"]
     running = subprocess.Popen([sys.executable, "-m", "gvsl", *words], stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
     while not list(tmp_path.glob(".gvsl-*/images/*")) and time.monotonic() < until:

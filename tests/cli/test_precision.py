@@ -12,7 +12,7 @@ def test_auto_precision_is_recorded_as_the_one_that_was_used(store: Path, tmp_pa
     shared = ["--precision", "auto", "--max-steps", "1", "--device", "cpu", "--crop", "16"]
     narrow = ["--width", "8", "--levels", "3", "--workers", "0"]
     before, after = tmp_path / "before", tmp_path / "after"
-    argv = ["pretrain", str(store), "--out", str(before), *narrow, *shared]
+    argv = ["pretrain", str(store), "--out", str(before), "--method", "rotation", *narrow, *shared]
     assert main(argv) == 0
     argv = ["transfer", str(store), "--weights", str(before), "--out", str(after), "--clusters.points", "0", *shared]
     assert main([*argv, "--validate-every", "1"]) == 0

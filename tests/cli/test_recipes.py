@@ -39,9 +39,16 @@ def replace_spatial(pretext: Any) -> Any:
     return replace(pretext, spatial=SpatialSettings()) if hasattr(pretext, "spatial") else pretext
 
 
+EVERY_PAIR = [(name, method) for name in recipe_names() for method in METHODS]
+OF_QUICK = [pair for pair in EVERY_PAIR if pair[0] == "quick"]
+"""The recipe with sections for the most methods."""
+
+
 @pytest.mark.no_cover  # it is slow where coverage is measured, and reaches nothing that the others don't
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [pair if pair in OF_QUICK else pytest.param(*pair, marks=pytest.mark.slow) for pair in EVERY_PAIR],
+)
 def test_recipes_go_with_every_method(name: str, method: str) -> None:
     options = pretrain_options(["store", "--out", "run", "--recipe", name, "--method", method])
     default = PRETEXTS[method].settings

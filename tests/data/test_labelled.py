@@ -29,6 +29,15 @@ def test_a_pair_is_of_two_of_the_named_cases_with_their_labels(store: Store) -> 
     assert pair.class_count == len(values)
 
 
+def test_two_scans_of_a_subject_are_no_labelled_pair(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Store, "subjects", lambda _, ids: [{"s2": "s0"}.get(case, case) for case in ids])
+    third = store.image("s3")
+    for number in range(12):
+        pair = labelled_pair(store, ["s0", "s2", "s3"], store.cases["s0"].shape, 5, number)
+        shown = [np.array_equal(image[0, 0].numpy(), third) for image in (pair.moving, pair.fixed)]
+        assert shown.count(True) == 1
+
+
 def test_a_stream_has_labelled_pairs_only_where_cases_are_named(store: Store) -> None:
     plain, labelled = (PairStream(store, SETTINGS, 1, labelled=ids) for ids in ((), ("s0", "s1")))
     assert plain.batch(3).labelled is None

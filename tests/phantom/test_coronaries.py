@@ -56,6 +56,7 @@ def test_arteries_taper() -> None:
     assert 1.9 < beads[:, 3].max() < 3
 
 
+@pytest.mark.slow
 def test_trees_differ_in_branches_and_course() -> None:
     trees = [tree(seed) for seed in range(2)]
     assert len({int(np.sum(np.diff(beads[:, 3]) > 0.2)) for beads in trees}) > 1

@@ -240,9 +240,32 @@ def test_a_case_that_can_not_be_prepared_again_keeps_no_voxels_under_another_nam
     (cases[1].label / "B.nii.gz").unlink()
     left = cases[:1] if gone else [cases[0], replace(cases[1], unusable="lacks the map of B")]
     for _ in range(2):
-        with pytest.raises(UserError, match=r"case b can't be prepared again, and its label value 1 was 'A', which"):
+        with pytest.raises(
+            UserError, match=r"case b is gone or can't .* and its label value 1 was 'A'"
+        ):
             run(left, tmp_path / "store", label_names={1: "B"})
     assert contents(tmp_path / "store") == before
+
+
+def test_a_gone_case_keeps_names_that_stay_and_gets_one_for_a_value_that_had_none(
+    tmp_path: Path, make_case: MakeCase
+) -> None:
+    cases = [make_case(name) for name in "ab"]
+    run(cases, tmp_path / "alike", label_names={1: "A", 2: "A"})
+    assert run(cases[:1], tmp_path / "alike", label_names={1: "A", 2: "A"})[0].label_names == {1: "A", 2: "A"}
+    with pytest.raises(UserError, match=r"case b is gone .* label value 1 was 'A'"):
+        run(cases[:1], tmp_path / "alike", label_names={1: "A", 2: "A", 3: "a"})
+    run(cases, tmp_path / "nameless")
+    assert run(cases[:1], tmp_path / "nameless", label_names={1: "A", 2: "B"})[0].label_names == {1: "A", 2: "B"}
+
+
+def test_scans_of_a_subject_stay_together_where_one_is_gone(tmp_path: Path, make_case: MakeCase) -> None:
+    cases = [replace(make_case(name), subject="p") for name in "ab"]
+    cases += [replace(make_case("c"), subject="q"), replace(make_case("d"), subject="q", unusable="no")]
+    assert run(cases, tmp_path / "store")[0].subjects("abc") == ["a", "a", "c"]
+    more = [*cases[1:], replace(make_case("e"), subject="p")]
+    assert run(more, tmp_path / "store")[0].subjects("abce") == ["a", "a", "c", "a"]
+    assert run([cases[2]], tmp_path / "store")[0].subjects("abce") == ["a", "a", "c", "a"]
 
 
 def test_what_is_known_to_be_unusable_is_refused_in_every_run(tmp_path: Path, make_case: MakeCase) -> None:
@@ -266,7 +289,7 @@ def test_a_value_that_has_no_name_any_more_is_refused_as_in_a_new_store(tmp_path
     assert work.stale == ("a",)
     fresh, _ = run(cases, tmp_path / "fresh", label_names={1: "A"})
     assert store.refused == fresh.refused
-    with pytest.raises(UserError, match="its label value 1 was 'A', which would be 'B' or the name of two values"):
+    with pytest.raises(UserError, match="its label value 1 was 'A', which would be 'B' or the name of another"):
         run(cases, tmp_path / "store", label_names={1: "B"})
 
 

@@ -14,7 +14,7 @@ from gvsl.backbones import UNet3D
 from gvsl.backbones.provenance import read_hashes, short_hash
 from gvsl.cases import Case
 from gvsl.cli import main
-from gvsl.cli.transfer import transfer_options
+from gvsl.cli.transfer import transfer_options, without_moot_recipe
 from gvsl.errors import DivergedError, UserError
 from gvsl.io import Volume
 from gvsl.prediction import segment_volume
@@ -269,15 +269,18 @@ def test_a_recipe_may_be_for_runs_with_carried_labels_and_without(tmp_path: Path
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("transfer: {carrying: {templates: 2, volumes: 3}}", encoding="utf-8")
     words = ["STORE", "--weights", "scratch", "--out", "RUN", "--recipe", str(recipe)]
-    plain = transfer_options([*words, "--mode", "scratch"]).settings
-    assert plain.carrying == CarrySettings()
-    assert transfer_options([*words, "--mode", "scratch", "--carry", "OTHER"]).settings.carrying.templates == 2
-    scored = transfer_options([*words, "--mode", "carried"]).settings.carrying
+
+    def settings(*more: str) -> TransferSettings:
+        options = transfer_options([*words, *more])
+        return without_moot_recipe(options.settings, options.carry is not None, more)
+
+    assert settings("--mode", "scratch").carrying == CarrySettings()
+    assert settings("--mode", "scratch", "--carry", "OTHER").carrying.templates == 2
+    scored = settings("--mode", "carried").carrying
     assert (scored.templates, scored.volumes) == (2, None)
-    for option in ("--carrying.volumes=3", "--carrying.transductive", "--carrying.real-share=0.5"):
-        given = transfer_options([*words, "--mode", "scratch", option]).settings
+    for option in ("--carrying.volumes=4", "--carrying.transductive", "--carrying.real-share=0.5"):
         with pytest.raises(UserError, match="has no effect without --carry"):
-            check_carry(None, given)
+            check_carry(None, settings("--mode", "scratch", option))
 
 
 def test_settings_of_a_match_have_an_effect_where_carried_labels_are_scored() -> None:

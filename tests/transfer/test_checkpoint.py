@@ -64,7 +64,9 @@ def run(
     return fit(cast(Task, Thresholds(network)), network, STORE, settings, checkpoint), network
 
 
-@pytest.mark.parametrize(("frozen", "ema_decay"), [(True, 0.0), (False, 0.0), (False, 0.9)])
+@pytest.mark.parametrize(
+    ("frozen", "ema_decay"), [(True, 0.0), pytest.param(False, 0.0, marks=pytest.mark.slow), (False, 0.9)]
+)
 def test_a_run_stopped_twice_ends_where_an_unbroken_one_does(
     tmp_path: Path, frozen: bool, ema_decay: float, stop_after: StopAfter
 ) -> None:
@@ -106,7 +108,9 @@ def count_steps(monkeypatch: pytest.MonkeyPatch) -> StopAfter:
     return stop
 
 
-@pytest.mark.parametrize("stop", [8, 20, 33])
+@pytest.mark.parametrize(
+    "stop", [pytest.param(8, marks=pytest.mark.slow), 20, pytest.param(33, marks=pytest.mark.slow)]
+)
 def test_a_search_among_rates_goes_on_with_the_one_in_progress(
     tmp_path: Path, stop: int, count_steps: StopAfter
 ) -> None:

@@ -163,6 +163,7 @@ def optimum(whiten: bool, steps: int) -> Tensor:
     return network.head.weight.detach()
 
 
+@pytest.mark.slow
 def test_whitening_reaches_the_same_optimum_sooner() -> None:
     target = optimum(whiten=False, steps=300)
     away = [float((optimum(whiten, steps=25) - target).norm() / target.norm()) for whiten in (False, True)]

@@ -14,7 +14,7 @@ from gvsl.records import read_record
 from gvsl.store import Store
 from gvsl.store.table import CaseTable, row_line
 from gvsl.transfer.cases import draw_labelled
-from gvsl.transfer.leakage import check_leakage, describe_leakage, leaked_cases
+from gvsl.transfer.leakage import check_leakage, describe_leakage, images_of, leaked_cases
 
 
 def pretrained(folder: Path, store: Store, cases: list[str] | None) -> Path:
@@ -71,9 +71,9 @@ def test_what_is_not_known_is_not_checked_and_said(
     unknown = b"".join(row_line({name: value for name, value in row.items() if name != "content"}) for row in rows)
     before = replace(store, table=CaseTable.parse(unknown))
     backbone = load_backbone(pretrained(tmp_path / "leaky", store, ["s6"]))
-    assert leaked_cases(backbone, before) is None
-    assert describe_leakage(backbone, before).startswith("not checked")
-    assert leaked_cases(backbone, store) == ["s6"]
+    assert leaked_cases(images_of(backbone), before) is None
+    assert describe_leakage(images_of(backbone), before).startswith("not checked")
+    assert leaked_cases(images_of(backbone), store) == ["s6"]
 
 
 def test_random_weights_saw_nothing(tmp_path: Path, store: Store) -> None:

@@ -100,7 +100,14 @@ class MeanIntensity:
         ]
 
 
-@pytest.mark.parametrize("settings", [LINEAR, TRAINED, SEARCHED], ids=["lbfgs", "adam", "several rates"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(LINEAR, id="lbfgs"),
+        pytest.param(TRAINED, id="adam", marks=pytest.mark.slow),
+        pytest.param(SEARCHED, id="several rates"),
+    ],
+)
 def test_a_third_kind_of_task_is_trained_resumed_and_recorded(
     tmp_path: Path, store: Store, settings: TransferSettings, stop_after: Any
 ) -> None:

@@ -37,8 +37,8 @@ LINEAR = TransferSettings(
     mode="linear",
     width=8,
     levels=3,
-    max_steps=40,
-    validate_every=10,
+    max_steps=20,
+    validate_every=5,
     learning_rate=1e-2,
     crop=(16, 24, 16),
     clusters=ClusterSettings(points=0),
@@ -49,9 +49,9 @@ TRAINED = replace(
     mode="scratch",
     labels=3,
     batch_size=2,
-    max_steps=8,
-    validate_every=4,
-    checkpoint_every=3,
+    max_steps=6,
+    validate_every=3,
+    checkpoint_every=2,
 )
 CONVERGED = replace(LINEAR, optimiser="lbfgs", loss="dice_ce", max_steps=10, validate_every=4, checkpoint_every=3)
 
@@ -130,7 +130,7 @@ def test_a_run_folder_holds_what_the_report_reads(tmp_path: Path, store: Store) 
 
 
 def test_it_learns(tmp_path: Path, store: Store) -> None:
-    settings = replace(LINEAR, width=16, learning_rate=3e-2, max_steps=120, validate_every=60)
+    settings = replace(LINEAR, learning_rate=3e-2, max_steps=60, validate_every=30)
     record = transfer(store, None, tmp_path / "run", settings)
     assert record.metrics["test/dice"] > 0.55
 
@@ -151,11 +151,11 @@ def test_linear_leaves_the_backbone_as_it_was_and_finetune_does_not(
     assert read_record(tmp_path / "linear").pretraining == {"store": "x"}
 
 
-@pytest.mark.parametrize("mode", ["linear", "scratch"])
+@pytest.mark.parametrize("mode", ["linear", pytest.param("scratch", marks=pytest.mark.slow)])
 def test_the_same_seed_gives_the_same_scores_and_weights(
     tmp_path: Path, store: Store, mode: Literal["linear", "scratch"]
 ) -> None:
-    settings = replace(LINEAR, mode=mode, labels=3, max_steps=3 if mode == "scratch" else 20)
+    settings = replace(LINEAR, mode=mode, labels=3, max_steps=3 if mode == "scratch" else 10)
     first = transfer(store, None, tmp_path / "a", settings)
     torch.manual_seed(99)
     np.random.seed(99)  # noqa: NPY002 - what must not matter
@@ -167,16 +167,23 @@ def test_the_same_seed_gives_the_same_scores_and_weights(
     assert first.config["train_cases"] != other.config["train_cases"]
 
 
-@pytest.mark.parametrize("settings", [TRAINED, replace(CONVERGED, labels=3, max_steps=8)], ids=["all", "lbfgs"])
+@pytest.mark.parametrize(
+    ("settings", "stop"),
+    [
+        pytest.param(TRAINED, 5, id="all"),
+        pytest.param(replace(CONVERGED, labels=3, max_steps=8), 7, id="lbfgs", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_stopped_and_resumed_ends_where_an_unbroken_one_does(
     tmp_path: Path,
     store: Store,
     settings: TransferSettings,
+    stop: int,
     stop_after: Callable[[int | None], None],
     trained: Callable[[TransferSettings], Path],
 ) -> None:
     whole = trained(settings)
-    stop_after(7)
+    stop_after(stop)
     with pytest.raises(KeyboardInterrupt):
         transfer(store, None, tmp_path / "run", settings)
     assert not (tmp_path / "run").exists()
@@ -198,7 +205,7 @@ def test_a_mistake_on_resuming_keeps_the_state_and_a_diverged_loss_does_not(
 ) -> None:
     store = build_store()
     whole = read_record(trained(TRAINED))
-    stop_after(7)
+    stop_after(5)
     with pytest.raises(KeyboardInterrupt):
         transfer(store, None, tmp_path / "run", TRAINED)
     stop_after(None)
@@ -211,7 +218,7 @@ def test_a_mistake_on_resuming_keeps_the_state_and_a_diverged_loss_does_not(
     damaged.write_bytes(kept)
     assert transfer(store, None, tmp_path / "run", TRAINED, resume=True).cases == whole.cases
     diverging = replace(TRAINED, learning_rate=1e30, checkpoint_every=1)
-    with pytest.raises(UserError, match="no longer a number at step 4: give a lower learning_rate"):
+    with pytest.raises(UserError, match="no longer a number at step 3: give a lower learning_rate"):
         transfer(store, None, tmp_path / "other", diverging)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "run"]
 
@@ -324,7 +331,7 @@ def test_a_test_case_without_labels_among_others_is_refused(tmp_path: Path, buil
 
 
 def test_augmentation_changes_what_is_learnt_the_same_way_each_time(tmp_path: Path, store: Store) -> None:
-    settings = replace(LINEAR, mode="scratch", max_steps=3)
+    settings = replace(LINEAR, mode="scratch", max_steps=2)
     transfer(store, None, tmp_path / "a", settings)
     transfer(store, None, tmp_path / "b", settings)
     transfer(store, None, tmp_path / "c", replace(settings, augment=AugmentSettings(rate=0)))

@@ -69,6 +69,19 @@ class _SameSizeConvolution(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:2])
+        ctx.save_for_forward(*inputs[:2])
+
+    @staticmethod
+    def jvp(ctx: Any, features: Tensor | None, weight: Tensor | None, bias: Tensor | None) -> Tensor | None:
+        at_features, at_weight = ctx.saved_tensors
+        parts = []
+        if features is not None:
+            parts.append(_convolve(features, at_weight, None))
+        if weight is not None:
+            parts.append(_convolve(at_features, weight, None))
+        if bias is not None:
+            parts.append(bias.view(1, -1, 1, 1, 1).expand(len(at_features), -1, *at_features.shape[2:]))
+        return sum(parts[1:], start=parts[0]) if parts else None
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:

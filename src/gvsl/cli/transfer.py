@@ -23,7 +23,7 @@ from gvsl.cli.output import print_record
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
 from gvsl.settings.backbones import NetworkSettings
-from gvsl.settings.carrying import CarrySettings, without_moot_settings
+from gvsl.settings.carrying import moot_settings, without_moot_settings
 from gvsl.settings.names import TASK_SUMMARIES
 from gvsl.settings.transfer import LESS, MODES, TransferSettings
 from gvsl.text import one_of
@@ -37,6 +37,7 @@ def transfer(argv: Sequence[str]) -> None:
     labels carried by matching.
     """
     options = transfer_options(argv)
+    options.settings = without_moot_recipe(options.settings, options.carry is not None, argv)
     refuse_existing(options.out)
 
     from gvsl.backbones.provenance import NOT_KNOWN
@@ -122,20 +123,16 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     add_settings(parser, TransferSettings)
     options = parse(parser, argv, lambda settings: for_mode(settings, mode, MODES), note)
     one_of(TASK_SUMMARIES, "task", options.task)
-    options.settings = _without_moot_recipe(settings_of(TransferSettings, options), options.carry is not None, argv)
+    options.settings = settings_of(TransferSettings, options)
     return options
 
 
-def _without_moot_recipe(settings: TransferSettings, carries: bool, argv: Sequence[str]) -> TransferSettings:
+def without_moot_recipe(settings: TransferSettings, carries: bool, argv: Sequence[str]) -> TransferSettings:
     """Leave out a recipe's settings of carrying that have no effect here: it may be for runs with --carry as well.
 
-    Those on the command line stay, to be refused by `run_task`.
+    If the command line has one, they all stay, to be refused by `run_task`.
     """
-    effective, default = without_moot_settings(settings.carrying, settings.mode, carries), CarrySettings()
     words = {word.partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
-    given = {
-        name: value
-        for name, value in vars(settings.carrying).items()
-        if f"__carrying.{name}" in words and value != getattr(default, name)
-    }
-    return replace(settings, carrying=replace(effective, **given))
+    if any(f"__carrying.{name}" in words for name in moot_settings(settings.mode, carries)):
+        return settings
+    return replace(settings, carrying=without_moot_settings(settings.carrying, settings.mode, carries))

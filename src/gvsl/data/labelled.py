@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gvsl.cases import HELD_OUT
 from gvsl.data.crop import Shape, centre_crop, foreground_centre
+from gvsl.data.subjects import subjects_to_pair
 from gvsl.errors import UserError
 from gvsl.store import Store, class_indices
 from gvsl.text import few
@@ -43,9 +44,14 @@ def check_labelled(store: Store, ids: Sequence[str], option: str) -> None:
 
 
 def labelled_pair(store: Store, ids: Sequence[str], crop: Shape, seed: int, number: int) -> LabelledPair:
-    """Read the `number`-th pair of different labelled cases of a run, about the centres of their foregrounds."""
-    drawn = np.random.default_rng([seed, PAIR_STREAM, number]).permutation(len(ids))[:2]
-    (moving, moving_classes), (fixed, fixed_classes) = (_read(store, ids[index], crop) for index in drawn)
+    """Read the `number`-th pair of labelled cases of a run, about the centres of their foregrounds.
+
+    They are of different subjects, unless all cases are of one.
+    """
+    order = np.random.default_rng([seed, PAIR_STREAM, number]).permutation(len(ids)).tolist()
+    subjects = subjects_to_pair(store, ids)
+    partner = next(index for index in order if subjects[index] != subjects[order[0]])
+    (moving, moving_classes), (fixed, fixed_classes) = (_read(store, ids[index], crop) for index in (order[0], partner))
     return LabelledPair(moving, fixed, moving_classes, fixed_classes, 1 + len(store.label_names))
 
 

@@ -16,6 +16,7 @@ from gvsl.data.crop import MIDDLE, Centre, Shape, aligned_centres, centre_crop, 
 from gvsl.data.labelled import check_labelled, labelled_pair
 from gvsl.data.order import EpochPairs, Pairs, independent_pairs
 from gvsl.data.resident import ResidentVolumes
+from gvsl.data.subjects import subjects_to_pair
 from gvsl.errors import UserError
 from gvsl.memory import SHARED, shared_memory
 from gvsl.processes import end_with_parent
@@ -49,12 +50,6 @@ def read_crop(store: Store, case: str, crop: Shape, centre: Centre | None = None
     stored = store.cases[case]
     centre = foreground_centre(stored) if centre is None else centre
     return torch.from_numpy(centre_crop(partial(store.channels, case), stored.shape, crop, centre))
-
-
-def subjects_to_pair(store: Store, ids: Sequence[str]) -> list[str]:
-    """Return the subject of each case, of which a pair has two; where all are of one, each case counts as its own."""
-    found = store.subjects(ids)
-    return found if len(set(found)) > 1 else list(ids)
 
 
 class PairStream(IterableDataset[PairBatch]):

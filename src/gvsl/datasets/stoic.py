@@ -65,9 +65,9 @@ def _read_classes(path: Path) -> dict[str, int]:
         read = [(row[COLUMNS[0]].strip(), float(row[COLUMNS[1]])) for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, AttributeError, TypeError):
         raise UserError(f"{path} should be a table with the columns {', '.join(COLUMNS)} of numbers") from None
-    found = one_row_each(read, path)
-    if not found:
+    if not read:
         raise UserError(f"{path} should be a table with the columns {', '.join(COLUMNS)}; it has no rows")
-    if not set(found.values()) <= {0, 1}:
+    if not {target for _, target in read} <= {0, 1}:
         raise UserError(f"{path} should have 0 or 1 in the column {COLUMNS[1]}")
+    found = one_row_each(read, path)
     return {name: int(target) for name, target in found.items()}

@@ -198,22 +198,17 @@ def first_file(case: Case) -> Path:
     return case.image / case.parts[0] if case.parts else case.image
 
 
-def update_row(row: Row, case: Case, root: Path, subject: str = "") -> Row:
-    """Set splits, source, target and subject of a row; these can change while the case's files stay the same.
-
-    Args:
-        row: of the case.
-        case: as it is now.
-        root: the folder that contains all files.
-        subject: id of the first case of the same subject; empty if there is no other.
-    """
-    updated = {name: value for name, value in row.items() if name not in ("target", "subject")}
+def update_row(row: Row, case: Case, root: Path) -> Row:
+    """Set splits, source and target of a row; these can change while the case's files stay the same."""
+    updated = {name: value for name, value in row.items() if name != "target"}
     updated |= {"splits": list(case.splits), "source": relative(first_file(case), root)}
-    if case.target is not None:
-        updated["target"] = case.target
-    if subject:
-        updated["subject"] = subject
-    return updated
+    return updated if case.target is None else updated | {"target": case.target}
+
+
+def with_subject(row: Row, first: str) -> Row:
+    """Set the first case of the same subject in a row; an empty one says that there is no other."""
+    updated = {name: value for name, value in row.items() if name != "subject"}
+    return updated | {"subject": first} if first else updated
 
 
 def _stamps(case: Case) -> Stamps:

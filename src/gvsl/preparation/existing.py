@@ -14,7 +14,7 @@ from gvsl.preprocessing.spec import Preprocessing, setting_text
 from gvsl.readers import parse_json, read_bytes
 from gvsl.store.manifest import LABEL_VALUES, MANIFEST_NAME, MAX_TABLE_BYTES, read_manifest
 from gvsl.store.store import CaseRow
-from gvsl.store.table import CaseTable
+from gvsl.store.table import SUBJECT_KEY, CaseTable
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,14 @@ class ExistingStore:
         except ValueError as error:
             raise UserError(f"{self.path} has a broken manifest ({error}); prepare it again elsewhere") from None
         return row
+
+    @property
+    def subjects(self) -> dict[str, str]:
+        """The first case of the same subject by id, of those that are not the only one of theirs."""
+        if SUBJECT_KEY not in self.table.lines:
+            return {}
+        found = {case_id: str(self.row(case_id).get("subject", "")) for case_id in self.ids}
+        return {case_id: first for case_id, first in found.items() if first}
 
     def origin(self, case_id: str) -> Origin | None:
         """Return a case's origin if the store has the case, with arrays of the recorded size."""

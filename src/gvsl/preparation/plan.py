@@ -4,8 +4,8 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,25 +109,40 @@ def _is_named_otherwise(case: Case, existing: ExistingStore, names: Mapping[int,
 
 
 def refuse_other_names(rows: Iterable[Mapping[str, Any]], old: Mapping[int, str], new: Mapping[int, str]) -> None:
-    """Refuse to give the values of cases that were not prepared again other names, or one that another value has.
+    """Refuse to give the values of cases that can't be prepared again other names, or one that another value gets.
 
     Args:
         rows: of these cases.
         old: names in the store so far.
-        new: names of all values.
+        new: those that change or come in addition.
 
     Raises:
         UserError: a case would hold one structure under the name of another.
     """
-    keys = Counter(name_key(name) for name in new.values() if not is_ignored(name))
+    before, after = _values_by_name(old), _values_by_name({**old, **new})
     for row in rows:
         for value in row["labels"] or ():
-            earlier, now = old.get(value, ""), new.get(value, "")
-            if name_key(earlier) != name_key(now) or keys[name_key(now)] > 1:
+            earlier, now = old.get(value, ""), new.get(value, old.get(value, ""))
+            if is_ignored(now) or earlier == placeholder(value):
+                continue
+            if name_key(earlier) != name_key(now) or after[name_key(now)] - before[name_key(now)]:
                 raise UserError(
-                    f"case {row['id']} can't be prepared again, and its label value {value} was {earlier!r}, which "
-                    f"would be {now!r} or the name of two values: mend its files, or prepare into another store"
+                    f"case {row['id']} is gone or can't be prepared again, and its label value {value} was "
+                    f"{earlier!r}, which would be {now!r} or the name of another value too: mend or restore its "
+                    "files, or prepare into another store"
                 )
+
+
+def _values_by_name(names: Mapping[int, str]) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = defaultdict(set)
+    for value, name in names.items():
+        found[name_key(name)].add(value)
+    return found
+
+
+def placeholder(value: int) -> str:
+    """Return the name of a label value that was given none."""
+    return f"label {value}"
 
 
 def unique_ids(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[Refusal]]:
@@ -145,16 +160,30 @@ def unique_ids(cases: Sequence[Case], root: Path) -> tuple[list[Case], list[Refu
     return list(kept.values()), refused
 
 
-def first_of_subjects(cases: Sequence[Case]) -> dict[str, str]:
+def first_of_subjects(cases: Sequence[Case], ids: Collection[str], earlier: Mapping[str, str]) -> dict[str, str]:
     """Return, for each case that is not the only one of its subject, the id of the subject's first case.
 
     A store thus tells which cases show the same person without the PatientID.
+
+    Args:
+        cases: of the source, with their subjects.
+        ids: of all cases of the store; some may be gone from the source, and some of the source can't be used.
+        earlier: the same as the store tells so far.
+
+    >>> cases = [Case(name, Path(name), subject="patient 1") for name in ("b", "c")]
+    >>> first_of_subjects(cases, ["a", "b", "c"], {"a": "a", "b": "a"})
+    {'a': 'a', 'b': 'a', 'c': 'a'}
     """
-    groups: dict[str, list[str]] = defaultdict(list)
-    for case in cases:
-        if case.subject:
-            groups[case.subject].append(case.id)
-    return {case_id: min(ids) for ids in groups.values() if len(ids) > 1 for case_id in ids}
+    current = {case.id: case.subject for case in cases}
+    groups: dict[str, set[str]] = defaultdict(set)
+    for case_id, subject in current.items():
+        if subject and case_id in ids:
+            groups[subject].add(case_id)
+    known = {first: current[case_id] for case_id, first in earlier.items() if current.get(case_id)}
+    for case_id, first in earlier.items():
+        if case_id not in current:  # it is gone, and of whomever the others of its group are now
+            groups[known.get(first, f"\0{first}")].add(case_id)
+    return {case_id: min(group) for group in groups.values() if len(group) > 1 for case_id in sorted(group)}
 
 
 def with_known_ids(cases: Sequence[Case], existing: ExistingStore) -> list[Case]:

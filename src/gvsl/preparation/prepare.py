@@ -10,12 +10,13 @@ from typing import Any
 from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.files import refuse_url
-from gvsl.preparation.case import Outcome, Refusal, prepare_case, update_row
+from gvsl.preparation.case import Outcome, Refusal, prepare_case, update_row, with_subject
 from gvsl.preparation.existing import ExistingStore, open_existing
 from gvsl.preparation.plan import (
     PrepareSummary,
     common_folder,
     first_of_subjects,
+    placeholder,
     plan,
     refuse_other_names,
     summarise,
@@ -88,6 +89,8 @@ def prepare(
     with _wrap_write_errors(out):
         existing = open_existing(out, preprocessing, source, replaced)
         unique = with_known_ids(unique, existing)
+        usable = {case.id for case in unique if not case.unusable}
+        refuse_other_names(map(existing.row, sorted(existing.ids - usable)), existing.label_names, names)
         with staging_area(out, {**known, **extra, **_named(names)}) as staging:
             todo, kept = plan(unique, existing, staging, names)
             if dask is None and any(case.mask is None for case in todo):
@@ -166,11 +169,13 @@ def _publish(
     allow_leakage: bool,
 ) -> None:
     """Combine kept and new cases and publish the store, unless nothing has changed."""
-    by_id, subjects = {case.id: case for case in cases}, first_of_subjects(cases)
+    by_id = {case.id: case for case in cases}
+    all_ids = sorted(existing.ids | kept.keys() | staging.done.keys())
+    subjects = first_of_subjects(cases, all_ids, existing.subjects)
     values: set[int] = set()
     lines, origins, entries, left = [], [], [], []
     ids: dict[str, set[str]] = {"images": set(), "labels": set()}
-    for case_id in sorted(existing.ids | kept.keys() | staging.done.keys()):
+    for case_id in all_ids:
         if case_id in staging.done:
             row, origin = staging.done[case_id]
             ids["images"].add(case_id)
@@ -182,17 +187,16 @@ def _publish(
             if case_id not in kept:
                 left.append(row)
         if case_id in by_id:
-            row = update_row(row, by_id[case_id], root, subjects.get(case_id, ""))
+            row = update_row(row, by_id[case_id], root)
+        row = with_subject(row, subjects.get(case_id, ""))
         values.update(row["labels"] or ())
         lines.append(row_line(row))
         entries.append((case_id, tuple(row["splits"]), row.get("content", "")))
         origins.append(origin.line())
     if not allow_leakage:
         refuse_leakage(entries)
-    all_names = _complete_names(values, names, existing.label_names)
-    if names:
-        refuse_other_names(left, existing.label_names, all_names)
-    manifest = {**manifest, "label_names": {str(value): name for value, name in all_names.items()}}
+    refuse_other_names(left, existing.label_names, names)
+    manifest = {**manifest, "label_names": _complete_names(values, names, existing.label_names)}
     whole = b"".join(lines)
     texts = {CASES_NAME: whole, SOURCES_NAME: b"".join(origins), MANIFEST_NAME: manifest_text(manifest, whole).encode()}
     if existing.holds(texts) and not staging.done:
@@ -206,11 +210,11 @@ def _named(names: Mapping[int, str]) -> dict[str, Any]:
     return {"label_names": {str(value): name for value, name in names.items()}} if names else {}
 
 
-def _complete_names(values: set[int], names: Mapping[int, str], earlier: Mapping[int, str]) -> dict[int, str]:
+def _complete_names(values: set[int], names: Mapping[int, str], earlier: Mapping[int, str]) -> dict[str, str]:
     """Return a name for every value that occurs or was given one."""
     given = {value for value in names if value != 0}
     known = {**earlier, **names}
-    return {value: known.get(value, f"label {value}") for value in sorted(values | given)}
+    return {str(value): known.get(value, placeholder(value)) for value in sorted(values | given)}
 
 
 @contextmanager

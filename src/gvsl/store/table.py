@@ -16,6 +16,8 @@ from gvsl.readers import parse_json
 
 FIRST = ("id", "splits", "shape", "labels")
 """Keys at the beginning of each line, which are found without parsing the rest."""
+SUBJECT_KEY = b'"subject":'
+"""What a line has, and in no text that it holds, if its case is not the only one of its subject."""
 HEAD = re.compile(
     rb'\{"id":"([^"\\/\x00-\x1f]+)","splits":\[((?:"[a-z]+",?)*)\],"shape":\[(\d{1,9}),(\d{1,9}),(\d{1,9})\],'
     rb'"labels":(null|\[)'

@@ -46,6 +46,13 @@ class MatchedPair:
     """(1, 1, D, H, W), class indices; None if either volume has no label map."""
     classes: int = 0
     """Number of classes, background included."""
+    subjects: frozenset[str] = frozenset()
+    """Of both volumes; empty if each volume is a subject of its own."""
+
+    @property
+    def shows(self) -> frozenset[str]:
+        """Whom the pair shows."""
+        return self.subjects or frozenset((self.moving_id, self.fixed_id))
 
     def dice(self, dvf: Tensor | None) -> float:
         """Return the mean DSC of the structures after a field; the pair must have labels.
@@ -78,7 +85,8 @@ def match_pairs(match: Match, store: Store, ids: list[str], crop: Shape) -> list
     images = {case: read_crop(store, case, crop)[None] for case in ids}
     labels = {case: label_crop(store, case, crop) for case in ids if store.has_label(case)}
     pairs = []
-    for moving, fixed in across_subjects(ids, subjects_to_pair(store, ids)):
+    subjects = dict(zip(ids, subjects_to_pair(store, ids), strict=True))
+    for moving, fixed in across_subjects(ids, list(subjects.values())):
         labelled = moving in labels and fixed in labels
         pairs.append(
             MatchedPair(
@@ -90,6 +98,7 @@ def match_pairs(match: Match, store: Store, ids: list[str], crop: Shape) -> list
                 moving_label=labels[moving] if labelled else None,
                 fixed_label=labels[fixed] if labelled else None,
                 classes=1 + len(store.label_names),
+                subjects=frozenset((subjects[moving], subjects[fixed])),
             )
         )
     return pairs

@@ -26,7 +26,7 @@ def control_metrics(pairs: Sequence[MatchedPair], ncc: NCCLoss) -> list[dict[str
     """Return for each pair the metrics of its own fields, of other pairs' fields, and of blur alone.
 
     Args:
-        pairs: at least two, in which each volume is once the fixed and once the moving one (`match_pairs`).
+        pairs: at least two, as of `match_pairs`.
         ncc: the method's loss.
 
     Returns:
@@ -42,17 +42,23 @@ def control_metrics(pairs: Sequence[MatchedPair], ncc: NCCLoss) -> list[dict[str
     return [_metrics_of(index, pairs, total, ncc) for index in range(len(pairs))]
 
 
-def donors(index: int, count: int) -> list[int]:
+def donors(index: int, pairs: Sequence[frozenset[str]]) -> list[int]:
     """Return the pairs whose fields a pair is given: at most three, spread evenly over the others.
 
     Pairs that share a subject with it are left out if there are others: their fields are correlated with its own.
 
-    >>> donors(0, 10), donors(9, 10), donors(0, 4), donors(0, 3)
-    ([2, 5, 8], [1, 4, 7], [2], [1, 2])
+    Args:
+        index: of the pair.
+        pairs: the subjects of each.
+
+    >>> chain = [frozenset((number, (number + 1) % 10)) for number in range(10)]
+    >>> donors(0, chain), donors(9, chain)
+    ([2, 5, 8], [1, 4, 7])
     """
-    first, last = (2, count - 2) if count > 3 else (1, count - 1)
-    shifts = np.unique(np.linspace(first, last, MAX_DONORS).round().astype(int))
-    return [int((index + shift) % count) for shift in shifts]
+    others = [(index + shift) % len(pairs) for shift in range(1, len(pairs))]
+    found = [other for other in others if not pairs[index] & pairs[other]] or others
+    places = np.unique(np.linspace(0, len(found) - 1, MAX_DONORS).round().astype(int))
+    return [found[place] for place in places]
 
 
 def blur_without_moving(image: Tensor, dvf: Tensor) -> Tensor:
@@ -74,7 +80,7 @@ def blur_without_moving(image: Tensor, dvf: Tensor) -> Tensor:
 
 def _metrics_of(index: int, pairs: Sequence[MatchedPair], total: Tensor, ncc: NCCLoss) -> dict[str, float]:
     pair, own = pairs[index], pairs[index].matching
-    others = [pairs[donor].matching for donor in donors(index, len(pairs))]
+    others = [pairs[donor].matching for donor in donors(index, [each.shows for each in pairs])]
     mean_field = (total - own.dvf) / (len(pairs) - 1)
     fixed = gaussian_smooth(pair.fixed, SIGMA)
 

@@ -24,7 +24,15 @@ from gvsl.settings.carrying import CarrySettings, moot_settings
 from gvsl.settings.transfer import TransferSettings
 from gvsl.splits import some_of
 from gvsl.store import Store
-from gvsl.transfer.leakage import LearntFrom, check_labels_seen, check_leakage, contents_of, describe_leakage, learnt_by
+from gvsl.transfer.leakage import (
+    LearntFrom,
+    check_labels_seen,
+    check_leakage,
+    contents_of,
+    describe_leakage,
+    images_of,
+    learnt_by,
+)
 from gvsl.transfer.teacher import LoadedTeacher, load_teacher
 from gvsl.transfer.weights import fingerprint
 
@@ -145,7 +153,7 @@ def carry_labels(
         )
     matcher = method.backbone.cpu()
     carriers = [learnt_by(matcher)] if taught is None else [learnt_by(matcher), taught.learnt_from]
-    leakage = {"carry_leakage": describe_leakage(matcher, store), **teacher_leakage(taught)}
+    leakage = {"carry_leakage": describe_leakage(images_of(matcher), store), **teacher_leakage(taught)}
     return CarriedPool(found, run, matcher, carriers, leakage)
 
 

@@ -29,14 +29,19 @@ def learnt_by(backbone: PretrainedBackbone) -> LearntFrom:
     return LearntFrom(backbone.learnt_from, None if seen is None else dict(seen))
 
 
-def leaked_cases(backbone: Backbone, store: Store) -> list[str] | None:
-    """Return the cases of a store's val and test splits that the weights were trained on; None if unknown."""
-    if not isinstance(backbone, PretrainedBackbone):
+def images_of(backbone: Backbone) -> frozenset[str] | None:
+    """Return the hashes of the images that a backbone was trained on: none if it is random, None if unknown."""
+    return backbone.learnt_from if isinstance(backbone, PretrainedBackbone) else frozenset()
+
+
+def leaked_cases(images: frozenset[str] | None, store: Store) -> list[str] | None:
+    """Return the cases of a store's val and test splits that are among images by their hashes; None if unknown."""
+    if images is not None and not images:
         return []
     contents = {case.id: case.content for case in store.cases.values() if not set(case.splits).isdisjoint(HELD_OUT)}
-    if backbone.learnt_from is None or "" in contents.values():
+    if images is None or "" in contents.values():
         return None
-    return [case for case, content in contents.items() if short_hash(content) in backbone.learnt_from]
+    return [case for case, content in contents.items() if short_hash(content) in images]
 
 
 def check_leakage(backbone: Backbone, weights: str | Path, store: Store, allow_leakage: bool = False) -> None:
@@ -45,7 +50,7 @@ def check_leakage(backbone: Backbone, weights: str | Path, store: Store, allow_l
     Raises:
         UserError: the weights were trained on images of val or test.
     """
-    leaked = leaked_cases(backbone, store)
+    leaked = leaked_cases(images_of(backbone), store)
     if leaked and not allow_leakage:
         raise UserError(
             f"{weights} was trained on images that {store.place} holds out in val or test: {few(leaked)}; "
@@ -79,9 +84,14 @@ def check_labels_seen(
         )
 
 
-def describe_leakage(backbone: Backbone, store: Store) -> str:
-    """Describe the overlap for a run's record."""
-    leaked = leaked_cases(backbone, store)
+def describe_leakage(images: frozenset[str] | None, store: Store) -> str:
+    """Describe for a run's record what images that were trained on, and those that a store holds out, have in common.
+
+    Args:
+        images: hashes of those trained on, as of `images_of`; None if unknown.
+        store: with its held-out cases.
+    """
+    leaked = leaked_cases(images, store)
     if leaked is None:
         return "not checked: it isn't known which images the weights were trained on, or those of the store"
     return f"held out but trained on: {few(leaked)}" if leaked else "no held-out image was trained on"
@@ -118,8 +128,7 @@ def images_learnt_from(
     They are those of its initial weights and, unless it is frozen, the training cases, and what the networks that made
     carried labels, `carriers`, were trained on.
     """
-    backbone = network.backbone
-    known = [backbone.learnt_from if isinstance(backbone, PretrainedBackbone) else frozenset()]
+    known = [images_of(network.backbone)]
     if not network.frozen:
         known.append(image_hashes(store.cases[case].content for case in train))
         known += [carrier.images for carrier in carriers]

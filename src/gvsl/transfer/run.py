@@ -39,6 +39,7 @@ from gvsl.transfer.leakage import (
     contents_of,
     describe_leakage,
     images_learnt_from,
+    images_of,
     labels_learnt_from,
 )
 from gvsl.transfer.monitor import FitResult
@@ -163,7 +164,11 @@ def _identity(
     start = "scratch" if source is None else sha256_of(source if source.is_file() else source / MODEL_NAME)
     identity = {"task": name, "store": store.hash, "weights": start, **deciding_settings(settings)}
     if carry is not None:
-        identity |= {"carry": matcher_fingerprint(carry), "carried_by": [CHECK, NO_VOTE]}
+        identity["carry"] = matcher_fingerprint(carry)
+        if settings.carrying.least_dice:
+            identity["carried_by"] = CHECK
+        if store.ignored:
+            identity["ignored"] = NO_VOTE
         if settings.carrying.teacher is not None:
             identity["teacher"] = fingerprint(Path(settings.carrying.teacher))
     return identity
@@ -346,7 +351,7 @@ def _origin(task: Task, backbone: Backbone, store: Store, weights: str | Path | 
     return {
         "weights": "scratch" if weights is None else str(weights),
         "weights_keys": str(backbone.keys) if isinstance(backbone, PretrainedBackbone) else None,
-        "leakage": describe_leakage(backbone, store),
+        "leakage": describe_leakage(images_of(backbone), store),
         "method": method_of(backbone),
         "train_cases": list(task.train),
         "val_cases": len(task.val),

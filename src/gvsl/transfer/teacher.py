@@ -86,7 +86,8 @@ def load_teacher(
     check_labels_seen(backbone, run, contents_of(store, train), allow_leakage)
     model.network.to(device)
     votes = Teacher(lambda image: probabilities(model, image), share)
-    return LoadedTeacher(votes, _learnt_by(run, backbone, store), describe_leakage(backbone, store))
+    learnt_from = _learnt_by(run, backbone, store)
+    return LoadedTeacher(votes, learnt_from, describe_leakage(learnt_from.images, store))
 
 
 def _learnt_by(run: Path, backbone: PretrainedBackbone, store: Store) -> LearntFrom:
