@@ -240,9 +240,7 @@ def test_a_case_that_can_not_be_prepared_again_keeps_no_voxels_under_another_nam
     (cases[1].label / "B.nii.gz").unlink()
     left = cases[:1] if gone else [cases[0], replace(cases[1], unusable="lacks the map of B")]
     for _ in range(2):
-        with pytest.raises(
-            UserError, match=r"case b is gone or can't .* and its label value 1 was 'A'"
-        ):
+        with pytest.raises(UserError, match=r"case b is gone or can't .* and its label value 1 was 'A'"):
             run(left, tmp_path / "store", label_names={1: "B"})
     assert contents(tmp_path / "store") == before
 
