@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -32,44 +33,47 @@ def spread(module: nn.Module) -> None:
             value.copy_(torch.rand(value.shape, generator=generator) + (0.0 if name.endswith("bias") else 0.5))
 
 
+def save_run(
+    root: Path,
+    kind: str,
+    spec: Preprocessing = PRESETS["mr"],
+    width: int = 8,
+    name: BackboneName = "unet",
+    kernel: int = 3,
+) -> Path:
+    """Save random weights as a run: pre-training, of a method of the encoder alone, segmentation or classification."""
+    torch.manual_seed(0)
+    backbone = build_backbone(BackboneSettings(name=name, width=width, levels=3))
+    spread(backbone)
+    folder = root / kind
+    settings = TransferSettings(width=width, crop=CROP)
+    provenance = {"pretrained": ["encoder"]} if kind == "encoder" else {}
+    if kind in ("pretrain", "encoder"):
+        save_weights(folder, backbone, method="x", preprocessing=spec, provenance=provenance)
+        return folder
+    network = (
+        SegmentationNetwork(backbone, 3, kernel=kernel) if kind == "segmentation" else ClassificationNetwork(backbone)
+    )
+    spread(network.head)
+    config = segmenter_config(LABELS, kernel=kernel) if kind == "segmentation" else CLASSIFIER_CONFIG
+    assert network.head.bias is not None
+    with torch.no_grad():
+        network.head.bias.zero_()  # no class wins everywhere
+    save_adapted(folder, network, config, settings=settings, method="x", preprocessing=spec, provenance=provenance)
+    return folder
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Save random weights as a run: pre-training, of a method of the encoder alone, segmentation or classification."""
-
-    def make(
-        kind: str, spec: Preprocessing = PRESETS["mr"], width: int = 8, name: BackboneName = "unet", kernel: int = 3
-    ) -> Path:
-        torch.manual_seed(0)
-        backbone = build_backbone(BackboneSettings(name=name, width=width, levels=3))
-        spread(backbone)
-        folder = tmp_path / kind
-        settings = TransferSettings(width=width, crop=CROP)
-        provenance = {"pretrained": ["encoder"]} if kind == "encoder" else {}
-        if kind in ("pretrain", "encoder"):
-            save_weights(folder, backbone, method="x", preprocessing=spec, provenance=provenance)
-            return folder
-        network = (
-            SegmentationNetwork(backbone, 3, kernel=kernel)
-            if kind == "segmentation"
-            else ClassificationNetwork(backbone)
-        )
-        spread(network.head)
-        config = segmenter_config(LABELS, kernel=kernel) if kind == "segmentation" else CLASSIFIER_CONFIG
-        assert network.head.bias is not None
-        with torch.no_grad():
-            network.head.bias.zero_()  # no class wins everywhere
-        save_adapted(folder, network, config, settings=settings, method="x", preprocessing=spec, provenance=provenance)
-        return folder
-
-    return make
+    """Save random weights as a run."""
+    return partial(save_run, tmp_path)
 
 
 SHAPES = ((18, 23, 20), (24, 20, 18), (17, 16, 25), CROP)
 SPLITS = ("train", "train", "val", "test")
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
+def write_images(root: Path) -> Path:
     """Write four labelled images at 1 mm: the second lies in another orientation, the last is one window."""
     generator = np.random.default_rng(0)
     for number, shape in enumerate(SHAPES):
@@ -79,20 +83,26 @@ def images(tmp_path: Path) -> Path:
         image = generator.normal(0, 15, shape) + 200 * (label == 1) - 150 * (label == 7)
         affine = np.diag([-1.0, 1, 1, 1]) if number == 1 else np.eye(4)
         for folder, array in (("images", image.astype(np.float32)), ("labels", label)):
-            (tmp_path / "source" / folder).mkdir(parents=True, exist_ok=True)
-            nib.Nifti1Image(array, affine).to_filename(tmp_path / "source" / folder / f"s{number}.nii.gz")
-    return tmp_path / "source" / "images"
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            nib.Nifti1Image(array, affine).to_filename(root / folder / f"s{number}.nii.gz")
+    return root / "images"
+
+
+def prepare_of(images: Path, out: Path, spec: Preprocessing) -> Store:
+    cases = [
+        Case(f"s{number}", images / f"s{number}.nii.gz", images.parent / "labels" / f"s{number}.nii.gz", (split,))
+        for number, split in enumerate(SPLITS)
+    ]
+    return prepare(cases, out, spec, label_names=LABELS, source="made")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Four labelled images."""
+    return write_images(tmp_path / "source")
 
 
 @pytest.fixture
 def prepare_images(images: Path, tmp_path: Path) -> Callable[[Preprocessing], Store]:
     """Prepare the images."""
-
-    def run(spec: Preprocessing) -> Store:
-        cases = [
-            Case(f"s{number}", images / f"s{number}.nii.gz", images.parent / "labels" / f"s{number}.nii.gz", (split,))
-            for number, split in enumerate(SPLITS)
-        ]
-        return prepare(cases, tmp_path / "store", spec, label_names=LABELS, source="made")
-
-    return run
+    return partial(prepare_of, images, tmp_path / "store")

@@ -1,5 +1,6 @@
 """What nnU-Net has trained, taken back: the same network, and nothing from a stranger's checkpoint is executed."""
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -16,25 +17,26 @@ from gvsl.errors import UserError
 from gvsl.export import gvsl_unet
 from gvsl.export.export import export
 from gvsl.export.result import ExportSettings
-from gvsl.preprocessing import PRESETS, Preprocessing
+from gvsl.preprocessing import PRESETS
 from gvsl.publication.contract import published_provenance
 from gvsl.store import Store
 from gvsl.transfer import load_segmenter
 from gvsl.transfer.leakage import check_labels_seen, contents_of
 from gvsl.transfer.origin import pretraining_of
 
-from .conftest import CROP, MakeRun, spread
+from .conftest import CROP, prepare_of, save_run, spread, write_images
 
 NAME = "Dataset901_Made"
 Fold = tuple[Path, gvsl_unet.ForNNUNet]
 
 
-@pytest.fixture
-def fold(make_run: MakeRun, prepare_images: Callable[[Preprocessing], Store], tmp_path: Path) -> Fold:
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Fold:
     """Lay out results as nnU-Net does, with random weights, and return the fold and its network."""
-    out = tmp_path / "out"
-    export(make_run("pretrain"), out, "nnunet", ExportSettings(prepare_images(PRESETS["mr"]).path, NAME))
-    results = tmp_path / "results"
+    root = tmp_path_factory.mktemp("nnunet")
+    out, store = root / "out", prepare_of(write_images(root / "source"), root / "store", PRESETS["mr"])
+    export(save_run(root, "pretrain"), out, "nnunet", ExportSettings(store.path, NAME))
+    results = root / "results"
     (results / "fold_0").mkdir(parents=True)
     shutil.copy(out / "preprocessed" / NAME / "gvslPlans.json", results / "plans.json")
     shutil.copy(out / "preprocessed" / NAME / "dataset.json", results / "dataset.json")
@@ -45,6 +47,14 @@ def fold(make_run: MakeRun, prepare_images: Callable[[Preprocessing], Store], tm
     spread(network)
     save(results / "fold_0", network_weights=network.state_dict())
     return results / "fold_0", network
+
+
+@pytest.fixture
+def fold(laid_out: Fold, tmp_path: Path) -> Fold:
+    """A copy of the results and of their network, to change."""
+    folder, network = laid_out
+    shutil.copytree(folder.parent, tmp_path / "results")
+    return tmp_path / "results" / folder.name, copy.deepcopy(network)
 
 
 def save(folder: Path, **entries: Any) -> None:

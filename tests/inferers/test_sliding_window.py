@@ -83,7 +83,7 @@ def test_memory_does_not_grow_with_the_volume_times_the_classes(
             most = max(most, self.bytes)
 
     monkeypatch.setattr(sliding, "_Sums", Counted)
-    likeliest(positioned(classes), (64, 40, 40), (side, side, side), 0.5, tmp_path)
+    likeliest(positioned(classes), (40, 24, 24), (side, side, side), 0.5, tmp_path)
     assert 0 < most <= window_bytes
 
 

@@ -145,8 +145,17 @@ def test_a_large_value_elsewhere_disturbs_no_flat_window() -> None:
         assert cosine(one[..., 10:], other[..., 10:]) > 0.9999
 
 
-@pytest.mark.parametrize("needed", ["fixed", "warped", "both"])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("masked", "needed"),
+    [
+        (False, "fixed"),
+        pytest.param(False, "warped", marks=pytest.mark.slow),
+        (False, "both"),
+        pytest.param(True, "fixed", marks=pytest.mark.slow),
+        (True, "warped"),
+        (True, "both"),
+    ],
+)
 def test_gradient(needed: str, masked: bool) -> None:
     fixed = noise(2, 2, 3, 3, 4, seed=5).requires_grad_(needed != "warped")
     warped = noise(2, 2, 3, 3, 4, seed=6).requires_grad_(needed != "fixed")

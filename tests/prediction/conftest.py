@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
         mode="linear",
         width=8,
         levels=3,
-        max_steps=60,
+        max_steps=40,
         validate_every=20,
         learning_rate=3e-2,
         crop=(16, 16, 12),

@@ -25,7 +25,7 @@ from gvsl.store.manifest import manifest_hash
 
 from ..matcher import write_matcher_without_affine
 
-QUICK = PropagateSettings(refine=4, start="none", least_dice=0)
+QUICK = PropagateSettings(refine=2, start="none", least_dice=0)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

@@ -45,7 +45,7 @@ def test_a_turn_that_the_network_finds_is_no_failure() -> None:
     assert sorted(told) == ["", "turned by 90 degrees about the back-front axis"]
 
 
-@pytest.mark.parametrize(("axis", "turns"), [("left-right", 1), ("back-front", 3)])
+@pytest.mark.parametrize(("axis", "turns"), [pytest.param("left-right", 1, marks=pytest.mark.slow), ("back-front", 3)])
 def test_a_turn_of_voxels_that_are_no_cubes_is_told(axis: str, turns: int) -> None:
     """The turn is of the body: it maps the thick slices of one image onto in-plane rows of the other."""
     texture = gaussian_smooth(torch.rand(1, 1, 48, 48, 48, generator=torch.Generator().manual_seed(0)), 3.0)

@@ -273,11 +273,11 @@ def write_pretrain(folder: Path, **changes: Any) -> Path:
     rows = write_rows()
     curves = changes.pop("curves_data", None) or pretrain_curves(1)
     write_curves(folder / "curves.csv", curves)
-    pictures = []
-    for number in range(3):
+    pictures: list[dict[str, str]] = []
+    for number in range(0 if "pictures" in changes else 3):
         write_pair(folder / f"pictures/pair_{number}.npz", seed=number)
         pictures.append({"file": f"pictures/pair_{number}.npz", "kind": "pair", "title": rows[number]["id"]})
-    for number in range(2):
+    for number in range(0 if "pictures" in changes else 2):
         write_restoration(folder / f"pictures/restoration_{number}.npz", seed=number)
         pictures.append({"file": f"pictures/restoration_{number}.npz", "kind": "restoration", "title": CASES[number]})
     names = ("ncc", "ncc_affine", "ncc_identity", "folded", "dice_before", "dice_after")
@@ -330,8 +330,8 @@ def write_transfer(folder: Path, seed: int, pretrained: bool, **changes: Any) ->
     end = 0.31 if pretrained else 0.47
     val = 1 - falling(rng, 120, 0.75, end, 0.03)
     write_curves(folder / "curves.csv", {"loss": falling(rng, 120, 0.8, end, 0.08), "val_dice": val}, {"val_dice": 6})
-    pictures = []
-    for number in range(2):
+    pictures: list[dict[str, str]] = []
+    for number in range(0 if "pictures" in changes else 2):
         file = f"pictures/{CASES[number]}.npz"
         write_segmentation(folder / file, number, 0.9 if pretrained else 2.4, seed)
         pictures.append({"file": file, "kind": "segmentation", "title": CASES[number]})

@@ -1,12 +1,13 @@
 """Groups of comparable transfer runs, also among the repository's own records."""
 
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
-from gvsl.records import find_records
+from gvsl.records import RunRecord, find_records
 from gvsl.report.grouping import RANDOM, arm_of, groups, protocol_of
 from gvsl.report.run_findings import findings
 from gvsl.report.runs import Run, read_runs
@@ -107,9 +108,14 @@ def test_the_repositorys_comparisons_are_like_for_like(recorded: list[Run]) -> N
             assert len({run.record.config[name] for run in group.runs}) == 1, name
 
 
+@cache
+def found_records() -> list[tuple[Path, RunRecord]]:
+    return find_records([RECORDS])
+
+
 def plainly(store: str, method: str, mode: str, labels: int, steps: int = 600) -> tuple[float, int, int]:
     """The difference to random features over common seeds, cases ahead and cases, from the records' numbers alone."""
-    found = find_records([RECORDS])
+    found = found_records()
     made = {folder.name: record for folder, record in found if record.kind == "pretrain"}
     mine: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     other: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))

@@ -250,7 +250,7 @@ def test_failed_and_unfinished_runs_show_as_such(
 
 def test_a_broken_run_is_marked(tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]]) -> None:
     cases = [row | {"smooth_ncc_swapped": row["smooth_ncc"]} for row in pair_rows]
-    pretrain_folder(tmp_path / "a", cases=cases)
+    pretrain_folder(tmp_path / "a", cases=cases, pictures=[], curves=None)
     page = Page(write_report([tmp_path], tmp_path / "report.html"))
     assert "1 run broken" in page.words
     assert "On held-out pairs, matching does not beat its controls" in page.words
@@ -261,7 +261,8 @@ def test_older_records_name_the_command_that_measures_the_controls(
     tmp_path: Path, pretrain_folder: Maker, pair_rows: list[dict[str, Any]]
 ) -> None:
     old = ("id", "ncc", "ncc_affine", "ncc_identity", "folded", "dice_before", "dice_after")
-    pretrain_folder(tmp_path / "a", cases=[{name: row[name] for name in old} for row in pair_rows])
+    cases = [{name: row[name] for name in old} for row in pair_rows]
+    pretrain_folder(tmp_path / "a", cases=cases, pictures=[], curves=None)
     page = Page(write_report([tmp_path], tmp_path / "report.html"))
     assert f"gvsl pretrain STORE --out {tmp_path / 'a'} --resume does" in page.words
     assert "Label overlap" in page.words
@@ -285,7 +286,7 @@ def test_curves_that_are_not_there_are_left_out(tmp_path: Path, pretrain_folder:
 
 
 def test_images_of_different_grids_are_shown(tmp_path: Path, pretrain_folder: Maker) -> None:
-    folder = pretrain_folder(tmp_path / "a")
+    folder = pretrain_folder(tmp_path / "a", curves=None)
     path = folder / "pictures/pair_0.npz"
     arrays = dict(np.load(path))
     for axis in range(3):

@@ -85,7 +85,8 @@ def test_training_volumes_are_never_called_held_out(
 ) -> None:
     """A plain folder of scans has no volume in val, so that a pre-training is measured on what it was trained on."""
     metrics = {f"pretrain/{name}": pair_rows[0][name] for name in ("ncc", "ncc_identity", "dice_after")}
-    pretrain_folder(tmp_path, cases=pair_rows, metrics=metrics | {"pretrain/folded": 0.02})
+    metrics["pretrain/folded"] = 0.02
+    pretrain_folder(tmp_path, cases=pair_rows, metrics=metrics, pictures=[], curves=None)
     texts = [finding.text for finding in of(tmp_path)]
     assert "nothing held out was measured: all its numbers are of training" in texts
     assert any("2.00 % of voxels folded on training pairs" in text for text in texts)

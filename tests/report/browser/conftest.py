@@ -12,7 +12,7 @@ import pytest
 from gvsl.records.volumes import matched_volumes, segmented_volume, write_arrays
 from gvsl.report import write_report
 
-from ..conftest import write_pretrain, write_transfer
+from ..conftest import write_pair, write_pretrain, write_restoration, write_transfer
 from .opened import BLOCK_SHAPE, BRIGHT, EVIL, MOVING_SHAPE, SHAPE, Opened, field, made
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -102,7 +102,12 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = made(root / "transfer")
     entry = write_arrays(folder, "volumes/best.npz", segmented_volume(volume, truth, truth), "segmentation", "best")
     write_transfer(folder, 0, True, volumes=[entry])
-    write_pretrain(root / "pretrain")
+    pictures = []
+    for kind, write in (("pair", write_pair), ("restoration", write_restoration)):
+        file = f"pictures/{kind}.npz"
+        write(root / "pretrain" / file, seed=0)
+        pictures.append({"file": file, "kind": kind, "title": kind})
+    write_pretrain(root / "pretrain", pictures=pictures)
     for path in root.glob("*/pictures/*.npz"):
         arrays = dict(np.load(path))
         for name in ("image", "original", "restored", "damaged", "moving", "fixed", "warped", "affine"):

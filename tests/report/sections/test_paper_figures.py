@@ -57,11 +57,12 @@ def whole(tmp_path: Path, transfer_folder: Maker, pretrain_folder: Maker) -> Pat
     root = tmp_path / "runs"
     for seed in (0, 1):
         for name, pretrained, silhouette in (("gvsl", True, 0.25), ("scratch", False, -0.125)):
-            folder = transfer_folder(root / f"{name}-{seed}", seed, pretrained)
+            folder = transfer_folder(root / f"{name}-{seed}", seed, pretrained, pictures=[])
             add_clusters(folder, ["anterior", "posterior"], silhouette + seed / 8)
-    pretrain_folder(root / "with", name="with", config=CONFIG, pictures=[])
+    bare: dict[str, Any] = {"pictures": [], "curves_data": {"ncc": np.linspace(0.6, 0.3, 100)}}
+    pretrain_folder(root / "with", name="with", config=CONFIG, **bare)
     pretrain_folder(
-        root / "without", name="without", config=without_restoration(CONFIG), pictures=[], metrics={"val/ncc": 0.4567}
+        root / "without", name="without", config=without_restoration(CONFIG), metrics={"val/ncc": 0.4567}, **bare
     )
     return root
 
@@ -106,8 +107,8 @@ def test_files_are_of_the_same_blocks(whole: Path, tmp_path: Path) -> None:
 
 
 def test_a_figure_without_runs_is_not_there(tmp_path: Path, transfer_folder: Maker, pretrain_folder: Maker) -> None:
-    transfer_folder(tmp_path / "a", 0, True)
-    pretrain_folder(tmp_path / "b", config=CONFIG, pictures=[])
+    transfer_folder(tmp_path / "a", 0, True, pictures=[])
+    pretrain_folder(tmp_path / "b", config=CONFIG, pictures=[], curves=None)
     transfer_folder(tmp_path / "c", 1, False, status="failed", cases=[], metrics={}, pictures=[])
     text = write_report([tmp_path], tmp_path / "report.html").read_text(encoding="utf-8")
     assert "figure6" not in text and "figure7" not in text and "figure8" not in text
@@ -127,7 +128,7 @@ def test_many_methods_share_panels_and_no_two_look_alike_in_one(tmp_path: Path, 
     transfer_folder(tmp_path / "scratch", 0, False)
     for method in METHODS:
         config = {"mode": "linear", "weights": "w", "method": method, "max_steps": 1200, "labelled": 20, "lr": 1e-4}
-        transfer_folder(tmp_path / method, 0, True, name=method, config=config)
+        transfer_folder(tmp_path / method, 0, True, name=method, config=config, pictures=[])
     (sixth,) = paper_figures(read_runs([tmp_path]))
     (block,) = sixth.blocks
     assert [entry.name for entry in block.entries] == ["scratch", "gvsl", *sorted(set(METHODS) - {"gvsl"})]
