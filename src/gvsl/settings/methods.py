@@ -17,25 +17,6 @@ NOT_MOVED = SpatialSettings(rate=0.0)
 """No spatial augmentation."""
 
 
-def check_boxes(prefix: str, smallest: float, largest: float, part: str = "") -> None:
-    """Check the sides of boxes, fractions of the volume's side.
-
-    Args:
-        prefix: the name of their group with a dot, for the message.
-        smallest: minimum side.
-        largest: maximum side.
-        part: what their names begin with.
-
-    Raises:
-        UserError: one is out of its range.
-    """
-    if not 0 < smallest <= largest <= 1:
-        raise UserError(
-            f"{prefix}{part}smallest is {smallest:g} and {prefix}{part}largest {largest:g}: give more than 0 and at "
-            "most 1, the smallest first"
-        )
-
-
 @dataclass(frozen=True)
 class BoxSettings:
     """Erased boxes; the defaults are those of in-painting."""
@@ -46,11 +27,6 @@ class BoxSettings:
     """Minimum side of a box, as a fraction of the volume's side."""
     largest: float = 1 / 3
     """Maximum side of a box, as a fraction of the volume's side."""
-
-    def check(self, prefix: str) -> None:
-        """Check the ranges; messages name the settings with a prefix."""
-        check_settings(self, prefix, most_boxes=1)
-        check_boxes(prefix, self.smallest, self.largest)
 
 
 @dataclass(frozen=True)
@@ -121,7 +97,6 @@ class GVSLSettings:
     def __post_init__(self) -> None:
         weights = ("ncc_weight", "affine_ncc_weight", "smoothness_weight", "restoration_weight", "labels_weight")
         check_settings(self, PREFIX, ncc_sigma=0, **dict.fromkeys(weights, 0))
-        self.boxes.check(f"{PREFIX}boxes.")
         self.appearance.check(f"{PREFIX}appearance.")
         self.spatial.check(f"{PREFIX}spatial.")
         if self.window < 1 or self.window % 2 == 0:
@@ -141,7 +116,6 @@ class DenoisingSettings:
     """Spatial augmentation of each volume before it is damaged, in training (none in the paper)."""
 
     def __post_init__(self) -> None:
-        check_settings(self, PREFIX, sigma=0)
         self.spatial.check(f"{PREFIX}spatial.")
 
 
@@ -160,8 +134,6 @@ class InpaintingSettings:
     """Spatial augmentation of each volume before it is damaged, in training (none in the paper)."""
 
     def __post_init__(self) -> None:
-        check_settings(self, PREFIX, most_boxes=1)
-        check_boxes(PREFIX, self.smallest, self.largest)
         self.spatial.check(f"{PREFIX}spatial.")
 
 
@@ -199,9 +171,6 @@ class ModelsGenesisSettings:
     def __post_init__(self) -> None:
         rates = ("flip_rate", "shuffle_rate", "intensity_rate", "falling", "paint_rate", "inner_share")
         check_ranges(self, PREFIX, shuffle_largest=FRACTION, **dict.fromkeys(rates, FRACTION))
-        check_settings(self, PREFIX, most_boxes=1)
-        check_boxes(PREFIX, self.inner_smallest, self.inner_largest, "inner_")
-        check_boxes(PREFIX, self.outer_smallest, self.outer_largest, "outer_")
         self.spatial.check(f"{PREFIX}spatial.")
 
 
@@ -278,7 +247,6 @@ class BYOLSettings:
 
     def __post_init__(self) -> None:
         check_settings(self, PREFIX, hidden=1, projection=1, chunk=1)
-        check_ranges(self, PREFIX, momentum=FRACTION)
         self.views.check(f"{PREFIX}views.")
 
 
