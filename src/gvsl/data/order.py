@@ -1,11 +1,10 @@
 """Sampling of the pairs of a step, as pure functions of seed, step, rank and number of processes.
 
-Volumes are numbered from 0, and so are their subjects, in order of the volumes. A step's pairs are sampled for all
-processes together and then sharded, so that two processes with one pair each see the same pairs as one process with
-two.
+Volumes are numbered from 0, and each has a subject. A step's pairs are sampled for all processes together and then
+sharded, so that two processes with one pair each see the same pairs as one process with two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +17,7 @@ EPOCH_STREAM = 0x65706F6368
 
 
 def independent_pairs(
-    subjects: Sequence[int], batch_size: int, seed: int, step: int, rank: int = 0, world: int = 1
+    subjects: Sequence[Hashable], batch_size: int, seed: int, step: int, rank: int = 0, world: int = 1
 ) -> Pairs:
     """Sample one step's pairs of different subjects for one of `world` processes, uniformly (Section 3.1.1).
 
@@ -37,14 +36,14 @@ def independent_pairs(
     return drawn[rank * batch_size : (rank + 1) * batch_size]
 
 
-def _independent_pair(subjects: Sequence[int], generator: np.random.Generator) -> tuple[int, int]:
+def _independent_pair(subjects: Sequence[Hashable], generator: np.random.Generator) -> tuple[int, int]:
     while True:
         moving, fixed = generator.choice(len(subjects), size=2, replace=False).tolist()
         if subjects[moving] != subjects[fixed]:
             return moving, fixed
 
 
-def epoch_order(subjects: Sequence[int], seed: int, epoch: int) -> list[int]:
+def epoch_order(subjects: Sequence[Hashable], seed: int, epoch: int) -> list[int]:
     """Return the order of all volumes in one epoch, in which the two of a pair are of different subjects.
 
     With an odd number of volumes, a pair spans the end of every even epoch and the start of the next one.
@@ -66,7 +65,7 @@ def epoch_order(subjects: Sequence[int], seed: int, epoch: int) -> list[int]:
     return paired[len(before) :] + after
 
 
-def _place_for(subjects: Sequence[int], paired: Sequence[int], place: int) -> int:
+def _place_for(subjects: Sequence[Hashable], paired: Sequence[int], place: int) -> int:
     """Return the place to exchange with, in the next pair without the subject; the very first place may be taken."""
     own = subjects[paired[place]]
     for first in (*range(place + 1, len(paired), 2), *range(0, place - 1, 2)):
@@ -79,7 +78,7 @@ def _place_for(subjects: Sequence[int], paired: Sequence[int], place: int) -> in
 class EpochPairs:
     """Pairs in which every volume is seen once before any is seen twice. Keeps the orders of at most two epochs."""
 
-    subjects: Sequence[int]
+    subjects: Sequence[Hashable]
     """Subject of each volume, none of more than half of them."""
     seed: int
     orders: dict[int, list[int]] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from gvsl.data.crop import MIDDLE, Centre, Shape, aligned_centres, centre_crop, fit_crop, foreground_centre
 from gvsl.data.labelled import check_labelled, labelled_pair
-from gvsl.data.order import EpochPairs, Pairs, independent_pairs
+from gvsl.data.order import EpochPairs, independent_pairs
 from gvsl.data.resident import ResidentVolumes
 from gvsl.data.subjects import subjects_to_pair
 from gvsl.errors import UserError
@@ -81,7 +81,7 @@ class PairStream(IterableDataset[PairBatch]):
                 f"{store.place} has one volume in the split {settings.split!r}; a pair needs two: choose another split"
             )
         self.subjects = subjects_to_pair(store, self.ids)
-        if self.subjects != store.subjects(self.ids):
+        if self.subjects == self.ids != store.subjects(self.ids):
             note(f"all volumes of {store.place} in the split {settings.split!r} are of one subject, and so are pairs")
         most = max(Counter(self.subjects).values())
         if settings.order == "epoch" and 2 * most > len(self.ids):
@@ -99,9 +99,8 @@ class PairStream(IterableDataset[PairBatch]):
         self.crop = crop_for(store, settings)
         self.rank, self.world = 0, 1
         self.resident: ResidentVolumes | None = None
-        order = {name: number for number, name in enumerate(dict.fromkeys(self.subjects))}
-        self.subject_numbers = [order[name] for name in self.subjects]
-        self.epochs = EpochPairs(self.subject_numbers, seed)
+        self.subject_of = dict(zip(self.ids, self.subjects, strict=True))
+        self.epochs = EpochPairs(self.subjects, seed)
 
     def shard(self, rank: int, world: int) -> "PairStream":
         """Return the stream of one of `world` processes, which see different pairs of each step."""
@@ -130,13 +129,12 @@ class PairStream(IterableDataset[PairBatch]):
 
     def pairs(self, step: int) -> list[tuple[str, str]]:
         """Return the ids of one step's pairs: moving and fixed."""
-        return [(self.ids[moving], self.ids[fixed]) for moving, fixed in self._drawn(step)]
-
-    def _drawn(self, step: int) -> Pairs:
         size = self.settings.batch_size
         if self.settings.order == "epoch":
-            return self.epochs.pairs(size, step, self.rank, self.world)
-        return independent_pairs(self.subject_numbers, size, self.seed, step, self.rank, self.world)
+            drawn = self.epochs.pairs(size, step, self.rank, self.world)
+        else:
+            drawn = independent_pairs(self.subjects, size, self.seed, step, self.rank, self.world)
+        return [(self.ids[moving], self.ids[fixed]) for moving, fixed in drawn]
 
     def centres(self, step: int) -> list[tuple[Centre, Centre]]:
         """Return the centres of the crops of one step's pairs."""
@@ -162,7 +160,7 @@ class PairStream(IterableDataset[PairBatch]):
             torch.stack([read(case, self.crop, centre) for case, centre in zip(*side, strict=True)])
             for side in ((moving_ids, moving_centres), (fixed_ids, fixed_centres))
         )
-        subjects = [self.subjects[number] for side in zip(*self._drawn(step), strict=True) for number in side]
+        subjects = [self.subject_of[case] for case in (*moving_ids, *fixed_ids)]
         batch = PairBatch(moving, fixed, list(moving_ids), list(fixed_ids), subjects=subjects)
         if not self.labelled:
             return batch

@@ -14,7 +14,7 @@ from gvsl.preprocessing.spec import Preprocessing, setting_text
 from gvsl.readers import parse_json, read_bytes
 from gvsl.store.manifest import LABEL_VALUES, MANIFEST_NAME, MAX_TABLE_BYTES, read_manifest
 from gvsl.store.store import CaseRow
-from gvsl.store.table import SUBJECT_KEY, CaseTable
+from gvsl.store.table import CaseTable
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ExistingStore:
     @property
     def subjects(self) -> dict[str, str]:
         """The first case of the same subject by id, of those that are not the only one of theirs."""
-        if SUBJECT_KEY not in self.table.lines:
+        if not self.table.names_subjects:
             return {}
         found = {case_id: str(self.row(case_id).get("subject", "")) for case_id in self.ids}
         return {case_id: first for case_id, first in found.items() if first}

@@ -20,7 +20,7 @@ from gvsl.readers import parse_json
 from gvsl.store.arrays import IMAGE_TYPES, LABEL_TYPES, ArrayFile, read_array
 from gvsl.store.manifest import CASES_NAME, MANIFEST_NAME, MAX_TABLE_BYTES, read_manifest
 from gvsl.store.remote import RemoteFolder, open_remote
-from gvsl.store.table import SUBJECT_KEY, CaseTable
+from gvsl.store.table import CaseTable
 
 MINUS_ZERO, ONE = 0x8000, 0x3C00
 """Bits of -0 and 1 in float16; those of numbers above 1, infinity and NaN are larger than those of 1."""
@@ -197,7 +197,7 @@ class Store:
 
     def subjects(self, ids: Sequence[str]) -> list[str]:
         """Return the subject of each case, as the id of its first case."""
-        if SUBJECT_KEY not in self.table.lines:
+        if not self.table.names_subjects:
             return list(ids)
         return [self.cases[case].subject or case for case in ids]
 

@@ -6,6 +6,7 @@ The text of 100,000 cases takes some 70 MB; parsed into Python objects it would 
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,6 @@ from gvsl.readers import parse_json
 
 FIRST = ("id", "splits", "shape", "labels")
 """Keys at the beginning of each line, which are found without parsing the rest."""
-SUBJECT_KEY = b'"subject":'
-"""What a line has, and in no text that it holds, if its case is not the only one of its subject."""
 HEAD = re.compile(
     rb'\{"id":"([^"\\/\x00-\x1f]+)","splits":\[((?:"[a-z]+",?)*)\],"shape":\[(\d{1,9}),(\d{1,9}),(\d{1,9})\],'
     rb'"labels":(null|\[)'
@@ -70,6 +69,11 @@ class CaseTable:
         if len(numbers) != count or start != len(lines):
             raise ValueError("two cases have the same id, or the last line is cut short")
         return cls(lines, numbers, starts, shapes, labelled, splits)
+
+    @cached_property
+    def names_subjects(self) -> bool:
+        """True if a case is not the only one of its subject; no text in a line holds its key with these quotes."""
+        return b'"subject":' in self.lines
 
     def line(self, name: str) -> bytes:
         """Return a case's line; KeyError if there is no such case."""
