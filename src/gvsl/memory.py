@@ -15,6 +15,8 @@ KEEP_BELOW = 2**27
 """Freed blocks below this size, in bytes, are kept. Larger ones, of crops beyond 64 cubed, would add half to a step's
 peak memory, for a tenth of its time."""
 
+GROUP = Path("/sys/fs/cgroup")
+"""Where Linux keeps the limits of a container (cgroup v2)."""
 SHARED = Path("/dev/shm")
 """Where Linux keeps the memory that processes share; containers often have 64 MB of it."""
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
@@ -44,9 +46,10 @@ def available_memory() -> int | None:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
     with suppress(OSError, ValueError):  # cgroup v2 has "max" without a limit
-        group = Path("/sys/fs/cgroup")
-        limit, used = (int((group / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
-        found.append(max(0, limit - used))
+        limit, used = (int((GROUP / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
+        statistics = dict(line.split() for line in (GROUP / "memory.stat").read_text(encoding="ascii").splitlines())
+        cached = int(statistics.get("inactive_file", 0))  # files that were read, which the kernel drops on demand
+        found.append(max(0, limit - used + cached))
     return min(found, default=None)
 
 

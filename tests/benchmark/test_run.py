@@ -280,7 +280,7 @@ def test_a_run_of_other_settings_is_left_out_of_the_table(
     first = table(out)
     capsys.readouterr()
     assert main(words(hearts, longer, out, "--modes", "linear")) == 0
-    assert f"Left out: 2 runs of another matrix in {out}; gvsl report {out} shows all" in capsys.readouterr().out
+    assert f"Left out: 2 runs of another matrix in {out}; gvsl report {out} --out all.html shows them too" in capsys.readouterr().out
     lines = list(csv.DictReader((out / "table1.csv").open(encoding="utf-8")))
     assert [(line["seeds"], line["settings"]) for line in lines] == [("0", "")] * 2
     of_longer = [read_record(folder) for folder in (out / "runs").glob("hearts-linear-scratch-*")]
@@ -369,3 +369,28 @@ def test_a_dask_cluster_gives_the_same_table(done: Path, hearts: Path, recipe: P
         assert address.startswith("tcp://")
         assert main(words(hearts, recipe, tmp_path / "out", "--dask", address)) == 0
     assert table(tmp_path / "out") == table(done)
+
+
+def test_a_figure_of_the_user_is_kept_and_one_of_an_earlier_matrix_is_not(
+    done: Path, hearts: Path, recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(done, out)
+    for name in ("figure6.png", "figure7.svg", "figure8.pdf"):
+        (out / name).write_bytes(b"x")
+    assert main(words(hearts, recipe, out)) == 0
+    assert sorted(path.name for path in out.glob("figure*")) == [
+        "figure6.pdf",
+        "figure6.png",
+        "figure7.pdf",
+        "figure7.svg",
+    ]
+
+
+def test_a_path_may_hold_an_equals_sign(hearts: Path, recipe: Path, tmp_path: Path) -> None:
+    place = tmp_path / "study=1" / "hearts"
+    place.parent.mkdir()
+    place.symlink_to(hearts)
+    for given in (str(place), f"segmentation={place}"):
+        options = words(Path(given), recipe, tmp_path / "out")[1:]
+        assert {run.column.store for run in find_matrix(benchmark_options(options))} == {place}

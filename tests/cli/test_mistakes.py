@@ -31,6 +31,10 @@ Complaint = Callable[..., str]
         (["prepare", "a", "b", "--preset", "mri"], "no preset mri"),
         (["prepare", "a", "b", "--dataset", "folders"], "no dataset folders (did you mean folder?)"),
         (["prepare", "nowhere", "b"], "nowhere"),
+        (
+            ["prepare", "a", "b", "--processes", "2", "--dask", "tcp://x"],
+            "--processes is for this machine, and --dask for a cluster",
+        ),
         (["prepare", "s3://bucket/scans", "b"], "s3://bucket/scans is a URL; a source is a folder of files: copy or"),
         (["inspect", "nowhere"], "nowhere"),
         (["inspect", "."], "is not a store"),
@@ -43,6 +47,7 @@ Complaint = Callable[..., str]
             "--trainer.max-steps is many: give a whole number",
         ),
         (["pretrain", "a", "--out", "run", "--pretext.colour", "1"], "no setting --pretext.colour"),
+        (["pretrain", "a", "--out", "run", "--data.workers", "-1"], "data.workers is -1: give 0 or more"),
         (
             ["pretrain", "a", "--out", "b", "--method", "rotation", "--pretext.affine", "1"],
             "no setting --pretext.affine",

@@ -2,7 +2,7 @@ import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -158,17 +158,18 @@ def test_a_subject_with_most_scans_has_no_epochs_and_an_only_one_pairs_with_itse
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("change", "message"),
     [
-        (replace(SETTINGS, batch_size=0), "data.batch_size is 0"),
-        (replace(SETTINGS, crop=(16, 1, 16)), "data.crop is"),
-        (replace(SETTINGS, split="test"), "test"),
-        (replace(SETTINGS, jitter=0.6), "data.jitter is 0.6"),
+        ({"batch_size": 0}, "data.batch_size is 0"),
+        ({"crop": (16, 1, 16)}, "data.crop is"),
+        ({"split": "test"}, "test"),
+        ({"jitter": 0.6}, "data.jitter is 0.6"),
+        ({"workers": -1}, "data.workers is -1"),
     ],
 )
-def test_settings_out_of_range_are_refused(phantom_store: Store, settings: DataSettings, message: str) -> None:
+def test_settings_out_of_range_are_refused(phantom_store: Store, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        PairStream(phantom_store, settings, seed=0)
+        PairStream(phantom_store, replace(SETTINGS, **change), seed=0)
 
 
 # --- several processes ------------------------------------------------------------------------------------------------

@@ -124,3 +124,11 @@ def test_malformed_listings_are_refused(root: Path, parts: dict[str, Any], messa
     with pytest.raises(UserError, match=message) as caught:
         nnunet(root)
     assert "\n" not in str(caught.value)
+
+
+def test_two_files_of_one_case_are_refused(root: Path) -> None:
+    first = sorted((root / "imagesTr").iterdir())[0]
+    twin = first.with_name(first.name.upper().replace("CHEST", "chest"))
+    twin.write_bytes(first.read_bytes())
+    with pytest.raises(UserError, match=f"holds both imagesTr/{twin.name} and imagesTr/{first.name} for chest_00"):
+        nnunet(root)

@@ -24,6 +24,7 @@ from gvsl.io import read_volume
 from gvsl.prediction.volumes import prepared
 from gvsl.preprocessing import PRESETS, Preprocessing
 from gvsl.preprocessing.apply import preprocess
+from gvsl.records import RunRecord, write_record
 from gvsl.settings.backbones import BackboneName
 from gvsl.store import Store
 from gvsl.transfer import load_adapted, load_segmenter
@@ -356,3 +357,11 @@ def test_a_patch_is_divided_by_the_levels_and_no_larger_than_the_median() -> Non
         patch = patch_for((40, 100, 33), levels, (90, 50, 17))
         assert all(side % 2 ** (levels - 1) == 0 for side in patch)
         assert all(side <= max(limit, 2 ** (levels - 1)) for side, limit in zip(patch, (40, 50, 17), strict=True))
+
+
+@pytest.mark.parametrize("data", [3, {"crop": [16, 16]}, {"crop": "auto"}, {"crop": [16, 16, None]}])
+def test_a_record_with_odd_windows_is_refused_by_name(data: object, make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("pretrain", WINDOW)
+    write_record(RunRecord("pretrain", "run", 0, {"data": data}, {}, "finished"), run)
+    with pytest.raises(UserError, match=r"record\.json is not a run's record: config\.data"):
+        export(run, tmp_path / "out", "nnunet")

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gvsl.geometry import affine_dvf, affine_matrix, affine_positions
 from gvsl.heads import KeypointAffineHead, PooledAffineHead
@@ -145,3 +146,19 @@ def test_key_points_leave_no_feature_without_a_gradient() -> None:
         assert volume.grad is not None
         assert (volume.grad.abs().sum(dim=1) > 0).all()
     assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in head.parameters())
+
+
+@pytest.mark.parametrize("side", [40, 48])
+def test_key_points_lie_where_the_network_saw_them(side: int) -> None:
+    """The last cell of a side that the levels don't divide is shorter, and so are the means of what pools to it."""
+    coordinates = torch.arange(side, dtype=torch.float32).view(1, 1, side, 1, 1) - (side - 1) / 2
+    pooled = functional.avg_pool3d(coordinates.expand(1, 1, side, 1, 1), (16, 1, 1), ceil_mode=True)
+    head = KeypointAffineHead(channels=1, keypoints=1)
+    with torch.no_grad():
+        head.heatmaps.weight.fill_(1)
+        head.heatmaps.bias.zero_()  # type: ignore[union-attr]
+    for cell, expected in enumerate(pooled.flatten().tolist()):
+        sharp = torch.zeros(1, 1, len(pooled.flatten()), 1, 1)
+        sharp[0, 0, cell] = 100
+        position, _ = head.keypoints(sharp, (side, 1, 1))
+        assert position[0, 0, 0].item() == pytest.approx(expected, abs=1e-3)

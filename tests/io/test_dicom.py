@@ -142,6 +142,13 @@ def test_compressed_slices_are_read(tmp_path: Path, write_dicom: WriteDicom, mon
     path.write_bytes(content[:start] + bytes(20) + content[start + 20 :])
     with pytest.raises(UnusableFile, match="can't be decompressed"):
         read_volume(tmp_path)
+    path.write_bytes(content)
+    for each in tmp_path.iterdir():
+        content = each.read_bytes()
+        at = content.index(b"\x28\x00\x10\x00US") + 8  # the value of Rows
+        each.write_bytes(content[:at] + struct.pack("<H", header.Rows + 1) + content[at + 2 :])
+    with pytest.raises(UnusableFile, match=r"decompresses to 1 x 8 x 9 values|can't be decompressed"):
+        read_volume(tmp_path)
 
 
 @pytest.mark.parametrize("intercept", [0, -1024])

@@ -25,7 +25,7 @@ def group(**sequences: dict[str, Any]) -> Dataset:
     return found
 
 
-def enhanced(files: list[Path], path: Path, order: list[int], own_slopes: bool = False) -> Dataset:
+def enhanced(files: list[Path], path: Path, order: list[int], slopes: str = "shared") -> Dataset:
     """Write the slices of a series as frames of one enhanced CT, in any order."""
     slices = [pydicom.dcmread(files[index]) for index in order]
     whole = deepcopy(slices[0])
@@ -39,8 +39,10 @@ def enhanced(files: list[Path], path: Path, order: list[int], own_slopes: bool =
         "PixelMeasuresSequence": {"PixelSpacing": first.PixelSpacing, "SliceThickness": 1},
     }
     per_frame = [{"PlanePositionSequence": {"ImagePositionPatient": one.ImagePositionPatient}} for one in slices]
-    if own_slopes:
+    if slopes == "each":
         per_frame = [{**one, "PixelValueTransformationSequence": values} for one in per_frame]
+    elif slopes == "whole":  # as of a multi-frame secondary capture
+        whole.update(values)
     else:
         shared["PixelValueTransformationSequence"] = values
     whole.SharedFunctionalGroupsSequence = [group(**shared)]
@@ -56,12 +58,12 @@ def volume() -> Volume:
     return Volume(np.random.default_rng(0).integers(-1000, 1000, (6, 5, 7)).astype(np.float32), AFFINE)
 
 
-@pytest.mark.parametrize("own_slopes", [False, True])
+@pytest.mark.parametrize("slopes", ["shared", "each", "whole"])
 def test_frames_in_any_order_are_the_volume_of_their_series(
-    tmp_path: Path, write_dicom: WriteDicom, volume: Volume, own_slopes: bool
+    tmp_path: Path, write_dicom: WriteDicom, volume: Volume, slopes: str
 ) -> None:
     files = write_dicom(tmp_path / "series", volume)
-    enhanced(files, tmp_path / "whole.dcm", [3, 0, 6, 1, 5, 2, 4], own_slopes)
+    enhanced(files, tmp_path / "whole.dcm", [3, 0, 6, 1, 5, 2, 4], slopes)
     found, expected = read_volume(tmp_path / "whole.dcm"), read_volume(tmp_path / "series")
     np.testing.assert_array_equal(found.array, expected.array)
     np.testing.assert_allclose(found.affine, expected.affine)

@@ -1,6 +1,7 @@
 import gzip
 import random
 import struct
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -370,3 +371,40 @@ def test_labels_further_off_are_refused_with_one_of_them(tmp_path: Path) -> None
     array[2, 3, 4] = 1.25
     with pytest.raises(UnusableFile, match=r"1 of 336 are not, such as 1\.25; .* nearest neighbour"):
         read_nifti_label(save(tmp_path / "a.nii", array))
+
+
+def test_an_extension_is_no_longer_than_the_header(tmp_path: Path) -> None:
+    """Its length, -1 once nibabel has taken its own fields off, or 2 GiB, would be read from the voxels."""
+    image = nibabel.Nifti1Image(voxels(), AFFINE)
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension(6, b"a comment"))
+    image.to_filename(tmp_path / "a.nii")
+    np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii").array, voxels())
+    content = (tmp_path / "a.nii").read_bytes()
+    for length in (7, 2**31 - 16):
+        mutant = content[:352] + struct.pack("<i", length) + content[356:]
+        (tmp_path / "b.nii.gz").write_bytes(gzip.compress(mutant + bytes(2**27)))
+        tracemalloc.start()
+        with suppress(UnusableFile):
+            read_nifti(tmp_path / "b.nii.gz")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**25, length
+
+
+def test_each_channel_of_several_is_checked_for_wrapping(tmp_path: Path) -> None:
+    wrapped = (voxels().astype(np.int32) - 100).astype(np.uint16)
+    plain = np.linspace(0, 40000, wrapped.size).reshape(wrapped.shape).astype(np.uint16)
+    save(tmp_path / "a.nii", np.stack([wrapped, plain], -1))
+    with pytest.raises(UnusableFile, match="negative numbers stored as unsigned ones"):
+        load_nifti(tmp_path / "a.nii", np.float32, frames=2)
+    save(tmp_path / "a.nii", np.stack([plain, plain], -1))
+    assert load_nifti(tmp_path / "a.nii", np.float32, frames=2)[0].shape == (*plain.shape, 2)
+
+
+def test_voxels_of_a_pair_lie_in_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    nibabel.Nifti1Pair(voxels(), AFFINE).to_filename(tmp_path / "in" / "a.hdr")
+    (tmp_path / "in" / "a.img").rename(tmp_path / "secret.img")
+    (tmp_path / "in" / "a.img").symlink_to(tmp_path / "secret.img")
+    with pytest.raises(UnusableFile, match="a link that leads outside its own folder"):
+        read_nifti(tmp_path / "in" / "a.hdr")

@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from gvsl.augment import AppearanceSettings, SpatialSettings
 from gvsl.backbones import UNet3D
+from gvsl.backbones.genesis import Genesis
 from gvsl.methods.deepcluster import DeepCluster, DeepClusterSettings
 from gvsl.types import PairBatch
 
@@ -94,3 +95,12 @@ def test_more_clusters_than_volumes_can_fill_are_refused_with_a_number_that_can(
     with pytest.raises(ValueError, match="give 4 or more"):
         make().check((16, 16, 16), volumes=3)
     make(DeepClusterSettings(clusters=5)).check((16, 16, 16), volumes=11)
+
+
+def test_a_pass_over_the_split_leaves_the_statistics_of_a_batch_norm(cohort: dict[str, Tensor]) -> None:
+    torch.manual_seed(0)
+    method = DeepCluster(Genesis(width=8, levels=3), PLAIN)
+    before = {name: value.clone() for name, value in method.backbone.named_buffers()}
+    method.start_epoch(cohort.items(), generator())
+    assert before and all(torch.equal(value, before[name]) for name, value in method.backbone.named_buffers())
+    assert method.backbone.training

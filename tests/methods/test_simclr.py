@@ -4,6 +4,8 @@ from torch import Tensor
 
 from gvsl.augment import ViewSettings
 from gvsl.backbones import UNet3D
+from gvsl.backbones.genesis import Genesis
+from gvsl.errors import UserError
 from gvsl.losses import nt_xent
 from gvsl.methods.simclr import SimCLR, SimCLRSettings
 from gvsl.methods.two_views import subject_keys, two_views
@@ -59,3 +61,9 @@ def test_ids_make_numbers_that_any_process_agrees_on() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: SimCLRSettings) -> None:
     with pytest.raises(ValueError, match="give"):
         SimCLR(UNet3D(width=8, levels=3), settings)
+
+
+def test_chunks_of_a_backbone_that_normalises_over_the_batch_are_refused(batch: PairBatch) -> None:
+    method = SimCLR(Genesis(width=8, levels=3), SimCLRSettings(chunk=3))
+    with pytest.raises(UserError, match=r"which chunks would split: leave out pretext\.chunk"):
+        method.training_step(batch, torch.Generator())

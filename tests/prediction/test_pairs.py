@@ -48,3 +48,10 @@ def test_a_table_that_is_not_there_and_a_folder_of_two(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(UserError, match="holds 2 images: name one of them"):
         find_image(tmp_path)
+
+
+def test_folders_named_by_uid_keep_their_last_number(tmp_path: Path) -> None:
+    for name in ("1.2.840.101", "1.2.840.102"):
+        (tmp_path / name).mkdir()
+    ids = [ImagePair(tmp_path / name, tmp_path / "b.nii.gz").id for name in ("1.2.840.101", "1.2.840.102")]
+    assert ids == ["1.2.840.101_to_b", "1.2.840.102_to_b"]

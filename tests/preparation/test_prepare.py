@@ -310,3 +310,41 @@ def test_rows_keep_their_form_which_stores_hashes_depend_on(make_case: MakeCase,
     row = json.loads(line)
     assert line == json.dumps(row, separators=(",", ":"))
     assert list(row) == ["id", "splits", "shape", "labels", "labels_cropped", "geometry", "hash", "content", "source"]
+
+
+def test_a_structure_of_which_no_voxel_is_left_is_told(tmp_path: Path, make_case: MakeCase) -> None:
+    """A vessel of one voxel's width vanishes between the points of a grid that is twice as coarse."""
+    case = make_case("a")
+    label = np.zeros((12, 14, 16), np.uint8)
+    label[3:8, 4:9, 5:10] = 1
+    label[1:11, 11, 11] = 2
+    label[10, 2, 2] = 255
+    assert case.label is not None
+    rewrite(case.label, label)
+    names = {1: "block", 2: "vessel", 255: "ignore"}
+    spec = replace(PRESETS["none"], spacing=2.0)
+    (row,) = prepare([case], tmp_path / "coarse", spec, label_names=names, source="here").cases.values()
+    assert row.label_values == (1,)
+    assert [note for note in row.notes if "label" in note] == [
+        "its label map: nothing is left of label 2 (10 voxels) at 2 x 2 x 2 mm: it is thinner than these voxels, or "
+        "was cropped away"
+    ]
+    (row,) = prepare([case], tmp_path / "fine", PRESETS["none"], label_names=names, source="here").cases.values()
+    assert not any("label" in note for note in row.notes)
+
+
+def test_the_name_of_a_source_that_is_no_unicode_is_escaped(tmp_path: Path, make_case: MakeCase) -> None:
+    store = prepare([make_case("a")], tmp_path / "store", MR, source=os.fsdecode(b"b\xff"))
+    assert store.source == r"b\udcff"
+
+
+def test_maps_of_one_structure_in_two_files_are_refused(tmp_path: Path, make_case: MakeCase) -> None:
+    case = make_case("a")
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    for name in ("liver.nii", "liver.nii.gz"):
+        rewrite(maps / name, np.ones((12, 14, 16), np.uint8))
+    refused = prepare([replace(case, label=maps), make_case("b")], tmp_path / "store", MR, source="here").refused
+    assert [reason for _, reason in refused] == [
+        "holds both liver.nii and liver.nii.gz for one structure; remove one of them"
+    ]

@@ -18,7 +18,7 @@ import pytest
 from gvsl.cases import Case
 from gvsl.errors import UserError
 from gvsl.preparation import prepare
-from gvsl.preparation.staging import partial_path
+from gvsl.preparation.staging import partial_path, staging_area
 from gvsl.preprocessing import PRESETS
 from gvsl.store import Store
 
@@ -173,3 +173,38 @@ def test_a_folder_of_the_user_s_own_is_not_taken_for_a_staging_area(tmp_path: Pa
     assert own.read_text(encoding="utf-8") == "{}"
     own.rename(own.with_name(".contract.json.0123abcd"))  # as a run leaves it that was killed at its very beginning
     assert prepare([make_case("a")], tmp_path / "store", PRESETS["mr"], source="x").cases.keys() == {"a"}
+
+
+def test_a_store_that_is_a_link_is_extended_where_it_lies(tmp_path: Path, make_case: MakeCase) -> None:
+    """Nothing can be renamed from beside a link onto another disk."""
+    place = tmp_path / "disk" / "store"
+    place.parent.mkdir()
+    link = tmp_path / "store"
+    run([make_case("a")], place)
+    link.symlink_to(place)
+    assert partial_path(link) == place.parent / "store.partial"
+    store, summary = run([make_case("a"), make_case("b")], link)
+    assert (sorted(store.cases), summary.prepared) == (["a", "b"], 1)
+    assert link.is_symlink() and sorted(path.name for path in tmp_path.iterdir()) == ["disk", "source", "store"]
+    assert sorted(path.name for path in place.parent.iterdir()) == ["store"]
+    with staging_area(place, {}), pytest.raises(UserError, match="another gvsl prepare"), staging_area(link, {}):
+        pass
+
+
+def test_a_store_that_is_a_disk_of_its_own_is_left_whole(
+    tmp_path: Path, make_case: MakeCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "store"
+    run([make_case("a")], out)
+    stat = Path.stat
+
+    def other_disk(path: Path, **options: bool) -> os.stat_result:
+        found = stat(path, **options)
+        return os.stat_result([*found[:2], found.st_dev + 1, *found[3:]]) if path == out / "images" else found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", other_disk)
+        with pytest.raises(UserError, match="is a disk of its own"):
+            run([make_case("a"), make_case("b")], out)
+    assert sorted(Store.open(out).cases) == ["a"]
+    assert sorted(run([make_case("a"), make_case("b")], out)[0].cases) == ["a", "b"]

@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-COMMIT = "a" * 40
 TOKENS = {"hf_writer": "someone", "hf_other": "other"}
 
 
@@ -75,7 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.hub.files[name][value["path"]] = base64.b64decode(value["content"])
             elif change["key"] == "deletedFile":
                 self.hub.files[name].pop(value["path"])
-        return self._json({"commitUrl": f"{self.hub.address}/{name}/commit/{COMMIT}", "commitOid": COMMIT})
+        commit = _commit(self.hub.files[name])
+        return self._json({"commitUrl": f"{self.hub.address}/{name}/commit/{commit}", "commitOid": commit})
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -91,8 +91,8 @@ class _Handler(BaseHTTPRequestHandler):
                         for one, data in files.items()
                     ]
                 )
-            about = {"id": f"{owner}/{repository}", "sha": COMMIT, "siblings": [{"rfilename": one} for one in files]}
-            return self._json(about)
+            listed = [{"rfilename": one} for one in files]
+            return self._json({"id": f"{owner}/{repository}", "sha": _commit(files), "siblings": listed})
         return self._file(path)
 
     def do_HEAD(self) -> None:
@@ -100,10 +100,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, path: str) -> None:
         parts = path.strip("/").split("/")
-        data = self.hub.files.get("/".join(parts[:2]), {}).get("/".join(parts[4:]))
+        files = self.hub.files.get("/".join(parts[:2]), {})
+        data = files.get("/".join(parts[4:]))
         if data is None:
             return self._json({"error": "not found"}, 404, {"X-Error-Code": "EntryNotFound"})
-        return self._send(data, 200, {"ETag": f'"{_mark(data)}"', "X-Repo-Commit": COMMIT})
+        return self._send(data, 200, {"ETag": f'"{_mark(data)}"', "X-Repo-Commit": _commit(files)})
 
     def _json(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self._send(json.dumps(content).encode(), status, {"Content-Type": "application/json", **(headers or {})})
@@ -119,3 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _mark(data: bytes) -> str:
     return hashlib.sha1(data).hexdigest()
+
+
+def _commit(files: dict[str, bytes]) -> str:
+    """Return a name for the state of a repository; clients keep what they know of a commit."""
+    return _mark(json.dumps({name: _mark(data) for name, data in sorted(files.items())}).encode())

@@ -17,10 +17,13 @@ from safetensors import safe_open
 import gvsl
 from gvsl.backbones.provenance import labels_seen
 from gvsl.cli import main
+from gvsl.export.reading import read_source
 from gvsl.methods import METHODS
 from gvsl.publication.card import described
 from gvsl.publication.contract import published_provenance
 from gvsl.records import read_record, write_record
+from gvsl.transfer import Segmenter
+from gvsl.transfer.weights import load_segmenter
 
 from .conftest import CONTRACT, SECRET
 from .hub_server import Hub
@@ -169,6 +172,10 @@ def test_what_is_pushed_is_loaded_from_the_hub(
     assert hub.private == {"someone/heart": True}  # as it was
     config = json.loads(hub.files["someone/heart"]["config.json"])
     assert config["method"] == "scratch"
+    source = read_source(Path("someone/heart"))  # with its head
+    assert isinstance(source.model, Segmenter)
+    torch.testing.assert_close(source.model.network.state_dict(), load_segmenter(adapted).network.state_dict())
+    assert source.name == "heart"
 
 
 def test_a_public_repository_is_one_that_was_asked_for(adapted: Path, hub: Hub) -> None:

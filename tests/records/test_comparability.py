@@ -70,7 +70,8 @@ def test_a_training_has_no_effect_where_nothing_is_trained() -> None:
     def run(**changed: Any) -> RunRecord:
         return record(**asdict(replace(TransferSettings(mode="carried", labels=1), **changed)))
 
-    assert {name.partition(".")[0] for name in deciding(run())} == {"labels", "carrying"}
+    assert {name.partition(".")[0] for name in deciding(run())} == {"labels", "levels", "carrying"}
+    assert [change.name for change in differences(run(), run(levels=4))] == ["levels"]  # they decide the padding
     assert differences(run(), run(learning_rate=1.0, max_steps=3, crop=(8, 8, 8))) == []
     changed = differences(run(), run(carrying=CarrySettings(start="field"), labels=2))
     assert [change.name for change in changed] == ["carrying.start", "labels"]

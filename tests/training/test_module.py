@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import lightning
 import pytest
@@ -33,12 +34,16 @@ class Probe(Method):
         return {"loss": loss, "half": loss / 2}
 
 
-def train(tmp_path: Path, steps: int, seed: int, optimiser: OptimiserSettings) -> tuple[Probe, PretrainModule]:
+def train(
+    tmp_path: Path, steps: int, seed: int, optimiser: OptimiserSettings, precision: Any = "32-true"
+) -> tuple[Probe, PretrainModule]:
     probe = Probe()
     module = PretrainModule(probe, optimiser, seed, steps)
     trainer = lightning.Trainer(
         max_steps=steps,
         accelerator="cpu",
+        precision=precision,
+        gradient_clip_val=optimiser.clip_norm,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -111,3 +116,14 @@ def test_channels_last_keeps_the_values() -> None:
     changed = channels_last(volumes)
     assert changed.is_contiguous(memory_format=torch.channels_last_3d)
     assert torch.equal(changed, volumes)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_to_a_norm_in_either_precision(tmp_path: Path, precision: str) -> None:
+    probe, _ = train(tmp_path, 1, 0, OptimiserSettings(clip_norm=0.5), precision)
+    assert probe.weight.grad is not None
+    assert probe.weight.grad.norm().item() == pytest.approx(0.5, rel=1e-4)
+    free, _ = train(tmp_path, 1, 0, OptimiserSettings(clip_norm=None), precision)
+    assert free.weight.grad is not None
+    assert free.weight.grad.norm().item() == pytest.approx(5.0, rel=1e-4)

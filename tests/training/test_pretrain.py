@@ -142,7 +142,7 @@ def test_another_seed_gives_other_weights(tiny: PretrainSettings) -> None:
 def test_a_stopped_run_says_so_and_keeps_its_curves(stopped: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is HANDLER  # the next Ctrl-C counts again
     record = read_record(stopped)
-    assert record.status == "failed"
+    assert record.status == "stopped"
     assert record.seconds > 0
     assert [row["step"] for row in read_curves(stopped / "curves.csv")] == [0, 1, 2, 3]
     assert not (stopped / "weights").exists()

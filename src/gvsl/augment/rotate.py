@@ -17,13 +17,12 @@ def draw_rotation(batch: int, generator: torch.Generator) -> Tensor:
     return randint(0, len(ROTATIONS), (batch,), on_host(generator))
 
 
-def rotate(image: Tensor, draw: Tensor, *, back: bool = False) -> Tensor:
+def rotate(image: Tensor, draw: Tensor) -> Tensor:
     """Rotate cubes without interpolation.
 
     Args:
         image: (B, C, D, D, D).
         draw: index into ROTATIONS of each volume, (B,).
-        back: apply the inverse rotations.
 
     Raises:
         ValueError: the volumes are not cubes.
@@ -35,5 +34,5 @@ def rotate(image: Tensor, draw: Tensor, *, back: bool = False) -> Tensor:
     rotated = []
     for volume, index in zip(image.split(1), draw.tolist(), strict=True):
         quarters, plane = ROTATIONS[index]
-        rotated.append(torch.rot90(volume, -quarters if back else quarters, plane))
+        rotated.append(torch.rot90(volume, quarters, plane))
     return torch.cat(rotated)

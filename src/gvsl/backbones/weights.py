@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
@@ -243,11 +243,7 @@ def find_weights(path: str | Path) -> Path:
         raise UserError(
             f"{path} is a file, but not a {MODEL_NAME} with its {CONFIG_NAME} beside it: name a run's folder"
         )
-    if not path.is_dir():
-        if not is_hub_name(name):
-            raise UserError(f"{path} does not exist; name the folder of a run, or its {FOLDER_NAME} folder")
-        files = (MODEL_NAME, CONFIG_NAME, HASHES_NAME)
-        path = fetch_weights(name, (*files, *(f"{FOLDER_NAME}/{file}" for file in files)))
+    path = find_run(path)
     for folder in (path, path / FOLDER_NAME):
         if (folder / MODEL_NAME).is_file() and (folder / CONFIG_NAME).is_file():
             return folder
@@ -255,6 +251,24 @@ def find_weights(path: str | Path) -> Path:
         f"{name} holds no {MODEL_NAME} and {CONFIG_NAME}, nor does a {FOLDER_NAME} folder in it: "
         "name the folder of a finished run"
     )
+
+
+def find_run(path: str | Path, files: Sequence[str] = ()) -> Path:
+    """Return the folder of a run, downloaded if `path` is a name on the Hugging Face Hub.
+
+    Args:
+        path: a folder, owner/name or owner/name@revision.
+        files: names of files in it to download besides those of its weights.
+
+    Raises:
+        UserError: it is neither, or the Hub can't be reached.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    if not is_hub_name(str(path)):
+        raise UserError(f"{path} does not exist; name the folder of a run, or its {FOLDER_NAME} folder")
+    weights = (MODEL_NAME, CONFIG_NAME, HASHES_NAME)
+    return fetch_weights(str(path), (*weights, *(f"{FOLDER_NAME}/{file}" for file in weights), *files))
 
 
 def compare_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> KeyReport:

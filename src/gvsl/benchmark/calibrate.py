@@ -7,10 +7,10 @@ from statistics import median
 from typing import Literal
 
 from gvsl.benchmark.execute import execute
-from gvsl.benchmark.folder import RUNS
 from gvsl.benchmark.matrix import Run
 from gvsl.errors import UserError
 from gvsl.files import scratch_folder
+from gvsl.records import RUNS
 from gvsl.records.comparability import CARRIED
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.store import Store

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from gvsl.benchmark.folder import FAILED, LOGS, RUNS, is_finished, keep_failure
+from gvsl.benchmark.folder import LOGS, is_finished, keep_failure
 from gvsl.benchmark.matrix import Run
 from gvsl.errors import UserError
 from gvsl.memory import explained_memory, keep_freed_memory
+from gvsl.records import FAILED, RUNS
 from gvsl.settings.carrying import without_moot_settings
 from gvsl.settings.pretrain import LESS as PRETRAIN_LESS
 from gvsl.settings.pretrain import PretrainSettings
@@ -28,7 +29,7 @@ def execute(run: Run, out: Path, threads: int | None = None) -> str | None:
     """Execute one run, or resume it if it was stopped, and return the reason if it failed.
 
     The run's folder is `out`/runs/NAME; its output goes to `out`/logs/NAME.log. A failure leaves a record with the
-    reason in `out`/failed/NAME, and nothing in runs.
+    reason in `out`/failed/NAME, and in runs at most what it can be resumed from.
 
     Args:
         run: the run; its weights, if any, have been made.

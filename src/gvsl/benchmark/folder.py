@@ -4,15 +4,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from gvsl.benchmark.matrix import SCRATCH, Matrix, Run
-from gvsl.records import RECORD_NAME, RunRecord, environment, read_record, utc_now, write_record
+from gvsl.records import FAILED, RECORD_NAME, RUNS, RunRecord, environment, read_record, utc_now, write_record
 from gvsl.records.comparability import CARRY, NO_CARRY
 from gvsl.settings import effects_of
 from gvsl.settings.backbones import NetworkSettings
 from gvsl.settings.pretrain import PretrainSettings
 from gvsl.training import awaits_evaluation
 
-RUNS = "runs"
-FAILED = "failed"
 LOGS = "logs"
 JOBS = "jobs"
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gvsl.benchmark.execute import execute
-from gvsl.benchmark.folder import FAILED, JOBS, LOGS, RUNS, is_finished, keep_failure, was_failed
+from gvsl.benchmark.folder import JOBS, LOGS, is_finished, keep_failure, was_failed
 from gvsl.benchmark.matrix import Matrix, Run
 from gvsl.errors import UserError
 from gvsl.files import TEMPORARY, claimed, refuse_long_name, sweep
 from gvsl.processes import pool_settings
+from gvsl.records import FAILED, RUNS
 from gvsl.settings.benchmark import Executor as Executor
 
 Outcome = tuple[Run, str | None]

@@ -34,7 +34,7 @@ PHANTOM_SOURCE = "shc"
 
 
 def benchmark(argv: Sequence[str]) -> None:
-    """Fill the matrix of Table 1 (methods x stores x modes x seeds), and write the table and the report.
+    """Compare methods over stores, modes and seeds (the paper's Table 1), and write the table and the report.
 
     Without --stores, it generates phantoms and pre-trains on the hearts. Writes DIR/runs (one folder per run, named by
     everything that decides its results), DIR/failed with the reasons, DIR/table1.md, .csv and .tex, DIR/report.html,
@@ -150,7 +150,7 @@ def find_matrix(options: Namespace) -> "Matrix":
     from gvsl.propagation.atlases import matches
     from gvsl.store import Store
 
-    given = [(task, Path(path)) for task, _, path in (item.rpartition("=") for item in options.stores)]
+    given = [_task_and_store(item) for item in options.stores]
     for task, _ in given:
         one_of(TASKS, "task", task or "segmentation")
     columns = find_columns(given or _phantom_stores(options.out), options.labels)
@@ -192,6 +192,12 @@ def find_matrix(options: Namespace) -> "Matrix":
     return matrix
 
 
+def _task_and_store(text: str) -> tuple[str, Path]:
+    """Split TASK=STORE; the task is empty if there is none. A path may hold a "=" itself."""
+    task, given, path = text.partition("=")
+    return (task, Path(path)) if given and "/" not in task else ("", Path(text))
+
+
 def _phantom_stores(out: Path) -> list[tuple[str, Path]]:
     """Return a task and a store for every phantom, made in `out` if they are missing."""
     from gvsl.phantom.cohort import ANATOMIES
@@ -222,12 +228,14 @@ def _write_results(matrix: "Matrix", out: Path) -> None:
     page = out / "report.html"
     with whole_file(page) as temporary:  # replaces an earlier report
         write_report(data, temporary)
-    for figure in set(out.glob("figure[678].*")) - set(write_figures(data, out)):
+    for figure in set(out.glob("figure[678].pdf")) - set(write_figures(data, out)):
         figure.unlink()  # of an earlier matrix
     print(as_markdown(table), end="")
     others = strangers(matrix, out)
     if others:
-        print(f"Left out: {len(others)} runs of another matrix in {out}; gvsl report {out} shows all")
+        print(
+            f"Left out: {len(others)} runs of another matrix in {out}; gvsl report {out} --out all.html shows them too"
+        )
     print(f"Report: {page}")
     failed = [run for run in matrix if was_failed(run, out) and not is_finished(run, out)]
     if failed:

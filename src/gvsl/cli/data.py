@@ -88,6 +88,8 @@ def prepare(argv: Sequence[str]) -> None:
     from gvsl.preprocessing.channels import parse_channel, with_channels
     from gvsl.preprocessing.spec import Preprocessing, describe_range
 
+    if options.processes is not None and options.dask is not None:
+        raise UserError("--processes is for this machine, and --dask for a cluster: leave one out")
     load = DATASETS[one_of(DATASETS, "dataset", options.dataset)]
     asked = [parse_channel(text) for text in options.channels]
     options.channels = ()

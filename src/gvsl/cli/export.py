@@ -18,7 +18,8 @@ def export(argv: Sequence[str]) -> None:
         parser,
         "run",
         "RUN",
-        "the folder of a run of gvsl pretrain or gvsl transfer, or of a fold that nnU-Net has trained from an export",
+        "the folder of a run of gvsl pretrain or gvsl transfer, its name on the Hugging Face Hub, such as owner/name, "
+        "or the folder of a fold that nnU-Net has trained from an export",
     )
     add_path(parser, "out", "OUT", "the new folder to write")
     parser.add_argument(
@@ -31,11 +32,11 @@ def export(argv: Sequence[str]) -> None:
     what = "nnunet: a store, whose prepared volumes are exported as an nnU-Net dataset"
     parser.add_argument("--store", type=Path, metavar="STORE", help=what)
     what = "nnunet: the dataset's name, such as Dataset004_Hippocampus"
-    parser.add_argument("--dataset", type=str, default="", metavar="NAME", help=what)
+    parser.add_argument("--dataset", type=str, metavar="NAME", help=what)
     options = parse(parser, argv)
 
     from gvsl.export.export import export as write_export
     from gvsl.export.result import ExportSettings
 
-    lines = write_export(options.run, options.out, options.to, ExportSettings(options.store, options.dataset))
+    lines = write_export(options.run, options.out, options.to, ExportSettings(options.store, options.dataset or ""))
     print("\n".join([*lines, f"{options.out}: written for {options.to}"]))

@@ -43,7 +43,7 @@ Pre-train 3D medical image networks without labels, by matching scans of differe
 
 {commands}
 
-Run gvsl COMMAND --help to see how to use a command. Start with: gvsl demo
+Run gvsl COMMAND --help to see how to use a command, and gvsl --version for the version. Start with: gvsl demo
 """
 COMMANDS: dict[str, Command] = {
     "demo": demo,

@@ -23,7 +23,11 @@ def predict(argv: Sequence[str]) -> None:
     """
     parser = new_parser(predict, "RUN IMAGE... --out DIR [--output labels|probabilities] [--mirror]")
     if peek(argv, "--weights") is None:  # with RUN optional, options between it and IMAGE would end the positionals
-        add_path(parser, "run", "RUN", "the folder of a gvsl transfer run; leave it out if --weights names it")
+        what = (
+            "the folder of a gvsl transfer run, or its name on the Hugging Face Hub, such as owner/name; leave it out "
+            "if --weights names it"
+        )
+        add_path(parser, "run", "RUN", what)
     what = "a store, or its URL; or NIfTI, NRRD, MetaImage or MGZ files, folders of them, or folders of DICOM series"
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=what)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""gvsl propagate: carry labels of a few labelled volumes onto images by matching."""
+"""gvsl propagate: propagate labels of a few labelled volumes onto images by matching."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from gvsl.text import printable
 
 
 def propagate(argv: Sequence[str]) -> None:
-    """Carry the labels of a few labelled volumes onto images, with a run that learnt to match.
+    """Propagate the labels of a few labelled volumes onto images, with a run of gvsl pretrain that matches.
 
     ATLASES is a store, or a folder with images/ and labels/. Writes DIR/NAME.nii.gz and DIR/NAME_confidence.nii.gz for
-    each image, on its own grid, and DIR/propagated.csv with the DSC of the labels carried back onto an atlas. An image
-    that does not match any atlas gets no map and is listed with the reason; the exit code is then 2. If stopped,
+    each image, on its own grid, and DIR/propagated.csv with the DSC of the labels propagated back onto an atlas. An
+    image that does not match any atlas gets no map and is listed with the reason; the exit code is then 2. If stopped,
     repeat the command to continue.
     """
     parser = new_parser(propagate, "ATLASES IMAGE... --weights RUN --out DIR [--cases ID ...] [--SETTING VALUE ...]")

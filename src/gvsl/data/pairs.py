@@ -90,12 +90,6 @@ class PairStream(IterableDataset[PairBatch]):
                 f"{settings.split!r}, and data.order epoch pairs each with one of another subject: set data.order to "
                 "independent"
             )
-        if settings.batch_size < 1:
-            raise UserError(f"data.batch_size is {settings.batch_size}; give 1 or more")
-        if settings.crop is not None and min(settings.crop) < 2:
-            raise UserError(f"data.crop is {settings.crop}; give 2 voxels or more for each side")
-        if not 0 <= settings.jitter <= 0.5:
-            raise UserError(f"data.jitter is {settings.jitter:g}; give 0 to 0.5")
         self.crop = crop_for(store, settings)
         self.rank, self.world = 0, 1
         self.resident: ResidentVolumes | None = None

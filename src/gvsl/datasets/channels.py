@@ -156,13 +156,16 @@ def _together(members: Sequence[tuple[Part, Case]], channels: Sequence[SourceCha
 
 def together(images: Sequence[Image], channels: Sequence[SourceChannel]) -> tuple[list[Image], list[Image]]:
     """Do the same with images and their places; return the images, and those whose name ends in no channel."""
-    named = [image for image in images if part_of(image.case.id, channels) is not None]
+    named: list[Image] = []
+    others: list[Image] = []
+    for image in images:
+        (others if part_of(image.case.id, channels) is None else named).append(image)
     firsts = {image.case.image: image for image in named}
     found = []
     for case in put_together([image.case for image in named], channels):
         first = firsts[case.image]
         found.append(Image(case, _shortened(first.place, len(first.case.id) - len(case.id))))
-    return found, [image for image in images if image not in named]
+    return found, others
 
 
 def _shortened(place: Place, length: int) -> Place:

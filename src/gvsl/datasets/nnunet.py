@@ -8,7 +8,7 @@ from typing import Any
 
 from gvsl.cases import Case, Dataset, SourceChannel
 from gvsl.datasets.channels import listed_channels, put_together, taken_channels
-from gvsl.datasets.discovery import files_in
+from gvsl.datasets.discovery import by_id, files_in
 from gvsl.datasets.listing import entry, inside, is_file_name, names_of, read_json, read_listing
 from gvsl.datasets.names import normal
 from gvsl.datasets.places import stem
@@ -78,7 +78,7 @@ def _images(folder: Path, ending: str, taken: Sequence[SourceChannel]) -> dict[s
     suffix = f"{CHANNEL}{ending}".lower()
     if not taken:
         found = ((path.name[: -len(suffix)], path) for path in files_in(folder, (suffix,)))
-        return {name: Case(name, path) for name, path in found}
+        return {name: Case(name, path) for name, path in by_id(found, folder.parent).items()}
     files = files_in(folder, (ending.lower(),))
     parts = [Case(path.name[: -len(ending)], path) for path in files]
     numbers = [replace(channel, name=f"{channel.number:04}") for channel in taken]

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from gvsl.export.nnunet_plans import CONFIGURATION, NAME, dataset_json, label_va
 from gvsl.export.result import Exported, ExportSettings, agreement_line
 from gvsl.export.source import Source
 from gvsl.files import write_text
+from gvsl.readers import check_kind
 from gvsl.records import read_record
 from gvsl.store import Store
 from gvsl.transfer import Segmenter
@@ -31,6 +32,18 @@ DEFAULT_DATASET = "Dataset900_gvsl"
 DEFAULT_CROP = (128, 128, 128)
 """For weights without the record of their run; nnU-Net's usual patch."""
 TRAINER = "gvsl_trainer.py"
+
+
+class RecordedData(TypedDict):
+    """The settings `data` of a record, of which others may be there."""
+
+    crop: NotRequired[tuple[int, int, int]]
+
+
+class RecordedWindows(TypedDict):
+    """The settings of a record that tell a run's windows."""
+
+    data: NotRequired[RecordedData]
 
 
 def write(source: Source, folder: Path, settings: ExportSettings) -> Exported:
@@ -96,13 +109,21 @@ def _write_code(backbone: Backbone, folder: Path) -> None:
 
 
 def _crop(source: Source) -> tuple[int, int, int]:
-    """Return the windows that the run was trained with."""
+    """Return the windows that the run was trained with.
+
+    Raises:
+        UserError: its record doesn't state them as three numbers of voxels.
+    """
     if source.model is not None:
         return source.model.crop
     if not (source.run / "record.json").is_file():
         return DEFAULT_CROP
-    crop = read_record(source.run).config.get("data", {}).get("crop", DEFAULT_CROP)
-    depth, height, width = (int(side) for side in crop)
+    config = read_record(source.run).config
+    try:
+        check_kind(config, RecordedWindows, "config")
+    except ValueError as error:
+        raise UserError(f"{source.run / 'record.json'} is not a run's record: {error}; copy it again") from None
+    depth, height, width = config.get("data", {}).get("crop", DEFAULT_CROP)
     return depth, height, width
 
 

@@ -120,13 +120,23 @@ class KeypointAffineHead(nn.Module):
         log_probability = heat.log_softmax(dim=2)
         probability = log_probability.exp()
         sides = features.shape[2:]
-        axes = [  # the centre of each cell, in voxels
-            ((torch.arange(cells, device=heat.device) + 0.5) / cells - 0.5) * side
-            for cells, side in zip(sides, shape, strict=True)
-        ]
+        axes = [_cell_centres(cells, side).to(heat.device) for cells, side in zip(sides, shape, strict=True)]
         centres = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1).to(heat.dtype)
         sharpness = (probability * log_probability).sum(dim=2) + math.log(math.prod(sides))
         return probability @ centres.T, sharpness.clamp(min=0)
+
+
+def _cell_centres(cells: int, side: int) -> Tensor:
+    """Return the centres of the cells along an axis, in voxels relative to the volume's centre.
+
+    A cell is as many voxels long as the levels have halved the axis to, but for the last one, which ends with the axis.
+
+    >>> _cell_centres(3, 48), _cell_centres(3, 40)
+    (tensor([-16.,   0.,  16.]), tensor([-12.,   4.,  16.]))
+    """
+    length = 2 ** math.ceil(math.log2(side / cells))
+    starts = length * torch.arange(cells, dtype=torch.float32)
+    return (starts + (starts + length).clamp(max=side) - side) / 2
 
 
 def fit_affine(source: Tensor, target: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> Tensor:

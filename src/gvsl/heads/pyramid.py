@@ -30,6 +30,9 @@ class PyramidHead(nn.Module):
     composed with that field. Correlations make matching a property of the features: the same anatomy must look alike in
     both volumes. At full resolution the update comes from the features themselves, as in the paper's head.
 
+    The strided convolutions centre a coarse voxel on the first of two fine ones, and the field is resampled as if it
+    were on both; aligning either with the other matched worse (docs/results.md).
+
     Source: coarse-to-fine cost volumes of D. Sun, X. Yang, M.-Y. Liu and J. Kautz. PWC-Net: CNNs for Optical Flow Using
     Pyramid, Warping, and Cost Volume. CVPR 2018. https://arxiv.org/abs/1709.02371
 

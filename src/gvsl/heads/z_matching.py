@@ -62,8 +62,8 @@ class ZMatchingHead(nn.Module):
             local_channels: channels of the local features.
             affine: the affine head; without one the affine map is the identity (Table 1, "w/o Affine head").
             deformable: the deformable head.
-            affine_gradient: if False, the affine head is not trained. The pooled head then stays close to the identity;
-                the map of untrained key points collapses the volume.
+            affine_gradient: if False, the affine head is not trained. The pooled head's map then stays close to the
+                identity; with key points, it is the map of untrained heat maps, close to the identity at the start.
             fusion: see `gvsl.geometry.fuse`.
         """
         super().__init__()

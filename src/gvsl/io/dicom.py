@@ -162,16 +162,20 @@ def _decoded(item: Slice) -> NDArray[np.float32]:
     except ImportError:
         need = 'is compressed, which needs SimpleITK: pip install "gvsl[dicom]"'
         raise UnusableFile(f"{item.path.name} {need}") from None
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(item.path))
     try:
-        image = sitk.ReadImage(str(item.path), imageIO="GDCMImageIO")
+        reader.ReadImageInformation()
+        size = reader.GetSize()  # of the compressed image itself, which decides how much memory it takes
+        if size != (item.columns, item.rows, 1):
+            raise UnusableFile(f"{item.path.name} decompresses to {format_sizes(size[::-1])} values")
+        image = reader.Execute()
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         why = lines[-1][:200] if lines else type(error).__name__
         raise UnusableFile(f"{item.path.name} can't be decompressed ({why})") from None
-    values = sitk.GetArrayViewFromImage(image)
-    if values.shape != (1, item.rows, item.columns):
-        raise UnusableFile(f"{item.path.name} decompresses to {format_sizes(values.shape)} values")
-    decoded: NDArray[np.float32] = values[0].T.astype(np.float32)
+    decoded: NDArray[np.float32] = sitk.GetArrayViewFromImage(image)[0].T.astype(np.float32)
     return decoded
 
 

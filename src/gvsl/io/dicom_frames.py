@@ -22,6 +22,8 @@ GROUPS = {
     "RescaleIntercept": "PixelValueTransformationSequence",
 }
 """The functional group that holds each element, for one frame or for all."""
+RESCALING = ("RescaleSlope", "RescaleIntercept")
+"""Those that a file without functional groups for them has for itself."""
 
 
 def load_frames(path: Path, named: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -48,7 +50,7 @@ def load_frames(path: Path, named: str) -> tuple[NDArray[np.float32], NDArray[np
                 "single slices or NIfTI first"
             )
         shared = (list(dataset.get("SharedFunctionalGroupsSequence") or ()) or [Dataset()])[0]
-        each = [_flat(group, shared) for group in groups]
+        each = [_flat(group, shared, dataset) for group in groups]
         slices = [checked_slice(path, item, rows, columns, named, index) for index, item in enumerate(each)]
         ordered, affine = sorted_slices(slices)
         stored, dtype = _stored(dataset, (frames, rows, columns))
@@ -62,11 +64,14 @@ def load_frames(path: Path, named: str) -> tuple[NDArray[np.float32], NDArray[np
     return array, affine
 
 
-def _flat(group: Dataset, shared: Dataset) -> Any:
-    """Return the elements of GROUPS of one frame, from its own functional groups or else the shared ones."""
+def _flat(group: Dataset, shared: Dataset, whole: Dataset) -> Any:
+    """Return the elements of GROUPS of one frame, from its own functional groups or else the shared ones.
+
+    Those of RESCALING may be the whole file's instead.
+    """
     found = Dataset()
     for name, sequence in GROUPS.items():
-        items = [*(group.get(sequence) or ()), *(shared.get(sequence) or ())]
+        items = [*(group.get(sequence) or ()), *(shared.get(sequence) or ()), *([whole] if name in RESCALING else [])]
         value = next((item.get(name) for item in items if item.get(name) not in (None, "")), None)
         if value is not None:
             setattr(found, name, value)

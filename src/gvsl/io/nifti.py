@@ -4,6 +4,7 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -11,7 +12,6 @@ from typing import IO, Any
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.fileholders import FileHolder
 from nibabel.imageglobals import logger
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
@@ -37,7 +37,7 @@ from gvsl.io.stream import (
     silenced,
     wrap_read_errors,
 )
-from gvsl.io.text_header import middle_planes
+from gvsl.io.text_header import data_path, middle_planes
 from gvsl.io.volume import UnusableFile, Volume
 
 HEADER_BYTES = 540
@@ -91,7 +91,7 @@ def write_nifti_like(path: Path, array: NDArray[Any], like: Path) -> None:
     try:
         with _open(like) as (stream, _), silenced(logger):
             kind = _image_class(stream)
-            header = kind.header_class.from_fileobj(stream)
+            header = kind.header_class.from_fileobj(_header_of(kind, stream))
     except (*BROKEN, *NIFTI_ERRORS) as error:
         raise UnusableFile(f"can't be read as NIfTI ({one_line(error)})") from None
     header.set_data_shape(array.shape)
@@ -132,7 +132,8 @@ def load_nifti(
                 raise
             raise UnusableFile(f"can't be read as NIfTI ({one_line(error)})") from None
     if scaled is not None:
-        refuse_wrapped(array, image.header.get_data_dtype(), float(slope), float(intercept))
+        for channel in np.moveaxis(array, -1, 0) if frames else [array]:
+            refuse_wrapped(channel, image.header.get_data_dtype(), float(slope), float(intercept))
     return array.reshape(shape), affine
 
 
@@ -178,14 +179,12 @@ def _opened(path: Path) -> Iterator[tuple[nibabel.Nifti1Pair, IO[bytes], Path, b
         stack.enter_context(silenced(logger))
         stack.enter_context(np.errstate(all="ignore"))
         kind = _image_class(stream)
-        _refuse_odd_fields(kind, stream)
-        voxels = path
-        holders = {"header": FileHolder(fileobj=stream), "image": FileHolder(fileobj=stream)}
+        voxels, header = path, kind.header_class.from_fileobj(_header_of(kind, stream))
         if not issubclass(kind, nibabel.Nifti1Image):
             voxels = _voxels_of(path)
             stream, compressed = stack.enter_context(_open(voxels))
-            holders["image"] = FileHolder(fileobj=stream)
-        yield kind.from_file_map(holders), stream, voxels, compressed
+        image = kind(kind.ImageArrayProxy(stream, header.copy()), None, header)
+        yield image, stream, voxels, compressed
 
 
 @contextmanager
@@ -218,10 +217,10 @@ def _voxels_of(header: Path) -> Path:
     """Find the .img file of an .hdr file."""
     stem = re.sub(r"\.(hdr|img)(\.gz)?$", "", header.name, flags=re.IGNORECASE)
     names = [stem + ending for ending in (".img", ".img.gz", ".IMG", ".IMG.gz")]
-    found = next((header.with_name(name) for name in names if header.with_name(name).is_file()), None)
-    if found is None or found == header:
+    found = next((name for name in names if header.with_name(name).is_file()), None)
+    if found is None or header.with_name(found) == header:
         raise UnusableFile(f"is the header of a pair, and its voxel file {names[0]} or {names[1]} is missing")
-    return found
+    return data_path(header, found)
 
 
 def _checked_shape(image: nibabel.Nifti1Pair, path: Path, compressed: bool, frames: int = 0) -> tuple[int, ...]:
@@ -241,11 +240,16 @@ def _checked_shape(image: nibabel.Nifti1Pair, path: Path, compressed: bool, fram
     return shape
 
 
-def _refuse_odd_fields(kind: type[nibabel.Nifti1Pair], stream: IO[bytes]) -> None:
-    """Refuse header fields outside the standard's range, which nibabel would replace; the stream is rewound."""
+def _header_of(kind: type[nibabel.Nifti1Pair], stream: IO[bytes]) -> IO[bytes]:
+    """Return the header with its extensions and no more, which a wrong length of theirs might ask for.
+
+    The stream is rewound.
+
+    Raises:
+        UnusableFile: a field is outside the standard's range, for which nibabel would take another value.
+    """
     size = kind.header_class.sizeof_hdr
     block = stream.read(size)
-    stream.seek(0)
     if len(block) < size:
         raise UnusableFile("is truncated: its header ends early")
     header = kind.header_class(block, check=False)
@@ -261,6 +265,10 @@ def _refuse_odd_fields(kind: type[nibabel.Nifti1Pair], stream: IO[bytes]) -> Non
         raise UnusableFile(f"its header has the unit of length {unit} (xyzt_units); the standard has 0 to 3")
     if int(header["qform_code"]) and float(header["pixdim"][0]) not in (-1, 0, 1):
         raise UnusableFile(f"its header has pixdim[0] {float(header['pixdim'][0]):g}; the standard has -1 or 1")
+    stream.seek(0)
+    whole = BytesIO(stream.read(int(offset) if single else MAX_OFFSET))
+    stream.seek(0)
+    return whole
 
 
 def _checked_affine(image: nibabel.Nifti1Pair) -> NDArray[np.float64]:
@@ -271,13 +279,14 @@ def _checked_affine(image: nibabel.Nifti1Pair) -> NDArray[np.float64]:
         raise UnusableFile(
             "has no orientation in the patient (its sform and qform codes are 0); set the code of the right one"
         )
-    affine = np.array(image.affine, dtype=np.float64)
+    best = np.array(header.get_best_affine(), dtype=np.float64)
+    affine = best.copy()
     affine[:3] *= UNITS[int(header["xyzt_units"]) & LENGTH_UNIT]
     checked_affine(affine)
-    axes = image.affine[:3, :3]
+    axes = best[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)
     zooms = np.abs(np.array(header.get_zooms()[:3], dtype=np.float64))
-    refuse_other_spacing(np.where(np.isfinite(zooms) & (zooms > 0), zooms, spacing), image.affine)
+    refuse_other_spacing(np.where(np.isfinite(zooms) & (zooms > 0), zooms, spacing), best)
     if sform is not None and qform is not None:
         other = qform[:3, :3] / np.linalg.norm(qform[:3, :3], axis=0)
         if ((axes / spacing) * other).sum(axis=0).min() < SAME_DIRECTION:

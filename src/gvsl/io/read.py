@@ -100,7 +100,7 @@ def read_label(
 def _structure_loader(path: Path) -> Callable[[Path, Volume, Mapping[int, str] | None], Volume] | None:
     """Return the reader of a DICOM segmentation or structure set, or of a folder of maps; None for others."""
     kind = _format_of(path)
-    maps = maps_in(path) if kind == "folder" else {}
+    maps = _one_each(maps_in(path)) if kind == "folder" else {}
     if maps:
         return lambda _, image, names: load_binary_maps(maps, image, names, read_label)
     if kind != "dicom":
@@ -114,13 +114,21 @@ def holds_structures(path: Path) -> bool:
     return _structure_loader(path) is not None
 
 
-def maps_in(folder: Path) -> dict[str, Path]:
+def _one_each(files: Mapping[str, list[Path]]) -> dict[str, Path]:
+    """Return the one file of each structure; UnusableFile if there are two."""
+    twice = next((paths for paths in files.values() if len(paths) > 1), None)
+    if twice is not None:
+        raise UnusableFile(f"holds both {twice[0].name} and {twice[1].name} for one structure; remove one of them")
+    return {name: path for name, (path,) in files.items()}
+
+
+def maps_in(folder: Path) -> dict[str, list[Path]]:
     """Return the visible volumes of a folder, which need not exist, by their names without suffix."""
-    found = {}
+    found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         suffix = next((each for each in VOLUME_SUFFIXES if path.name.lower().endswith(each)), None)
         if suffix is not None and not path.name.startswith("."):
-            found[path.name[: -len(suffix)]] = path
+            found.setdefault(path.name[: -len(suffix)], []).append(path)
     return found
 
 

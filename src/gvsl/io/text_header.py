@@ -83,7 +83,7 @@ def files_with_header(path: Path, name: str, parse: Callable[[IO[bytes]], TextHe
     """
     with wrap_read_errors(name), path.open("rb") as stream:
         header = parse(stream)
-    return [path] if header.data_file is None else [path, _data_path(path, header.data_file)]
+    return [path] if header.data_file is None else [path, data_path(path, header.data_file)]
 
 
 def middle_planes(shape: tuple[int, ...], count: int) -> tuple[int, int]:
@@ -134,7 +134,7 @@ def _opened(
             return
         if several.match(header.data_file):
             raise UnusableFile("has its voxels in several files; save it as one")
-        data = _data_path(path, header.data_file)
+        data = data_path(path, header.data_file)
         with data.open("rb") as other:
             yield header, other, data.stat().st_size
 
@@ -159,7 +159,7 @@ def _read_block(stream: IO[bytes], header: TextHeader, size: int) -> NDArray[Any
     return array
 
 
-def _data_path(header: Path, name: str) -> Path:
+def data_path(header: Path, name: str) -> Path:
     """Resolve the data file that a header names; it must lie in the header's folder or below."""
     if not name or "\0" in name:
         raise UnusableFile("names no data file")

@@ -85,7 +85,10 @@ class DeepCluster(EncoderMethod):
             `clusters_used`, `cluster_smallest` and `cluster_largest` (fractions of the volumes), `nmi` with the
             previous assignment, and the metrics of collapse of the features.
         """
+        training = self.backbone.training
+        self.backbone.eval()  # the pass trains nothing, so it must not enter the statistics of a batch norm
         own = [(case, global_features(self.backbone, image[None])[0].cpu().numpy()) for case, image in volumes]
+        self.backbone.train(training)
         gathered = dict(sorted(item for shard in gather_objects(own) for item in shard))
         features = np.stack(list(gathered.values())).astype(np.float64)
         seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))

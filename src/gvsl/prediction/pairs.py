@@ -29,7 +29,12 @@ class ImagePair:
     @property
     def id(self) -> str:
         """The name of the pair's results."""
-        return f"{stem(self.moving)}_to_{stem(self.fixed)}"
+        return f"{_name(self.moving)}_to_{_name(self.fixed)}"
+
+
+def _name(image: Path) -> str:
+    """Return a file's name without its ending; the whole name of a folder, which may end in digits of a UID."""
+    return image.name if image.is_dir() else stem(image)
 
 
 def read_pairs(table: Path) -> list[ImagePair]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +19,10 @@ from gvsl.preparation.staging import Done, put_array
 from gvsl.preprocessing.apply import foreground_box, preprocess_channels, without_air
 from gvsl.preprocessing.checks import channels_unlike_hounsfield, check_channels
 from gvsl.preprocessing.images import notes_on, read_image
-from gvsl.preprocessing.relabel import refuse_unnamed, relabelled
+from gvsl.preprocessing.relabel import NAMED, refuse_unnamed, relabelled
 from gvsl.preprocessing.spec import Preprocessing
 from gvsl.store.audit import channels_hash
+from gvsl.text import few
 
 Row = dict[str, Any]
 """A case of the manifest."""
@@ -66,6 +67,7 @@ def prepare_case(
             ignored = [value for value, name in label_names.items() if is_ignored(name)]
             ready, ready_label, lost = preprocess_channels(uprights, label, preprocessing, mask, ignored)
             notes += [*on_label, *check_channels(uprights, ready, preprocessing)]
+            notes += _lost_structures(label, ready_label, ignored, preprocessing)
     except _RefusedError as error:
         return case.id, None, {"file": relative(error.file, root), "reason": str(error)}
     written = _write(case.id, folder, ready, ready_label)
@@ -148,6 +150,24 @@ def _read_label(
         refuse_other_grid(label, upright)
         notes = [f"its label map: {note}" for note in found.notes]
         return Volume(label.array, upright.affine), notes  # equal but for rounding
+
+
+def _lost_structures(
+    label: Volume | None, prepared: Volume | None, ignored: Collection[int], preprocessing: Preprocessing
+) -> list[str]:
+    """Return a note on the structures of a label map of which no voxel is left, as of those thinner than a voxel."""
+    if label is None or prepared is None:
+        return []
+    values, counts = np.unique(label.array, return_counts=True)
+    left = {0, *ignored, *(int(value) for value in np.unique(prepared.array))}
+    lost = [f"{value} ({count} voxels)" for value, count in zip(values, counts, strict=True) if int(value) not in left]
+    if not lost:
+        return []
+    spacing = " x ".join(f"{edge:g}" for edge in preprocessing.voxel)
+    return [
+        f"its label map: nothing is left of label {few(lost, NAMED)} at {spacing} mm: it is thinner than these voxels, "
+        "or was cropped away"
+    ]
 
 
 def _read_mask(file: Path | None, upright: Volume) -> Volume | None:

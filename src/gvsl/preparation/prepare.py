@@ -33,6 +33,7 @@ from gvsl.store.audit import refuse_leakage
 from gvsl.store.manifest import CASES_NAME, FORMAT, LABEL_VALUES, MANIFEST_NAME, manifest_text
 from gvsl.store.store import Store, image_path
 from gvsl.store.table import row_line
+from gvsl.text import printable
 from gvsl.version import __version__
 
 
@@ -75,6 +76,7 @@ def prepare(
             than 1, the disk or memory is full, images leak, or lungmask is needed and missing.
     """
     refuse_url(out)
+    source = printable(source)  # a folder's name may be no valid Unicode, which a manifest can't hold
     if not cases:
         raise UserError(f"{source} holds no cases to prepare")
     if processes is not None and processes < 1:

@@ -22,7 +22,7 @@ from uuid import uuid4
 from numpy.typing import NDArray
 
 from gvsl.errors import UserError
-from gvsl.files import is_temporary, lock, refuse_long_name, write_text
+from gvsl.files import is_temporary, lock, real_path, refuse_long_name, write_text
 from gvsl.preparation.sources import Origin, OriginRow
 from gvsl.readers import check_regular, parse_json, read_json
 from gvsl.store.arrays import write_array
@@ -51,8 +51,9 @@ Done = tuple[dict[str, Any], Origin]
 
 
 def partial_path(out: Path) -> Path:
-    """Return the staging area of the store `out`."""
-    return out.with_name(f"{out.name}.partial")
+    """Return the staging area of the store `out`: beside the folder itself, not beside a link to it."""
+    real = real_path(out)
+    return real.with_name(f"{real.name}.partial")
 
 
 @dataclass
@@ -89,6 +90,7 @@ class StagingArea:
         for name in TEXTS:
             (made / name).write_bytes(texts[name])
         if self.out.exists():
+            _refuse_other_disk(made, self.out)
             write_text(self.out / UPDATING_NAME, "gvsl prepare adds to this store\n")
             move(made, self.out)
             for case_id in ids["images"] - ids["labels"]:  # their label maps are gone
@@ -102,6 +104,14 @@ class StagingArea:
         if self.journal is not None:
             self.journal.close()
         shutil.rmtree(self.path)
+
+
+def _refuse_other_disk(made: Path, out: Path) -> None:
+    """Refuse a store that nothing can be renamed into, before any of it is; UserError if it is one."""
+    if made.stat().st_dev != (out / "images").stat().st_dev:
+        raise UserError(
+            f"{out} is a disk of its own, into which nothing beside it can be moved; prepare into a folder on that disk"
+        )
 
 
 def move(made: Path, out: Path) -> None:
@@ -152,7 +162,7 @@ def staging_area(out: Path, spec: dict[str, Any]) -> Iterator[StagingArea]:
     _check_journal(path)
     with (path / JOURNAL_NAME).open("a+b") as journal:
         lock(journal, _busy(out))
-        staging = StagingArea(out, path, _read_journal(journal), journal)
+        staging = StagingArea(real_path(out), path, _read_journal(journal), journal)
         with suppress(FileNotFoundError):
             shutil.rmtree(path / "writing")
         for folder in (path / "writing", *(path / "store" / part for part in PARTS)):

@@ -25,7 +25,11 @@ class Channel(SourceChannel):
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Preparation of a volume for a network; UserError if a value is out of its range."""
+    """Preparation of a volume for a network.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
 
     orientation: Literal["RAS"] = "RAS"
     """Axis directions of the prepared volume: towards right, anterior and superior."""

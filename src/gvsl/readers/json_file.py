@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ MAX_ENTRIES = 4_000_000
 """Limit for all entries together; each takes up to 100 bytes of memory."""
 MAX_DIGITS = 20
 """Limit for a whole number: 64 bits have 19 digits and a sign."""
+HALF = b"\\u"
+"""What a half of a surrogate pair begins with, as other escapes do."""
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 OTHERS = bytes(set(range(256)) - set(b"[]{}"))
@@ -62,8 +65,38 @@ def parse_json(content: bytes, kind: Any = Any) -> Any:
         )
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
+    if HALF in content:
+        _refuse_halves(value)
     check_kind(value, kind)
     return value
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that comes a second time, if one does."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def refuse_half(text: str) -> None:
+    """Refuse half a surrogate pair, which no file can be written with; ValueError if the text has one."""
+    if any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise ValueError(f"it has half of a character in {ascii(text)[1:81]}")
+
+
+def _refuse_halves(value: Any) -> None:
+    if isinstance(value, str):
+        refuse_half(value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            refuse_half(key)
+            _refuse_halves(item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_halves(item)
 
 
 def _refuse_depth(content: bytes) -> None:
@@ -80,8 +113,8 @@ def _refuse_depth(content: bytes) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = repeated(name for name, _ in pairs)
+        assert twice is not None
         raise ValueError(f"it has the key {twice[:80]!r} twice in one object")
     return found
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from gvsl.readers.json_file import UTF16
+from gvsl.readers.json_file import UTF16, refuse_half, repeated
 from gvsl.readers.kinds import check_kind
 from gvsl.readers.regular import read_bytes
 
@@ -47,8 +47,7 @@ class _Loader(yaml.SafeLoader):
     """Loads plain values, and refuses a key that comes twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        twice = repeated(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         if twice is not None:
             raise ValueError(f"it sets {str(twice)[:80]} twice")
         return super().construct_mapping(node, deep)
@@ -90,10 +89,13 @@ def _refuse_odd(value: Any) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             check_kind(key, str, "a key")
+            refuse_half(key)
             _refuse_odd(item)
     elif isinstance(value, list):
         for item in value:
             _refuse_odd(item)
+    elif isinstance(value, str):
+        refuse_half(value)
     elif type(value) not in PLAIN:
         raise ValueError(f"it has a value of the type {type(value).__name__}: give a text in quotes")
     elif isinstance(value, float):

@@ -3,7 +3,9 @@
 from gvsl.records.metrics import LoggedMetric
 from gvsl.records.record import (
     CURVES_NAME,
+    FAILED,
     RECORD_NAME,
+    RUNS,
     RunRecord,
     environment,
     find_records,
@@ -16,7 +18,9 @@ from gvsl.records.record import (
 
 __all__ = [
     "CURVES_NAME",
+    "FAILED",
     "RECORD_NAME",
+    "RUNS",
     "LoggedMetric",
     "RunRecord",
     "environment",

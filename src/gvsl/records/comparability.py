@@ -235,7 +235,7 @@ def without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = dict(settings)
     if found.get("mode") == CARRIED:
-        kept = ("mode", "seed", LABELS, "allow_preprocessing_mismatch", "allow_leakage", "device")
+        kept = ("mode", "seed", LABELS, "levels", "allow_preprocessing_mismatch", "allow_leakage", "device")
         return {name: value for name, value in found.items() if name in kept or name.startswith(CARRYING)}
     if found.get(f"{AUGMENT}rate") == 0:
         found = {

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from gvsl.errors import UserError
-from gvsl.files import is_claimed, is_temporary, whole_file, write_text
+from gvsl.files import is_claimed, is_temporary, real_path, whole_file, write_text
 from gvsl.readers import check_kind, read_json
 from gvsl.settings import current_names
 
@@ -56,6 +56,8 @@ class RunRecord:
     """`file` (npz), `kind` (pair, restoration, segmentation) and `title` of each picture."""
     volumes: list[dict[str, str]] = field(default_factory=list)
     """`file`, `kind` (pair, segmentation) and `title` of each volume for the viewer."""
+    spacing: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
+    """Size of a voxel of the pictures and volumes along each axis, in mm."""
     clusters: str | None = None
     """A JSON file of the features' clusters by structure; see `gvsl.transfer.feature_clusters` for its layout."""
     pretraining: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +72,9 @@ class RunRecord:
     """The metrics that the method declares: `name`, `title` and `better` ("higher", "lower" or None) of each."""
     format: int = FORMAT
 
+
+RUNS, FAILED = "runs", "failed"
+"""The folders of a benchmark's runs, and of the records of those that failed."""
 
 KINDS = get_type_hints(RunRecord)
 """The type of each field."""
@@ -136,6 +141,7 @@ def read_record(folder: Path) -> RunRecord:
         for number, row in enumerate(values.get("cases", [])):
             _check_measures({name: value for name, value in row.items() if name != "id"}, f"cases[{number}]")
         _check_measures(values.get("metrics", {}), "metrics")
+        _check_spacing(values.get("spacing", [1.0, 1.0, 1.0]))
     except ValueError as error:
         raise UserError(f"{path} is not a run's record: {error}") from None
     values["config"] = current_names(values["config"])
@@ -154,6 +160,12 @@ def _check_measures(measures: dict[str, Any], where: str) -> None:
         highest = 1.0 if FRACTION.fullmatch(last) else MAX_MEASURE
         if abs(value) > highest:
             raise ValueError(f"{where}.{name[:60]} is {value:g}, out of its range")
+
+
+def _check_spacing(spacing: list[float]) -> None:
+    """Check that voxels have a size along three axes; ValueError if they don't."""
+    if len(spacing) != 3 or not all(0 < size <= MAX_MEASURE for size in spacing):
+        raise ValueError(f"spacing is {spacing}, not three sizes in mm")
 
 
 def write_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
@@ -180,18 +192,22 @@ def find_records(folders: Iterable[Path]) -> list[tuple[Path, RunRecord]]:
 
 
 def find_runs(folders: Iterable[Path]) -> list[Path]:
-    """Return the folders of all records in or below `folders`, sorted, without reading them.
+    """Return the folders of all records in or below `folders`, sorted, without reading them; each once.
+
+    A failed run of a benchmark is found in its folder `failed`, and not also in `runs`, where it can be resumed.
 
     Raises:
         UserError: a folder is missing, or holds no record at any depth.
     """
-    found: set[Path] = set()
+    found: dict[Path, Path] = {}  # by their real paths, since two may lead to one run
     for folder in folders:
         paths = [path for path in sorted(folder.rglob(RECORD_NAME)) if not _unfinished(path.relative_to(folder))]
         if not paths:
             raise UserError(f"{folder} holds no {RECORD_NAME}, nor does a folder in it: name the folder of a run")
-        found.update(path.parent for path in paths)
-    return sorted(found)
+        for path in paths:
+            found.setdefault(real_path(path.parent), path.parent)
+    failed = {real.parent.with_name(RUNS) / real.name for real in found if real.parent.name == FAILED}
+    return sorted(path for real, path in found.items() if real not in failed)
 
 
 def _unfinished(path: Path) -> bool:

@@ -13,7 +13,7 @@ from gvsl.report.figures.chart import MUTED, SERIES
 from gvsl.report.figures.slices import grid_layer
 from gvsl.report.numbers import MINUS, duration, number, percent
 from gvsl.report.page import Html, element, page, section, table
-from gvsl.report.run_arrays import AXES, Volume
+from gvsl.report.run_arrays import AXES, Spacing, Volume
 from gvsl.report.sections.overview import stat
 from gvsl.report.sections.pictures import Stage, stage_row
 from gvsl.report.sections.viewer import Shown, view
@@ -31,12 +31,10 @@ FILES = (
 SIMPLEITK = """import SimpleITK as sitk
 moving, fixed = sitk.ReadImage("MOVING", sitk.sitkFloat32), sitk.ReadImage("FIXED")
 warped = sitk.Resample(moving, fixed, sitk.ReadTransform("field.h5"), sitk.sitkLinear, {outside:g})"""
-ANTS = "antsApplyTransforms -d 3 -i MOVING -r FIXED -t field.nii.gz -o warped.nii.gz -v"
+ANTS = "antsApplyTransforms -d 3 -i MOVING -r FIXED -t field.nii.gz -f {outside:g} -o warped_by_ants.nii.gz -v"
 
 
-def registration_page(
-    record: Mapping[str, Any], volumes: Mapping[str, NDArray[Any]], spacing: tuple[float, float, float]
-) -> str:
+def registration_page(record: Mapping[str, Any], volumes: Mapping[str, NDArray[Any]], spacing: Spacing) -> str:
     """Return the page of a registered pair as one HTML file that opens without a network.
 
     Args:
@@ -47,8 +45,8 @@ def registration_page(
     names = {name: Path(path).name for name, path in record["inputs"].items()}
     title = f"{names['moving']} onto {names['fixed']}"
     arrays = {name: array for name, array in volumes.items() if array.ndim > 0}
-    shown = Shown(title, Volume("pair", title, arrays), spacing=spacing)
-    sections = [_slices(arrays), *_structures(record), _use(record, names)]
+    shown = Shown(title, Volume("pair", title, arrays, spacing))
+    sections = [_slices(arrays, spacing), *_structures(record), _use(record, names)]
     scored = [("dice", "DSC")] if record["structures"] else []
     contents = [("summary", "Summary"), ("viewer", "Volumes"), ("slices", "Slices"), *scored, ("use", "Files")]
     return page(f"gvsl register: {title}", contents, _top(record, title), _summary(record), view([shown]), *sections)
@@ -84,7 +82,7 @@ def _laps(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
 
 
-def _slices(arrays: Mapping[str, NDArray[Any]]) -> Html:
+def _slices(arrays: Mapping[str, NDArray[Any]], spacing: Spacing) -> Html:
     """Return slices through the middle of the fixed image, for print and browsers without scripts."""
     moving, fixed, warped = (arrays[name].astype(np.float64) for name in ("moving", "fixed", "warped"))
     centre = _centre(arrays)
@@ -104,7 +102,7 @@ def _slices(arrays: Mapping[str, NDArray[Any]]) -> Html:
         Stage("grid", moved, (0.0, GREY), "on the moving image", grids),
         Stage(f"|warped {MINUS} fixed|", _planes(np.abs(warped - fixed), centre), (0.0, GREY), "", colours="magma"),
     ]
-    row = element("div", stage_row(stages, "the pair"), css="card")
+    row = element("div", stage_row(stages, "the pair", spacing), css="card")
     return section("slices", "Slices", "Through the labels, or through the middle of the fixed image.", row)
 
 
@@ -133,6 +131,9 @@ def _use(record: Mapping[str, Any], names: Mapping[str, str]) -> Html:
     shown = [(name, what) for name, what in FILES if name != "labels.nii.gz" or "moving_labels" in names]
     listed = [element(tag, word) for row in shown for tag, word in zip(("dt", "dd"), row, strict=True)]
     lead = "The transform takes a point of the fixed image to the point of the moving image that shows the same."
-    codes = [element("pre", SIMPLEITK.format(outside=record["outside"])), element("pre", ANTS)]
+    codes = [
+        element("pre", SIMPLEITK.format(outside=record["outside"])),
+        element("pre", ANTS.format(outside=record["outside"])),
+    ]
     blocks = [element("dl", *listed, css="facts card"), *(element("div", code) for code in codes)]
     return section("use", "Files", lead, *blocks)

@@ -17,7 +17,11 @@ from gvsl.readers import read_bytes
 
 Array = NDArray[np.float64]
 
+Spacing = tuple[float, float, float]
+"""Size of a voxel along each axis, in mm."""
+
 AXES = (0, 1, 2)
+CUBES: Spacing = (1.0, 1.0, 1.0)
 PICTURES: dict[str, tuple[str, ...]] = {
     "pair": ("moving", "fixed", "affine", "warped", "grid"),
     "restoration": ("original", "damaged", "restored"),
@@ -53,6 +57,7 @@ class Picture:
     title: str
     arrays: dict[str, Array]
     scalars: dict[str, float]
+    spacing: Spacing = CUBES
 
     def planes(self, name: str) -> list[Array] | None:
         """Return the array `name` for the three axes, or None if the picture lacks it."""
@@ -70,9 +75,10 @@ class Volume(NamedTuple):
     title: str
     arrays: dict[str, NDArray[Any]]
     """(D, H, W) each, `field` (3, D, H, W); the moving volume of a pair may have its own shape."""
+    spacing: Spacing = CUBES
 
 
-def read_picture(path: Path, kind: str, title: str) -> Picture:
+def read_picture(path: Path, kind: str, title: str, spacing: Spacing = CUBES) -> Picture:
     """Read one picture: the 2D arrays of its kind for the three axes, and its scalars.
 
     Raises:
@@ -83,10 +89,12 @@ def read_picture(path: Path, kind: str, title: str) -> Picture:
     problem = _picture_problem(arrays, kind)
     if problem:
         raise UserError(f"{path} is a broken picture: {problem}")
-    return Picture(kind, title, arrays, {name: float(array) for name, array in stored.items() if array.ndim == 0})
+    return Picture(
+        kind, title, arrays, {name: float(array) for name, array in stored.items() if array.ndim == 0}, spacing
+    )
 
 
-def read_volume(path: Path, kind: str, title: str) -> Volume:
+def read_volume(path: Path, kind: str, title: str, spacing: Spacing = CUBES) -> Volume:
     """Read one file of volumes.
 
     Raises:
@@ -97,7 +105,7 @@ def read_volume(path: Path, kind: str, title: str) -> Volume:
     problem = _volume_problem(arrays, kind)
     if problem:
         raise UserError(f"{path} is a broken volume: {problem}")
-    return Volume(kind, title, arrays)
+    return Volume(kind, title, arrays, spacing)
 
 
 def _read(path: Path, kind: str, kinds: Mapping[str, Any], what: str, dtype: Any = None) -> dict[str, NDArray[Any]]:

@@ -201,14 +201,16 @@ def _read_run(folder: Path) -> Run:
     for what, entries in named.items():
         paths = [(_side_file(folder, what, entry), entry) for entry in entries]
         there[what] = [(path, entry) for path, entry in paths if _exists(path)]
+    right, front, top = record.spacing
+    spacing = (right, front, top)
     return Run(
         folder,
         "",
         "",
         record,
         curves=next((read_curves(path) for path, _ in there["curves"]), {}),
-        pictures=_bounded(folder, (read_picture(path, *_titled(entry)) for path, entry in there["pictures"])),
-        volumes=_bounded(folder, (read_volume(path, *_titled(entry)) for path, entry in there["volumes"])),
+        pictures=_bounded(folder, (read_picture(path, *_titled(entry), spacing) for path, entry in there["pictures"])),
+        volumes=_bounded(folder, (read_volume(path, *_titled(entry), spacing) for path, entry in there["volumes"])),
         clusters=next((read_feature_clusters(path) for path, _ in there["clusters"]), None),
         missing=tuple(what for what, entries in named.items() if len(there[what]) < len(entries)),
     )

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gvsl.settings import NOTHING, check_settings
+from gvsl.errors import UserError
+from gvsl.settings import NOTHING, check_ranges, check_settings
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,7 @@ class DataSettings:
     """Pairs of volumes of different subjects, drawn from a store.
 
     Raises:
-        UserError: there is no such order or pairing; `PairStream` checks the other values.
+        UserError: there is no such order or pairing, or a value is out of its range.
     """
 
     split: str = "pretrain"
@@ -36,4 +37,7 @@ class DataSettings:
     Never run on a GPU."""
 
     def __post_init__(self) -> None:
-        check_settings(self, "data.")
+        check_settings(self, "data.", batch_size=1, most_voxels=1, workers=0)
+        check_ranges(self, "data.", jitter=(0, 0.5))
+        if self.crop is not None and min(self.crop) < 2:
+            raise UserError(f"data.crop is {self.crop}: give 2 voxels or more for each side")

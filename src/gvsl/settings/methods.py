@@ -75,8 +75,9 @@ class GVSLSettings:
     variance_floor: float = 1e-3
     """Epsilon added to the product of two windows' variances, relative to that of the images (paper: not stated)."""
     mask_outside: bool = True
-    """Exclude from the NCC the windows centred on voxels that spatial augmentation or the field sampled outside a
-    volume, where there is nothing to match."""
+    """Exclude from the NCC the windows centred on voxels of the fixed volume outside its scan, after spatial
+    augmentation, or where the field samples outside the moving volume: there is nothing to match. The repeated border
+    of the moving volume counts; leaving it out too matched worse (docs/results.md)."""
     damage: Literal["boxes", "appearance"] = "boxes"
     """Damage to restore: in-painted boxes, or the paper's transformation set T."""
     boxes: BoxSettings = field(default_factory=BoxSettings)

@@ -69,6 +69,10 @@ class AugmentSettings:
             raise UserError(f"augment.mirror is {list(self.mirror)}: give axes, such as [0] or [0, 1, 2]")
 
 
+OF_OPTIMISER = {"adam": ("learning_rate", "batch_size"), "lbfgs": ("weight_penalty", "whiten")}
+"""The settings that only one optimiser has."""
+
+
 @dataclass(frozen=True)
 class TransferSettings:
     """Training on labelled cases; the defaults are the paper's (Appendix E.3), which mentions no augmentation.
@@ -160,6 +164,14 @@ class TransferSettings:
                 f"ema_decay is {self.ema_decay}, but L-BFGS converges to an optimum, so averaging has "
                 "no use: give 0, or optimiser adam"
             )
+        for other, names in OF_OPTIMISER.items():
+            for name in names if other != self.optimiser else ():
+                value, default = getattr(self, name), getattr(TransferSettings, name)
+                if value != default:
+                    raise UserError(
+                        f"{name} is {value}, which has no effect with optimiser {self.optimiser}: give {default}, or "
+                        f"optimiser {other}"
+                    )
         if not self.learning_rates or not all(rate > 0 for rate in self.learning_rates):
             raise UserError(f"learning_rate is {self.learning_rate}: give more than 0")
         if min(self.crop) < 1:

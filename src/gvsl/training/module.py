@@ -16,7 +16,7 @@ from gvsl.settings.pretrain import OptimiserSettings
 from gvsl.types import PairBatch
 
 GENERATOR_STRIDE = 1_000_003**2
-"""Random streams of runs with neighbouring seeds overlap only after this many steps."""
+"""Distance of the random streams of neighbouring seeds, so large that their steps do not meet."""
 GENERATOR_SEEDS = 2**63
 """Upper bound of a generator's seed."""
 
@@ -105,6 +105,16 @@ class PretrainModule(lightning.LightningModule):
             gradients = [parameter.grad for parameter in part.parameters() if parameter.grad is not None]
             norms = torch._foreach_norm(gradients)
             self.latest[f"gradient_norm_{name}"] = torch.stack(norms).norm()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients, which in bf16 Lightning refuses with a fused optimiser, though it needn't."""
+        if gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_norm_(self.method.parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return Adam with the settings' learning-rate schedule."""

@@ -120,6 +120,7 @@ def _begin(plan: _Plan, out: Path, store: Store, method: str, resume: bool) -> _
         created=utc_now(),
         environment=environment(device_facts(find_device(settings.trainer.device), devices)),
         curves=CURVES_NAME,
+        spacing=list(store.preprocessing.voxel),
         effects=effects,
         logged=[asdict(metric) for metric in network.logs],
     )
@@ -134,19 +135,19 @@ def _begin(plan: _Plan, out: Path, store: Store, method: str, resume: bool) -> _
 
 
 def _train(plan: _Plan, begun: _Begun, out: Path, store: Store, team: Team) -> list[Row]:
-    """Train, and return the logged values; the record counts the seconds, and says so if the run fails."""
+    """Train, and return the logged values; the record counts the seconds, and tells if the run stops or fails."""
     settings, network, record = plan.settings, plan.network, begun.record
     stream = PairStream(store, settings.data, settings.seed, begun.first_step, network.labelled)
     before, began = record.seconds, time.monotonic()
     try:
         with open_loggers(plan.loggers if team.leads else (), out) as opened:
             return fit(network, stream, out, settings, begun.checkpoint, opened, team)
-    except BaseException:
-        record.status = "failed"
+    except BaseException as error:
+        record.status = "failed" if isinstance(error, Exception) else "stopped"  # by Ctrl-C or a signal
         raise
     finally:
         record.seconds = before + time.monotonic() - began
-        if team.leads and record.status == "failed":
+        if team.leads and record.status != "running":
             with suppress(OSError):  # on a full disk, that error is the one to report
                 write_record(record, out)
 

@@ -86,11 +86,12 @@ def propagation_settings(settings: TransferSettings) -> PropagationSettings:
     )
 
 
-def carried_config(settings: TransferSettings) -> dict[str, Any]:
-    """Return the settings of such a run that have an effect, for its record."""
+def carried_config(settings: TransferSettings, levels: int) -> dict[str, Any]:
+    """Return the settings of such a run that have an effect, for its record, with the levels of its network."""
     taught = {name: getattr(settings.carrying, name) for name in ("teacher", "teacher_share")}
     kept = ("mode", "seed", "labels", "device", "allow_preprocessing_mismatch", "allow_leakage")
     return {
         **{name: getattr(settings, name) for name in kept},
+        "levels": levels,  # which decide how volumes are padded, also those of the control
         "carrying": asdict(propagation_settings(settings)) | taught,
     }

@@ -158,7 +158,7 @@ def carry_labels(
 
 
 def volumes_to_label(store: Store, train: Sequence[str], settings: CarrySettings) -> list[str]:
-    """Return the ids of the volumes that get carried labels: unlabelled ones for training, in random order if limited.
+    """Return the ids of the volumes that get carried labels: unlabelled ones for training, a fixed sample if limited.
 
     Raises:
         UserError: there are none.

@@ -29,7 +29,7 @@ CLUSTERS_NAME = "clusters.json"
 FORMAT = 1
 BACKGROUND = "background near it"
 """The second group if there is one structure only."""
-DRAW_CASES, DRAW_VOXELS = 3, 4
+DRAW_CASES, DRAW_VOXELS = 4, 5
 """Random streams of a run's seed, distinct from those of `cases.py` and `augmentation.py`."""
 DEVIATION_EPS = 1e-6
 """A channel with a smaller standard deviation becomes zeros when standardised."""

@@ -225,7 +225,7 @@ def _score_carried(
         tested, carried = score_carried(task, method, settings, folder, device)
         record = _record(out, store, settings, created, device, method.backbone, tested)
         origin = _origin(task, method.backbone, store, weights)
-        record.config = {"task": name} | carried_config(settings) | carried | origin
+        record.config = {"task": name} | carried_config(settings, method.backbone.levels) | carried | origin
         record.metrics = tested.metrics | tested.other_metrics
         record.seconds = time.monotonic() - began
         write_record(record, folder)
@@ -253,6 +253,7 @@ def _record(
         environment=environment(device_facts(device)),
         pretraining=pretraining_of(backbone),
         cases=tested.cases,
+        spacing=list(store.preprocessing.voxel),
         effects=effects_of(settings),
         **tested.fields,
     )

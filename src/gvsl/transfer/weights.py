@@ -16,6 +16,7 @@ from gvsl.backbones.weights import (
     MODEL_NAME,
     PretrainedBackbone,
     compare_keys,
+    find_run,
     find_weights,
     load_backbone,
     read_config,
@@ -156,13 +157,14 @@ def load_adapted(folder: Path, kind: str | None = None) -> Segmenter | Classifie
     """Load the network of a transfer run.
 
     Args:
-        folder: of the run.
+        folder: of the run, or a name on the Hugging Face Hub, owner/name or owner/name@revision.
         kind: "segmentation" or "classification"; either if not given.
 
     Raises:
         UserError: `folder` is not such a run's, a file in it is broken or of a newer format, a key does not match,
             or a weight is not finite.
     """
+    folder = find_run(folder, (HEAD_NAME, CONFIG_NAME))
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise UserError(f"{folder} holds no {CONFIG_NAME}: name the folder of a run of gvsl transfer")
@@ -254,6 +256,7 @@ def fingerprint(folder: Path) -> str:
     Raises:
         UserError: `folder` is not a transfer run's.
     """
+    folder = find_run(folder, (HEAD_NAME, CONFIG_NAME))
     weights = find_weights(folder)
     return sha256_of_all([weights / MODEL_NAME, weights / WEIGHTS_CONFIG, folder / HEAD_NAME, folder / CONFIG_NAME])
 

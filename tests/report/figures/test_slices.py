@@ -99,3 +99,10 @@ def test_a_slice_sits_in_the_middle_of_its_frame() -> None:
     assert 'viewBox="-2 -0.5 8 4"' in slice_svg(["<g/>"], (4, 3), (8, 4), "<alt>")
     assert "matrix(-1 0 0 1 4 0)" in slice_svg([], (4, 3), (8, 4), "")
     assert "&lt;alt&gt;" in slice_svg([], (4, 3), (8, 4), "<alt>")
+
+
+def test_pixels_are_as_long_as_voxels() -> None:
+    """Four pixels of 1 mm and three of 2 mm lie in the middle of a frame of 8 x 8 mm."""
+    svg = slice_svg(["<g/>"], (4, 3), (8, 8), "", (1.0, 2.0))
+    assert 'viewBox="-2 -1 8 8"' in svg
+    assert "matrix(-1 0 0 2 4 0)" in svg

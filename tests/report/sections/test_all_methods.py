@@ -8,6 +8,7 @@ import numpy as np
 
 from gvsl.report.data import read_report
 from gvsl.report.sections.all_methods import all_methods
+from gvsl.report.table1.table import ColumnKey, Table
 
 RECORDS = Path(__file__).parents[3] / "docs" / "records"
 
@@ -25,3 +26,13 @@ def test_other_pre_training_of_a_method_has_a_row_of_its_own() -> None:
         for seed in range(3)
     ]
     assert f">{100 * np.mean(scores):.1f}<" in rows["gvsl"]
+
+
+def test_columns_of_other_settings_are_told_apart() -> None:
+    keys = [ColumnKey("linear", "hearts", "DSC", settings=f"learning_rate {rate}") for rate in ("0.1", "0.01")]
+    html = all_methods(Table(["scratch", "gvsl"], keys))
+    assert html is not None
+    assert re.findall(r"<span>(learning_rate.*?)</span>", html.code) == [
+        "learning_rate 0.1, DSC",
+        "learning_rate 0.01, DSC",
+    ]

@@ -299,3 +299,12 @@ def test_latex_has_intervals_stars_seeds_and_whole_rows(records: list[RunRecord]
     assert bare.count("$") % 2 == 0
     assert "%" not in bare
     assert [text.count(f"\\{word}{{table}}") for word in ("begin", "end")] == [1, 1]
+
+
+def test_the_csv_has_the_number_of_labels_that_titles_leave_out() -> None:
+    cases = rows([0.2, 0.5, 0.6, 0.8, 0.9])
+    drawn = table1([record("gvsl", 0, cases=cases, settings={"labels": 5})], ORDER)
+    assert [key.title for key in drawn.columns] == ["hearts, linear"]
+    assert [line["labels"] for line in csv.DictReader(io.StringIO(as_csv(drawn)))] == ["5"]
+    unknown = table1([record("gvsl", 0, cases=cases)], ORDER)
+    assert [line["labels"] for line in csv.DictReader(io.StringIO(as_csv(unknown)))] == ["all"]

@@ -78,16 +78,31 @@ def grid_layer(positions: Array, moving_shape: tuple[int, ...]) -> str:
     return f'<path class="grid" d="{path}"/>'
 
 
-def slice_svg(layers: Sequence[str], shape: tuple[int, ...], frame: tuple[int, int], alt: str) -> str:
-    """Lay layers of a slice (h, w) over each other, centred in a frame (width, height) in pixels.
+def slice_svg(
+    layers: Sequence[str],
+    shape: tuple[int, ...],
+    frame: tuple[float, float],
+    alt: str,
+    pixel: tuple[float, float] = (1.0, 1.0),
+) -> str:
+    """Lay layers of a slice (h, w) over each other, centred in a frame.
 
     The slice is mirrored, so that the patient's right, or the front in a sagittal slice, is on the left.
+
+    Args:
+        layers: in pixels.
+        shape: of the slice.
+        frame: width and height, in the unit of `pixel`.
+        alt: description for screen readers.
+        pixel: width and height of a pixel.
     """
-    width, height = shape
+    across, up = pixel
+    width, height = shape[0] * across, shape[1] * up
     left, top = (width - frame[0]) / 2, (height - frame[1]) / 2
+    mirror = f"matrix({-across:g} 0 0 {up:g} {width:g} 0)"
     return (
-        f'<svg class="slice" viewBox="{left:g} {top:g} {frame[0]} {frame[1]}" role="img" '
-        f'aria-label="{escape(alt)}"><g transform="matrix(-1 0 0 1 {width} 0)">{"".join(layers)}</g></svg>'
+        f'<svg class="slice" viewBox="{left:g} {top:g} {frame[0]:g} {frame[1]:g}" role="img" '
+        f'aria-label="{escape(alt)}"><g transform="{mirror}">{"".join(layers)}</g></svg>'
     )
 
 

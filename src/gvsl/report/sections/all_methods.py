@@ -33,7 +33,8 @@ def all_methods(table: Table) -> Html | None:
 
 def _head(key: ColumnKey) -> list[Html]:
     """Return a column's name on two lines."""
-    below = key.metric if key.labels is None else f"{plural(key.labels, 'label')}, {key.metric}"
+    labels = "" if key.labels is None else plural(key.labels, "label")
+    below = ", ".join(filter(None, (labels, key.settings, key.metric)))
     return [element("span", f"{key.store}, {key.mode},"), text(" "), element("span", below)]
 
 

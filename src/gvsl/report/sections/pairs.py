@@ -128,7 +128,8 @@ def _pair(picture: Picture) -> Html:
             Stage(f"|moving {MINUS} fixed|", difference(moving), contrast, "difference before", colours="magma")
         )
     stages.append(Stage(f"|matched {MINUS} fixed|", difference(warped), contrast, "difference after", colours="magma"))
-    return element("article", element("h4", picture.title), stage_row(stages, picture.title), css="card whole")
+    row = stage_row(stages, picture.title, picture.spacing)
+    return element("article", element("h4", picture.title), row, css="card whole")
 
 
 def _note(picture: Picture, ncc: str, dice: str = "") -> str:

@@ -44,7 +44,9 @@ def _restoration(picture: Picture) -> Html:
         Stage("absolute error", errors, (0.0, (limits[1] - limits[0]) / 2), "restored", colours="magma"),
     ]
     caption = element("p", "Error: mean absolute difference to the original over the slices shown.", css="caption")
-    return element("article", element("h4", picture.title), stage_row(stages, picture.title), caption, css="card")
+    return element(
+        "article", element("h4", picture.title), stage_row(stages, picture.title, picture.spacing), caption, css="card"
+    )
 
 
 def _errors(images: Sequence[Array], originals: Sequence[Array]) -> list[Array]:

@@ -69,9 +69,10 @@ def _example(shown: Sequence[Shown], colours: dict[int, str]) -> Html:
         Stage("truth", images, window(images), overlays=_overlays(picture, "truth", colours)),
         *(stage for item in first.values() for stage in _predicted(*item, colours)),
     ]
-    parts = [element("h4", title), stage_row(stages, title)]
+    parts = [element("h4", title), stage_row(stages, title, picture.spacing)]
     if others:
-        row = stage_row([stage for item in others for stage in _predicted(*item, colours)], title, len(stages))
+        rest = [stage for item in others for stage in _predicted(*item, colours)]
+        row = stage_row(rest, title, picture.spacing, len(stages))
         parts.append(details(f"{plural(len(others), 'prediction')} of other runs", row))
     return element("article", *parts, css="card whole" if len(stages) > STAGES_IN_HALF else "card")
 

@@ -33,8 +33,6 @@ class Shown:
     volume: Volume
     names: Mapping[int, str] = field(default_factory=dict)
     """Label value to name of the structures."""
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Relative size of a voxel along each axis."""
 
 
 def viewer(runs: Sequence[Run]) -> Html | None:
@@ -83,7 +81,7 @@ def _entry(shown: Shown) -> dict[str, Any]:
     arrays = {name: {"shape": list(array.shape), "type": array.dtype.name} for name, array in volume.arrays.items()}
     labels = [{"value": value, "name": name, "colour": colours[value]} for value, name in shown.names.items()]
     described = {"run": shown.label, "title": volume.title, "kind": volume.kind, "arrays": arrays, "labels": labels}
-    return described | {"spacing": list(shown.spacing)}
+    return described | {"spacing": list(volume.spacing)}
 
 
 def _block(name: str, kind: str, content: str) -> Html:

@@ -35,7 +35,7 @@ def as_csv(table: Table) -> str:
     for method in table.methods:
         for key in table.columns:
             cell = table.cells.get((method, key))
-            texts = (method, key.store, key.mode, str(key.labels or "all"), key.settings, key.metric)
+            texts = (method, key.store, key.mode, str(table.labels.get(key, "all")), key.settings, key.metric)
             start = [table_cell(one) for one in texts]
             if cell is not None:
                 values = map(_csv_value, (cell.mean, *(cell.interval or (None, None)), cell.to_scratch, cell.p_value))

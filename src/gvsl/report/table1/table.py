@@ -76,6 +76,8 @@ class Table:
     """Of the arms that have finished runs."""
     failed: dict[Index, int] = field(default_factory=dict)
     """The number of failed runs of arms without a cell."""
+    labels: dict[ColumnKey, int] = field(default_factory=dict)
+    """Labelled training cases of each column whose records state them, also where its title does not."""
 
     def best(self, column: ColumnKey) -> str | None:
         """Return the method with the highest mean."""
@@ -99,6 +101,7 @@ def table1(groups: Sequence[Group]) -> Table:
     columns = {_key_of(group): group for group in groups}
     rows = {row for group in groups for row in _rows_of(group).values()}
     table = Table(sorted(rows), sorted(columns, key=_rank_of))
+    table.labels = {column: group.labels for column, group in columns.items() if group.labels is not None}
     for column in table.columns:
         _fill(table, column, columns[column])
     return table.in_order((SCRATCH,))
