@@ -41,7 +41,7 @@ import gvsl.prediction.register
 import gvsl.publication
 import gvsl.report
 import gvsl.training.trainer
-from gvsl.benchmark.folder import RUNS
+from gvsl.records import RUNS
 from gvsl.cli import main as gvsl_main
 from gvsl.files import is_temporary
 from gvsl.records import RECORD_NAME, read_record

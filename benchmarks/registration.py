@@ -34,13 +34,13 @@ from gvsl.errors import UserError
 from gvsl.files import write_text
 from gvsl.geometry import nonpositive_jacobian_fraction, warp
 from gvsl.methods import GVSL
+from gvsl.methods.load_method import load_method
 from gvsl.metrics.dice import dice_per_structure
 from gvsl.records import environment, read_record, utc_now
 from gvsl.refinement import RefinementSettings, refine
 from gvsl.splits import some_of
 from gvsl.store import Store
 from gvsl.training.evaluate import MOST
-from gvsl.training.load_method import load_method
 from gvsl.training.matched_pairs import across_subjects, label_crop
 from gvsl.transfer.augmentation import warp_classes
 

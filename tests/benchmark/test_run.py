@@ -280,7 +280,8 @@ def test_a_run_of_other_settings_is_left_out_of_the_table(
     first = table(out)
     capsys.readouterr()
     assert main(words(hearts, longer, out, "--modes", "linear")) == 0
-    assert f"Left out: 2 runs of another matrix in {out}; gvsl report {out} --out all.html shows them too" in capsys.readouterr().out
+    told = f"Left out: 2 runs of another matrix in {out}; gvsl report {out} --out all.html shows them too"
+    assert told in capsys.readouterr().out
     lines = list(csv.DictReader((out / "table1.csv").open(encoding="utf-8")))
     assert [(line["seeds"], line["settings"]) for line in lines] == [("0", "")] * 2
     of_longer = [read_record(folder) for folder in (out / "runs").glob("hearts-linear-scratch-*")]

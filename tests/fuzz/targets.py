@@ -23,6 +23,7 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 import torch
 
 from gvsl.backbones import BackboneSettings, UNet3D, UNet3DSettings, build_backbone
+from gvsl.backbones.checkpoint_file import check_checkpoint
 from gvsl.backbones.genesis import published_name
 from gvsl.backbones.nnunet import NNUNetBackbone
 from gvsl.backbones.weights import load_backbone, save_weights
@@ -33,6 +34,7 @@ from gvsl.datasets.nnunet import nnunet
 from gvsl.datasets.tasks import TASKS
 from gvsl.datasets.totalsegmentator import totalsegmentator
 from gvsl.io import Volume, read_label, read_volume
+from gvsl.methods.load_method import load_method
 from gvsl.phantom.cohort import write_phantom
 from gvsl.prediction.ledger import LEDGER_NAME, open_ledger
 from gvsl.prediction.results import SCORES_NAME, Scores
@@ -47,8 +49,6 @@ from gvsl.report.summary import summary_lines
 from gvsl.store import Store, describe
 from gvsl.store.manifest import CASES_NAME, MANIFEST_NAME, manifest_hash
 from gvsl.training import OptimiserSettings, PretrainSettings, TrainerSettings
-from gvsl.training.checkpoint_file import check_checkpoint
-from gvsl.training.load_method import load_method
 from gvsl.training.module import PretrainModule
 from gvsl.training.pretrain import build_method
 from gvsl.transfer import ClassificationNetwork, SegmentationNetwork, TransferSettings, save_adapted

@@ -42,7 +42,8 @@ def enhanced(files: list[Path], path: Path, order: list[int], slopes: str = "sha
     if slopes == "each":
         per_frame = [{**one, "PixelValueTransformationSequence": values} for one in per_frame]
     elif slopes == "whole":  # as of a multi-frame secondary capture
-        whole.update(values)
+        for name, value in values.items():
+            setattr(whole, name, value)
     else:
         shared["PixelValueTransformationSequence"] = values
     whole.SharedFunctionalGroupsSequence = [group(**shared)]

@@ -18,6 +18,7 @@ from gvsl.geometry import gaussian_smooth, identity_grid, inside, nonpositive_ja
 from gvsl.heads import DeformableHead, PooledAffineHead
 from gvsl.losses import local_ncc_loss
 from gvsl.methods import GVSL, GVSLSettings
+from gvsl.methods.load_method import load_method
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.records import RunRecord, read_record, write_record
@@ -25,7 +26,6 @@ from gvsl.records.matching import MATCHING_METRICS
 from gvsl.report.run_metrics import evaluated_split
 from gvsl.store import Store
 from gvsl.training import awaits_evaluation, evaluate_pretraining
-from gvsl.training.load_method import load_method
 
 CROP = (32, 16, 16)
 PHANTOM_SHAPE = (24, 20, 18)

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from gvsl.errors import UserError
 from gvsl.methods import GVSL
+from gvsl.methods.load_method import load_method
 from gvsl.store import Store
-from gvsl.training.load_method import load_method
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from gvsl.backbones.weights import load_backbone
 from gvsl.methods import METHODS, Method
 from gvsl.methods.deepcluster import DeepClusterSettings
+from gvsl.methods.load_method import load_method
 from gvsl.report import summary_lines, write_report
 from gvsl.store import Store
 from gvsl.training import PretrainSettings, build_method, evaluate_pretraining, pretrain
-from gvsl.training.load_method import load_method
 from gvsl.training.metrics_logger import read_curves
 
 MATCHING = {"folded"}

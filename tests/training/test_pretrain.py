@@ -17,13 +17,13 @@ from gvsl.errors import UserError
 from gvsl.methods import GVSL, METHODS, GVSLSettings, Method
 from gvsl.methods.byol import BYOLSettings
 from gvsl.methods.deepcluster import DeepClusterSettings
+from gvsl.methods.load_method import load_method
 from gvsl.methods.simclr import SimCLRSettings
 from gvsl.preparation import prepare
 from gvsl.preprocessing import PRESETS
 from gvsl.records import RunRecord, read_record, write_record
 from gvsl.store import Store
 from gvsl.training import PretrainSettings, build_method, pretrain
-from gvsl.training.load_method import load_method
 from gvsl.training.metrics_logger import read_curves
 from gvsl.types import PairBatch
 

@@ -14,11 +14,11 @@ from gvsl.diagnosis.weights_findings import (
     unchanged_since_start,
 )
 from gvsl.errors import UserError
+from gvsl.methods.load_method import load_method
 from gvsl.report.finding import SEVERITY, Finding, Problem
 from gvsl.report.run_findings import run_findings
 from gvsl.report.runs import Run, read_run
 from gvsl.text import one_line
-from gvsl.training.load_method import load_method
 from gvsl.transfer.weights import Segmenter, load_adapted
 
 

@@ -2,9 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.metrics import normalized_mutual_info_score
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -25,6 +22,8 @@ def whiten(features: Array, components: int) -> Array:
     >>> whiten(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]]), components=2).shape
     (4, 1)
     """
+    from sklearn.decomposition import PCA  # takes a second to import, here and below, and one method alone uses it
+
     if not np.ptp(features, axis=0).any():  # all rows are equal
         return np.zeros((len(features), 1))
     kept = min(components, features.shape[1], len(features) - 1)
@@ -45,6 +44,8 @@ def cluster(features: Array, clusters: int, seed: int) -> Labels:
     >>> bool(first == second != third)
     True
     """
+    from sklearn.cluster import KMeans
+
     if len(np.unique(features, axis=0)) < clusters:  # k-means can't find more clusters than there are points
         return np.unique(features, axis=0, return_inverse=True)[1].astype(np.int64).reshape(-1)
     labels: Labels = KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(features).astype(np.int64)
@@ -57,4 +58,6 @@ def mutual_information(first: Labels, second: Labels) -> float:
     >>> mutual_information(np.array([0, 0, 1]), np.array([1, 1, 0]))
     1.0
     """
+    from sklearn.metrics import normalized_mutual_info_score
+
     return float(normalized_mutual_info_score(first, second))

@@ -11,12 +11,12 @@ from gvsl.backbones.weights import CONFIG_NAME, HEADS_NAME, MODEL_NAME, Pretrain
 from gvsl.errors import UserError
 from gvsl.files import sha256_of_all
 from gvsl.methods import GVSL, GVSLSettings
+from gvsl.methods.load_method import load_method
 from gvsl.propagation.carry import Atlas
 from gvsl.settings.methods import PRETEXTS
 from gvsl.settings.propagation import Start
 from gvsl.store import Store, class_indices
 from gvsl.text import few
-from gvsl.training.load_method import load_method
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from gvsl.backbones.checkpoint_file import load_checkpoint
 from gvsl.errors import UserError
 from gvsl.files import remove, whole_file
 from gvsl.text import note
-from gvsl.training.checkpoint_file import load_checkpoint
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 PREVIOUS = Path("checkpoints") / "previous.ckpt"

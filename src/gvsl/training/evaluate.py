@@ -13,6 +13,7 @@ from gvsl.data import read_crop
 from gvsl.data.crop import Shape
 from gvsl.files import claimed
 from gvsl.methods import GVSL
+from gvsl.methods.load_method import load_method
 from gvsl.methods.restoration import Restoration
 from gvsl.records import RECORD_NAME, RunRecord, read_record, write_record
 from gvsl.records.matching import has_controls
@@ -20,7 +21,6 @@ from gvsl.records.volumes import write_arrays
 from gvsl.splits import some_of
 from gvsl.store import Store
 from gvsl.text import note
-from gvsl.training.load_method import load_method
 from gvsl.training.matched_pairs import MatchedPair, match_pairs, pair_metrics, pair_picture, pair_volumes, plane
 from gvsl.training.matching_controls import control_metrics
 from gvsl.training.pretrain import COMMAND

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 from torch.utils.data import DataLoader
 
+from gvsl.backbones.checkpoint_file import check_checkpoint
 from gvsl.data import PairStream, pair_loader, read_crop
 from gvsl.data.pairs import READ_SECONDS
 from gvsl.errors import UserError, told_in
@@ -25,7 +26,6 @@ from gvsl.methods import Method
 from gvsl.processes import end_with_parent
 from gvsl.records import CURVES_NAME
 from gvsl.settings.pretrain import PretrainSettings
-from gvsl.training.checkpoint_file import check_checkpoint
 from gvsl.training.checkpoints import CHECKPOINT, WholeCheckpoints
 from gvsl.training.divergence import StopOnDivergence
 from gvsl.training.metrics_logger import MetricsLogger, Row, read_curves

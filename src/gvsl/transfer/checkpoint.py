@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gvsl.backbones.checkpoint_file import fits_adam
 from gvsl.backbones.tensor_file import read_tensors, tensor_shapes
 from gvsl.backbones.weights import compare_keys
 from gvsl.errors import UserError
 from gvsl.files import whole_file, write_text
 from gvsl.readers import check_kind, read_json
 from gvsl.records.comparability import changes
-from gvsl.training.checkpoint_file import fits_adam
 
 FORMAT = 1
 STATE_NAME = "state.json"

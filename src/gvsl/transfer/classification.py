@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 from torch.nn import functional
 
 from gvsl.backbones import Backbone
 from gvsl.io import Box
 from gvsl.metrics.bootstrap import MIN_CASES, bootstrap, draw_counts, percentile_interval
-from gvsl.metrics.ranking import auc_of_draws, average_precision
+from gvsl.metrics.ranking import auc, auc_of_draws, average_precision
 from gvsl.progress import progress
 from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
@@ -92,7 +91,7 @@ class Classification:
     def validate(self) -> float:
         """Return the AUC of the validation cases."""
         truth = np.array([self.targets[case] for case in self.val])
-        return float(roc_auc_score(truth, self._probabilities(self.val)))
+        return auc(truth, self._probabilities(self.val))
 
     def test(self, folder: Path) -> Outcome:
         """Return class and predicted probability of each test case, with AUC and average precision."""
@@ -113,7 +112,7 @@ class Classification:
 
 
 def _metrics(truth: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float]:
-    """Return AUC and average precision by scikit-learn, with intervals over draws that have both classes."""
+    """Return AUC and average precision, with intervals over draws that have both classes."""
 
     def precision_of(drawn: NDArray[np.int64]) -> float:
         both = 0 < truth[drawn].sum() < drawn.size
@@ -121,8 +120,8 @@ def _metrics(truth: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str,
 
     areas = auc_of_draws(truth, scores[None], np.ones(1), draw_counts(truth.size))
     metrics = {
-        "test/auc": float(roc_auc_score(truth, scores)),
-        "test/ap": float(average_precision_score(truth, scores)),
+        "test/auc": auc(truth, scores),
+        "test/ap": average_precision(truth, scores),
     }
     ends = {"auc": percentile_interval(areas), "ap": bootstrap(truth.size, precision_of)}
     if truth.size >= MIN_CASES:

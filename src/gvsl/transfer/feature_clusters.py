@@ -13,9 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
-from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
-from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
 from gvsl.files import write_text
@@ -190,6 +187,8 @@ def knn_accuracy(features: Floats, groups: Indices, cases: Indices, neighbours: 
         cases: (N,), at least two different ones.
         neighbours: number that vote; all if there are fewer.
     """
+    from sklearn.neighbors import KNeighborsClassifier  # takes a second to import, here and below
+
     right = 0
     for case in np.unique(cases):
         own = cases == case
@@ -206,6 +205,8 @@ def plane(features: Floats, perplexity: float, seed: int) -> Floats:
         perplexity: reduced if there are too few voxels for it.
         seed: of t-SNE.
     """
+    from sklearn.manifold import TSNE
+
     perplexity = min(perplexity, (len(features) - 1) / 3)
     with threadpool_limits(1):  # sums over threads depend on their timing
         embedding = TSNE(init="pca", perplexity=perplexity, max_iter=ITERATIONS, random_state=seed).fit_transform(
@@ -245,6 +246,8 @@ def _measure(found: Clusters, features: Floats, drawn: Voxels, settings: Transfe
         found.notes.append("all voxels have the same features: there are no clusters to show")
         return
     if 1 < groups < len(features):
+        from sklearn.metrics import silhouette_score
+
         found.metrics["silhouette"] = float(silhouette_score(features, drawn.groups))
     else:
         found.notes.append("no silhouette: it takes two groups, and more voxels than groups")

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gvsl.backbones.checkpoint_file import BROKEN, unpickled
 from gvsl.errors import UserError
 from gvsl.readers import check_kind
-from gvsl.training.checkpoint_file import BROKEN, unpickled
 
 SAFE = [np.float64(0).__reduce__()[0], np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
 """What nnU-Net's curves are made of, beside plain values; nothing else is unpickled."""

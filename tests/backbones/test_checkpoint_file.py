@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from gvsl.backbones import UNet3DSettings
+from gvsl.backbones.checkpoint_file import check_checkpoint, load_checkpoint
 from gvsl.errors import UserError
 from gvsl.training import PretrainSettings
-from gvsl.training.checkpoint_file import check_checkpoint, load_checkpoint
 from gvsl.training.module import PretrainModule
 from gvsl.training.pretrain import build_method
 

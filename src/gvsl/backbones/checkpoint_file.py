@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gvsl.backbones.tensor_file import refuse_not_finite
 from gvsl.backbones.weights import compare_keys
 from gvsl.errors import UserError
 from gvsl.readers import check_kind, foreign, read_head
-from gvsl.training.module import PretrainModule
 
 ADAM = ("exp_avg", "exp_avg_sq")
 """Adam's tensors of a parameter, of its shape."""
@@ -80,7 +79,7 @@ def _check_archive(path: Path) -> None:
             raise ValueError(f"{damaged} in it is damaged")
 
 
-def check_checkpoint(path: Path, module: PretrainModule, max_steps: int) -> None:
+def check_checkpoint(path: Path, module: nn.Module, max_steps: int) -> None:
     """Check that a checkpoint is one of this method and these settings, before Lightning takes it.
 
     Raises:
@@ -104,7 +103,7 @@ def check_checkpoint(path: Path, module: PretrainModule, max_steps: int) -> None
             refuse_not_finite({name: value for name, value in values.items() if isinstance(value, Tensor)}, path)
 
 
-def _fits(index: Any, values: Any, trained: list[torch.nn.Parameter]) -> bool:
+def _fits(index: Any, values: Any, trained: list[nn.Parameter]) -> bool:
     """Return True if a state of Adam is that of the parameter of this number."""
     return type(index) is int and 0 <= index < len(trained) and fits_adam(values, trained[index])
 
