@@ -62,6 +62,14 @@ Complaint = Callable[..., str]
         (["transfer", "a", "--weights", "scratch", "--out", "b", "--task", "flying"], "no task flying"),
         (["transfer", "a", "--weights", "scratch", "--out", "b", "--mode", "best"], "linear"),
         (["transfer", "nowhere", "--weights", "scratch", "--out", "run"], "nowhere"),
+        (
+            ["transfer", "a", "--weights", "scratch", "--out", "b", "--no-whiten"],
+            "--whiten has no effect with optimiser adam: leave it out",
+        ),
+        (
+            ["transfer", "a", "--weights", "scratch", "--out", "b", "--recipe", "quick", "--learning-rate", "1e-3"],
+            "--learning-rate has no effect with optimiser lbfgs: leave it out",
+        ),
         (["report", "--out", "x.html"], "folders"),
         (["report", "nowhere", "--out", "x.html"], "nowhere"),
         (["demo", "--out"], "--out: expected one argument"),

@@ -173,3 +173,13 @@ def test_the_weight_of_labels_that_none_are_named_for_decides_nothing() -> None:
     assert without_moot({**plain, "pretext.labels_weight": 2.0}) == plain
     seen = {**plain, "pretext.labels": ("a", "b"), "pretext.labels_weight": 2.0}
     assert without_moot(seen) == seen
+
+
+def test_settings_of_the_other_optimiser_decide_nothing() -> None:
+    def run(**changed: Any) -> RunRecord:
+        return record(**asdict(replace(TransferSettings(mode="linear"), **changed)))
+
+    assert differences(run(), run(whiten=True, weight_penalty=1.0)) == []
+    assert differences(run(optimiser="lbfgs"), run(optimiser="lbfgs", learning_rate=1.0, batch_size=4)) == []
+    changed = differences(run(optimiser="lbfgs"), run(optimiser="lbfgs", whiten=True))
+    assert [change.name for change in changed] == ["whiten"]

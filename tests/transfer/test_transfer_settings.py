@@ -1,5 +1,5 @@
 from dataclasses import fields, replace
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
@@ -59,18 +59,3 @@ def test_all_examples_are_augmented_unless_features_are_frozen(
 ) -> None:
     assert resolve_augment(TransferSettings(mode=mode)).augment == AugmentSettings(rate=rate)
     assert resolve_augment(TransferSettings(mode=mode, augment=AugmentSettings(rate=0))).augment.rate == 0
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"weight_penalty": 1.0}, "weight_penalty is 1.0, which has no effect with optimiser adam: give 0.0, or"),
-        ({"whiten": True}, "whiten is True, which has no effect with optimiser adam: give False, or optimiser lbfgs"),
-        ({"optimiser": "lbfgs", "learning_rate": 1e-3}, "learning_rate is 0.001, which has no effect"),
-        ({"optimiser": "lbfgs", "batch_size": 4}, "batch_size is 4, which has no effect with optimiser lbfgs: give 1"),
-    ],
-)
-def test_a_setting_of_the_other_optimiser_is_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError) as error:
-        TransferSettings(**change)
-    assert message in str(error.value)

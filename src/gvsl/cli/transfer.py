@@ -25,7 +25,7 @@ from gvsl.files import refuse_existing
 from gvsl.settings.backbones import NetworkSettings
 from gvsl.settings.carrying import moot_settings, without_moot_settings
 from gvsl.settings.names import TASK_SUMMARIES
-from gvsl.settings.transfer import LESS, MODES, TransferSettings
+from gvsl.settings.transfer import LESS, MODES, MOOT, TransferSettings
 from gvsl.text import one_of
 
 
@@ -38,6 +38,7 @@ def transfer(argv: Sequence[str]) -> None:
     """
     options = transfer_options(argv)
     options.settings = without_moot_recipe(options.settings, options.carry is not None, argv)
+    _refuse_moot_options(options.settings.optimiser, argv)
     refuse_existing(options.out)
 
     from gvsl.backbones.provenance import NOT_KNOWN
@@ -127,12 +128,24 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
     return options
 
 
+def _settings_in(argv: Sequence[str]) -> set[str]:
+    """Return the options of a command line as `__name`, whichever way they are spelled."""
+    return {word.partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
+
+
+def _refuse_moot_options(optimiser: str, argv: Sequence[str]) -> None:
+    """Refuse an option that only the other optimiser has; in a recipe it may be for other modes."""
+    for name in MOOT[optimiser]:
+        if {f"__{name}", f"__no_{name}"} & _settings_in(argv):
+            raise UserError(f"--{name.replace('_', '-')} has no effect with optimiser {optimiser}: leave it out")
+
+
 def without_moot_recipe(settings: TransferSettings, carries: bool, argv: Sequence[str]) -> TransferSettings:
     """Leave out a recipe's settings of carrying that have no effect here: it may be for runs with --carry as well.
 
     If the command line has one, they all stay, to be refused by `run_task`.
     """
-    words = {word.partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
+    words = _settings_in(argv)
     if any(f"__carrying.{name}" in words for name in moot_settings(settings.mode, carries)):
         return settings
     return replace(settings, carrying=without_moot_settings(settings.carrying, settings.mode, carries))

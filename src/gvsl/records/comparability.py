@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from gvsl.records.record import RunRecord
 from gvsl.settings import NO_RESULT, current_names, effect_of, flatten
+from gvsl.settings.transfer import MOOT
 
 HASH_DIGITS = 6
 """Digits of a hash in messages."""
@@ -230,8 +231,8 @@ def differences(first: RunRecord, second: RunRecord) -> list[Change]:
 def without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return flat settings without those that have no effect in this run.
 
-    They are the ranges of an augmentation or of a carrying of labels that is off, the weight of labels that none are
-    named for and, where nothing is trained, all settings of training.
+    They are the ranges of an augmentation or of a carrying of labels that is off, the settings of the other optimiser,
+    the weight of labels that none are named for and, where nothing is trained, all settings of training.
     """
     found = dict(settings)
     if found.get("mode") == CARRIED:
@@ -241,6 +242,8 @@ def without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
         found = {
             name: value for name, value in found.items() if name == f"{AUGMENT}rate" or not name.startswith(AUGMENT)
         }
+    for name in MOOT.get(str(found.get("optimiser")), ()):
+        found.pop(name, None)
     if found.get(PRETEXT_LABELS) in ((), []):
         found.pop(f"{PRETEXT_LABELS}_weight", None)
     if found.get(CARRY) == NOT_CARRIED:

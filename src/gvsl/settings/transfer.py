@@ -69,8 +69,8 @@ class AugmentSettings:
             raise UserError(f"augment.mirror is {list(self.mirror)}: give axes, such as [0] or [0, 1, 2]")
 
 
-OF_OPTIMISER = {"adam": ("learning_rate", "batch_size"), "lbfgs": ("weight_penalty", "whiten")}
-"""The settings that only one optimiser has."""
+MOOT = {"adam": ("weight_penalty", "whiten"), "lbfgs": ("learning_rate", "batch_size")}
+"""The settings without effect with each optimiser."""
 
 
 @dataclass(frozen=True)
@@ -164,14 +164,6 @@ class TransferSettings:
                 f"ema_decay is {self.ema_decay}, but L-BFGS converges to an optimum, so averaging has "
                 "no use: give 0, or optimiser adam"
             )
-        for other, names in OF_OPTIMISER.items():
-            for name in names if other != self.optimiser else ():
-                value, default = getattr(self, name), getattr(TransferSettings, name)
-                if value != default:
-                    raise UserError(
-                        f"{name} is {value}, which has no effect with optimiser {self.optimiser}: give {default}, or "
-                        f"optimiser {other}"
-                    )
         if not self.learning_rates or not all(rate > 0 for rate in self.learning_rates):
             raise UserError(f"learning_rate is {self.learning_rate}: give more than 0")
         if min(self.crop) < 1:
