@@ -23,6 +23,7 @@ from gvsl.metrics.dice import dice_per_structure
 from gvsl.prediction import find_images, predict, segment_volume
 from gvsl.records import RunRecord, read_record
 from gvsl.report import read_report, write_report
+from gvsl.settings.carrying import CarrySettings
 from gvsl.store import Store
 from gvsl.store.store import image_path
 from gvsl.store.table import CaseTable
@@ -300,11 +301,46 @@ def test_another_contract_is_refused_before_training(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_a_missing_split_is_refused(tmp_path: Path, store: Store, split: str) -> None:
-    lines = [line for line in store.table.lines.splitlines(keepends=True) if f'"{split}"'.encode() not in line]
-    with pytest.raises(UserError, match=f"no case in the split '{split}'"):
-        transfer(replace(store, table=CaseTable.parse(b"".join(lines))), None, tmp_path / "run", LINEAR)
+def without(store: Store, *splits: str) -> Store:
+    lines = store.table.lines.splitlines(keepends=True)
+    kept = [line for line in lines if not any(f'"{split}"'.encode() in line for split in splits)]
+    return replace(store, table=CaseTable.parse(b"".join(kept)))
+
+
+def test_a_missing_split_is_refused(tmp_path: Path, store: Store) -> None:
+    with pytest.raises(UserError, match="no case in the split 'train'"):
+        transfer(without(store, "train"), None, tmp_path / "run", LINEAR)
+    carried = replace(LINEAR, mode="carried", carrying=CarrySettings(start="none"))
+    with pytest.raises(UserError, match="no case in the split 'val'"):
+        transfer(without(store, "val"), None, tmp_path / "run", carried)
+    with pytest.raises(
+        UserError, match=r"'val' to choose a learning_rate by: give one, such as --learning-rate 0\.001"
+    ):
+        transfer(without(store, "val"), None, tmp_path / "run", replace(TRAINED, learning_rate=(1e-4, 1e-3)))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_without_validation_the_last_weights_are_kept(
+    tmp_path: Path, store: Store, ema_decay: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are those of a run that validates at its last step alone, which then has no choice."""
+    settings = replace(TRAINED, learning_rate=1e-3, ema_decay=ema_decay, patience=1)
+    record = transfer(without(store, "val", "test"), None, tmp_path / "alone", settings)
+    assert "nothing is validated, and the weights of the last step are kept" in capsys.readouterr().err
+    assert (record.status, record.cases, record.config["val_cases"]) == ("finished", [], 0)
+    assert (record.training["best_step"], record.training["stopped_by"]) == (6, "max_steps")
+    assert record.metrics == {"best_step": 6}
+    transfer(store, None, tmp_path / "validated", replace(settings, validate_every=6))
+    one, other = (load_segmenter(tmp_path / name).network.state_dict() for name in ("alone", "validated"))
+    torch.testing.assert_close(one, other)
+    assert "alone" in write_report([tmp_path / "alone"], tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_probe_without_validation_ends_at_its_last_step(tmp_path: Path, store: Store, weights: Path) -> None:
+    record = transfer(without(store, "val"), weights, tmp_path / "run", replace(CONVERGED, clusters=ClusterSettings()))
+    assert record.training["best_step"] == record.training["steps"]
+    assert record.metrics["test/dice"] > 0 and "val/dice" not in record.metrics
 
 
 def test_where_no_test_case_has_labels_nothing_is_tested(

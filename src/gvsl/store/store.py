@@ -182,13 +182,16 @@ class Store:
 
     def split(self, name: str) -> list[str]:
         """Return the sorted ids of a split; UserError if the split is empty."""
-        table = self.table
-        members = table.of_split(name)
-        if not members.size:
-            present = ", ".join(sorted(split for split in SPLITS if table.of_split(split).size))
+        found = self.members(name)
+        if not found:
+            present = ", ".join(sorted(split for split in SPLITS if self.table.of_split(split).size))
             raise UserError(f"{self.place} has no case in the split {name!r}; its splits are {present or 'none'}")
-        ids = list(table.numbers)
-        return [ids[member] for member in members]
+        return found
+
+    def members(self, split: str) -> list[str]:
+        """Return the sorted ids of a split, which may be empty."""
+        ids = list(self.table.numbers)
+        return [ids[member] for member in self.table.of_split(split)]
 
     def shapes(self, name: str) -> list[tuple[int, int, int]]:
         """Return (D, H, W) of each volume of a split, sorted by id, without parsing the cases."""

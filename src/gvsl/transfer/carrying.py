@@ -163,8 +163,8 @@ def volumes_to_label(store: Store, train: Sequence[str], settings: CarrySettings
     Raises:
         UserError: there are none.
     """
-    held_out = {case for split in HELD_OUT for case in _members(store, split)}
-    found = set(_members(store, "pretrain")) - held_out
+    held_out = {case for split in HELD_OUT for case in store.members(split)}
+    found = set(store.members("pretrain")) - held_out
     if settings.transductive:
         found |= held_out
     targets = sorted(found - set(train))
@@ -235,7 +235,3 @@ def templates_of(
         return torch.from_numpy(store.channels(case))[None].to(device)
 
     return choose_templates(method, atlases, ids, read, settings, teacher, "--carrying.templates")
-
-
-def _members(store: Store, split: str) -> list[str]:
-    return [case.id for case in store.cases.values() if split in case.splits]

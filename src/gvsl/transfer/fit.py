@@ -38,11 +38,12 @@ def fit(
         features, target = task.example(case, box, number)
         return task.loss(network.head(features), target)
 
+    if settings.optimiser == "lbfgs":
+        with progress(settings.max_steps - checkpoint.done, "training", unit="steps") as advance:
+            return _fit_frozen(task, network, settings, loss_of, advance, checkpoint)
     states = [checkpoint.of_candidate(number) for number in range(len(settings.learning_rates))]
     steps = settings.max_steps * len(states) - sum(state.done for state in states)
     with progress(steps, "training", unit="steps") as advance:
-        if settings.optimiser == "lbfgs":
-            return _fit_frozen(task, network, settings, loss_of, advance, checkpoint)
         drawn_from = task.drawn_from()
         shapes = {case: store.cases[case].shape for case in drawn_from}
 
@@ -80,7 +81,7 @@ def _fit_frozen(
 
 
 def _monitor(task: Task, network: AdaptedNetwork, settings: TransferSettings) -> TrainingMonitor:
-    return TrainingMonitor(network, task.validate, settings, f"val_{task.score_name}")
+    return TrainingMonitor(network, task.validate if task.val else None, settings, f"val_{task.score_name}")
 
 
 def fit_candidates(

@@ -63,12 +63,15 @@ class FitResult:
 
 
 class TrainingMonitor:
-    """Log the loss, validate, and keep the weights with the best validation score; the first of equal ones."""
+    """Log the loss, validate, and keep the weights with the best validation score; the first of equal ones.
+
+    Without validation the weights of the last step are kept.
+    """
 
     def __init__(
         self,
         network: AdaptedNetwork,
-        validate: Callable[[], float],
+        validate: Callable[[], float] | None,
         settings: TransferSettings,
         column: str = "val_dice",
     ) -> None:
@@ -76,7 +79,8 @@ class TrainingMonitor:
 
         Args:
             network: to train.
-            validate: scores the network as it is, higher is better; called in eval mode and without gradients.
+            validate: scores the network as it is, higher is better; called in eval mode and without gradients. None if
+                there is nothing to validate on.
             settings: number of steps and validation interval.
             column: name of the validation score in the curves.
         """
@@ -144,12 +148,14 @@ class TrainingMonitor:
             with self._averaged() as weights:
                 if not all_finite(weights.values()):
                     raise DivergedError(f"the weights are no longer numbers at step {step}: give a lower learning_rate")
-                self.network.eval()
-                with torch.no_grad():
-                    row[self.column] = score = self.validate()
-                self.network.train()
-                if score > self.result.best_score:
-                    self.result.best_step, self.result.best_score = step, score
+                if self.validate is not None:
+                    self.network.eval()
+                    with torch.no_grad():
+                        row[self.column] = self.validate()
+                    self.network.train()
+                if self.validate is None or row[self.column] > self.result.best_score:
+                    self.result.best_step = step
+                    self.result.best_score = row.get(self.column, -math.inf)
                     self.best = deepcopy(dict(weights))
         self.result.rows.append(row)
 

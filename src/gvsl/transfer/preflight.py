@@ -6,7 +6,7 @@ from pathlib import Path
 from gvsl.errors import UserError
 from gvsl.settings.transfer import TransferSettings
 from gvsl.store import Store
-from gvsl.text import few
+from gvsl.text import few, note
 
 
 def check_mode(weights: str | Path | None, settings: TransferSettings, *, resume: bool = False) -> None:
@@ -29,19 +29,37 @@ def check_mode(weights: str | Path | None, settings: TransferSettings, *, resume
         raise UserError(f"mode scratch starts from random weights: leave out {weights}, or choose mode finetune")
 
 
-def check_splits(store: Store) -> None:
-    """Check that a store has the splits train, val and test.
+def check_splits(store: Store, needed: Sequence[str] = ("train", "val", "test")) -> None:
+    """Check that a store has the splits that a run needs.
 
     Raises:
-        UserError: a split has no case.
+        UserError: one of them has no case.
     """
     present = {split for case in store.cases.values() for split in case.splits}
-    for split in ("train", "val", "test"):
+    for split in needed:
         if split not in present:
             raise UserError(
                 f"{store.place} has no case in the split {split!r}: list some under {split} in splits.json, and "
                 "prepare it again"
             )
+
+
+def check_choice(store: Store, val: Sequence[str], settings: TransferSettings) -> None:
+    """Check that without validation cases there is nothing to choose, and tell what that means.
+
+    Raises:
+        UserError: there are several learning rates.
+    """
+    if val:
+        return
+    if settings.optimiser == "adam" and len(settings.learning_rates) > 1:
+        raise UserError(
+            f"{store.place} has no case in the split 'val' to choose a learning_rate by: give one, such as "
+            f"--learning-rate {settings.learning_rates[-1]:g}, or list cases under val in splits.json"
+        )
+    note(
+        f"{store.place} has no case in the split 'val': nothing is validated, and the weights of the last step are kept"
+    )
 
 
 def check_structures(store: Store, train: Sequence[str], others: Sequence[str]) -> dict[int, str]:

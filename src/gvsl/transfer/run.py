@@ -45,7 +45,7 @@ from gvsl.transfer.leakage import (
 from gvsl.transfer.monitor import FitResult
 from gvsl.transfer.networks import AdaptedNetwork
 from gvsl.transfer.origin import method_of, pretraining_of
-from gvsl.transfer.preflight import check_mode, check_splits
+from gvsl.transfer.preflight import check_choice, check_mode, check_splits
 from gvsl.transfer.segmentation import Segmentation
 from gvsl.transfer.task import Outcome, Task
 from gvsl.transfer.weights import fingerprint, save_adapted
@@ -88,8 +88,8 @@ def run_task(
 
     Raises:
         UserError: there is no such task, `out` exists or is being written, the weights do not fit the store or the
-            mode, a split or what the task needs is missing, there is no checkpoint to resume from, or the loss is no
-            longer finite.
+            mode, what the task needs is missing, or a split (a segmentation needs train alone), there is no checkpoint
+            to resume from, or the loss is no longer finite.
     """
     if open_task is None:
         open_task = KINDS[TASKS[one_of(TASKS, "task", name)].kind]
@@ -112,13 +112,16 @@ def _run(
     refuse_existing(out)
     check_mode(weights, settings, resume=resume)
     check_carry(carry, settings)
-    check_splits(store)
+    check_splits(
+        store, ("train",) if open_task is Segmentation and settings.mode != CARRIED else ("train", "val", "test")
+    )
     device, settings = find_device(settings.device), resolve_precision(resolve_augment(settings))
     source = None if weights is None else Path(weights) if is_weights_file(weights) else find_weights(weights)
     settings = _resolve_levels(source, store, settings)
     task = open_task(store, settings, name)
     if settings.mode == CARRIED:
         return _score_carried(name, task, store, weights, out, settings, device, created)
+    check_choice(store, task.val, settings)
     if carry is not None and not isinstance(task, Segmentation):
         raise UserError("--carry carries label maps, and this task has none: leave it out")
     network = _build_network(task, source, weights, store, settings).to(device)
@@ -376,8 +379,14 @@ def _training(result: FitResult, score_name: str) -> dict[str, Any]:
 
 
 def _validation_metrics(result: FitResult, score_name: str) -> dict[str, float]:
-    """Return the best validation score, its step, and the first step with 95 % of it (Figure 6)."""
-    reached = steps_to_fraction(*result.validated(f"val_{score_name}"))
+    """Return the best validation score, its step, and the first step with 95 % of it (Figure 6).
+
+    Without validation there is only the step whose weights were kept, the last.
+    """
+    steps, found = result.validated(f"val_{score_name}")
+    if not found:
+        return {"best_step": result.best_step}
+    reached = steps_to_fraction(steps, found)
     return {
         f"val/{score_name}": result.best_score,
         "best_step": result.best_step,

@@ -62,7 +62,7 @@ class Segmentation:
     """Segmentation of a store's structures, as a `gvsl.transfer.task.Task`.
 
     Its test writes pictures, volumes and, for a frozen backbone, clusters.json. If no test case has a label map, as in
-    challenges that withhold theirs, nothing is tested.
+    challenges that withhold theirs, nothing is tested; without a case in val, nothing is validated.
     """
 
     score_name = "dice"
@@ -74,7 +74,7 @@ class Segmentation:
             UserError: a label map is missing, or a label is not the task's, or one of the task's is missing.
         """
         self.store, self.settings = store, settings
-        self.val, test = store.split("val"), store.split("test")
+        self.val, test = store.members("val"), store.members("test")
         self.test_cases = test if any(store.has_label(case) for case in test) else []
         self.train = draw_labelled(store.split("train"), settings.labels, settings.seed)
         check_labels(task, store.label_names, store.place)
@@ -131,7 +131,7 @@ class Segmentation:
     def test(self, folder: Path) -> Outcome:
         """Return DSC and HD95 of each test case, and how the features of a frozen backbone cluster."""
         clusters = None
-        if self.network.frozen and self.settings.clusters.points:
+        if self.network.frozen and self.settings.clusters.points and self.val:
             clusters = find_clusters(self.represent, self.cases, self.val, self.settings)
             write_clusters(folder / CLUSTERS_NAME, clusters)
         self.represent = self._represent(limit_bytes=0)  # each window is seen once
