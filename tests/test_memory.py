@@ -49,11 +49,10 @@ def test_a_lack_of_memory_is_one_line_with_the_fix_and_other_errors_are_left() -
 
 
 def test_files_that_were_read_take_no_memory_from_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = {"max": "8000000000", "current": "7000000000", "stat": "anon 1000000000\ninactive_file 5000000000\n"}
+    texts = {"max": "8000000", "current": "7000000", "stat": "anon 1000000\ninactive_file 5000000\n"}
     for name, text in texts.items():
         (tmp_path / f"memory.{name}").write_text(text, encoding="ascii")
     monkeypatch.setattr(memory, "GROUP", tmp_path)
-    assert available_memory() == 6_000_000_000
+    assert available_memory() == 6_000_000
     (tmp_path / "memory.max").write_text("max", encoding="ascii")
-    free = available_memory()
-    assert free is None or free != 6_000_000_000
+    assert available_memory() != 6_000_000  # that of the machine

@@ -88,6 +88,12 @@ def test_a_key_is_that_from_before_a_setting_was_added() -> None:
         assert replace(run, settings=replace(pretrain_settings("gvsl", 0), trainer=trainer)).key != run.key
 
 
+def test_names_of_transfers_are_what_they_always_were() -> None:
+    tuned = TransferSettings(mode="finetune", width=8)
+    probe = TransferSettings(mode="linear", optimiser="lbfgs", whiten=True, width=8)
+    assert [Run(COLUMN, "gvsl", 0, settings).key for settings in (tuned, probe)] == ["f23c927ca0", "03dc6d310a"]
+
+
 def test_one_source_is_pre_trained_on_once_for_all_columns() -> None:
     brains, lungs = Column("sbm", Path("stores/brains"), "cd34"), Column("ccc", Path("stores/lungs"), "ef56")
     methods, modes = ["gvsl", "byol"], ["linear", "finetune"]

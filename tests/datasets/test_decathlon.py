@@ -73,7 +73,7 @@ def test_folds_test_every_case_once(root: Path) -> None:
         ({"training": [{"image": "/etc/passwd", "label": "x"}]}, "should name files below"),
         ({"training": [{"image": 3, "label": "x"}]}, "should name files below"),
         ({"training": [{"image": "x\0y.nii.gz", "label": "x"}]}, "should name files below"),
-        ({"training": [{"image": "x\ud800y.nii.gz", "label": "x"}]}, "should name files below"),
+        ({"training": [{"image": "x\ud800y.nii.gz", "label": "x"}]}, "half of a character"),
         ({"labels": {"liver": 1}}, "should have whole numbers and names in labels"),
         ({"test": None}, "should have a list of test"),
         ({"labels": {"1": "liver", "01": "spleen"}}, "names a label value twice"),

@@ -18,6 +18,7 @@ from gvsl.export.reading import read_source
 from gvsl.export.source import plain_network
 from gvsl.preprocessing import PRESETS, parse_preprocessing
 from gvsl.preprocessing.spec import Channel
+from gvsl.transfer import load_adapted
 
 from .conftest import WINDOW, MakeRun
 
@@ -127,3 +128,14 @@ def test_a_network_that_no_target_has_is_refused(to: str, make_run: MakeRun, tmp
     with pytest.raises(UserError, match="is a genesis, which gvsl exports nowhere"):
         export(make_run("segmentation", WINDOW, name="genesis"), tmp_path / "out", to)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_weights_is_a_source_and_never_a_name_on_the_hub(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("segmentation")
+    monkeypatch.chdir(run)
+    source = read_source(Path("weights/model.safetensors"))  # the backbone alone
+    assert source.model is None and source.backbone.width == 8
+    with pytest.raises(UserError, match=r"^weights/model\.safetensors is a file: name the folder of its run$"):
+        load_adapted(Path("weights/model.safetensors"))

@@ -183,3 +183,10 @@ def test_settings_of_the_other_optimiser_decide_nothing() -> None:
     assert differences(run(optimiser="lbfgs"), run(optimiser="lbfgs", learning_rate=1.0, batch_size=4)) == []
     changed = differences(run(optimiser="lbfgs"), run(optimiser="lbfgs", whiten=True))
     assert [change.name for change in changed] == ["whiten"]
+
+
+def test_levels_that_an_older_carried_run_did_not_record_are_taken_to_agree() -> None:
+    config = asdict(TransferSettings(mode="carried", labels=1, levels=4))
+    older = record(**{name: value for name, value in config.items() if name != "levels"})
+    assert differences(older, record(**config)) == []
+    assert [change.name for change in differences(record(**config), record(**config | {"levels": 5}))] == ["levels"]

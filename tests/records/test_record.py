@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def test_a_run_is_found_once_by_whatever_paths_and_a_failed_one_not_where_it_can
     (tmp_path / "link").symlink_to(tmp_path / "runs")
     found = find_runs([tmp_path, tmp_path / "runs", tmp_path / "link"])
     assert found == [tmp_path / "failed" / "b", tmp_path / "runs" / "a"]
-    assert find_runs([tmp_path / "runs"]) == [tmp_path / "runs" / "a", tmp_path / "runs" / "b"]
+    write_record(RunRecord("pretrain", "run", 0, {}, {}, "finished"), tmp_path / "runs" / "b")
+    assert find_runs([tmp_path]) == [tmp_path / "runs" / "a", tmp_path / "runs" / "b"]
 
 
 @pytest.mark.parametrize("spacing", [[1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 1.0, -2.0], [1.0, 1.0, 1e300], "1 mm"])
@@ -55,3 +57,10 @@ def test_a_voxel_has_three_sizes(spacing: object, tmp_path: Path) -> None:
     path.write_text(json.dumps(values | {"spacing": spacing}), encoding="utf-8")
     with pytest.raises(UserError, match="spacing"):
         read_record(tmp_path)
+
+
+def test_names_that_are_no_valid_unicode_are_read_back(tmp_path: Path) -> None:
+    name = os.fsdecode(b"run\xff")
+    write_record(RunRecord("pretrain", name, 0, {"weights": f"runs/{name}"}, {"name": name}), tmp_path)
+    found = read_record(tmp_path)
+    assert (found.name, found.config, found.store) == (name, {"weights": f"runs/{name}"}, {"name": name})

@@ -334,6 +334,10 @@ def test_without_validation_the_last_weights_are_kept(
     transfer(store, None, tmp_path / "validated", replace(settings, validate_every=6))
     one, other = (load_segmenter(tmp_path / name).network.state_dict() for name in ("alone", "validated"))
     torch.testing.assert_close(one, other)
+    found = read_report([tmp_path / "alone"]).findings
+    kinds = {(one.level, one.kind.partition(",")[0]) for one in found if "nothing" in one.kind}
+    assert kinds == {("caution", "nothing was validated"), ("caution", "nothing was tested")}
+    assert not any(one.level == "broken" for one in found)
     assert "alone" in write_report([tmp_path / "alone"], tmp_path / "report.html").read_text(encoding="utf-8")
 
 

@@ -261,10 +261,12 @@ def find_run(path: str | Path, files: Sequence[str] = ()) -> Path:
         files: names of files in it to download besides those of its weights.
 
     Raises:
-        UserError: it is neither, or the Hub can't be reached.
+        UserError: it is neither, or a file, or the Hub can't be reached.
     """
     if Path(path).is_dir():
         return Path(path)
+    if Path(path).exists():
+        raise UserError(f"{path} is a file: name the folder of its run")
     if not is_hub_name(str(path)):
         raise UserError(f"{path} does not exist; name the folder of a run, or its {FOLDER_NAME} folder")
     weights = (MODEL_NAME, CONFIG_NAME, HASHES_NAME)

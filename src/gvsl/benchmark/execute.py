@@ -36,14 +36,16 @@ def execute(run: Run, out: Path, threads: int | None = None) -> str | None:
         out: the benchmark's folder.
         threads: number of torch's threads; torch's own choice if not given.
     """
+    failed = out / FAILED / run.name
     if is_finished(run, out):  # by a process that died before it could report
+        if failed.exists():
+            shutil.rmtree(failed)
         return None
     if threads is not None:
         torch.set_num_threads(threads)
     keep_freed_memory()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it announces missing hardware
     (out / LOGS).mkdir(parents=True, exist_ok=True)
-    failed = out / FAILED / run.name
     try:
         with (
             (out / LOGS / f"{run.name}.log").open("a", encoding="utf-8") as log,

@@ -193,9 +193,9 @@ def find_matrix(options: Namespace) -> "Matrix":
 
 
 def _task_and_store(text: str) -> tuple[str, Path]:
-    """Split TASK=STORE; the task is empty if there is none. A path may hold a "=" itself."""
+    """Split TASK=STORE; the task is empty if there is none. A path that exists, or a URL, may hold a "=" itself."""
     task, given, path = text.partition("=")
-    return (task, Path(path)) if given and "/" not in task else ("", Path(text))
+    return ("", Path(text)) if not given or "/" in task or Path(text).exists() else (task, Path(path))
 
 
 def _phantom_stores(out: Path) -> list[tuple[str, Path]]:

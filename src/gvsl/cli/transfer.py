@@ -22,6 +22,7 @@ from gvsl.argv import Note
 from gvsl.cli.output import print_record
 from gvsl.errors import UserError
 from gvsl.files import refuse_existing
+from gvsl.settings import RENAMED
 from gvsl.settings.backbones import NetworkSettings
 from gvsl.settings.carrying import moot_settings, without_moot_settings
 from gvsl.settings.names import TASK_SUMMARIES
@@ -129,14 +130,15 @@ def transfer_options(argv: Sequence[str], note: Note = print_note) -> Namespace:
 
 
 def _settings_in(argv: Sequence[str]) -> set[str]:
-    """Return the options of a command line as `__name`, whichever way they are spelled."""
-    return {word.partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
+    """Return the names of a command line's options with underscores, whichever way they are spelled."""
+    names = {word.removeprefix("--").partition("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
+    return {RENAMED.get(name, name) for name in names}
 
 
 def _refuse_moot_options(optimiser: str, argv: Sequence[str]) -> None:
     """Refuse an option that only the other optimiser has; in a recipe it may be for other modes."""
     for name in MOOT[optimiser]:
-        if {f"__{name}", f"__no_{name}"} & _settings_in(argv):
+        if {name, f"no_{name}"} & _settings_in(argv):
             raise UserError(f"--{name.replace('_', '-')} has no effect with optimiser {optimiser}: leave it out")
 
 
@@ -146,6 +148,6 @@ def without_moot_recipe(settings: TransferSettings, carries: bool, argv: Sequenc
     If the command line has one, they all stay, to be refused by `run_task`.
     """
     words = _settings_in(argv)
-    if any(f"__carrying.{name}" in words for name in moot_settings(settings.mode, carries)):
+    if any(f"carrying.{name}" in words for name in moot_settings(settings.mode, carries)):
         return settings
     return replace(settings, carrying=without_moot_settings(settings.carrying, settings.mode, carries))

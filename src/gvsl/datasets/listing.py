@@ -35,6 +35,7 @@ def read_json(path: Path) -> object:
         raise UserError(f"{path} is not a file; put a JSON file in its place, or remove it")
     try:
         found: object = readers.read_json(path)
+        readers.refuse_halves(found)
         return found
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as JSON: {error}") from None

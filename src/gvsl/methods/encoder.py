@@ -8,7 +8,6 @@ from torch.utils.checkpoint import checkpoint
 
 from gvsl.augment import draw_spatial
 from gvsl.backbones import Backbone
-from gvsl.errors import UserError
 from gvsl.geometry import spatial_shape, warp
 from gvsl.methods.method import Method
 from gvsl.settings.augment import SpatialSettings
@@ -70,17 +69,12 @@ def global_features(backbone: Backbone, images: Tensor, chunk: int | None = None
     Returns:
         (B, global_channels).
 
-    Raises:
-        UserError: there are several chunks, and the backbone normalises over the batch.
-
     >>> from gvsl.backbones import UNet3D
     >>> global_features(UNet3D(width=8), torch.rand(3, 1, 16, 16, 16), chunk=2).shape
     torch.Size([3, 128])
     """
     if chunk is None or chunk >= len(images):
         return _pooled(backbone, images)
-    if any(isinstance(part, nn.BatchNorm3d) for part in backbone.modules()):
-        raise UserError("the backbone normalises over the batch, which chunks would split: leave out pretext.chunk")
     return torch.cat(
         [cast(Tensor, checkpoint(_pooled, backbone, part, use_reentrant=False)) for part in images.split(chunk)]
     )

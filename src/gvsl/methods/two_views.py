@@ -38,6 +38,13 @@ class TwoViewMethod(EncoderMethod):
         self.settings = settings
         check_views(settings.views)
 
+    def check(self, crop: tuple[int, int, int], volumes: int) -> None:
+        """Check that no chunk is asked of a backbone that normalises over the batch, which it would split."""
+        if self.settings.chunk and any(isinstance(part, nn.BatchNorm3d) for part in self.backbone.modules()):
+            raise ValueError(
+                "the backbone normalises over the batch, which chunks would split: leave out pretext.chunk"
+            )
+
     @abstractmethod
     def loss(self, embeddings: Tensor, views: Tensor, keys: Tensor) -> Tensor:
         """Return the loss, a scalar.

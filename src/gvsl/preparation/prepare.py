@@ -76,7 +76,7 @@ def prepare(
             than 1, the disk or memory is full, images leak, or lungmask is needed and missing.
     """
     refuse_url(out)
-    source = printable(source)  # a folder's name may be no valid Unicode, which a manifest can't hold
+    source = printable(source)  # a folder's name may be no valid Unicode, which can't be printed
     if not cases:
         raise UserError(f"{source} holds no cases to prepare")
     if processes is not None and processes < 1:

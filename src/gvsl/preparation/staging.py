@@ -90,7 +90,6 @@ class StagingArea:
         for name in TEXTS:
             (made / name).write_bytes(texts[name])
         if self.out.exists():
-            _refuse_other_disk(made, self.out)
             write_text(self.out / UPDATING_NAME, "gvsl prepare adds to this store\n")
             move(made, self.out)
             for case_id in ids["images"] - ids["labels"]:  # their label maps are gone
@@ -107,7 +106,7 @@ class StagingArea:
 
 
 def _refuse_other_disk(made: Path, out: Path) -> None:
-    """Refuse a store that nothing can be renamed into, before any of it is; UserError if it is one."""
+    """Refuse a store that nothing can be moved into at once; UserError if it is one."""
     if made.stat().st_dev != (out / "images").stat().st_dev:
         raise UserError(
             f"{out} is a disk of its own, into which nothing beside it can be moved; prepare into a folder on that disk"
@@ -130,6 +129,11 @@ def finish_moving(out: Path) -> None:
     path = partial_path(out)
     made = path / "store"
     if (out / UPDATING_NAME).exists() and not made.is_dir():
+        earlier = out.with_name(path.name)
+        if earlier != path and (earlier / "store").is_dir():
+            raise UserError(
+                f"{out} was being written by an earlier gvsl, from {earlier}: move that to {path}, and repeat"
+            )
         raise UserError(f"{out} was being written when {path.name} was removed; prepare it elsewhere")
     if not (path / JOURNAL_NAME).is_file() or not (out / MANIFEST_NAME).is_file():
         return
@@ -158,6 +162,8 @@ def staging_area(out: Path, spec: dict[str, Any]) -> Iterator[StagingArea]:
         if any(not is_temporary(file.name) for file in path.iterdir()):
             raise UserError(f"{path} is in the way, and is not what an earlier run left; move it away")
         write_text(path / SPEC_NAME, json.dumps(spec))
+    if (out / "images").is_dir():
+        _refuse_other_disk(path, out)
     _check_spec(path, spec)
     _check_journal(path)
     with (path / JOURNAL_NAME).open("a+b") as journal:

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from gvsl.readers.json_file import UTF16, refuse_half, repeated
+from gvsl.readers.json_file import UTF16, refuse_halves, repeated
 from gvsl.readers.kinds import check_kind
 from gvsl.readers.regular import read_bytes
 
@@ -89,13 +89,13 @@ def _refuse_odd(value: Any) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             check_kind(key, str, "a key")
-            refuse_half(key)
+            refuse_halves(key)
             _refuse_odd(item)
     elif isinstance(value, list):
         for item in value:
             _refuse_odd(item)
     elif isinstance(value, str):
-        refuse_half(value)
+        refuse_halves(value)
     elif type(value) not in PLAIN:
         raise ValueError(f"it has a value of the type {type(value).__name__}: give a text in quotes")
     elif isinstance(value, float):

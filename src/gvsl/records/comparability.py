@@ -126,7 +126,7 @@ def changes(
         effects: of the settings (`gvsl.settings.effects_of`); those without effect on the result may differ.
         by_volume: a step may be shared out to another number of processes, if it keeps its number of pairs.
     """
-    before, after = (without_moot({**ADDED_LATER, **_plain(config)}) for config in (earlier, now))
+    before, after = (_compared({**ADDED_LATER, **_plain(config)}) for config in (earlier, now))
     if by_volume and _pairs_of_step(before) == _pairs_of_step(after):
         after |= {name: before[name] for name in SHARING if name in before}
     return [
@@ -146,7 +146,7 @@ def deciding(record: RunRecord) -> dict[str, str]:
     recorded = {name: value for name, value in flatten(record.config).items() if name not in NOT_SETTINGS}
     settings = {
         name: value
-        for name, value in without_moot(_before_they_existed(record.kind, recorded) | recorded).items()
+        for name, value in _compared(_before_they_existed(record.kind, recorded) | recorded).items()
         if name != LABELS and effect_of(name, effects) is None
     }
     if record.config.get("mode") == CARRIED and record.config.get("weights") == "scratch":
@@ -189,6 +189,8 @@ def _before_they_existed(kind: str, recorded: Mapping[str, Any]) -> dict[str, An
         for name, value in ADDED_LATER.items()
         if name in NETWORK or name.startswith(PRETRAINING) == pretrains
     }
+    if recorded.get("mode") == CARRIED:
+        found.pop("levels", None)  # it depended on the weights, and was not recorded
     if MATCHING not in recorded:
         found = {name: value for name, value in found.items() if not name.startswith("pretext.")}
     return found
@@ -231,8 +233,8 @@ def differences(first: RunRecord, second: RunRecord) -> list[Change]:
 def without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return flat settings without those that have no effect in this run.
 
-    They are the ranges of an augmentation or of a carrying of labels that is off, the settings of the other optimiser,
-    the weight of labels that none are named for and, where nothing is trained, all settings of training.
+    They are the ranges of an augmentation or of a carrying of labels that is off, the weight of labels that none are
+    named for and, where nothing is trained, all settings of training. The names of a benchmark's runs depend on it.
     """
     found = dict(settings)
     if found.get("mode") == CARRIED:
@@ -242,13 +244,17 @@ def without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
         found = {
             name: value for name, value in found.items() if name == f"{AUGMENT}rate" or not name.startswith(AUGMENT)
         }
-    for name in MOOT.get(str(found.get("optimiser")), ()):
-        found.pop(name, None)
     if found.get(PRETEXT_LABELS) in ((), []):
         found.pop(f"{PRETEXT_LABELS}_weight", None)
     if found.get(CARRY) == NOT_CARRIED:
         found = {name: value for name, value in found.items() if not name.startswith(CARRYING)}
     return found
+
+
+def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flat settings without those that have no effect in this run, the other optimiser's among them."""
+    found = without_moot(settings)
+    return {name: value for name, value in found.items() if name not in MOOT.get(str(found.get("optimiser")), ())}
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class RunRecord:
     store: dict[str, str]
     """`name` and `hash` of the store."""
     status: Literal["running", "stopped", "finished", "failed"] = "running"
-    """`stopped` is what is read where the file says `running` but the process that wrote it is gone."""
+    """`stopped` is also what is read where the file says `running` but the process that wrote it is gone."""
     created: str = ""
     """Start of the run, ISO 8601 in UTC."""
     seconds: float = 0.0
@@ -192,9 +192,10 @@ def find_records(folders: Iterable[Path]) -> list[tuple[Path, RunRecord]]:
 
 
 def find_runs(folders: Iterable[Path]) -> list[Path]:
-    """Return the folders of all records in or below `folders`, sorted, without reading them; each once.
+    """Return the folders of all records in or below `folders`, sorted; each run once.
 
-    A failed run of a benchmark is found in its folder `failed`, and not also in `runs`, where it can be resumed.
+    A failed run of a benchmark is found in its folder `failed`, and not also in `runs`, where it can be resumed, unless
+    it has finished there since.
 
     Raises:
         UserError: a folder is missing, or holds no record at any depth.
@@ -206,8 +207,18 @@ def find_runs(folders: Iterable[Path]) -> list[Path]:
             raise UserError(f"{folder} holds no {RECORD_NAME}, nor does a folder in it: name the folder of a run")
         for path in paths:
             found.setdefault(real_path(path.parent), path.parent)
-    failed = {real.parent.with_name(RUNS) / real.name for real in found if real.parent.name == FAILED}
-    return sorted(path for real, path in found.items() if real not in failed)
+    for real in [real for real in found if real.parent.name == FAILED]:
+        again = real.parent.with_name(RUNS) / real.name
+        if again in found:
+            found.pop(real if _is_finished(again) else again)
+    return sorted(found.values())
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return read_record(folder).status == "finished"
+    except UserError:
+        return False
 
 
 def _unfinished(path: Path) -> bool:

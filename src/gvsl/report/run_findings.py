@@ -129,7 +129,13 @@ def _failed_gains(gains: Gains, what: str, level: Level) -> Iterator[Problem]:
 def _transfer_problems(run: Run) -> Iterator[Problem]:
     mean = mean_of_cases(run, "dice")
     recorded = run.record.metrics.get("test/dice")
-    if run.record.status == "finished" and mean is None and mean_of_cases(run, "score") is None:
+    if run.record.config.get("val_cases") == 0:
+        text = "nothing was validated, so the weights of the last step were kept"
+        yield "caution", f"{text}: look at label maps of a few images, or put labelled cases into val", text
+    if run.record.config.get("test_cases") == 0:
+        text = "nothing was tested, since no case of test has a label map"
+        yield "caution", text, text
+    elif run.record.status == "finished" and mean is None and mean_of_cases(run, "score") is None:
         text = "finished without a DSC or a score for any test case"
         yield "broken", f"the run {text}", text
     if mean is not None and recorded is not None and abs(mean - recorded) > MEAN_TOLERANCE:
