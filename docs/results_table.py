@@ -258,8 +258,8 @@ def main(records: Path, pages: Path) -> None:
 
 def row_sections(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Return the tables of all methods on equal terms."""
-    linear, _ = segmentation_groups(runs)
-    return {"rows": all_methods(linear, speed=False)}
+    linear, tuned = segmentation_groups(runs)
+    return {"rows": all_methods(linear, speed=False), "rows-finetuned": all_methods(tuned, speed=True)}
 
 
 def earlier_sections(runs: Sequence[Run]) -> dict[str, list[str]]:
