@@ -41,10 +41,9 @@ import gvsl.prediction.register
 import gvsl.publication
 import gvsl.report
 import gvsl.training.trainer
-from gvsl.records import RUNS
 from gvsl.cli import main as gvsl_main
 from gvsl.files import is_temporary
-from gvsl.records import RECORD_NAME, read_record
+from gvsl.records import RECORD_NAME, RUNS, read_record
 from gvsl.training.checkpoints import has_checkpoint, read_checkpoint
 
 RECIPE = """
