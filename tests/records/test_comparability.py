@@ -175,16 +175,6 @@ def test_the_weight_of_labels_that_none_are_named_for_decides_nothing() -> None:
     assert without_moot(seen) == seen
 
 
-def test_settings_of_the_other_optimiser_decide_nothing() -> None:
-    def run(**changed: Any) -> RunRecord:
-        return record(**asdict(replace(TransferSettings(mode="linear"), **changed)))
-
-    assert differences(run(), run(whiten=True, weight_penalty=1.0)) == []
-    assert differences(run(optimiser="lbfgs"), run(optimiser="lbfgs", learning_rate=1.0, batch_size=4)) == []
-    changed = differences(run(optimiser="lbfgs"), run(optimiser="lbfgs", whiten=True))
-    assert [change.name for change in changed] == ["whiten"]
-
-
 def test_levels_that_an_older_carried_run_did_not_record_are_taken_to_agree() -> None:
     config = asdict(TransferSettings(mode="carried", labels=1, levels=4))
     older = record(**{name: value for name, value in config.items() if name != "levels"})

@@ -105,7 +105,7 @@ def test_the_repositorys_comparisons_are_like_for_like(recorded: list[Run]) -> N
     for group in compared:
         assert {len(run.record.config["train_cases"]) for run in group.runs} == {group.labels}
         for name in ("optimiser", "learning_rate", "max_steps", "precision"):
-            assert len({run.record.config[name] for run in group.runs}) == 1, name
+            assert len({str(run.record.config[name]) for run in group.runs}) == 1, name
 
 
 @cache

@@ -124,7 +124,7 @@ def test_the_control_is_compared_with_it_and_a_training_is_not(carried: Path, co
     assert other.config["method"] == "scratch"
     assert differences(one, other) == []
     assert "carrying.start" in deciding(one)
-    assert {name.partition(".")[0] for name in deciding(other)} == {"labels", "carrying"}
+    assert {name.partition(".")[0] for name in deciding(other)} == {"labels", "levels", "carrying"}
 
 
 @pytest.mark.parametrize(

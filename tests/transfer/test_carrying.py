@@ -293,7 +293,7 @@ def test_a_task_without_label_maps_is_refused_before_anything_is_written(
     pool: Store, matcher: Path, tmp_path: Path
 ) -> None:
     def open_task(store: Store, settings: TransferSettings, task: str) -> Task:
-        return cast(Task, SimpleNamespace())
+        return cast(Task, SimpleNamespace(val=["a"]))
 
     with pytest.raises(UserError, match="--carry carries label maps, and this task has none"):
         run_task("other", pool, None, tmp_path / "run", SETTINGS, carry=matcher, open_task=open_task)

@@ -38,7 +38,7 @@ class Thresholds:
     """A task of so many cases that a draw too many or too few changes the end."""
 
     score_name = "dice"
-    train = tuple(STORE.cases)
+    train = val = tuple(STORE.cases)
 
     def __init__(self, network: SegmentationNetwork) -> None:
         self.network = network

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from gvsl.records.record import RunRecord
 from gvsl.settings import NO_RESULT, current_names, effect_of, flatten
-from gvsl.settings.transfer import MOOT
 
 HASH_DIGITS = 6
 """Digits of a hash in messages."""
@@ -126,7 +125,7 @@ def changes(
         effects: of the settings (`gvsl.settings.effects_of`); those without effect on the result may differ.
         by_volume: a step may be shared out to another number of processes, if it keeps its number of pairs.
     """
-    before, after = (_compared({**ADDED_LATER, **_plain(config)}) for config in (earlier, now))
+    before, after = (without_moot({**ADDED_LATER, **_plain(config)}) for config in (earlier, now))
     if by_volume and _pairs_of_step(before) == _pairs_of_step(after):
         after |= {name: before[name] for name in SHARING if name in before}
     return [
@@ -146,7 +145,7 @@ def deciding(record: RunRecord) -> dict[str, str]:
     recorded = {name: value for name, value in flatten(record.config).items() if name not in NOT_SETTINGS}
     settings = {
         name: value
-        for name, value in _compared(_before_they_existed(record.kind, recorded) | recorded).items()
+        for name, value in without_moot(_before_they_existed(record.kind, recorded) | recorded).items()
         if name != LABELS and effect_of(name, effects) is None
     }
     if record.config.get("mode") == CARRIED and record.config.get("weights") == "scratch":
@@ -249,12 +248,6 @@ def without_moot(settings: Mapping[str, Any]) -> dict[str, Any]:
     if found.get(CARRY) == NOT_CARRIED:
         found = {name: value for name, value in found.items() if not name.startswith(CARRYING)}
     return found
-
-
-def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return flat settings without those that have no effect in this run, the other optimiser's among them."""
-    found = without_moot(settings)
-    return {name: value for name, value in found.items() if name not in MOOT.get(str(found.get("optimiser")), ())}
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
