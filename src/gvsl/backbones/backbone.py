@@ -69,6 +69,11 @@ class Backbone(nn.Module):
         return self.channels[0]
 
     @property
+    def normalises_over_batch(self) -> bool:
+        """True if the features of a volume depend on the others of its batch, in training."""
+        return any(isinstance(part, nn.BatchNorm3d) for part in self.modules())
+
+    @property
     def network(self) -> dict[str, Any]:
         """Its name and own settings, as JSON values: what `width`, `levels` and `in_channels` don't say."""
         values = {name: getattr(self, name) for name in own_settings(self.name)}

@@ -40,7 +40,7 @@ class TwoViewMethod(EncoderMethod):
 
     def check(self, crop: tuple[int, int, int], volumes: int) -> None:
         """Check that no chunk is asked of a backbone that normalises over the batch, which it would split."""
-        if self.settings.chunk and any(isinstance(part, nn.BatchNorm3d) for part in self.backbone.modules()):
+        if self.settings.chunk and self.backbone.normalises_over_batch:
             raise ValueError(
                 "the backbone normalises over the batch, which chunks would split: leave out pretext.chunk"
             )

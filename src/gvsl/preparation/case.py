@@ -67,10 +67,11 @@ def prepare_case(
             ignored = [value for value, name in label_names.items() if is_ignored(name)]
             ready, ready_label, lost = preprocess_channels(uprights, label, preprocessing, mask, ignored)
             notes += [*on_label, *check_channels(uprights, ready, preprocessing)]
-            notes += _lost_structures(label, ready_label, ignored, preprocessing)
     except _RefusedError as error:
         return case.id, None, {"file": relative(error.file, root), "reason": str(error)}
     written = _write(case.id, folder, ready, ready_label)
+    if label is not None:
+        notes += _lost_structures(label, {*ignored, *(written.labels or ())}, preprocessing)
     row: Row = {  # the hash of a store is of these keys in this order
         "id": case.id,
         "shape": list(written.shape),
@@ -152,15 +153,10 @@ def _read_label(
         return Volume(label.array, upright.affine), notes  # equal but for rounding
 
 
-def _lost_structures(
-    label: Volume | None, prepared: Volume | None, ignored: Collection[int], preprocessing: Preprocessing
-) -> list[str]:
+def _lost_structures(label: Volume, left: Collection[int], preprocessing: Preprocessing) -> list[str]:
     """Return a note on the structures of a label map of which no voxel is left, as of those thinner than a voxel."""
-    if label is None or prepared is None:
-        return []
-    values, counts = np.unique(label.array, return_counts=True)
-    left = {0, *ignored, *(int(value) for value in np.unique(prepared.array))}
-    lost = [f"{value} ({count} voxels)" for value, count in zip(values, counts, strict=True) if int(value) not in left]
+    found = zip(*np.unique(label.array, return_counts=True), strict=True)
+    lost = [f"{value} ({count} voxels)" for value, count in found if int(value) not in {0, *left}]
     if not lost:
         return []
     spacing = " x ".join(f"{edge:g}" for edge in preprocessing.voxel)

@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from torch import distributed, nn
+from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
@@ -225,7 +225,7 @@ def tells_of_loss(message: str) -> bool:
 
 def by_volume(method: Method) -> bool:
     """Return True if a step's loss doesn't depend on which of its volumes share a process."""
-    return method.by_volume and not any(isinstance(part, nn.BatchNorm3d) for part in method.backbone.modules())
+    return method.by_volume and not method.backbone.normalises_over_batch
 
 
 def lost(processes: int) -> UserError:
