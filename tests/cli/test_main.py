@@ -81,6 +81,16 @@ def test_help_and_the_reading_commands_import_nothing_heavy(store: Path) -> None
     assert done.stdout.count("usage: ") == len(COMMANDS) + 1
 
 
+def test_what_matches_and_predicts_is_imported_without_what_trains_and_scores() -> None:
+    code = (
+        "import sys\n"
+        "import gvsl.prediction, gvsl.propagation, gvsl.transfer\n"
+        "print({'monai', 'lightning', 'matplotlib', 'sklearn'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_help_names_what_there_is() -> None:
     assert tuple(DATASETS) == DATASET_NAMES
     assert list(TASK_SUMMARIES) == list(TASKS)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from monai.data.utils import compute_importance_map
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -131,6 +130,8 @@ class _Sums:
 
 def _weights(size: tuple[int, int, int]) -> Tensor:
     """Return MONAI's Gaussian weights of a window: (D, H, W), float32."""
+    from monai.data.utils import compute_importance_map  # takes seconds to import, and many volumes are one window
+
     weights: Tensor = compute_importance_map(size, mode="gaussian", sigma_scale=0.125, device="cpu")
     return weights.float().clamp(min=max(float(weights[weights > 0].min()), MIN_WEIGHT))
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from monai.data.utils import dense_patch_slices
 
 from gvsl.io import Box
 
@@ -23,6 +22,10 @@ def windows(shape: Sequence[int], crop: Sequence[int], overlap: float) -> list[B
         overlap: fraction of a window that the next one covers too, 0 or more and less than 1.
     """
     size = window_size(shape, crop)
+    if size == tuple(shape):
+        return [(slice(0, size[0]), slice(0, size[1]), slice(0, size[2]))]
+    from monai.data.utils import dense_patch_slices  # takes seconds to import, and many volumes are one window
+
     steps = [
         side if side == whole else max(1, int(side * (1 - overlap))) for side, whole in zip(size, shape, strict=True)
     ]

@@ -1,6 +1,5 @@
 """The Dice similarity coefficient (DSC) of one case, by MONAI."""
 
-from monai.metrics import compute_dice
 from torch import Tensor
 
 from gvsl.cases import IGNORED
@@ -17,6 +16,8 @@ def dice_per_structure(prediction: Tensor, truth: Tensor, classes: int) -> list[
         truth: class indices, (1, 1, D, H, W).
         classes: their number, background included; at least 2.
     """
+    from monai.metrics import compute_dice  # takes seconds to import, and most commands score nothing
+
     kept = (truth[0, 0] != IGNORED) & (prediction[0, 0] != IGNORED)
     if not kept.all():
         prediction, truth = prediction[:, :, kept], truth[:, :, kept]

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Sequence
 from math import hypot
 
-from monai.metrics import compute_hausdorff_distance
 from torch import Tensor
 
 from gvsl.cases import IGNORED
@@ -24,6 +23,8 @@ def hd95_per_structure(prediction: Tensor, truth: Tensor, classes: int, spacing:
         classes: their number, background included; at least 2.
         spacing: of the voxels along each axis, in mm.
     """
+    from monai.metrics import compute_hausdorff_distance  # takes seconds to import, and most commands score nothing
+
     diagonal = hypot(*(side * step for side, step in zip(truth.shape[2:], spacing, strict=True)))
     distances = []
     for structure in range(1, classes):

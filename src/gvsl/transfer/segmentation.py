@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor
 
 from gvsl.backbones import Backbone
@@ -38,6 +37,8 @@ def segmentation_loss(settings: TransferSettings) -> Callable[[Tensor, Tensor], 
     It is 1 - soft Dice, averaged over the structures without the background, or that plus cross-entropy, of the voxels
     whose class is not `IGNORED`; with votes, see `gvsl.losses.soft_targets`.
     """
+    from monai.losses import DiceCELoss, DiceLoss  # takes seconds to import, and not every command trains
+
     # With the background included, the soft Dice first decreases by predicting nothing else: at 1e-4 a head on random
     # features of hippocampus MR scored 0 after 4,000 steps, and 0.25 without; from 1e-3 on both end alike.
     kind = DiceLoss if settings.loss == "dice" else DiceCELoss
