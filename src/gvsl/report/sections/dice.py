@@ -81,7 +81,7 @@ def _limits(group: Group, keys: Sequence[str]) -> tuple[float, float]:
 def _table(group: Group, keys: dict[str, str]) -> Html:
     """Return mean and spread over cases of each arm, then each method's difference to random features."""
     leads = group.methods if group.can_be_compared else []
-    header = ["Structure", *(f"{name} features" for name in group.arms)]
+    header = ["Structure", *(feature_name(name, group.protocol) for name in group.arms)]
     for name in leads:
         header += ["Difference" if len(leads) == 1 else f"{name} {MINUS} random", "Cases ahead"]
     rows = []
@@ -98,10 +98,10 @@ def _table(group: Group, keys: dict[str, str]) -> Html:
 def _row_per_arm(group: Group, keys: dict[str, str]) -> Html:
     """Return mean and spread of each arm in a row of its own, for more arms than fit in columns."""
     rows: list[list[Html | str]] = [
-        [f"{name} features", seed_links(runs), *(_score(group, name, key) for key in keys.values())]
+        [feature_name(name, group.protocol), seed_links(runs), *(_score(group, name, key) for key in keys.values())]
         for name, runs in group.arms.items()
     ]
-    return table(["Features", "Seeds", *keys], rows, CAPTION)
+    return table(["Arm", "Seeds", *keys], rows, CAPTION)
 
 
 def _score(group: Group, arm: str, key: str) -> Html:

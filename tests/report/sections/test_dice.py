@@ -1,0 +1,37 @@
+"""The table of every structure, from records alone."""
+
+import re
+from pathlib import Path
+
+from gvsl.records import RunRecord, write_record
+from gvsl.report import grouping
+from gvsl.report.runs import read_runs
+from gvsl.report.sections.dice import dice
+
+
+def heads(group: grouping.Group) -> list[str]:
+    html = dice([group])
+    assert html is not None
+    return re.findall(r"<th(?: [^>]*)?>(.*?)</th>", html.code)
+
+
+def write(folder: Path, mode: str, method: str, score: float) -> None:
+    record = RunRecord(
+        kind="transfer",
+        name=f"{mode}-{method}",
+        seed=0,
+        config={"mode": mode, "method": method, "weights": "scratch" if method == "scratch" else method},
+        store={"name": "hippocampus", "hash": "1"},
+        status="finished",
+        metrics={"test/dice": score},
+        cases=[{"id": case, "dice": score, "dice/body": score} for case in ("a", "b")],
+    )
+    write_record(record, folder / record.name)
+
+
+def test_columns_are_named_by_what_was_done(tmp_path: Path) -> None:
+    for mode, method in (("linear", "scratch"), ("linear", "gvsl"), ("carried", "scratch"), ("carried", "gvsl")):
+        write(tmp_path, mode, method, 0.5)
+    shown = {group.protocol: heads(group) for group in grouping.groups(read_runs([tmp_path]))}
+    assert shown["linear"][:3] == ["Structure", "linear on random features", "linear on gvsl features"]
+    assert shown["carried"][:3] == ["Structure", "carried from no network", "carried by gvsl"]
