@@ -84,7 +84,9 @@ def test_help_and_the_reading_commands_import_nothing_heavy(store: Path) -> None
 def test_what_matches_and_predicts_is_imported_without_what_trains_and_scores() -> None:
     code = (
         "import sys\n"
-        "import gvsl.prediction, gvsl.propagation, gvsl.transfer\n"
+        "import gvsl.prediction.carried, gvsl.prediction.propagate, gvsl.prediction.register, gvsl.transfer\n"
+        "from gvsl.inferers import windows\n"
+        "assert len(windows((4, 4, 4), (8, 8, 8), 0.5)) == 1\n"
         "print({'monai', 'lightning', 'matplotlib', 'sklearn'} & set(sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

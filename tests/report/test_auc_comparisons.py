@@ -40,9 +40,7 @@ def test_methods_are_compared_with_random_features_of_their_protocol() -> None:
     assert "AUC 1.000" in linear.verdict
     assert "linear on random features: 0.625" in linear.verdict
     assert "trained from scratch: 1.000" in fine.verdict
-    assert data.headline == (
-        "Pre-training is ahead of a random start in 1 of 1 linear and 0 of 1 fine-tuned comparisons"
-    )
+    assert data.headline == ("Pre-training is ahead in 1 of 1 linear and 0 of 1 fine-tuned comparisons")
 
 
 def test_few_cases_give_no_interval() -> None:

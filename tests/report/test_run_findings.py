@@ -203,7 +203,7 @@ def test_comparisons_that_are_not_sound(tmp_path: Path, transfer_folder: Maker) 
         "10 cases left out",
         "not recorded in every run, and taken to agree: new",
         "fewer than 3 seeds: every arm has 1",
-        "gvsl (−0.388 DSC) is not ahead of a random start",
+        "gvsl (−0.388 DSC) is not ahead of runs on random features",
     ):
         assert words in texts, words
 

@@ -1,5 +1,9 @@
 """Comparisons in words."""
 
+from dataclasses import replace
+
+import pytest
+
 from gvsl.report.grouping import groups
 from gvsl.report.verdicts import feature_name, headline, verdict
 
@@ -15,6 +19,13 @@ def test_verdict_and_headline_state_both_means_and_the_difference() -> None:
     (alone,) = groups(MINE)
     assert "no run on random features" in verdict(alone, "gvsl")
     assert headline(MINE, [alone]) == "Nothing to compare yet"
+
+
+@pytest.mark.parametrize(("protocol", "start"), [("carried", "without a network"), ("student", "from scratch")])
+def test_what_is_not_pre_trained_is_named_by_the_protocol(protocol: str, start: str) -> None:
+    compared, alone = (replace(groups(runs)[0], protocol=protocol) for runs in ([*MINE, *OTHER], MINE))
+    assert headline([*MINE, *OTHER], [compared]).endswith(f"DSC 0.583, against 0.450 {start}")
+    assert f"There is no run {start} with the same settings" in verdict(alone, "gvsl")
 
 
 def test_arms_without_a_common_seed_are_not_compared() -> None:

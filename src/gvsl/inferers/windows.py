@@ -23,7 +23,7 @@ def windows(shape: Sequence[int], crop: Sequence[int], overlap: float) -> list[B
     """
     size = window_size(shape, crop)
     if size == tuple(shape):
-        return [(slice(0, size[0]), slice(0, size[1]), slice(0, size[2]))]
+        return [(slice(0, int(size[0])), slice(0, int(size[1])), slice(0, int(size[2])))]
     from monai.data.utils import dense_patch_slices  # takes seconds to import, and many volumes are one window
 
     steps = [

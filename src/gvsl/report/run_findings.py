@@ -15,6 +15,7 @@ from gvsl.report.pretext_findings import PRECISION, PRETEXT_METRICS, RATE, STEPS
 from gvsl.report.run_metrics import curve_end, evaluated, evaluated_split, is_held_out, mean_of_cases, measured
 from gvsl.report.runs import Run
 from gvsl.report.scores import seeds_of
+from gvsl.report.verdicts import start_of
 
 MAX_FOLDED = 0.01
 """The fraction of folded voxels above which a run gets a caution."""
@@ -219,28 +220,27 @@ def _of_group(group: Group, compared: Sequence[Group]) -> Iterable[Finding]:
     gaps = {method: group.lead(method) for method in group.methods}
     apart = [method for method, gap in gaps.items() if not gap.seeds]
     if apart:
-        text = f"no seed in common with random features, so not compared: {', '.join(apart)}"
-        yield caution(text, "arms with no seed in common with random features, which are not compared")
+        text = f"no seed in common with runs {start_of(group.protocol)}, so not compared: {', '.join(apart)}"
+        yield caution(text, "arms with no seed in common with those that are not pre-trained, which are not compared")
     behind = [f"{method} ({number(gap.mean, signed=True)} DSC)" for method, gap in gaps.items() if gap.mean <= 0]
     if behind:
-        ahead = "not ahead of a random start"
-        yield caution(
-            f"{', '.join(behind)} {'is' if len(behind) == 1 else 'are'} {ahead}", f"some features are {ahead}"
-        )
+        ahead = f"not ahead of runs {start_of(group.protocol)}"
+        yield caution(f"{', '.join(behind)} {'is' if len(behind) == 1 else 'are'} {ahead}", f"some arms are {ahead}")
 
 
 def _without_baseline(group: Group, compared: Sequence[Group]) -> tuple[str, str]:
     """Return why a group can't be compared, and the kind of that finding."""
-    wanted = "pre-trained" if RANDOM in group.arms else "random"
+    untrained = RANDOM in group.arms
+    wanted = start_of(group.protocol, pretrained=untrained)
     others = [
         differences(group.runs[0].record, other.runs[0].record)
         for other in compared
         if (other.store, other.protocol) == (group.store, group.protocol)
-        and (other.methods if wanted == "pre-trained" else RANDOM in other.arms)
+        and (other.methods if untrained else RANDOM in other.arms)
     ]
     nearest = min((found for found in others if found), key=len, default=[])
-    text = f"no finished run on {wanted} features to compare {', '.join(group.arms)} with"
+    text = f"no finished run {wanted} to compare {', '.join(group.arms)} with"
     if nearest:
         details = ", ".join(f"{change.name} is {change.earlier} against {change.now}" for change in nearest)
         text += f": {details} in the nearest one"
-    return text, f"no finished run on {wanted} features of the same settings: not compared"
+    return text, f"no finished run {wanted} of the same settings: not compared"

@@ -87,9 +87,9 @@ def verdict(group: Group, method: str) -> str:
     labels = "" if group.labels is None else f", {plural(group.labels, 'label')}"
     text = f"{named}{labels}: DSC {number(shown.mean)}{_spread_text(shown)}"
     if RANDOM not in group.arms:
-        return f"{text}. There is no run on random features with the same settings to compare with."
+        return f"{text}. There is no run {start_of(group.protocol)} with the same settings to compare with."
     if RANDOM not in arms:
-        return f"{text}. No run on random features has the same seed: there is nothing to compare with."
+        return f"{text}. No run {start_of(group.protocol)} has the same seed: there is nothing to compare with."
     against, gap = group.spread(arms[RANDOM]), group.lead(method)
     return (
         f"{text}; {feature_name(RANDOM, group.protocol)}: {number(against.mean)}{_spread_text(against)}. "
@@ -129,11 +129,11 @@ def headline(runs: Sequence[Run], compared: Sequence[Group], aucs: Sequence[AucC
         group, method, _ = gaps[0]
         means = {name: number(group.spread(runs).mean) for name, runs in group.compared(method).items()}
         start = capital(feature_name(method, group.protocol))
-        other = "from scratch" if group.protocol == "finetune" else "from random ones"
+        other = "from random ones" if group.protocol == "linear" else start_of(group.protocol)
         return f"{start}: DSC {means[method]}, against {means[RANDOM]} {other}"
     if gaps or auc_gaps:
         every = [(group.protocol, gap.mean) for group, _, gap in gaps] + auc_gaps
-        return f"Pre-training is ahead of a random start in {_counts(every)}"
+        return f"Pre-training is ahead in {_counts(every)}"
     for run in runs:
         after, before = measured(run, "ncc"), measured(run, "ncc_identity")
         if run.record.kind == "pretrain" and after is not None and before is not None:
@@ -156,6 +156,15 @@ def feature_name(arm: str, protocol: str) -> str:
     thing = "features" if protocol == "linear" else "weights"
     method, bracket, variant = arm.partition(" (")
     return f"{PROTOCOLS.get(protocol, protocol)} {start} {method} {thing}{bracket}{variant}"
+
+
+def start_of(protocol: str, pretrained: bool = False) -> str:
+    """Return what runs of a protocol start from, for a sentence: `on random features`."""
+    if protocol == "linear":
+        return "on pre-trained features" if pretrained else "on random features"
+    if protocol == CARRIED:
+        return "with a network" if pretrained else "without a network"
+    return "from pre-trained weights" if pretrained else "from scratch"
 
 
 def auc_interval(cell: Cell) -> str:

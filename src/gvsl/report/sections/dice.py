@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gvsl.report.figures.dots import NAMED_AT_MOST, Column, common_limits, dots_chart
-from gvsl.report.grouping import Group
+from gvsl.report.grouping import CARRIED, RANDOM, Group
 from gvsl.report.numbers import MINUS, number, plural, plus_minus
 from gvsl.report.page import Html, element, figure, section, shown_first, table, unfolded, value_cell
 from gvsl.report.runs import Run
@@ -62,13 +62,19 @@ def _block(group: Group) -> Html:
     return element("div", element("h3", _title(group)), *arms, *body, figures)
 
 
+def _baseline(group: Group) -> str:
+    """Return the arm without pre-trained weights in few words, for columns."""
+    return {"linear": "random", CARRIED: "no network"}.get(group.protocol, "scratch")
+
+
 def _title(group: Group) -> str:
     return f"{group.store}: {group.name}"
 
 
 def _chart(group: Group, key: str, limits: tuple[float, float], arms: Mapping[str, list[Run]]) -> str:
     colours = arm_colours(group.arms)
-    columns = [Column(name, colours[name], scores(runs, group.cases, key)) for name, runs in arms.items()]
+    names = {name: _baseline(group) if name == RANDOM else name for name in arms}
+    columns = [Column(names[name], colours[name], scores(runs, group.cases, key)) for name, runs in arms.items()]
     means = ", ".join(f"{column.name} {number(spread(column.table).mean)}" for column in columns)
     return dots_chart(columns, limits, f"DSC of {len(group.cases)} cases on {group.store}, {key}: {means}")
 
@@ -83,7 +89,7 @@ def _table(group: Group, keys: dict[str, str]) -> Html:
     leads = group.methods if group.can_be_compared else []
     header = ["Structure", *(feature_name(name, group.protocol) for name in group.arms)]
     for name in leads:
-        header += ["Difference" if len(leads) == 1 else f"{name} {MINUS} random", "Cases ahead"]
+        header += ["Difference" if len(leads) == 1 else f"{name} {MINUS} {_baseline(group)}", "Cases ahead"]
     rows = []
     for name, key in keys.items():
         row: list[Html | str] = [name]
