@@ -239,7 +239,8 @@ def _without_baseline(group: Group, compared: Sequence[Group]) -> tuple[str, str
         and (other.methods if untrained else RANDOM in other.arms)
     ]
     nearest = min((found for found in others if found), key=len, default=[])
-    text = f"no finished run {wanted} to compare {', '.join(group.arms)} with"
+    arms = [f"runs {start_of(group.protocol)}" if arm == RANDOM else arm for arm in group.arms]
+    text = f"no finished run {wanted} to compare {', '.join(arms)} with"
     if nearest:
         details = ", ".join(f"{change.name} is {change.earlier} against {change.now}" for change in nearest)
         text += f": {details} in the nearest one"
