@@ -36,11 +36,15 @@ def execute(run: Run, out: Path, threads: int | None = None) -> str | None:
         out: the benchmark's folder.
         threads: number of torch's threads; torch's own choice if not given.
     """
+    # A run may have been finished by a process that died before it could report.
+    reason = None if is_finished(run, out) else _attempt(run, out, threads)
     failed = out / FAILED / run.name
-    if is_finished(run, out):  # by a process that died before it could report
-        if failed.exists():
-            shutil.rmtree(failed)
-        return None
+    if reason is None and failed.exists():
+        shutil.rmtree(failed)
+    return reason
+
+
+def _attempt(run: Run, out: Path, threads: int | None) -> str | None:
     if threads is not None:
         torch.set_num_threads(threads)
     keep_freed_memory()
@@ -58,8 +62,6 @@ def execute(run: Run, out: Path, threads: int | None = None) -> str | None:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         keep_failure(run, out, reason, traceback.format_exc())
         return reason
-    if failed.exists():
-        shutil.rmtree(failed)
     return None
 
 
