@@ -116,3 +116,11 @@ def test_forward_and_mixed_derivatives_are_those_of_pytorch() -> None:
     slope = torch.func.jvp(plain, (image,), (image.cos(),))[1]
     torch.testing.assert_close(torch.func.jvp(own, (image,), (image.cos(),))[1], slope, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(torch.func.hessian(own)(image), torch.func.hessian(plain)(image), rtol=1e-4, atol=1e-4)
+
+
+def test_a_compiler_sees_one_graph() -> None:
+    torch._dynamo.reset()
+    convolution = SoundConv3d(2, 3, 3, padding=1)
+    compiled = torch.compile(convolution, backend="eager", fullgraph=True)
+    image = torch.randn(1, 2, 5, 4, 3)
+    torch.testing.assert_close(compiled(image), convolution(image))

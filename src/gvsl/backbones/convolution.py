@@ -44,12 +44,13 @@ class SoundConv3d(nn.Conv3d):
 
 
 def _is_for_onednn(features: Tensor) -> bool:
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return False  # and nothing below is asked, which a compiler would break its graph at
     return (
         features.device.type == "cpu"
         and features.dtype is torch.float32
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()
-        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined]
     )
 
 
