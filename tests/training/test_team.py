@@ -317,5 +317,5 @@ def test_torchrun_starts_both_again_after_one_has_died(undisturbed: Path, phanto
         finally:
             running.terminate()  # else a failure would wait for processes that wait for each other
     assert running.returncode == 0, errors
-    assert "started again" in errors
+    assert "restart 1: resuming" in errors
     assert same_runs(out, undisturbed)
