@@ -16,8 +16,8 @@ import pytest
 
 from gvsl.cli.report import report
 from gvsl.errors import UserError
-from gvsl.records import RunRecord
-from gvsl.report import runs, summary_lines, write_report
+from gvsl.records import RunRecord, read_record
+from gvsl.report import summary_lines, write_report
 from gvsl.report.runs import read_runs
 from gvsl.report.sections.names import run_anchor
 
@@ -202,7 +202,7 @@ def test_many_methods_begin_with_their_table_and_fold_away_the_rest(
 def own_records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     """Return the report of docs/records, and the folders whose records `gvsl report` read for it."""
     read: list[Path] = []
-    original = runs.read_record
+    original = read_record
 
     def counted(folder: Path) -> RunRecord:
         read.append(folder)
@@ -210,7 +210,7 @@ def own_records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Pa
 
     path = tmp_path_factory.mktemp("own") / "report.html"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "read_record", counted)
+        patch.setattr("gvsl.report.runs.read_record", counted)
         report([str(OWN_RECORDS), "--out", str(path)])
     return path, read
 
