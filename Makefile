@@ -52,7 +52,7 @@ coverage: $(VENV)/.dev ## The tests again, and the share of the code that they r
 	$(PYTEST) --cov --cov-report=term
 
 test-slow: $(VENV)/.docs ## The slow tests: the demo, the site and the tutorials among them.
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow  # as torchrun sets it: with other numbers of threads, sums differ in their last bits
 
 # It goes on where a stopped one was; benchmarks/drill.py --keep build/drill --tally shows how far it is.
 drill: $(VENV)/.dev ## Kill every command KILLS times in all (200), and compare; hours; a stopped one goes on.

@@ -1,4 +1,4 @@
-"""DSC of every structure: a dot for every case, pre-trained against random features."""
+"""DSC of every structure: a dot for every case, pre-trained and not."""
 
 from collections.abc import Mapping, Sequence
 
@@ -85,7 +85,7 @@ def _limits(group: Group, keys: Sequence[str]) -> tuple[float, float]:
 
 
 def _table(group: Group, keys: dict[str, str]) -> Html:
-    """Return mean and spread over cases of each arm, then each method's difference to random features."""
+    """Return mean and spread over cases of each arm, then each method's difference to the arm without pre-trained weights."""
     leads = group.methods if group.can_be_compared else []
     header = ["Structure", *(feature_name(name, group.protocol) for name in group.arms)]
     for name in leads:
