@@ -85,7 +85,7 @@ def _limits(group: Group, keys: Sequence[str]) -> tuple[float, float]:
 
 
 def _table(group: Group, keys: dict[str, str]) -> Html:
-    """Return mean and spread over cases of each arm, then each method's difference to the arm without pre-trained weights."""
+    """Return mean and spread over cases of each arm, then each method's difference to the one not pre-trained."""
     leads = group.methods if group.can_be_compared else []
     header = ["Structure", *(feature_name(name, group.protocol) for name in group.arms)]
     for name in leads:
